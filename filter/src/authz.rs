@@ -1,0 +1,47 @@
+//! One request: what the policy is told about it, what it answers, and what the client sees.
+//!
+//! [`authorize`] is the one place where a request's outcome is made; everything a client can receive is listed in
+//! [`Outcome`]. Only [`Permit`] lets a request on (INVARIANT closed), and only an allow decision makes one.
+
+mod decision;
+mod input;
+mod mutation;
+mod outcome;
+mod request;
+
+use crate::{
+    manager::NotReady,
+    plugin::{Closed, Plugin},
+    policy::Policy,
+};
+
+pub use decision::{DecisionError, Permit, SEAL_KEY, SEAL_VALUE};
+pub use mutation::HeaderChange;
+pub use outcome::{LocalResponse, Outcome};
+pub use request::{Connection, RequestError, RequestHead, SocketAddress};
+
+/// Decides one request by its headers.
+///
+/// Shape: `policy` is the name that the route chose, if it chose one. The outcome says all that the host must do.
+/// Errors: none escape; every fault is an outcome of its own.
+pub fn authorize(plugin: &Plugin, policy: Option<&str>, head: &RequestHead) -> Outcome {
+    match plugin.policy(policy) {
+        Ok(policy) => decide(policy, head),
+        Err(Closed::Configuration) => Outcome::ConfigurationRefused,
+        Err(Closed::NoPolicyNamed) => Outcome::NoPolicyNamed,
+        Err(Closed::NotReady(why @ NotReady::Unknown { .. })) => Outcome::UnknownPolicy(why),
+        Err(Closed::NotReady(why)) => Outcome::NotReady(why),
+    }
+}
+
+pub(crate) fn decide(policy: &Policy, head: &RequestHead) -> Outcome {
+    let input = match input::build(head) {
+        Ok(input) => input,
+        Err(error) => return Outcome::BadRequest(error),
+    };
+    match policy.evaluate(input) {
+        Ok(Some(value)) => decision::read(&value, head),
+        Ok(None) => Outcome::Undefined,
+        Err(error) => Outcome::EvaluationFailed(error),
+    }
+}

@@ -1,0 +1,166 @@
+//! A request's head as the host hands it over, and its path and query as opa-envoy-plugin reads them.
+
+use percent_encoding::percent_decode_str;
+
+/// Headers of one request with what Envoy knows about its connection.
+#[derive(Debug, Clone, Default)]
+pub struct RequestHead {
+    /// In the order received, pseudo-headers included, names in lower case. Bytes, because HTTP allows any.
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What is not in the headers.
+    pub connection: Connection,
+}
+
+/// What Envoy's properties say about a request beyond its headers; absent where Envoy says nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Connection {
+    /// The downstream peer.
+    pub source: Option<SocketAddress>,
+    /// The address that the peer connected to.
+    pub destination: Option<SocketAddress>,
+    /// Identity in the peer's certificate: its first URI SAN, else its first DNS SAN, else its subject.
+    pub source_principal: Option<String>,
+    /// Server name that the peer asked for by TLS.
+    pub requested_server_name: Option<String>,
+    /// `HTTP/1.1`, `HTTP/2`.
+    pub protocol: Option<String>,
+    /// When the request began, in nanoseconds since the Unix epoch.
+    pub time_ns: Option<u64>,
+}
+
+/// An IP address with its port, or the path of a Unix socket with port 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketAddress {
+    /// Without brackets and port.
+    pub address: String,
+    /// 0 where there is none.
+    pub port: u16,
+}
+
+/// Why a request cannot be put to a policy. The client is answered 400.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// A header that a JSON document cannot hold.
+    #[error("header `{name}` is not UTF-8")]
+    Header {
+        /// The name, as far as it can be shown.
+        name: String,
+    },
+    /// A path that does not decode to text.
+    #[error("the path is not percent-encoded UTF-8")]
+    Path,
+    /// A query that does not decode to text, or has a `;`.
+    #[error("the query is not percent-encoded UTF-8 of `&`-separated pairs")]
+    Query,
+}
+
+// === impl SocketAddress ===
+
+impl SocketAddress {
+    /// Reads Envoy's notation: `127.0.0.1:80`, `[::1]:80`; anything else is taken as a path.
+    pub fn parse(text: &str) -> Self {
+        match text.parse::<std::net::SocketAddr>() {
+            Ok(socket) => Self { address: socket.ip().to_string(), port: socket.port() },
+            Err(_) => Self { address: text.to_owned(), port: 0 },
+        }
+    }
+}
+
+/// Segments of a path, decoded first and split then, so that `%2F` separates as it will for most upstreams.
+///
+/// Source: opa-envoy-plugin, `getParsedPathAndQuery`: cut at `?`, unescape the whole, trim all leading slashes.
+pub(super) fn parse_path(path: &str) -> Result<Vec<String>, RequestError> {
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    let decoded = unescape(path).ok_or(RequestError::Path)?;
+    Ok(decoded.trim_start_matches('/').split('/').map(str::to_owned).collect())
+}
+
+/// Pairs of a query in order of appearance.
+///
+/// Source: Go's `url.ParseQuery`, which opa-envoy-plugin calls: `;` is an error, `+` is a space, a key may stand alone.
+pub(super) fn parse_query(path: &str) -> Result<Vec<(String, String)>, RequestError> {
+    let Some((_, query)) = path.split_once('?') else {
+        return Ok(Vec::new());
+    };
+    let mut pairs = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        if pair.contains(';') {
+            return Err(RequestError::Query);
+        }
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let decode = |text: &str| unescape(&text.replace('+', " ")).ok_or(RequestError::Query);
+        pairs.push((decode(key)?, decode(value)?));
+    }
+    Ok(pairs)
+}
+
+/// Percent-decoding that refuses what the lenient crates leave standing: `%` without two hex digits.
+fn unescape(text: &str) -> Option<String> {
+    let well_formed = text.split('%').skip(1).all(|after| {
+        let mut digits = after.bytes();
+        [digits.next(), digits.next()]
+            .iter()
+            .all(|digit| digit.is_some_and(|digit| digit.is_ascii_hexdigit()))
+    });
+    if !well_formed {
+        return None;
+    }
+    percent_decode_str(text).decode_utf8().ok().map(|decoded| decoded.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_split_as_opa_envoy_plugin_splits_them() {
+        let cases: &[(&str, &[&str])] = &[
+            ("/", &[""]),
+            ("/a/b?x=1", &["a", "b"]),
+            ("//admin/x", &["admin", "x"]),
+            ("/a//b/", &["a", "", "b", ""]),
+            ("/a%2Fb", &["a", "b"]),
+            ("%2F%2Fa", &["a"]),
+            ("/a/../b/.", &["a", "..", "b", "."]),
+            ("/a#b", &["a#b"]),
+            ("/%C3%A9", &["é"]),
+            ("", &[""]),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(parse_path(path).unwrap(), *expected, "{path}");
+        }
+        for path in ["/%", "/%4", "/%zz", "/%ff", "/%+1"] {
+            assert_eq!(parse_path(path), Err(RequestError::Path), "{path}");
+        }
+    }
+
+    #[test]
+    fn queries_parse_as_in_go() {
+        let cases: &[(&str, &[(&str, &str)])] = &[
+            ("/", &[]),
+            ("/?", &[]),
+            ("/?a=1&a=2&b", &[("a", "1"), ("a", "2"), ("b", "")]),
+            ("/?a+b=c%20d&&=x", &[("a b", "c d"), ("", "x")]),
+            ("/?a=b=c?d", &[("a", "b=c?d")]),
+        ];
+        for (path, expected) in cases {
+            let pairs = parse_query(path).unwrap();
+            let pairs: Vec<_> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+            assert_eq!(pairs, *expected, "{path}");
+        }
+        for path in ["/?a;b", "/?a=%", "/?%ff=1"] {
+            assert_eq!(parse_query(path), Err(RequestError::Query), "{path}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_in_envoys_notation() {
+        let parsed = |text| {
+            let SocketAddress { address, port } = SocketAddress::parse(text);
+            (address, port)
+        };
+        assert_eq!(parsed("127.0.0.1:80"), ("127.0.0.1".to_owned(), 80));
+        assert_eq!(parsed("[::1]:8443"), ("::1".to_owned(), 8443));
+        assert_eq!(parsed("/run/envoy.sock"), ("/run/envoy.sock".to_owned(), 0));
+    }
+}

@@ -1,0 +1,138 @@
+//! The `.manifest`: what a bundle says of itself.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::policy::{self, RegoVersion, Value};
+
+/// A bundle's manifest, with OPA's defaults where it is silent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The publisher's name for this version; may be empty.
+    pub revision: String,
+    /// The paths that the bundle owns, as lists of keys; one empty list owns everything.
+    pub roots: Vec<Vec<String>>,
+    pub(super) version: RegoVersion,
+    pub(super) file_versions: BTreeMap<String, RegoVersion>,
+    metadata: Option<Value>,
+}
+
+/// Why a manifest is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// It is not the JSON that OPA writes.
+    #[error(".manifest: {message}")]
+    Malformed {
+        /// The parser's message, with line and column.
+        message: String,
+    },
+    /// One of its roots holds another.
+    #[error(".manifest: roots `{one}` and `{other}` overlap; keep the shorter one")]
+    RootsOverlap {
+        /// The earlier root.
+        one: String,
+        /// The later root.
+        other: String,
+    },
+    /// A language version that does not exist.
+    #[error(".manifest: rego version {version} is not known; write 0 or 1")]
+    RegoVersion {
+        /// As written.
+        version: i64,
+    },
+    /// It asks for something that this filter does not do.
+    #[error(".manifest: {why}")]
+    Unsupported {
+        /// What is not done, and the cure.
+        why: &'static str,
+    },
+}
+
+/// As written. Unknown keys are passed over, as OPA does, so that newer bundles stay readable.
+#[derive(Deserialize)]
+struct Written {
+    #[serde(default)]
+    revision: String,
+    roots: Option<Vec<String>>,
+    rego_version: Option<i64>,
+    #[serde(default)]
+    file_rego_versions: BTreeMap<String, i64>,
+    #[serde(default)]
+    wasm: Vec<serde_json::Value>,
+    metadata: Option<serde_json::Value>,
+}
+
+// === impl Manifest ===
+
+impl Default for Manifest {
+    fn default() -> Self {
+        Self {
+            revision: String::new(),
+            roots: vec![Vec::new()],
+            version: RegoVersion::default(),
+            file_versions: BTreeMap::new(),
+            metadata: None,
+        }
+    }
+}
+
+impl Manifest {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let written: Written = serde_json::from_slice(bytes)
+            .map_err(|error| ManifestError::Malformed { message: error.to_string() })?;
+        if !written.wasm.is_empty() {
+            let why = "compiled policies are not run; build the bundle with `--target rego`";
+            return Err(ManifestError::Unsupported { why });
+        }
+        let mut file_versions = BTreeMap::new();
+        for (path, version) in written.file_rego_versions {
+            if path.contains(['*', '?', '[', '{']) {
+                let why = "patterns in `file_rego_versions` are not matched; name each file";
+                return Err(ManifestError::Unsupported { why });
+            }
+            file_versions.insert(path.trim_start_matches('/').to_owned(), rego_version(version)?);
+        }
+        Ok(Self {
+            revision: written.revision,
+            roots: roots(written.roots)?,
+            version: written.rego_version.map_or(Ok(RegoVersion::default()), rego_version)?,
+            file_versions,
+            metadata: written.metadata.map(Value::from),
+        })
+    }
+
+    /// What policies read of it.
+    pub(super) fn document(&self) -> Value {
+        let roots: Vec<Value> = self.roots.iter().map(|root| Value::from(root.join("/"))).collect();
+        let fields = [("revision", Value::from(self.revision.as_str())), ("roots", Value::from(roots))];
+        let metadata = self.metadata.clone().map(|metadata| ("metadata", metadata));
+        policy::object(fields.into_iter().chain(metadata))
+    }
+}
+
+fn rego_version(version: i64) -> Result<RegoVersion, ManifestError> {
+    match version {
+        0 => Ok(RegoVersion::V0),
+        1 => Ok(RegoVersion::V1),
+        _ => Err(ManifestError::RegoVersion { version }),
+    }
+}
+
+fn roots(written: Option<Vec<String>>) -> Result<Vec<Vec<String>>, ManifestError> {
+    let Some(written) = written else {
+        return Ok(vec![Vec::new()]);
+    };
+    let roots: Vec<Vec<String>> = written
+        .iter()
+        .map(|root| root.split('/').filter(|key| !key.is_empty()).map(str::to_owned).collect())
+        .collect();
+    for (index, other) in roots.iter().enumerate() {
+        let clash =
+            roots.iter().take(index).find(|one| one.iter().zip(other).all(|(left, right)| left == right));
+        if let Some(one) = clash {
+            return Err(ManifestError::RootsOverlap { one: one.join("/"), other: other.join("/") });
+        }
+    }
+    Ok(roots)
+}

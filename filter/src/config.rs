@@ -1,0 +1,122 @@
+//! The plugin configuration: OPA's own document plus the `portcullis` section, checked once and whole.
+//!
+//! Parsing never stops at the first semantic fault: an operator sees every problem with the path to its key and
+//! the cure. The text may be YAML or JSON, because teams paste what they already run OPA with.
+
+mod document;
+mod error;
+mod resolve;
+
+pub(crate) use resolve::is_header_name;
+
+use std::{collections::BTreeMap, time::Duration};
+
+pub use error::{ConfigError, Problem};
+
+/// A configuration that passed every check; all references between its parts are resolved.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where each bundle comes from, by bundle name. Never empty.
+    pub bundles: BTreeMap<String, BundleSource>,
+    /// What decides a request, by policy name. Never empty.
+    pub policies: BTreeMap<String, PolicyConfig>,
+    /// Decides the requests whose route names no policy; without it they are answered 503.
+    pub default_policy: Option<String>,
+    /// How each Envoy cluster that the filter calls must be reached; `portcullis envoy-config` writes them out.
+    pub clusters: BTreeMap<String, ClusterTarget>,
+    /// How many downloads may be under way at once in one VM.
+    pub max_concurrent_downloads: usize,
+    /// Bounds on what bundles and requests may cost.
+    pub limits: Limits,
+}
+
+/// One bundle URL, as the download needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleSource {
+    /// The Envoy cluster that carries the download.
+    pub cluster: String,
+    /// The URL's scheme.
+    pub scheme: Scheme,
+    /// The URL's host, with the port where the URL has one: the `:authority` of the request.
+    pub authority: String,
+    /// The URL's path and query, starting with `/`.
+    pub path: String,
+    /// Request headers of the service: its own and its credentials'.
+    pub headers: Vec<(String, String)>,
+    /// The whole download must end within this time.
+    pub timeout: Duration,
+    /// Shortest pause between two polls that succeeded.
+    pub min_delay: Duration,
+    /// Longest pause between two polls that succeeded, and between two retries.
+    pub max_delay: Duration,
+    /// Largest archive, in bytes after inflating.
+    pub size_limit_bytes: u64,
+}
+
+/// A named decision over some bundles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyConfig {
+    /// Names of the bundles it is made of, in the order of the document. Never empty.
+    pub bundles: Vec<String>,
+    /// Path of the decision below `data`, as OPA writes it: `envoy/authz/allow`.
+    pub decision: String,
+}
+
+/// Scheme of a bundle URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain text.
+    Http,
+    /// TLS, which the Envoy cluster provides.
+    Https,
+}
+
+/// Where an Envoy cluster has to lead for the downloads that go through it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClusterTarget {
+    /// One origin: that of a service.
+    Origin {
+        /// Scheme of every URL behind the cluster.
+        scheme: Scheme,
+        /// Host name or IP literal (IPv6 without brackets).
+        host: String,
+        /// Port, the scheme's default where the URL has none.
+        port: u16,
+    },
+    /// Any host, named by `:authority`: Envoy's dynamic forward proxy.
+    AnyHost {
+        /// Scheme of every URL behind the cluster.
+        scheme: Scheme,
+    },
+}
+
+/// Bounds on what bundles and requests may cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest evaluation of one request, on the wall clock.
+    pub evaluation: Duration,
+}
+
+impl Config {
+    /// Parses and checks a configuration.
+    ///
+    /// Shape: UTF-8 text, YAML or JSON, of OPA's configuration document with a `portcullis` section.
+    /// Errors: [`ConfigError`] lists every problem found, each with the path to its key and the cure.
+    pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
+        let document = document::read(text)?;
+        resolve::resolve(document)
+    }
+}
+
+impl Scheme {
+    /// The scheme as it stands in a URL and in `:scheme`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! The document as written: keys and types, with nothing resolved yet.
+//!
+//! Read in three passes over one tree (syntax and duplicate keys, options that cannot work here, types), so that
+//! every message can name the path to its key.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use yaml_serde::{Mapping, Value};
+
+use super::{ConfigError, Problem};
+use crate::yaml;
+
+/// Longest part of a parser's own message that is repeated to the operator, in bytes.
+const MESSAGE_LIMIT_BYTES: usize = 300;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Document {
+    pub(super) services: BTreeMap<String, Service>,
+    pub(super) bundles: BTreeMap<String, Bundle>,
+    /// OPA's labels tag decision logs and status reports.
+    #[allow(dead_code, reason = "type-checked, and without effect until there is a report to tag")]
+    labels: BTreeMap<String, String>,
+    pub(super) plugins: Plugins,
+    pub(super) portcullis: Portcullis,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Service {
+    #[allow(dead_code, reason = "OPA's list form names the service here; the map's key is that name")]
+    name: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) cluster: Option<String>,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) credentials: Credentials,
+    pub(super) response_header_timeout_seconds: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Credentials {
+    pub(super) bearer: Option<Bearer>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bearer {
+    pub(super) token: String,
+    pub(super) scheme: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Bundle {
+    pub(super) service: Option<String>,
+    pub(super) resource: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) polling: Polling,
+    pub(super) size_limit_bytes: Option<u64>,
+    pub(super) persist: bool,
+    pub(super) trigger: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Polling {
+    pub(super) min_delay_seconds: Option<u32>,
+    pub(super) max_delay_seconds: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Plugins {
+    pub(super) envoy_ext_authz_grpc: EnvoyExtAuthzGrpc,
+}
+
+/// opa-envoy-plugin's section. What configures its gRPC server has no meaning inside Envoy and is passed over.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[allow(dead_code, reason = "keys that are known, type-checked and without meaning here")]
+pub(super) struct EnvoyExtAuthzGrpc {
+    pub(super) path: Option<String>,
+    pub(super) dry_run: bool,
+    skip_request_body_parse: bool,
+    addr: Option<String>,
+    enable_reflection: bool,
+    grpc_max_recv_msg_size: Option<u64>,
+    grpc_max_send_msg_size: Option<u64>,
+    enable_performance_metrics: bool,
+    grpc_request_duration_seconds_buckets: Vec<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Portcullis {
+    pub(super) policies: BTreeMap<String, Policy>,
+    pub(super) default_policy: Option<String>,
+    pub(super) url_cluster: Option<String>,
+    pub(super) max_concurrent_downloads: Option<usize>,
+    pub(super) limits: Limits,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Policy {
+    pub(super) bundles: Vec<String>,
+    pub(super) decision: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) evaluation_ms: Option<u32>,
+}
+
+/// Options of OPA and opa-envoy-plugin that are refused by name: path (`*` is any key), why, and the cure.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("bundle", "OPA's old form for a single bundle is not read", "name it below `bundles`"),
+    ("keys", "bundle signatures are not verified", "remove `keys`, and `signing` from the bundles"),
+    ("bundles.*.signing", "bundle signatures are not verified", "remove it"),
+    (
+        "bundles.*.polling.long_polling_timeout_seconds",
+        "long polling is not done",
+        "remove it; set the delays",
+    ),
+    (
+        "discovery",
+        "configuration is not discovered from a bundle",
+        "write the configuration out, or let xDS deliver it",
+    ),
+    (
+        "decision_logs",
+        "decisions are not logged to a service",
+        "remove it; Envoy's access log carries each request",
+    ),
+    ("status", "status is not reported to a service", "remove it; read the `portcullis_*` metrics of Envoy"),
+    ("persistence_directory", "a Wasm filter has no disk", "remove it"),
+    (
+        "default_decision",
+        "it names the decision of OPA's own API",
+        "name `decision` below `portcullis.policies`",
+    ),
+    ("default_authorization_decision", "there is no API server to authorize", "remove it"),
+    ("server", "there is no API server", "remove it"),
+    ("storage", "a Wasm filter has no disk", "remove it"),
+    ("distributed_tracing", "Envoy traces the request", "configure tracing in Envoy and remove it"),
+    ("caching", "`http.send` is not available to policies, so there is nothing to cache", "remove it"),
+    ("nd_builtin_cache", "decisions are not logged, so there is nothing to record", "remove it"),
+    ("services.*.type", "OCI registries cannot be read", "serve the bundle over HTTP"),
+    ("services.*.tls", "TLS belongs to the Envoy cluster", "configure it in the cluster's transport socket"),
+    (
+        "services.*.allow_insecure_tls",
+        "TLS belongs to the Envoy cluster",
+        "configure it in the cluster's transport socket",
+    ),
+    ("services.*.credentials.bearer.token_path", "a Wasm filter has no disk", "give `token`"),
+    (
+        "services.*.credentials.client_tls",
+        "TLS belongs to the Envoy cluster",
+        "configure the certificate in the cluster's transport socket",
+    ),
+    (
+        "services.*.credentials.oauth2",
+        "OAuth2 flows are not done",
+        "let Envoy's credential injector add the token to the cluster",
+    ),
+    (
+        "services.*.credentials.s3_signing",
+        "AWS request signing is not done",
+        "let Envoy's aws_request_signing filter sign for the cluster",
+    ),
+    (
+        "services.*.credentials.gcp_metadata",
+        "cloud credentials are not fetched",
+        "let Envoy's gcp_authn filter add them to the cluster",
+    ),
+    (
+        "services.*.credentials.azure_managed_identity",
+        "cloud credentials are not fetched",
+        "give a `bearer` token",
+    ),
+    ("services.*.credentials.plugin", "there are no credential plugins", "give a `bearer` token"),
+    ("plugins.envoy_ext_authz_grpc.query", "OPA deprecates it in favour of `path`", "give `path`"),
+    ("plugins.envoy_ext_authz_grpc.proto-descriptor", "gRPC bodies are not parsed", "remove it"),
+];
+
+/// Reads the text into a typed document.
+pub(super) fn read(text: &[u8]) -> Result<Document, ConfigError> {
+    let mut tree = parse(text)?;
+    if tree.is_null() {
+        return Err(one("", "the document is empty", "give at least `bundles` and `portcullis.policies`"));
+    }
+    let problems: Vec<Problem> =
+        REFUSED.iter().filter_map(|refused| refuse(&tree, refused)).flatten().collect();
+    if !problems.is_empty() {
+        return Err(ConfigError { problems });
+    }
+    normalise(&mut tree)?;
+    serde_path_to_error::deserialize(tree).map_err(|error| {
+        let path = readable_path(error.path());
+        let message = shorten(&error.into_inner().to_string());
+        let cure = if message.starts_with("unknown field") {
+            "check the spelling, or remove it"
+        } else {
+            "give a value of that type"
+        };
+        one(&path, &message, cure)
+    })
+}
+
+fn parse(text: &[u8]) -> Result<Value, ConfigError> {
+    let text = std::str::from_utf8(text).map_err(|error| {
+        let message = format!("it is not UTF-8 text (byte {})", error.valid_up_to());
+        one("", &message, "give YAML or JSON text")
+    })?;
+    yaml::check_depth(text).map_err(|error| one("", &error.to_string(), "give well-formed YAML or JSON"))?;
+    serde_path_to_error::deserialize(yaml_serde::Deserializer::from_str(text)).map_err(|error| {
+        let path = readable_path(error.path());
+        let message = shorten(&error.into_inner().to_string());
+        let cure = if message.contains("duplicate") {
+            "keep one of the two"
+        } else {
+            "give well-formed YAML or JSON"
+        };
+        one(&path, &message, cure)
+    })
+}
+
+/// Brings OPA's second notations into the first: services as a list, a bundle as its URL alone.
+fn normalise(tree: &mut Value) -> Result<(), ConfigError> {
+    if let Some(services) = tree.get_mut("services")
+        && let Some(list) = services.as_sequence()
+    {
+        let mut by_name = Mapping::new();
+        for (index, service) in list.iter().enumerate() {
+            let path = format!("services[{index}]");
+            let Some(name) = service.get("name").filter(|name| name.is_string()) else {
+                return Err(one(&path, "a service in a list needs a name", "give `name`"));
+            };
+            if by_name.insert(name.clone(), service.clone()).is_some() {
+                return Err(one(&path, "an earlier service has the same name", "give each its own `name`"));
+            }
+        }
+        *services = Value::Mapping(by_name);
+    }
+    for bundle in
+        tree.get_mut("bundles").and_then(Value::as_mapping_mut).into_iter().flat_map(Mapping::values_mut)
+    {
+        if bundle.is_string() {
+            let url = bundle.clone();
+            *bundle = Value::Mapping(Mapping::from_iter([(Value::from("url"), url)]));
+        }
+    }
+    Ok(())
+}
+
+/// Every place in the tree that the refused option's path matches.
+fn refuse(tree: &Value, (pattern, why, cure): &(&str, &str, &str)) -> Option<Vec<Problem>> {
+    let mut found = vec![(String::new(), tree)];
+    for segment in pattern.split('.') {
+        found = found
+            .into_iter()
+            .filter_map(|(path, value)| Some((path, value.as_mapping()?)))
+            .flat_map(|(path, mapping)| {
+                mapping.iter().filter_map(move |(key, value)| {
+                    let key = key.as_str().filter(|key| segment == "*" || segment == *key)?;
+                    let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+                    Some((path, value))
+                })
+            })
+            .collect();
+    }
+    let problems: Vec<Problem> = found
+        .into_iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(path, _)| Problem { path, message: (*why).to_owned(), cure: (*cure).to_owned() })
+        .collect();
+    (!problems.is_empty()).then_some(problems)
+}
+
+fn one(path: &str, message: &str, cure: &str) -> ConfigError {
+    ConfigError {
+        problems: vec![Problem { path: path.to_owned(), message: message.to_owned(), cure: cure.to_owned() }],
+    }
+}
+
+fn readable_path(path: &serde_path_to_error::Path) -> String {
+    let path = path.to_string();
+    if path == "." { String::new() } else { path }
+}
+
+/// A parser repeats the value it did not like, which may be the whole document.
+fn shorten(message: &str) -> String {
+    if message.len() <= MESSAGE_LIMIT_BYTES {
+        return message.to_owned();
+    }
+    let head_end = message.floor_char_boundary(MESSAGE_LIMIT_BYTES / 2);
+    let tail_start = message.ceil_char_boundary(message.len() - MESSAGE_LIMIT_BYTES / 2);
+    let (head, _) = message.split_at(head_end);
+    let (_, tail) = message.split_at(tail_start);
+    format!("{head} … {tail}")
+}

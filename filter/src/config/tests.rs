@@ -1,0 +1,165 @@
+use super::*;
+
+const GOOD: &str = r#"
+services:
+  hub: { url: "http://bundles.internal:8080/base", cluster: bundle_hub, credentials: { bearer: { token: t0ken } } }
+bundles:
+  shop: { service: hub, resource: bundles/shop.tar.gz, polling: { min_delay_seconds: 10, max_delay_seconds: 20 } }
+  roles: "http://bundles.internal:8080/base/roles.tar.gz?x=1"
+portcullis:
+  policies:
+    shop: { bundles: [shop, roles], decision: /shop/authz/allow }
+"#;
+
+#[test]
+fn services_and_plain_urls_become_bundle_sources() {
+    let config = Config::parse(GOOD.as_bytes()).unwrap();
+    let shop = &config.bundles["shop"];
+    assert_eq!((shop.cluster.as_str(), shop.authority.as_str()), ("bundle_hub", "bundles.internal:8080"));
+    assert_eq!(shop.path, "/base/bundles/shop.tar.gz");
+    assert_eq!(shop.headers, [("authorization".to_owned(), "Bearer t0ken".to_owned())]);
+    assert_eq!((shop.min_delay, shop.max_delay), (Duration::from_secs(10), Duration::from_secs(20)));
+    assert_eq!(config.bundles["roles"].path, "/base/roles.tar.gz?x=1");
+    assert_eq!(config.policies["shop"].decision, "shop/authz/allow");
+    assert_eq!(config.default_policy.as_deref(), Some("shop"), "a single policy is the default");
+    let target =
+        ClusterTarget::Origin { scheme: Scheme::Http, host: "bundles.internal".to_owned(), port: 8080 };
+    assert_eq!(config.clusters, BTreeMap::from([("bundle_hub".to_owned(), target)]));
+}
+
+#[test]
+fn opas_own_document_works_without_our_section() {
+    let text = r#"{"services": [{"name": "hub", "url": "https://h", "cluster": "c"}], "labels": {"env": "prod"},
+        "bundles": {"authz": {}}, "plugins": {"envoy_ext_authz_grpc": {"addr": ":9191", "path": "istio/allow"}}}"#;
+    let config = Config::parse(text.as_bytes()).unwrap();
+    assert_eq!(config.bundles["authz"].path, "/bundles/authz");
+    let policy = PolicyConfig { bundles: vec!["authz".to_owned()], decision: "istio/allow".to_owned() };
+    assert_eq!(config.policies, BTreeMap::from([("default".to_owned(), policy)]));
+    assert_eq!(config.default_policy.as_deref(), Some("default"));
+}
+
+#[test]
+fn credentials_are_sent_below_the_services_own_url_only() {
+    let text = GOOD
+        .replace("8080/base/roles", "8080/baseless/roles")
+        .replace("policies:", "url_cluster: any\n  policies:");
+    let roles = &Config::parse(text.as_bytes()).unwrap().bundles["roles"];
+    assert_eq!(roles.headers, []);
+    assert_eq!(roles.cluster, "any");
+}
+
+#[test]
+fn every_fault_names_its_key_and_the_cure() {
+    let cases: &[(&str, &str, &str, &str)] = &[
+        ("cluster: bundle_hub,", "", "services.hub.cluster", "name the Envoy cluster"),
+        ("bundle_hub", "bundle_hub, colour: red", "services.hub.colour", "unknown field `colour`"),
+        (
+            "min_delay_seconds: 10",
+            "min_delay_seconds: soon",
+            "bundles.shop.polling.min_delay_seconds",
+            "invalid type",
+        ),
+        ("min_delay_seconds: 10, ", "", "bundles.shop.polling", "give both"),
+        ("min_delay_seconds: 10", "min_delay_seconds: 30", "bundles.shop.polling", "is above"),
+        ("service: hub", "service: hob", "bundles.shop.service", "there is no service `hob`"),
+        (
+            "[shop, roles]",
+            "[shop, rules]",
+            "portcullis.policies.shop.bundles[1]",
+            "there is no bundle `rules`",
+        ),
+        ("[shop, roles]", "[shop, shop]", "portcullis.policies.shop.bundles[1]", "named twice"),
+        ("[shop, roles]", "[]", "portcullis.policies.shop.bundles", "there is none"),
+        ("/shop/authz/allow", "data.shop.allow", "portcullis.policies.shop.decision", "with slashes"),
+        (
+            "http://bundles.internal:8080/base/r",
+            "http://elsewhere/r",
+            "bundles.roles",
+            "no service has the origin http://elsewhere",
+        ),
+        ("http://bundles.internal:8080/base/r", "ftp://elsewhere/r", "bundles.roles", "scheme `ftp`"),
+        ("http://bundles.internal:8080/base/r", "nonsense/r", "bundles.roles", "is not a URL"),
+        (
+            "http://bundles.internal:8080/base/r",
+            "http://bücher.example/r",
+            "bundles.roles",
+            "international domain name",
+        ),
+        (
+            "http://bundles.internal:8080/base/r",
+            "http://u:p@bundles.internal/r",
+            "bundles.roles",
+            "credentials in a URL",
+        ),
+        (
+            "portcullis:",
+            "portcullis:\n  default_policy: shops",
+            "portcullis.default_policy",
+            "there is no policy `shops`",
+        ),
+        (
+            "portcullis:",
+            "portcullis:\n  max_concurrent_downloads: 0",
+            "portcullis.max_concurrent_downloads",
+            "from 1 to 1024",
+        ),
+        ("portcullis:", "keys: {k: {}}\nportcullis:", "keys", "signatures are not verified"),
+        (
+            "resource:",
+            "signing: {keyid: k}, resource:",
+            "bundles.shop.signing",
+            "signatures are not verified",
+        ),
+        ("resource:", "persist: true, resource:", "bundles.shop.persist", "no disk"),
+        ("token: t0ken", "token_path: /t", "services.hub.credentials.bearer.token_path", "give `token`"),
+        ("portcullis:", "decision_logs: {service: hub}\nportcullis:", "decision_logs", "are not logged"),
+        ("portcullis:", "discovery: {name: d}\nportcullis:", "discovery", "is not discovered"),
+        (
+            "    shop: { bundles: [shop, roles]",
+            "    shop: { bundles: [shop] }\n    shop: { bundles: [shop, roles]",
+            "portcullis.policies",
+            "duplicate",
+        ),
+    ];
+    for (from, to, path, message) in cases {
+        assert!(GOOD.contains(from), "{from}");
+        let error = Config::parse(GOOD.replacen(from, to, 1).as_bytes()).expect_err(path);
+        let found = error
+            .problems
+            .iter()
+            .any(|problem| problem.path == *path && problem.to_string().contains(message));
+        assert!(found, "{path} / {message}: {error}");
+        assert!(error.problems.iter().all(|problem| !problem.cure.is_empty()), "{error}");
+    }
+}
+
+#[test]
+fn several_faults_are_told_together() {
+    let text = GOOD.replace("/shop/authz/allow", "data.shop.allow").replace("[shop, roles]", "[shop, rules]");
+    assert_eq!(Config::parse(text.as_bytes()).unwrap_err().problems.len(), 2);
+}
+
+#[test]
+fn documents_that_are_none_are_refused_in_short() {
+    for text in ["", "   \n", "null", "{}", "[]", "just text", "{", "a: [", "\u{0}", "%YAML 9"] {
+        let error = Config::parse(text.as_bytes()).unwrap_err();
+        assert!(!error.problems.is_empty(), "{text:?}");
+    }
+    assert!(Config::parse(b"\xff\xfe").unwrap_err().to_string().contains("not UTF-8"));
+    for garbage in
+        ["x".repeat(1 << 20), "[".repeat(1 << 20), "- {a: *b}\n".repeat(100_000), "{\"a\":".repeat(200_000)]
+    {
+        let message = Config::parse(garbage.as_bytes()).unwrap_err().to_string();
+        assert!(message.len() < 1000, "{} bytes", message.len());
+    }
+}
+
+#[test]
+fn an_alias_bomb_is_refused_before_it_expands() {
+    let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+        text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+    }
+    assert!(Config::parse(text.as_bytes()).is_err());
+}

@@ -1,0 +1,169 @@
+//! The plugin context: one configuration, or the refusal of one, with the manager that serves it.
+
+use std::{rc::Rc, time::Duration};
+
+use log::Level;
+
+use crate::{
+    authz::{self, Outcome, RequestHead},
+    config::{Config, ConfigError},
+    manager::{Effect, Event, Manager, NotReady},
+    policy::{self, Policy},
+    telemetry::{Counter, LogLimiter},
+};
+
+/// What one plugin configuration became.
+#[derive(Debug)]
+pub struct Plugin {
+    state: State,
+    limiter: LogLimiter,
+}
+
+#[derive(Debug)]
+enum State {
+    Serving {
+        manager: Manager,
+        default_policy: Option<String>,
+    },
+    /// Nothing is let through, and nothing is fetched, until a new configuration comes.
+    Refused,
+}
+
+/// Why no policy decides a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closed {
+    /// The configuration was refused.
+    Configuration,
+    /// The route names none and there is no default.
+    NoPolicyNamed,
+    /// The policy named cannot decide.
+    NotReady(NotReady),
+}
+
+/// A request's outcome with what must be told of it.
+#[derive(Debug)]
+pub struct Decided {
+    /// What became of the request.
+    pub outcome: Outcome,
+    /// Log lines and counters.
+    pub effects: Vec<Effect>,
+}
+
+// === impl Plugin ===
+
+impl Plugin {
+    /// Takes a configuration. Never fails: a configuration that is refused becomes a gate that stays down, because
+    /// Envoy lets requests past a filter that could not be configured.
+    ///
+    /// Shape: `document` is the plugin configuration as Envoy delivers it; `seed` spreads polls and retries.
+    pub fn configure(document: &[u8], seed: u64) -> (Self, Vec<Effect>) {
+        let (state, message) = match Config::parse(document) {
+            Ok(config) => {
+                let manager = Manager::new(&config, seed);
+                let message = format!("{} bundles, {} policies", config.bundles.len(), config.policies.len());
+                (State::Serving { manager, default_policy: config.default_policy }, (Level::Info, message))
+            }
+            Err(error) => (State::Refused, (Level::Error, refusal(&error))),
+        };
+        let plugin = Self { state, limiter: LogLimiter::default() };
+        (plugin, vec![Effect::Log(message.0, format!("configuration: {}", message.1))])
+    }
+
+    /// Feeds one event in and returns what the host must do, in order. Units: as [`Manager::handle`].
+    pub fn handle(&mut self, event: Event, now: Duration) -> Vec<Effect> {
+        match &mut self.state {
+            State::Serving { manager, .. } => manager.handle(event, now),
+            State::Refused => Vec::new(),
+        }
+    }
+
+    /// Whether [`Event::Adopt`] would find something to do.
+    pub fn has_pending_policy(&self) -> bool {
+        matches!(&self.state, State::Serving { manager, .. } if manager.has_pending_policy())
+    }
+
+    /// Whether every policy can decide now.
+    pub fn is_ready(&self) -> bool {
+        matches!(&self.state, State::Serving { manager, .. } if manager.is_ready())
+    }
+
+    /// How long the host should wait until the next [`Event::Tick`]; none if there is nothing to wait for.
+    pub fn tick_period(&self) -> Option<Duration> {
+        match &self.state {
+            State::Serving { manager, .. } => Some(manager.tick_period()),
+            State::Refused => None,
+        }
+    }
+
+    /// The policy for a request whose route names `named`, or nothing.
+    pub fn policy(&self, named: Option<&str>) -> Result<&Rc<Policy>, Closed> {
+        let State::Serving { manager, default_policy } = &self.state else {
+            return Err(Closed::Configuration);
+        };
+        let name = named.or(default_policy.as_deref()).ok_or(Closed::NoPolicyNamed)?;
+        manager.policy(name).map_err(Closed::NotReady)
+    }
+
+    /// Decides one request, and says what to count and log of it.
+    ///
+    /// Units: `now` as in [`Plugin::handle`].
+    pub fn decide(&mut self, named: Option<&str>, head: &RequestHead, now: Duration) -> Decided {
+        let outcome = authz::authorize(self, named, head);
+        let policy = match (&outcome, &self.state) {
+            (Outcome::UnknownPolicy(_) | Outcome::NoPolicyNamed | Outcome::ConfigurationRefused, _)
+            | (_, State::Refused) => "unknown",
+            (_, State::Serving { default_policy, .. }) => {
+                named.or(default_policy.as_deref()).unwrap_or("unknown")
+            }
+        };
+        let counter = Counter::Request { policy: policy.to_owned(), reason: outcome.reason() };
+        let mut effects = vec![Effect::Count(counter)];
+        if let Some(trouble) = outcome.trouble() {
+            effects.push(if self.limiter.admit(now) {
+                Effect::Log(Level::Warn, format!("request answered `{}`: {trouble}", outcome.reason()))
+            } else {
+                Effect::Count(Counter::LogSuppressed)
+            });
+        }
+        Decided { outcome, effects }
+    }
+}
+
+/// The sentence that `portcullis check` prints and that the filter logs.
+pub fn refusal(error: &ConfigError) -> String {
+    format!("refused, every request is answered 503: {error}")
+}
+
+/// Evaluates something once, so that the code which every request needs has run before the first one comes.
+///
+/// V8 in Envoy compiles each function on its first call, and optimises it then: the first evaluation in a process
+/// costs hundreds of milliseconds.
+pub fn warm_up() {
+    let document = br#"{"bundles": {"b": "http://b/"}, "portcullis": {"url_cluster": "b"}}"#;
+    let (mut plugin, _) = Plugin::configure(document, 0);
+    plugin.handle(Event::Tick, Duration::ZERO);
+    let text = r#"package warm
+import rego.v1
+default allow := false
+allow if {
+	some rule in [{"path": "/a/*", "method": "GET"}]
+	glob.match(rule.path, ["/"], input.attributes.request.http.path)
+	regex.match(`^[a-z]+$`, lower(input.attributes.request.http.method))
+	count(input.parsed_path) > 0
+	startswith(sprintf("%s", [input.parsed_path[0]]), "a")
+}
+"#;
+    let Ok(module) = policy::Module::parse("warm.rego".to_owned(), text.to_owned(), policy::RegoVersion::V1)
+    else {
+        return;
+    };
+    let part =
+        policy::Part { bundle: "warm", roots: &[Vec::new()], modules: &[module], data: &policy::object([]) };
+    let Ok(compiled) = Policy::compile("warm/allow", &[part], Duration::from_secs(1)) else {
+        return;
+    };
+    let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+    let headers = vec![header(":path", "/a/b?c=d"), header(":method", "GET"), header(":authority", "a")];
+    let head = RequestHead { headers, connection: authz::Connection::default() };
+    let _ = authz::decide(&compiled, &head).into_permit();
+}

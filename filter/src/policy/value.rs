@@ -1,0 +1,168 @@
+//! Documents as the engine holds them: JSON and YAML text in, objects put together, fields looked up.
+
+use std::collections::BTreeMap;
+
+pub use regorus::Value;
+use regorus::value::Object;
+
+use crate::yaml;
+
+/// Two documents that cannot both be part of one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`data.{}` is given twice", path.join("."))]
+pub struct Conflict {
+    /// Keys from the root to the place that both claim.
+    pub path: Vec<String>,
+}
+
+/// Parses JSON text. Errors carry line and column, and stay short whatever the text.
+pub fn parse_json(text: &str) -> Result<Value, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+/// Parses YAML text into the JSON values that it stands for. Errors: in the parser's words, with line and column.
+pub fn parse_yaml(text: &str) -> Result<Value, String> {
+    yaml::check_depth(text).map_err(|error| error.to_string())?;
+    let json: serde_json::Value = yaml_serde::from_str(text).map_err(|error| error.to_string())?;
+    Ok(Value::from(json))
+}
+
+/// An object with string keys.
+pub fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
+    fields.into_iter().map(|(key, value)| (Value::from(key), value)).collect::<Object>().into_value()
+}
+
+/// The field of an object; none where it is absent or the value is no object.
+pub fn field<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    value.as_object().ok()?.get(&Value::from(key))
+}
+
+/// Text of a string value.
+pub fn string(value: &Value) -> Option<&str> {
+    value.as_string().ok().map(AsRef::as_ref)
+}
+
+/// Puts `document` at `path` below `root`; objects merge, anything else that meets is a conflict.
+pub fn merge_at(root: &mut Value, path: &[String], document: Value) -> Result<(), Conflict> {
+    let nested = path.iter().rev().fold(document, |inner, key| object([(key.as_str(), inner)]));
+    merge(root, nested, &mut Vec::new())
+}
+
+fn merge(target: &mut Value, source: Value, path: &mut Vec<String>) -> Result<(), Conflict> {
+    let (Ok(target), Ok(source)) = (target.as_object_mut(), source.as_object()) else {
+        return Err(Conflict { path: path.clone() });
+    };
+    for (key, value) in source.iter() {
+        match target.get_mut(key) {
+            None => {
+                target.insert(key.clone(), value.clone());
+            }
+            Some(existing) => {
+                path.push(string(key).unwrap_or("?").to_owned());
+                merge(existing, value.clone(), path)?;
+                path.pop();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What stands at `path` below `root`.
+pub(super) fn lookup(root: &Value, path: &[String]) -> Lookup {
+    let mut value = root;
+    for key in path {
+        match value.as_object() {
+            Ok(object) => match object.get(&Value::from(key.as_str())) {
+                Some(inner) => value = inner,
+                None => return Lookup::Absent,
+            },
+            Err(_) => return Lookup::Blocked,
+        }
+    }
+    Lookup::Found
+}
+
+/// What stands at a path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Lookup {
+    Found,
+    Absent,
+    /// A value that is no object stands on the way.
+    Blocked,
+}
+
+/// Visits every place of a document that lies outside `roots`, until `visit` has seen one.
+///
+/// Shape: a root is a list of keys; the empty root holds everything. A place is the shortest path that no root
+/// holds and that no root lies below.
+pub fn first_outside(roots: &[Vec<String>], document: &Value) -> Option<Vec<String>> {
+    fn walk(roots: &[&[String]], value: &Value, path: &mut Vec<String>) -> Option<Vec<String>> {
+        if roots.iter().any(|root| root.is_empty()) {
+            return None;
+        }
+        if roots.is_empty() {
+            return Some(path.clone());
+        }
+        let Ok(object) = value.as_object() else {
+            return Some(path.clone());
+        };
+        for (key, inner) in object.iter() {
+            let key = string(key).unwrap_or_default();
+            let below: Vec<&[String]> = roots
+                .iter()
+                .filter_map(|root| root.split_first())
+                .filter(|(first, _)| first.as_str() == key)
+                .map(|(_, rest)| rest)
+                .collect();
+            path.push(key.to_owned());
+            if let Some(outside) = walk(&below, inner, path) {
+                return Some(outside);
+            }
+            path.pop();
+        }
+        None
+    }
+    let roots: Vec<&[String]> = roots.iter().map(Vec::as_slice).collect();
+    walk(&roots, document, &mut Vec::new())
+}
+
+/// An object from string pairs, for small maps built on the request path.
+pub fn string_map<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Value {
+    let map: BTreeMap<Value, Value> =
+        pairs.into_iter().map(|(key, value)| (Value::from(key.into()), Value::from(value.into()))).collect();
+    Value::from(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Vec<String> {
+        text.split('/').filter(|key| !key.is_empty()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn documents_merge_where_both_are_objects() {
+        let mut root = Value::new_object();
+        merge_at(&mut root, &path("a"), parse_json(r#"{"x": 1}"#).unwrap()).unwrap();
+        merge_at(&mut root, &path("a/y"), parse_json("2").unwrap()).unwrap();
+        assert_eq!(root, parse_json(r#"{"a": {"x": 1, "y": 2}}"#).unwrap());
+    }
+
+    #[test]
+    fn two_values_at_one_place_conflict_by_path() {
+        let mut root = parse_json(r#"{"a": {"x": 1}}"#).unwrap();
+        let conflict = merge_at(&mut root, &path("a/x"), parse_json("2").unwrap()).unwrap_err();
+        assert_eq!(conflict.to_string(), "`data.a.x` is given twice");
+    }
+
+    #[test]
+    fn data_outside_the_roots_is_found_by_its_shortest_path() {
+        let document = parse_json(r#"{"a": {"b": {"c": 1}, "d": 2}}"#).unwrap();
+        assert_eq!(first_outside(&[path("")], &document), None);
+        assert_eq!(first_outside(&[path("a")], &document), None);
+        assert_eq!(first_outside(&[path("a/b")], &document), Some(path("a/d")));
+        assert_eq!(first_outside(&[path("x")], &document), Some(path("a")));
+        assert_eq!(first_outside(&[path("a/b/c/e"), path("a/d")], &document), Some(path("a/b/c")));
+    }
+}

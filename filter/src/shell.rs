@@ -1,0 +1,212 @@
+//! proxy-wasm callbacks ⇄ the core's events and effects. No judgement lives here.
+//!
+//! Only the byte forms of hostcalls are used to read: the SDK's string forms panic on a header that is not UTF-8,
+//! and a panic ends the VM. Source: proxy-wasm-rust-sdk `hostcalls.rs`, `get_map`.
+
+mod host;
+mod stream;
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use proxy_wasm::{
+    hostcalls,
+    traits::{Context, HttpContext, RootContext},
+    types::{BufferType, ContextType, LogLevel, MapType},
+};
+
+use crate::{
+    manager::{Answer, Effect, Event, FetchId, HttpCall},
+    plugin::Plugin,
+    telemetry::Counter,
+};
+
+use host::Metrics;
+use stream::Stream;
+
+/// Longest run of compiling policies in one callback; requests of this worker wait behind it.
+const ADOPTION_SLICE: Duration = Duration::from_millis(5);
+
+proxy_wasm::main! {{
+    proxy_wasm::set_log_level(LogLevel::Trace);
+    proxy_wasm::set_root_context(|_| Box::new(Root::new()));
+}}
+
+/// What the plugin context and its stream contexts share.
+struct Shared {
+    plugin: Plugin,
+    metrics: Metrics,
+    /// The core's clock counts from here.
+    started: Instant,
+}
+
+struct Root {
+    shared: Rc<RefCell<Shared>>,
+    fetches: BTreeMap<u32, FetchId>,
+    tick_period: Option<Duration>,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn tell(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Log(level, message) => log::log!(level, "{message}"),
+                Effect::Count(counter) => self.metrics.count(&counter),
+                // Fetches belong to the plugin context, which takes them out before.
+                Effect::Fetch { .. } => {}
+            }
+        }
+    }
+}
+
+// === impl Root ===
+
+impl Root {
+    fn new() -> Self {
+        let (plugin, _) = Plugin::configure(b"", 0);
+        let shared = Shared { plugin, metrics: Metrics::default(), started: Instant::now() };
+        Self { shared: Rc::new(RefCell::new(shared)), fetches: BTreeMap::new(), tick_period: None }
+    }
+
+    /// Runs one event and all that follows from it at once: calls that the host refuses are events of their own.
+    fn run(&mut self, event: Event) {
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            let effects = {
+                let Ok(mut shared) = self.shared.try_borrow_mut() else {
+                    return;
+                };
+                let now = shared.now();
+                shared.plugin.handle(event, now)
+            };
+            let (fetches, rest): (Vec<_>, Vec<_>) =
+                effects.into_iter().partition(|effect| matches!(effect, Effect::Fetch { .. }));
+            for effect in fetches {
+                if let Effect::Fetch { id, call } = effect
+                    && let Some(answer) = self.dispatch(id, &call)
+                {
+                    events.push(Event::Fetched { id, answer });
+                }
+            }
+            if let Ok(mut shared) = self.shared.try_borrow_mut() {
+                shared.tell(rest);
+            }
+        }
+    }
+
+    /// Starts an HTTP call; gives the answer at once where the host would not.
+    fn dispatch(&mut self, id: FetchId, call: &HttpCall) -> Option<Answer> {
+        let headers = call.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        match hostcalls::dispatch_http_call(&call.cluster, headers, None, Vec::new(), call.timeout) {
+            Ok(call_id) => {
+                self.fetches.insert(call_id, id);
+                None
+            }
+            Err(status) => Some(Answer::Refused { status: format!("{status:?}") }),
+        }
+    }
+
+    fn adopt_for_a_slice(&mut self) {
+        let slice = Instant::now();
+        while slice.elapsed() < ADOPTION_SLICE {
+            let pending = self.shared.try_borrow().is_ok_and(|shared| shared.plugin.has_pending_policy());
+            if !pending {
+                return;
+            }
+            self.run(Event::Adopt);
+        }
+    }
+
+    fn keep_ticking(&mut self) {
+        let period = self.shared.try_borrow().ok().and_then(|shared| shared.plugin.tick_period());
+        if period != self.tick_period {
+            self.tick_period = period;
+            let _ = hostcalls::set_tick_period(period.unwrap_or(Duration::ZERO));
+        }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, call_id: u32, num_headers: usize, body_size: usize, _: usize) {
+        let Some(id) = self.fetches.remove(&call_id) else {
+            return;
+        };
+        self.run(Event::Fetched { id, answer: answer(num_headers, body_size) });
+        self.adopt_for_a_slice();
+        self.keep_ticking();
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        let document = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten();
+        let (plugin, effects) = Plugin::configure(&document.unwrap_or_default(), seed());
+        crate::plugin::warm_up();
+        if let Ok(mut shared) = self.shared.try_borrow_mut() {
+            shared.plugin = plugin;
+            shared.tell(effects);
+        }
+        self.keep_ticking();
+        // Envoy lets requests past a filter whose worker did not configure, so a refusal must not be one.
+        true
+    }
+
+    fn on_tick(&mut self) {
+        self.run(Event::Tick);
+        self.adopt_for_a_slice();
+        self.keep_ticking();
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream::new(Rc::clone(&self.shared))))
+    }
+}
+
+/// Envoy reports a call that broke off as an answer without headers.
+fn answer(num_headers: usize, body_size: usize) -> Answer {
+    if num_headers == 0 {
+        return Answer::Reset;
+    }
+    let headers = hostcalls::get_map_bytes(MapType::HttpCallResponseHeaders).unwrap_or_default();
+    let header = |wanted: &str| {
+        let (_, value) = headers.iter().find(|(name, _)| name == wanted)?;
+        String::from_utf8(value.clone()).ok()
+    };
+    let Some(status) = header(":status").and_then(|status| status.parse().ok()) else {
+        return Answer::Reset;
+    };
+    let body = match body_size {
+        0 => Vec::new(),
+        size => hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, size)
+            .ok()
+            .flatten()
+            .unwrap_or_default(),
+    };
+    Answer::Response { status, etag: header("etag"), body }
+}
+
+/// The standard library seeds its hash maps from the host's `random_get`.
+fn seed() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+impl Metrics {
+    fn count(&mut self, counter: &Counter) {
+        self.increment(&counter.to_string());
+    }
+}
