@@ -1,0 +1,86 @@
+//! Builds the filter for `wasm32-wasip1`, so that the binary and every test carry the module that Envoy runs.
+//!
+//! The nested cargo has a target folder of its own (`target/module`): sharing the outer one would wait for ever
+//! on the lock that the outer cargo holds. Debug and release builds of the harness share that folder, because
+//! the module is the same in both.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+const TARGET: &str = "wasm32-wasip1";
+const PROFILE: &str = "module";
+
+fn main() {
+    if let Err(error) = build() {
+        eprintln!("the filter module could not be built: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn build() -> Result<()> {
+    let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let workspace = manifest_dir.parent().context("host-harness lies inside the workspace")?;
+    for source in ["filter/src", "filter/Cargo.toml", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+    }
+
+    ensure_target_installed()?;
+    let target_dir = target_dir()?.join("module");
+    let status = Command::new(env::var("CARGO")?)
+        .current_dir(workspace)
+        .args(["build", "--package", "portcullis-filter", "--lib", "--target", TARGET, "--profile", PROFILE])
+        .arg("--target-dir")
+        .arg(&target_dir)
+        // What the outer cargo, clippy or a coverage run set for host code is wrong for the module.
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("RUSTFLAGS")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .env_remove("CARGO_BUILD_TARGET")
+        .env_remove("CARGO_PROFILE_RELEASE_DEBUG")
+        .status()
+        .context("cargo could not be started")?;
+    ensure!(status.success(), "cargo build --target {TARGET} ended with {status}; its errors are above");
+
+    let module = target_dir.join(TARGET).join(PROFILE).join("portcullis_filter.wasm");
+    ensure!(module.is_file(), "cargo succeeded but {} is not there", module.display());
+    println!("cargo::rustc-env=PORTCULLIS_MODULE={}", module.display());
+    let digest = Sha256::digest(std::fs::read(&module)?);
+    println!("cargo::rustc-env=PORTCULLIS_MODULE_SHA256={digest:x}");
+    // The nested build replaces the file in place, so rustc has to see that its bytes changed.
+    println!("cargo::rerun-if-changed={}", module.display());
+    Ok(())
+}
+
+fn ensure_target_installed() -> Result<()> {
+    let output = Command::new(env::var("RUSTC")?)
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .output()
+        .context("rustc could not be started")?;
+    let libdir = String::from_utf8_lossy(&output.stdout);
+    if output.status.success() && Path::new(libdir.trim()).is_dir() {
+        return Ok(());
+    }
+    println!(
+        "cargo::warning=the Rust target {TARGET} is missing: adding it with `rustup target add {TARGET}`"
+    );
+    match Command::new("rustup").args(["target", "add", TARGET]).status() {
+        Ok(status) if status.success() => Ok(()),
+        _ => bail!(
+            "the Rust target {TARGET} is not installed and rustup could not add it: install the standard library \
+             for {TARGET} of this Rust release (with rustup: `rustup target add {TARGET}`) and build again"
+        ),
+    }
+}
+
+/// The folder that cargo marks with `CACHEDIR.TAG`, found from `OUT_DIR`, which lies somewhere below it.
+fn target_dir() -> Result<PathBuf> {
+    let out_dir = PathBuf::from(env::var("OUT_DIR")?);
+    let marked = out_dir.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
+    Ok(marked.unwrap_or(&out_dir).to_path_buf())
+}

@@ -1,0 +1,177 @@
+//! One compiled module, checked against the ABI before any VM is made of it.
+//!
+//! What Envoy finds out when it links (a missing import, a wrong signature, no allocator) is an error here, with the
+//! name of the culprit, so that a module which loads here also loads there.
+
+use wasmtime::{ExternType, FuncType, InstancePre, UnknownImportError, ValType};
+
+use super::{
+    runtime::Runtime,
+    vm::{ALLOCATORS, VmState},
+};
+
+/// A module that can be made into VMs. Cheap to clone.
+#[derive(Clone)]
+pub struct Module {
+    pub(super) pre: InstancePre<VmState>,
+    pub(super) metered: bool,
+    abi_version: AbiVersion,
+}
+
+/// Which ABI the module says it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AbiVersion {
+    /// `proxy_abi_version_0_1_0`
+    V0_1_0,
+    /// `proxy_abi_version_0_2_0`
+    V0_2_0,
+    /// `proxy_abi_version_0_2_1`
+    V0_2_1,
+}
+
+/// Why a module cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Not WebAssembly, or not valid, or needs a feature that is not there.
+    #[error("not a usable WebAssembly module: {reason}")]
+    Compile {
+        /// What the compiler says.
+        reason: String,
+    },
+    /// Envoy's "Missing or unknown Proxy-Wasm ABI version".
+    #[error(
+        "missing or unknown Proxy-Wasm ABI version: the module exports {}; export `proxy_abi_version_0_2_1`",
+        found.as_ref().map_or("none".to_owned(), |name| format!("`{name}`"))
+    )]
+    AbiVersion {
+        /// The version export that the module has, if any.
+        found: Option<String>,
+    },
+    /// The module needs a function that no host of this ABI has.
+    #[error("unknown import `{module}.{name}`: no proxy-wasm host of ABI 0.2.1 offers it")]
+    UnknownImport {
+        /// Module of the import.
+        module: String,
+        /// Name of the import.
+        name: String,
+    },
+    /// The module needs a function with other types than the ABI's.
+    #[error("an import does not have the ABI's type: {reason}")]
+    ImportType {
+        /// Which import, and how the types differ.
+        reason: String,
+    },
+    /// A callback has other types than the ABI's.
+    #[error("export `{name}` has the type {found}, which is not the ABI's")]
+    ExportType {
+        /// The export.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// The host cannot give bytes to the guest.
+    #[error(
+        "the module exports neither `proxy_on_memory_allocate` nor `malloc`, so the host cannot return bytes to it"
+    )]
+    NoAllocator,
+    /// The module keeps its memory to itself.
+    #[error("the module does not export `memory`")]
+    NoMemory,
+}
+
+/// Every callback of the ABI that is called here: counts of `i32` parameters that are allowed, and whether it returns one.
+const CALLBACKS: &[(&str, &[usize], bool)] = &[
+    ("proxy_on_context_create", &[2], false),
+    ("proxy_on_vm_start", &[2], true),
+    ("proxy_on_configure", &[2], true),
+    ("proxy_on_tick", &[1], false),
+    ("proxy_on_queue_ready", &[2], false),
+    ("proxy_on_http_call_response", &[5], false),
+    // Two parameters in ABI 0.1.0.
+    ("proxy_on_request_headers", &[3, 2], true),
+    ("proxy_on_request_body", &[3], true),
+    ("proxy_on_request_trailers", &[2], true),
+    ("proxy_on_response_headers", &[3, 2], true),
+    ("proxy_on_response_body", &[3], true),
+    ("proxy_on_response_trailers", &[2], true),
+    ("proxy_on_log", &[1], false),
+    ("proxy_on_done", &[1], true),
+    ("proxy_on_delete", &[1], false),
+    ("proxy_on_memory_allocate", &[1], true),
+    ("malloc", &[1], true),
+];
+
+// === impl Module ===
+
+impl Module {
+    /// Compiles a module (binary or text form) and checks it against the ABI.
+    ///
+    /// Errors: one of [`LoadError`], with the name of what is wrong.
+    /// Source: the checks of proxy-wasm-cpp-host `src/wasm.cc` (`WasmBase::load`, `WasmBase::initialize`).
+    pub fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Module, LoadError> {
+        let module = wasmtime::Module::new(&runtime.engine, bytes)
+            .map_err(|error| LoadError::Compile { reason: format!("{error:#}") })?;
+        let abi_version = AbiVersion::of(&module)?;
+        check_exports(&module)?;
+        let pre = runtime.linker.instantiate_pre(&module).map_err(|error| {
+            match error.downcast_ref::<UnknownImportError>() {
+                Some(unknown) => LoadError::UnknownImport {
+                    module: unknown.module().to_owned(),
+                    name: unknown.name().to_owned(),
+                },
+                None => LoadError::ImportType { reason: format!("{error:#}") },
+            }
+        })?;
+        Ok(Module { pre, metered: runtime.is_metered(), abi_version })
+    }
+
+    /// Which ABI the module says it speaks.
+    #[must_use]
+    pub fn abi_version(&self) -> AbiVersion {
+        self.abi_version
+    }
+}
+
+// === impl AbiVersion ===
+
+impl AbiVersion {
+    fn of(module: &wasmtime::Module) -> Result<AbiVersion, LoadError> {
+        let exports = || module.exports().map(|export| export.name()).filter(|name| name.starts_with(PREFIX));
+        exports()
+            .find_map(|name| match &name[PREFIX.len()..] {
+                "0_1_0" => Some(AbiVersion::V0_1_0),
+                "0_2_0" => Some(AbiVersion::V0_2_0),
+                "0_2_1" => Some(AbiVersion::V0_2_1),
+                _ => None,
+            })
+            .ok_or_else(|| LoadError::AbiVersion { found: exports().next().map(str::to_owned) })
+    }
+}
+
+const PREFIX: &str = "proxy_abi_version_";
+
+fn check_exports(module: &wasmtime::Module) -> Result<(), LoadError> {
+    for (name, parameters, returns) in CALLBACKS {
+        let Some(ExternType::Func(function)) = module.get_export(name) else {
+            continue;
+        };
+        if !parameters.iter().any(|count| is_of_words(&function, *count, *returns)) {
+            return Err(LoadError::ExportType { name: (*name).to_owned(), found: function.to_string() });
+        }
+    }
+    if !ALLOCATORS.iter().any(|name| matches!(module.get_export(name), Some(ExternType::Func(_)))) {
+        return Err(LoadError::NoAllocator);
+    }
+    match module.get_export("memory") {
+        Some(ExternType::Memory(_)) => Ok(()),
+        _ => Err(LoadError::NoMemory),
+    }
+}
+
+fn is_of_words(function: &FuncType, parameters: usize, returns: bool) -> bool {
+    let is_word = |value: ValType| matches!(value, ValType::I32);
+    function.params().len() == parameters
+        && function.results().len() == usize::from(returns)
+        && function.params().all(is_word)
+        && function.results().all(is_word)
+}

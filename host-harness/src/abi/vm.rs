@@ -1,0 +1,418 @@
+//! One instance of a module: its store, its exports, and the host that is lent to it while it runs.
+//!
+//! The host is not owned by any VM: it is lent through a [`HostSlot`] for the length of one callback and taken back.
+//! The slot is shared and not part of the store's borrow, so a later driver may suspend one callback, lend the same
+//! host to another VM, and come back.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use wasmtime::{
+    Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, TypedFunc, WasmParams, WasmResults,
+};
+
+use super::{Callback, Host, Module};
+
+/// What a guest may export for the host to get memory from it, first choice first.
+pub(super) const ALLOCATORS: [&str; 2] = ["proxy_on_memory_allocate", "malloc"];
+
+/// Number of a VM, chosen by its host and given back with every hostcall.
+pub type VmIndex = usize;
+
+/// Where a host is put while a VM runs. Clones are the same slot.
+#[derive(Clone, Default)]
+pub struct HostSlot(Arc<Mutex<Option<Box<dyn Host>>>>);
+
+/// What bounds a VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VmLimits {
+    /// Most bytes of guest memory.
+    pub memory_bytes: usize,
+    /// Most fuel (about one unit an instruction) that one callback may burn; `None` is no limit.
+    pub callback_fuel: Option<u64>,
+}
+
+/// A callback did not return. The VM must not be called again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{callback}` failed: {reason}")]
+pub struct Trap {
+    /// The export that was called.
+    pub callback: String,
+    /// What happened, with the guest's stack where there is one.
+    pub reason: String,
+}
+
+/// One instance of a module.
+pub struct Vm {
+    store: Store<VmState>,
+    exports: Exports,
+    limits: VmLimits,
+    metered: bool,
+}
+
+/// What hostcalls reach through the store.
+pub(super) struct VmState {
+    pub(super) index: VmIndex,
+    pub(super) host: HostSlot,
+    pub(super) phase: Phase,
+    pub(super) memory: Option<Memory>,
+    pub(super) allocate: Option<TypedFunc<u32, u32>>,
+    limits: StoreLimits,
+}
+
+/// What the guest is doing, which decides the hostcalls it may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// In `_initialize`, `_start` or `main`.
+    Starting,
+    /// In its allocator, called by the host.
+    Allocating,
+    /// In a callback.
+    Running,
+}
+
+struct Exports {
+    context_create: Option<TypedFunc<(u32, u32), ()>>,
+    vm_start: Option<TypedFunc<(u32, u32), u32>>,
+    configure: Option<TypedFunc<(u32, u32), u32>>,
+    tick: Option<TypedFunc<u32, ()>>,
+    queue_ready: Option<TypedFunc<(u32, u32), ()>>,
+    http_call_response: Option<TypedFunc<HttpCallArguments, ()>>,
+    request_headers: Option<HeadersExport>,
+    request_body: Option<TypedFunc<(u32, u32, u32), u32>>,
+    request_trailers: Option<TypedFunc<(u32, u32), u32>>,
+    response_headers: Option<HeadersExport>,
+    response_body: Option<TypedFunc<(u32, u32, u32), u32>>,
+    response_trailers: Option<TypedFunc<(u32, u32), u32>>,
+    log: Option<TypedFunc<u32, ()>>,
+    done: Option<TypedFunc<u32, u32>>,
+    delete: Option<TypedFunc<u32, ()>>,
+}
+
+/// Root context, token, headers, bytes of body, trailers.
+type HttpCallArguments = (u32, u32, u32, u32, u32);
+
+enum HeadersExport {
+    Abi01(TypedFunc<(u32, u32), u32>),
+    Abi02(TypedFunc<(u32, u32, u32), u32>),
+}
+
+// === impl HostSlot ===
+
+impl HostSlot {
+    /// Puts the host in.
+    pub fn lend(&self, host: Box<dyn Host>) {
+        *self.lock() = Some(host);
+    }
+
+    /// Takes the host out; `None` when none was lent.
+    #[must_use]
+    pub fn take_back(&self) -> Option<Box<dyn Host>> {
+        self.lock().take()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Box<dyn Host>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl VmLimits ===
+
+impl Default for VmLimits {
+    /// 1 GiB as in Envoy (proxy-wasm-cpp-host `include/proxy-wasm/limits.h`), and fuel for some seconds of work.
+    fn default() -> Self {
+        VmLimits { memory_bytes: 1024 * 1024 * 1024, callback_fuel: Some(4_000_000_000) }
+    }
+}
+
+// === impl Trap ===
+
+impl Trap {
+    /// A callback of a VM that had failed before and was therefore not called.
+    #[must_use]
+    pub fn not_called(callback: &str) -> Trap {
+        Trap { callback: callback.to_owned(), reason: "the VM had failed before".to_owned() }
+    }
+}
+
+// === impl Phase ===
+
+impl Phase {
+    /// Whether a hostcall is allowed now.
+    ///
+    /// Source: the restricted callbacks of proxy-wasm-cpp-host (`src/wasm.cc` `startVm`, `wasm.h` `allocMemory`).
+    pub(super) fn allows(self, function: &str) -> bool {
+        match self {
+            Phase::Running => true,
+            Phase::Allocating => matches!(function, "proxy_log" | "fd_write" | "clock_time_get"),
+            Phase::Starting => matches!(
+                function,
+                "proxy_log"
+                    | "fd_write"
+                    | "args_get"
+                    | "args_sizes_get"
+                    | "environ_get"
+                    | "environ_sizes_get"
+                    | "fd_prestat_get"
+                    | "fd_prestat_dir_name"
+                    | "clock_time_get"
+                    | "random_get"
+            ),
+        }
+    }
+}
+
+// === impl Vm ===
+
+impl Vm {
+    /// Makes a VM and runs its start functions: `_initialize` and then `main`, or `_start`.
+    ///
+    /// The host must be lent through `host` before, because start functions may log.
+    /// Errors: a start function trapped, or the instance's memory is over the limit.
+    pub fn new(module: &Module, index: VmIndex, host: HostSlot, limits: VmLimits) -> Result<Vm, Trap> {
+        let state = VmState {
+            index,
+            host,
+            phase: Phase::Starting,
+            memory: None,
+            allocate: None,
+            limits: StoreLimitsBuilder::new().memory_size(limits.memory_bytes).build(),
+        };
+        let mut store = Store::new(module.pre.module().engine(), state);
+        store.limiter(|state| &mut state.limits);
+        let mut vm = Vm { store, exports: Exports::none(), limits, metered: module.metered };
+        vm.refuel();
+        let instance =
+            module.pre.instantiate(&mut vm.store).map_err(|error| vm.trap("instantiation", &error))?;
+        let state_memory = instance.get_memory(&mut vm.store, "memory");
+        let allocate = ALLOCATORS.iter().find_map(|name| instance.get_typed_func(&mut vm.store, name).ok());
+        vm.store.data_mut().memory = state_memory;
+        vm.store.data_mut().allocate = allocate;
+        vm.exports = Exports::of(&instance, &mut vm.store);
+        vm.start(&instance)?;
+        vm.store.data_mut().phase = Phase::Running;
+        Ok(vm)
+    }
+
+    /// Whether the guest exports this callback.
+    #[must_use]
+    pub fn exports(&self, callback: &Callback) -> bool {
+        let exports = &self.exports;
+        match callback {
+            Callback::ContextCreate { .. } => exports.context_create.is_some(),
+            Callback::VmStart { .. } => exports.vm_start.is_some(),
+            Callback::Configure { .. } => exports.configure.is_some(),
+            Callback::Tick { .. } => exports.tick.is_some(),
+            Callback::QueueReady { .. } => exports.queue_ready.is_some(),
+            Callback::HttpCallResponse { .. } => exports.http_call_response.is_some(),
+            Callback::RequestHeaders { .. } => exports.request_headers.is_some(),
+            Callback::RequestBody { .. } => exports.request_body.is_some(),
+            Callback::RequestTrailers { .. } => exports.request_trailers.is_some(),
+            Callback::ResponseHeaders { .. } => exports.response_headers.is_some(),
+            Callback::ResponseBody { .. } => exports.response_body.is_some(),
+            Callback::ResponseTrailers { .. } => exports.response_trailers.is_some(),
+            Callback::Log { .. } => exports.log.is_some(),
+            Callback::Done { .. } => exports.done.is_some(),
+            Callback::Delete { .. } => exports.delete.is_some(),
+        }
+    }
+
+    /// Calls a callback; the host must be lent before and is taken back after.
+    ///
+    /// Gives what the guest returned, 0 where the callback returns nothing, and `None` where it is not exported.
+    /// Errors: the guest trapped or ran out of fuel; the VM must not be called again.
+    pub fn call(&mut self, callback: Callback) -> Result<Option<u32>, Trap> {
+        if !self.exports(&callback) {
+            return Ok(None);
+        }
+        self.refuel();
+        self.dispatch(callback).map_err(|error| self.trap(callback.export(), &error))
+    }
+
+    /// Bytes of memory that the guest has now.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    fn dispatch(&mut self, callback: Callback) -> wasmtime::Result<Option<u32>> {
+        let store = &mut self.store;
+        let exports = &self.exports;
+        match callback {
+            Callback::ContextCreate { context_id, parent_id } => {
+                run(store, &exports.context_create, (context_id, parent_id)).map(|done| done.map(|()| 0))
+            }
+            Callback::VmStart { root_id, configuration_size } => {
+                run(store, &exports.vm_start, (root_id, configuration_size))
+            }
+            Callback::Configure { root_id, configuration_size } => {
+                run(store, &exports.configure, (root_id, configuration_size))
+            }
+            Callback::Tick { root_id } => run(store, &exports.tick, root_id).map(|done| done.map(|()| 0)),
+            Callback::QueueReady { root_id, token } => {
+                run(store, &exports.queue_ready, (root_id, token)).map(|done| done.map(|()| 0))
+            }
+            Callback::HttpCallResponse { root_id, token, headers, body_size, trailers } => {
+                run(store, &exports.http_call_response, (root_id, token, headers, body_size, trailers))
+                    .map(|done| done.map(|()| 0))
+            }
+            Callback::RequestHeaders { context_id, headers, end_of_stream } => {
+                run_headers(store, exports.request_headers.as_ref(), context_id, headers, end_of_stream)
+            }
+            Callback::ResponseHeaders { context_id, headers, end_of_stream } => {
+                run_headers(store, exports.response_headers.as_ref(), context_id, headers, end_of_stream)
+            }
+            Callback::RequestBody { context_id, body_size, end_of_stream } => {
+                run(store, &exports.request_body, (context_id, body_size, u32::from(end_of_stream)))
+            }
+            Callback::ResponseBody { context_id, body_size, end_of_stream } => {
+                run(store, &exports.response_body, (context_id, body_size, u32::from(end_of_stream)))
+            }
+            Callback::RequestTrailers { context_id, trailers } => {
+                run(store, &exports.request_trailers, (context_id, trailers))
+            }
+            Callback::ResponseTrailers { context_id, trailers } => {
+                run(store, &exports.response_trailers, (context_id, trailers))
+            }
+            Callback::Log { context_id } => run(store, &exports.log, context_id).map(|done| done.map(|()| 0)),
+            Callback::Done { context_id } => run(store, &exports.done, context_id),
+            Callback::Delete { context_id } => {
+                run(store, &exports.delete, context_id).map(|done| done.map(|()| 0))
+            }
+        }
+    }
+
+    fn start(&mut self, instance: &Instance) -> Result<(), Trap> {
+        let initialize = instance.get_typed_func::<(), ()>(&mut self.store, "_initialize").ok();
+        let Some(initialize) = initialize else {
+            return self.run_start(instance, "_start");
+        };
+        initialize.call(&mut self.store, ()).map_err(|error| self.trap("_initialize", &error))?;
+        if let Ok(main) = instance.get_typed_func::<(u32, u32), u32>(&mut self.store, "main") {
+            return main.call(&mut self.store, (0, 0)).map(|_| ()).map_err(|error| self.trap("main", &error));
+        }
+        if let Ok(main) = instance.get_typed_func::<(), u32>(&mut self.store, "__main_void") {
+            return main.call(&mut self.store, ()).map(|_| ()).map_err(|error| self.trap("main", &error));
+        }
+        Ok(())
+    }
+
+    fn run_start(&mut self, instance: &Instance, name: &str) -> Result<(), Trap> {
+        match instance.get_typed_func::<(), ()>(&mut self.store, name) {
+            Ok(start) => start.call(&mut self.store, ()).map_err(|error| self.trap(name, &error)),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn refuel(&mut self) {
+        if self.metered {
+            let fuel = self.limits.callback_fuel.unwrap_or(u64::MAX);
+            self.store.set_fuel(fuel).expect("fuel is enabled in a metered engine");
+        }
+    }
+
+    fn trap(&self, callback: &str, error: &wasmtime::Error) -> Trap {
+        let reason = match error.downcast_ref::<wasmtime::Trap>() {
+            Some(wasmtime::Trap::OutOfFuel) => {
+                let fuel = self.limits.callback_fuel.unwrap_or(u64::MAX);
+                format!("callback exceeded its limit of {fuel} units of fuel")
+            }
+            // The cause first, and then where the guest was.
+            _ => match (error.root_cause().to_string(), error.to_string()) {
+                (cause, place) if cause == place => cause,
+                (cause, place) => format!("{cause}: {place}"),
+            },
+        };
+        Trap { callback: callback.to_owned(), reason }
+    }
+}
+
+impl fmt::Debug for Vm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Vm").field("index", &self.store.data().index).finish_non_exhaustive()
+    }
+}
+
+// === impl Exports ===
+
+impl Exports {
+    fn none() -> Exports {
+        Exports {
+            context_create: None,
+            vm_start: None,
+            configure: None,
+            tick: None,
+            queue_ready: None,
+            http_call_response: None,
+            request_headers: None,
+            request_body: None,
+            request_trailers: None,
+            response_headers: None,
+            response_body: None,
+            response_trailers: None,
+            log: None,
+            done: None,
+            delete: None,
+        }
+    }
+
+    fn of(instance: &Instance, store: &mut Store<VmState>) -> Exports {
+        Exports {
+            context_create: find(instance, store, "proxy_on_context_create"),
+            vm_start: find(instance, store, "proxy_on_vm_start"),
+            configure: find(instance, store, "proxy_on_configure"),
+            tick: find(instance, store, "proxy_on_tick"),
+            queue_ready: find(instance, store, "proxy_on_queue_ready"),
+            http_call_response: find(instance, store, "proxy_on_http_call_response"),
+            request_headers: find_headers(instance, store, "proxy_on_request_headers"),
+            request_body: find(instance, store, "proxy_on_request_body"),
+            request_trailers: find(instance, store, "proxy_on_request_trailers"),
+            response_headers: find_headers(instance, store, "proxy_on_response_headers"),
+            response_body: find(instance, store, "proxy_on_response_body"),
+            response_trailers: find(instance, store, "proxy_on_response_trailers"),
+            log: find(instance, store, "proxy_on_log"),
+            done: find(instance, store, "proxy_on_done"),
+            delete: find(instance, store, "proxy_on_delete"),
+        }
+    }
+}
+
+fn find<P: WasmParams, R: WasmResults>(
+    instance: &Instance,
+    store: &mut Store<VmState>,
+    name: &str,
+) -> Option<TypedFunc<P, R>> {
+    instance.get_typed_func(store, name).ok()
+}
+
+fn find_headers(instance: &Instance, store: &mut Store<VmState>, name: &str) -> Option<HeadersExport> {
+    find(instance, store, name)
+        .map(HeadersExport::Abi02)
+        .or_else(|| find(instance, store, name).map(HeadersExport::Abi01))
+}
+
+fn run<P: WasmParams, R: WasmResults>(
+    store: &mut Store<VmState>,
+    export: &Option<TypedFunc<P, R>>,
+    arguments: P,
+) -> wasmtime::Result<Option<R>> {
+    export.as_ref().map(|export| export.call(store, arguments)).transpose()
+}
+
+fn run_headers(
+    store: &mut Store<VmState>,
+    export: Option<&HeadersExport>,
+    context_id: u32,
+    headers: u32,
+    end_of_stream: bool,
+) -> wasmtime::Result<Option<u32>> {
+    match export {
+        None => Ok(None),
+        Some(HeadersExport::Abi01(export)) => export.call(store, (context_id, headers)).map(Some),
+        Some(HeadersExport::Abi02(export)) => {
+            export.call(store, (context_id, headers, u32::from(end_of_stream))).map(Some)
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! What the VMs of one Envoy share, and what every hostcall works on. There is no guest in here.
+//!
+//! It is lent to a VM as its host for the length of one callback, so nothing here can call a guest; what a hostcall
+//! wants to happen in a guest goes into a queue that [`super::proxy`] works off once the callback has returned.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
+
+use super::{
+    events::{Event, EventKey, Events},
+    exchange::StreamId,
+    log::{LogLine, LogSource},
+    metrics::Metrics,
+    options::EnvoyOptions,
+    shared_data::SharedData,
+    shared_queue::SharedQueues,
+    stream::Stream,
+    vms::{VmRecord, VmRole},
+};
+use crate::{
+    abi::{Headers, VmIndex},
+    world::{Call, CallId, Origin, Refusal, Sent, World},
+};
+
+/// The number stream of request ids; VMs have the numbers from 0 on.
+const REQUEST_IDS: u64 = u64::MAX;
+
+/// Everything but the guests.
+pub(super) struct Core {
+    pub(super) options: EnvoyOptions,
+    pub(super) world: Box<dyn World>,
+    pub(super) data: SharedData,
+    pub(super) queues: SharedQueues,
+    pub(super) metrics: Metrics,
+    pub(super) logs: Vec<LogLine>,
+    pub(super) events: Events,
+    pub(super) vms: Vec<VmRecord>,
+    pub(super) streams: BTreeMap<StreamId, Stream>,
+    pub(super) calls: BTreeMap<CallId, InFlight>,
+    /// After shutdown has begun, calls are taken and never sent.
+    pub(super) stopping: bool,
+    reported: BTreeSet<&'static str>,
+    random: ChaCha8Rng,
+    last_call: u64,
+    last_stream: u64,
+}
+
+/// A call that was sent and not yet answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InFlight {
+    pub(super) owner: Owner,
+    pub(super) sent_at: Duration,
+    timeout_event: Option<EventKey>,
+    answer_event: Option<EventKey>,
+}
+
+/// Who gets the answer of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    HttpCall { vm: VmIndex, token: u32 },
+    Router { stream: StreamId },
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) cluster: String,
+    pub(super) headers: Headers,
+    pub(super) body: Bytes,
+    pub(super) trailers: Headers,
+    pub(super) timeout: Option<Duration>,
+}
+
+// === impl Core ===
+
+impl Core {
+    pub(super) fn new(options: EnvoyOptions, world: Box<dyn World>) -> Core {
+        let mut random = ChaCha8Rng::seed_from_u64(options.seed);
+        random.set_stream(REQUEST_IDS);
+        Core {
+            options,
+            world,
+            data: SharedData::default(),
+            queues: SharedQueues::default(),
+            metrics: Metrics::default(),
+            logs: Vec::new(),
+            events: Events::default(),
+            vms: Vec::new(),
+            streams: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            stopping: false,
+            reported: BTreeSet::new(),
+            random,
+            last_call: 0,
+            last_stream: 0,
+        }
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.world.now()
+    }
+
+    /// Posts an event that is due after `delay`.
+    pub(super) fn post_after(&mut self, delay: Duration, event: Event) -> EventKey {
+        let at = self.now().saturating_add(delay);
+        self.events.post(at, event)
+    }
+
+    pub(super) fn log(&mut self, vm: VmRole, source: LogSource, level: log::Level, message: &str) {
+        if level <= self.options.log_level {
+            let at = self.now();
+            self.logs.push(LogLine { vm, source, level, message: message.to_owned(), at });
+        }
+    }
+
+    /// Logs what the host lacks, once for each function over the whole life of this Envoy.
+    pub(super) fn report_once(&mut self, vm: VmRole, function: &'static str) {
+        if self.reported.insert(function) {
+            let message = format!("`{function}` is not implemented here and fails; this is logged once");
+            self.log(vm, LogSource::Host, log::Level::Warn, &message);
+        }
+    }
+
+    pub(super) fn next_stream(&mut self) -> StreamId {
+        self.last_stream += 1;
+        StreamId(self.last_stream)
+    }
+
+    /// A random request id in the form of a version 4 UUID.
+    pub(super) fn next_request_id(&mut self) -> String {
+        let mut bytes = [0; 16];
+        self.random.fill_bytes(&mut bytes);
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+
+    /// Sends a request to a cluster. After shutdown has begun, it only looks so.
+    pub(super) fn send(&mut self, owner: Owner, outgoing: Outgoing) -> Result<CallId, Refusal> {
+        let id = CallId(self.last_call + 1);
+        let origin = match owner {
+            Owner::HttpCall { vm, token } => Origin::HttpCall { vm: self.vms[vm].role, token },
+            Owner::Router { stream } => Origin::Router { stream },
+        };
+        let Outgoing { cluster, headers, body, trailers, timeout } = outgoing;
+        let call = Call { id, origin, cluster, headers, body, trailers, timeout };
+        let sent = if self.stopping { Sent::Never } else { self.world.send(&call)? };
+        self.last_call = id.0;
+        let answer_event = match sent {
+            Sent::After(delay, outcome) => Some(self.post_after(delay, Event::Answer { call: id, outcome })),
+            Sent::Pending | Sent::Never => None,
+        };
+        let timeout_event = timeout.map(|limit| self.post_after(limit, Event::CallTimeout { call: id }));
+        self.calls.insert(id, InFlight { owner, sent_at: self.now(), timeout_event, answer_event });
+        Ok(id)
+    }
+
+    /// Takes a call off the list because it was answered.
+    pub(super) fn complete(&mut self, call: CallId) -> Option<InFlight> {
+        let in_flight = self.calls.remove(&call)?;
+        for event in [in_flight.timeout_event, in_flight.answer_event].into_iter().flatten() {
+            self.events.cancel(event);
+        }
+        Some(in_flight)
+    }
+
+    /// Takes a call off the list because nobody wants its answer.
+    pub(super) fn abandon(&mut self, call: CallId) -> Option<InFlight> {
+        let in_flight = self.complete(call)?;
+        self.world.cancel(call);
+        Some(in_flight)
+    }
+
+    /// Stops the timer and the calls of a VM that will not be called again.
+    pub(super) fn silence(&mut self, vm: VmIndex) {
+        self.stop_ticks(vm);
+        let calls: Vec<CallId> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| matches!(call.owner, Owner::HttpCall { vm: owner, .. } if owner == vm))
+            .map(|(id, _)| *id)
+            .collect();
+        for call in calls {
+            self.abandon(call);
+        }
+    }
+
+    /// Sets the timer of a VM for one period from now.
+    pub(super) fn arm_tick(&mut self, vm: VmIndex) {
+        if let Some(event) = self.vms[vm].tick_event.take() {
+            self.events.cancel(event);
+        }
+        if let Some(period) = self.vms[vm].tick_period {
+            let event = self.post_after(period, Event::Tick { vm });
+            self.vms[vm].tick_event = Some(event);
+        }
+    }
+
+    pub(super) fn stop_ticks(&mut self, vm: VmIndex) {
+        self.vms[vm].tick_period = None;
+        self.arm_tick(vm);
+    }
+
+    /// The stream that hostcalls of this VM act on now.
+    pub(super) fn acting_stream(&self, vm: VmIndex) -> Option<&Stream> {
+        self.streams.get(&self.vms[vm].acting_stream()?)
+    }
+
+    /// The stream that hostcalls of this VM act on now, to change it.
+    pub(super) fn acting_stream_mut(&mut self, vm: VmIndex) -> Option<&mut Stream> {
+        let id = self.vms[vm].acting_stream()?;
+        self.streams.get_mut(&id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::Scripted;
+
+    #[test]
+    fn request_ids_depend_on_the_seed_alone() {
+        let ids = |seed| {
+            let options = EnvoyOptions { seed, ..EnvoyOptions::default() };
+            let mut core = Core::new(options, Box::new(Scripted::new()));
+            [core.next_request_id(), core.next_request_id()]
+        };
+        assert_eq!(ids(1), ids(1));
+        assert_ne!(ids(1), ids(2));
+        let [first, second] = ids(1);
+        assert_ne!(first, second);
+        assert_eq!(&first[14..15], "4");
+    }
+
+    #[test]
+    fn request_ids_are_not_the_random_numbers_of_a_vm() {
+        let mut core = Core::new(EnvoyOptions::default(), Box::new(Scripted::new()));
+        let mut canary = VmRecord::new(VmRole::Canary, core.options.seed, 0);
+        assert_ne!(core.random.next_u64(), canary.random.next_u64());
+    }
+}

@@ -1,0 +1,103 @@
+//! Everything that will happen by itself, in order of time and then of being asked for.
+//!
+//! One queue for timers, answers and notices of all VMs, so that a driver sees at one place what may come next.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{exchange::StreamId, shared_queue::Consumer};
+use crate::{
+    abi::VmIndex,
+    world::{CallId, Outcome},
+};
+
+/// Something that will happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A root context's timer.
+    Tick { vm: VmIndex },
+    /// A call is answered.
+    Answer { call: CallId, outcome: Outcome },
+    /// A call's time limit is over.
+    CallTimeout { call: CallId },
+    /// A queue's consumer is told of one item.
+    QueueReady { consumer: Consumer, token: u32 },
+    /// The client sends the next part of a request's body.
+    NextPart { stream: StreamId },
+    /// A stream may have stood still for too long.
+    StreamIdle { stream: StreamId },
+}
+
+/// The place of an event in the queue.
+pub(super) type EventKey = (Duration, u64);
+
+/// The queue of what will happen.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Events {
+    due: BTreeMap<EventKey, Event>,
+    posted: u64,
+}
+
+// === impl Events ===
+
+impl Events {
+    /// Puts an event in, behind those of the same time, and gives its place.
+    pub(super) fn post(&mut self, at: Duration, event: Event) -> EventKey {
+        self.posted += 1;
+        let key = (at, self.posted);
+        self.due.insert(key, event);
+        key
+    }
+
+    /// Takes an event out before its time; one that has happened is no error.
+    pub(super) fn cancel(&mut self, key: EventKey) {
+        self.due.remove(&key);
+    }
+
+    /// When the next event is due.
+    pub(super) fn next_at(&self) -> Option<Duration> {
+        self.due.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Takes the next event out, if it is due at `now`.
+    pub(super) fn take_due(&mut self, now: Duration) -> Option<Event> {
+        if self.next_at()? > now {
+            return None;
+        }
+        self.due.pop_first().map(|(_, event)| event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_in_order_of_time_and_then_of_posting() {
+        let mut events = Events::default();
+        for (at, vm) in [(2, 1), (1, 2), (1, 3)] {
+            events.post(Duration::from_secs(at), Event::Tick { vm });
+        }
+        let mut order = Vec::new();
+        while let Some(Event::Tick { vm }) = events.take_due(Duration::from_secs(5)) {
+            order.push(vm);
+        }
+        assert_eq!(order, [2, 3, 1]);
+    }
+
+    #[test]
+    fn an_event_of_the_future_is_not_due() {
+        let mut events = Events::default();
+        events.post(Duration::from_secs(2), Event::Tick { vm: 0 });
+        assert_eq!(events.take_due(Duration::from_secs(1)), None);
+        assert_eq!(events.next_at(), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_cancelled_event_does_not_happen() {
+        let mut events = Events::default();
+        let key = events.post(Duration::ZERO, Event::Tick { vm: 0 });
+        events.cancel(key);
+        events.cancel(key);
+        assert_eq!(events.take_due(Duration::MAX), None);
+    }
+}

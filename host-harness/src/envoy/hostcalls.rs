@@ -1,0 +1,424 @@
+//! What each hostcall does in Envoy: the [`Host`] that is lent to a VM for the length of a callback.
+//!
+//! Source: Envoy `source/extensions/common/wasm/context.cc` and proxy-wasm-cpp-host `src/context.cc`.
+
+use bytes::Bytes;
+use rand::Rng;
+
+use super::{
+    core::{Core, Outgoing, Owner},
+    events::Event,
+    headers::HeaderMap,
+    log::{LogSource, level_from_number, level_to_number},
+    shared_queue::Consumer,
+    stream::{Direction, Half, Stream},
+    vms::{AfterCall, ROOT},
+};
+use crate::{
+    abi::{
+        Answer, BufferType, HeaderMapType, Headers, Host, LocalResponse, MetricType, OutgoingHttpCall,
+        Status, StreamType, VmIndex,
+    },
+    world::Refusal,
+};
+
+impl Host for Core {
+    fn log(&mut self, vm: VmIndex, level: u32, message: &[u8]) -> Answer {
+        let role = self.vms[vm].role;
+        self.log(role, LogSource::Guest, level_from_number(level), &String::from_utf8_lossy(message));
+        Ok(())
+    }
+
+    fn log_level(&mut self, _vm: VmIndex) -> u32 {
+        level_to_number(self.options.log_level)
+    }
+
+    fn call_status(&mut self, vm: VmIndex) -> (u32, Bytes) {
+        self.vms[vm].status.clone()
+    }
+
+    fn property(&mut self, vm: VmIndex, path: &[u8]) -> Answer<Bytes> {
+        self.read_property(vm, path)
+    }
+
+    fn set_property(&mut self, vm: VmIndex, path: &[u8], value: &[u8]) -> Answer {
+        self.write_property(vm, path, value)
+    }
+
+    fn wall_time_ns(&mut self, _vm: VmIndex) -> u64 {
+        u64::try_from(self.world.epoch().saturating_add(self.now()).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn monotonic_time_ns(&mut self, _vm: VmIndex) -> u64 {
+        u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn random(&mut self, vm: VmIndex, bytes: &mut [u8]) {
+        self.vms[vm].random.fill_bytes(bytes);
+    }
+
+    fn environment(&mut self, _vm: VmIndex) -> Vec<(String, String)> {
+        self.options.environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    fn set_tick_period(&mut self, vm: VmIndex, period_ms: u32) -> Answer {
+        self.vms[vm].tick_period =
+            (period_ms > 0).then(|| std::time::Duration::from_millis(u64::from(period_ms)));
+        self.arm_tick(vm);
+        Ok(())
+    }
+
+    fn set_effective_context(&mut self, vm: VmIndex, context_id: u32) -> Answer {
+        let record = &mut self.vms[vm];
+        if context_id != 0 && !record.contexts.contains_key(&context_id) {
+            return Err(Status::BadArgument);
+        }
+        record.effective = context_id;
+        Ok(())
+    }
+
+    fn done(&mut self, vm: VmIndex) -> Answer {
+        let record = &mut self.vms[vm];
+        if record.acting() != ROOT || !record.awaiting_done {
+            return Err(Status::NotFound);
+        }
+        record.awaiting_done = false;
+        record.after_call.push_back(AfterCall::DeleteRoot);
+        Ok(())
+    }
+
+    fn shared_data(&mut self, _vm: VmIndex, key: &[u8]) -> Answer<(Bytes, u32)> {
+        self.data.get(&self.options.plugin.vm_id, key)
+    }
+
+    fn set_shared_data(&mut self, _vm: VmIndex, key: &[u8], value: &[u8], cas: u32) -> Answer {
+        self.data.set(&self.options.plugin.vm_id, key, value, cas)
+    }
+
+    fn register_queue(&mut self, vm: VmIndex, name: &[u8]) -> Answer<u32> {
+        // A stream registers for its root, which is where on_queue_ready goes.
+        let consumer = Consumer { slot: self.vms[vm].role.slot(), context_id: ROOT };
+        Ok(self.queues.register(&self.options.plugin.vm_id, name, consumer))
+    }
+
+    fn resolve_queue(&mut self, _vm: VmIndex, vm_id: &[u8], name: &[u8]) -> Answer<u32> {
+        let vm_id = String::from_utf8_lossy(vm_id);
+        let vm_id = if vm_id.is_empty() { self.options.plugin.vm_id.as_str() } else { vm_id.as_ref() };
+        self.queues.resolve(vm_id, name)
+    }
+
+    fn dequeue(&mut self, _vm: VmIndex, token: u32) -> Answer<Bytes> {
+        self.queues.pop(token)
+    }
+
+    fn enqueue(&mut self, _vm: VmIndex, token: u32, item: &[u8]) -> Answer {
+        let consumer = self.queues.push(token, item)?;
+        let now = self.now();
+        self.events.post(now, Event::QueueReady { consumer, token });
+        Ok(())
+    }
+
+    fn header(&mut self, vm: VmIndex, map: HeaderMapType, name: &[u8]) -> Answer<Bytes> {
+        let logging = self.acting_stream(vm).is_some_and(|stream| stream.logging);
+        let headers =
+            self.readable(vm, map).ok_or(if logging { Status::NotFound } else { Status::BadArgument })?;
+        headers.first(name).map(Bytes::copy_from_slice).ok_or(Status::NotFound)
+    }
+
+    fn headers(&mut self, vm: VmIndex, map: HeaderMapType) -> Answer<Headers> {
+        Ok(self.readable(vm, map).cloned().unwrap_or_default())
+    }
+
+    fn headers_size(&mut self, vm: VmIndex, map: HeaderMapType) -> Answer<u32> {
+        let size = self.readable(vm, map).ok_or(Status::BadArgument)?.byte_size();
+        Ok(u32::try_from(size).unwrap_or(u32::MAX))
+    }
+
+    fn set_headers(&mut self, vm: VmIndex, map: HeaderMapType, pairs: Headers) -> Answer {
+        let headers = self.writable(vm, map)?;
+        headers.clear();
+        for (name, value) in pairs {
+            headers.add(&name, &value);
+        }
+        Ok(())
+    }
+
+    fn add_header(&mut self, vm: VmIndex, map: HeaderMapType, name: &[u8], value: &[u8]) -> Answer {
+        self.writable(vm, map).map(|headers| headers.add(name, value))
+    }
+
+    fn replace_header(&mut self, vm: VmIndex, map: HeaderMapType, name: &[u8], value: &[u8]) -> Answer {
+        self.writable(vm, map).map(|headers| headers.replace(name, value))
+    }
+
+    fn remove_header(&mut self, vm: VmIndex, map: HeaderMapType, name: &[u8]) -> Answer {
+        self.writable(vm, map).map(|headers| headers.remove_all(name))
+    }
+
+    fn buffer(&mut self, vm: VmIndex, buffer: BufferType, start: usize, length: usize) -> Answer<Bytes> {
+        let bytes = self.buffer_bytes(vm, buffer)?;
+        let start = start.min(bytes.len());
+        let end = start.saturating_add(length).min(bytes.len());
+        Ok(Bytes::copy_from_slice(&bytes[start..end]))
+    }
+
+    fn buffer_length(&mut self, vm: VmIndex, buffer: BufferType) -> Answer<usize> {
+        self.buffer_bytes(vm, buffer).map(<[u8]>::len)
+    }
+
+    fn set_buffer(
+        &mut self,
+        vm: VmIndex,
+        buffer: BufferType,
+        start: usize,
+        length: usize,
+        value: &[u8],
+    ) -> Answer {
+        let direction = match buffer {
+            BufferType::HttpRequestBody => Direction::Request,
+            BufferType::HttpResponseBody => Direction::Response,
+            // Every other buffer that exists is read-only.
+            _ => return Err(self.buffer_bytes(vm, buffer).err().unwrap_or(Status::BadArgument)),
+        };
+        let stream = self.acting_stream_mut(vm).ok_or(Status::BadArgument)?;
+        let body = stream.half_mut(direction).body_mut().ok_or(Status::BadArgument)?;
+        replace(body, start, length, value)
+    }
+
+    fn configuration(&mut self, vm: VmIndex) -> Bytes {
+        let plugin = &self.options.plugin;
+        let bytes = if self.vms[vm].configuring { &plugin.configuration } else { &plugin.vm_configuration };
+        Bytes::copy_from_slice(bytes)
+    }
+
+    fn send_local_response(&mut self, vm: VmIndex, response: LocalResponse) -> Answer {
+        let record = &mut self.vms[vm];
+        if let Some(stream) = record.acting_stream() {
+            record.after_call.push_back(AfterCall::LocalResponse { stream, response });
+        }
+        record.stop_iteration = true;
+        Ok(())
+    }
+
+    fn continue_stream(&mut self, vm: VmIndex, stream: StreamType) -> Answer {
+        let direction = match stream {
+            StreamType::Request => Direction::Request,
+            StreamType::Response => Direction::Response,
+            StreamType::Downstream => return Ok(()),
+            StreamType::Upstream => return Err(Status::Unimplemented),
+        };
+        let record = &mut self.vms[vm];
+        if let Some(stream) = record.acting_stream() {
+            record.after_call.push_back(AfterCall::Continue { stream, direction });
+        }
+        // Whichever direction goes on, it is the request that gets out of reach.
+        if let Some(stream) = self.acting_stream_mut(vm) {
+            stream.request.headers_visible = false;
+            stream.request.trailers_visible = false;
+            if !stream.request.buffering {
+                stream.request.current = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn close_stream(&mut self, vm: VmIndex, stream: StreamType) -> Answer {
+        let record = &mut self.vms[vm];
+        if let (Some(id), StreamType::Request | StreamType::Response) = (record.acting_stream(), stream) {
+            record.after_call.push_back(AfterCall::Close { stream: id });
+        }
+        Ok(())
+    }
+
+    fn http_call(&mut self, vm: VmIndex, call: OutgoingHttpCall) -> Answer<u32> {
+        let timeout = call.timeout()?;
+        let mut headers = Headers::new();
+        for (name, value) in &call.headers {
+            headers.add(name, value);
+        }
+        if [":method", ":path", ":authority"].iter().any(|name| headers.first(name.as_bytes()).is_none()) {
+            return Err(Status::BadArgument);
+        }
+        if !call.body.is_empty() {
+            headers.replace(b"content-length", call.body.len().to_string().as_bytes());
+        }
+        headers.replace(b"x-envoy-internal", b"true");
+        if let Some(timeout) = timeout {
+            headers.replace(b"x-envoy-expected-rq-timeout-ms", timeout.as_millis().to_string().as_bytes());
+        }
+        let token = self.vms[vm].next_token;
+        let outgoing = Outgoing {
+            cluster: String::from_utf8_lossy(&call.upstream).into_owned(),
+            headers,
+            body: call.body.into(),
+            trailers: call.trailers,
+            timeout,
+        };
+        match self.send(Owner::HttpCall { vm, token }, outgoing) {
+            Err(Refusal::UnknownCluster) => Err(Status::BadArgument),
+            // A token is spent on a call that is refused, too.
+            sent => {
+                self.vms[vm].spend_token();
+                sent.map(|_| token).map_err(|_| Status::InternalFailure)
+            }
+        }
+    }
+
+    fn define_metric(&mut self, vm: VmIndex, kind: MetricType, name: &[u8]) -> Answer<u32> {
+        let name = String::from_utf8_lossy(name);
+        Ok(self.metrics.define(&mut self.vms[vm].metric_ids, kind, &name))
+    }
+
+    fn increment_metric(&mut self, vm: VmIndex, id: u32, offset: i64) -> Answer {
+        self.metrics.increment(&self.vms[vm].metric_ids, id, offset)
+    }
+
+    fn record_metric(&mut self, vm: VmIndex, id: u32, value: u64) -> Answer {
+        self.metrics.record(&self.vms[vm].metric_ids, id, value)
+    }
+
+    fn metric(&mut self, vm: VmIndex, id: u32) -> Answer<u64> {
+        self.metrics.get(&self.vms[vm].metric_ids, id)
+    }
+
+    fn call_foreign_function(&mut self, vm: VmIndex, name: &[u8], argument: &[u8]) -> Answer<Bytes> {
+        let name = String::from_utf8_lossy(name);
+        if let Some(function) = self.options.foreign_functions.get(name.as_ref()) {
+            return function.call(self.vms[vm].role, argument);
+        }
+        // There is one route, so there is nothing to match again.
+        if name == "clear_route_cache" { Ok(Bytes::new()) } else { Err(Status::NotFound) }
+    }
+
+    fn unimplemented(&mut self, vm: VmIndex, function: &'static str) {
+        let role = self.vms[vm].role;
+        self.report_once(role, function);
+    }
+
+    fn exit(&mut self, vm: VmIndex, code: u32) {
+        let role = self.vms[vm].role;
+        self.log(role, LogSource::Host, log::Level::Error, &format!("`proc_exit({code})` was called"));
+    }
+}
+
+impl Core {
+    /// The map as the guest may read it now.
+    fn readable(&self, vm: VmIndex, map: HeaderMapType) -> Option<&Headers> {
+        match map {
+            HeaderMapType::RequestHeaders => self.acting_stream(vm)?.readable_headers(Direction::Request),
+            HeaderMapType::ResponseHeaders => self.acting_stream(vm)?.readable_headers(Direction::Response),
+            HeaderMapType::RequestTrailers => {
+                let stream = self.acting_stream(vm)?;
+                // The access log has no request trailers.
+                if stream.logging { None } else { stream.request.readable_trailers() }
+            }
+            HeaderMapType::ResponseTrailers => {
+                let stream = self.acting_stream(vm)?;
+                let trailers = &stream.response;
+                if stream.logging { trailers.trailers.as_ref() } else { trailers.readable_trailers() }
+            }
+            HeaderMapType::HttpCallResponseHeaders => Some(&self.vms[vm].call_response.as_ref()?.headers),
+            HeaderMapType::HttpCallResponseTrailers => {
+                let trailers = &self.vms[vm].call_response.as_ref()?.trailers;
+                (!trailers.is_empty()).then_some(trailers)
+            }
+            HeaderMapType::GrpcReceiveInitialMetadata | HeaderMapType::GrpcReceiveTrailingMetadata => None,
+        }
+    }
+
+    /// The map as the guest may change it now.
+    fn writable(&mut self, vm: VmIndex, map: HeaderMapType) -> Answer<&mut Headers> {
+        let stream = self.acting_stream_mut(vm).ok_or(Status::BadArgument)?;
+        let headers = match map {
+            HeaderMapType::RequestHeaders => stream.request.writable_headers(),
+            HeaderMapType::ResponseHeaders => stream.response.writable_headers(),
+            HeaderMapType::RequestTrailers => stream.request.writable_trailers(),
+            HeaderMapType::ResponseTrailers => stream.response.writable_trailers(),
+            _ => None,
+        };
+        headers.ok_or(Status::BadArgument)
+    }
+
+    fn buffer_bytes(&self, vm: VmIndex, buffer: BufferType) -> Answer<&[u8]> {
+        let record = &self.vms[vm];
+        let plugin = &self.options.plugin;
+        match buffer {
+            BufferType::VmConfiguration => Ok(&plugin.vm_configuration),
+            BufferType::PluginConfiguration if record.configuring => Ok(&plugin.configuration),
+            BufferType::HttpCallResponseBody => {
+                record.call_response.as_ref().map(|response| response.body.as_ref()).ok_or(Status::NotFound)
+            }
+            BufferType::HttpRequestBody => Ok(self.body(vm, Direction::Request)),
+            BufferType::HttpResponseBody => Ok(self.body(vm, Direction::Response)),
+            BufferType::PluginConfiguration => Err(Status::NotFound),
+            // These are there, and empty.
+            BufferType::NetworkDownstreamData
+            | BufferType::NetworkUpstreamData
+            | BufferType::GrpcReceiveBuffer
+            | BufferType::CallData => Ok(&[]),
+        }
+    }
+
+    /// A body that is out of reach reads as empty, as in Envoy.
+    fn body(&self, vm: VmIndex, direction: Direction) -> &[u8] {
+        self.acting_stream(vm).map(|stream| stream.half(direction).body()).unwrap_or_default()
+    }
+}
+
+impl Stream {
+    fn readable_headers(&self, direction: Direction) -> Option<&Headers> {
+        let half = self.half(direction);
+        (half.begun && (half.headers_visible || self.logging)).then_some(&half.headers)
+    }
+}
+
+impl Half {
+    fn readable_trailers(&self) -> Option<&Headers> {
+        self.trailers.as_ref().filter(|_| self.trailers_visible)
+    }
+
+    fn writable_headers(&mut self) -> Option<&mut Headers> {
+        (self.begun && self.headers_visible).then_some(&mut self.headers)
+    }
+
+    /// Trailers can be added where there are none, while the plugin is told of the body's end.
+    fn writable_trailers(&mut self) -> Option<&mut Headers> {
+        if self.trailers.is_none() && self.told_end && self.current.is_some() {
+            self.trailers = Some(Headers::new());
+            self.trailers_visible = true;
+        }
+        self.trailers.as_mut().filter(|_| self.trailers_visible)
+    }
+}
+
+/// Source: Envoy `source/extensions/common/wasm/context.cc` `Buffer::copyFrom`: the front or the end, nothing between.
+fn replace(body: &mut Vec<u8>, start: usize, length: usize, value: &[u8]) -> Answer {
+    match (start, length) {
+        (0, length) => {
+            body.splice(0..length.min(body.len()), value.iter().copied());
+        }
+        (start, _) if start > 0 && start >= body.len() => body.extend_from_slice(value),
+        _ => return Err(Status::BadArgument),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_replaced_prepended_to_or_appended_to_and_nothing_else() {
+        let changed = |start, length| {
+            let mut body = b"abc".to_vec();
+            replace(&mut body, start, length, b"X").map(|()| String::from_utf8(body).unwrap())
+        };
+        assert_eq!(changed(0, 0), Ok("Xabc".to_owned()));
+        assert_eq!(changed(0, 3), Ok("X".to_owned()));
+        assert_eq!(changed(0, usize::MAX), Ok("X".to_owned()));
+        assert_eq!(changed(3, 0), Ok("abcX".to_owned()));
+        assert_eq!(changed(9, 9), Ok("abcX".to_owned()));
+        assert_eq!(changed(0, 2), Ok("Xc".to_owned()));
+        assert_eq!(changed(1, 1), Err(Status::BadArgument));
+    }
+}

@@ -1,0 +1,101 @@
+//! Shared queues: process-wide, each with one consumer.
+//!
+//! Source: proxy-wasm-cpp-host `src/shared_queue.cc`. Putting an item in and notifying the consumer are two steps
+//! there, with other threads in between, so they are two steps here: [`SharedQueues::push`] says whom to notify.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::vms::VmSlot;
+use crate::abi::{Answer, Status};
+
+/// Every queue of the process.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SharedQueues {
+    tokens: BTreeMap<(String, Vec<u8>), u32>,
+    queues: BTreeMap<u32, Queue>,
+}
+
+/// Whom to notify: a context on a thread, whichever VM runs there by then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Consumer {
+    /// The thread.
+    pub(super) slot: VmSlot,
+    /// The root context that registered.
+    pub(super) context_id: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Queue {
+    consumer: Consumer,
+    items: VecDeque<Bytes>,
+}
+
+// === impl SharedQueues ===
+
+impl SharedQueues {
+    /// Registers the consumer of a queue, in place of an earlier one, and gives the queue's token. Items stay.
+    pub(super) fn register(&mut self, vm_id: &str, name: &[u8], consumer: Consumer) -> u32 {
+        let next = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let token = *self.tokens.entry((vm_id.to_owned(), name.to_vec())).or_insert(next);
+        self.queues.entry(token).or_insert_with(|| Queue { consumer, items: VecDeque::new() }).consumer =
+            consumer;
+        token
+    }
+
+    /// The token of a queue that someone registered.
+    pub(super) fn resolve(&self, vm_id: &str, name: &[u8]) -> Answer<u32> {
+        self.tokens.get(&(vm_id.to_owned(), name.to_vec())).copied().ok_or(Status::NotFound)
+    }
+
+    /// Puts an item in and says whom to notify.
+    pub(super) fn push(&mut self, token: u32, item: &[u8]) -> Answer<Consumer> {
+        let queue = self.queues.get_mut(&token).ok_or(Status::NotFound)?;
+        queue.items.push_back(Bytes::copy_from_slice(item));
+        Ok(queue.consumer)
+    }
+
+    /// Takes the oldest item out. Any VM may, not only the consumer.
+    pub(super) fn pop(&mut self, token: u32) -> Answer<Bytes> {
+        self.queues.get_mut(&token).ok_or(Status::NotFound)?.items.pop_front().ok_or(Status::Empty)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_registrant_is_the_consumer_and_the_items_stay() {
+        let mut queues = SharedQueues::default();
+        let token = queues.register("", b"q", consumer(0));
+        assert_eq!(queues.push(token, b"1"), Ok(consumer(0)));
+        assert_eq!(queues.register("", b"q", consumer(1)), token);
+        assert_eq!(queues.push(token, b"2"), Ok(consumer(1)));
+        assert_eq!(queues.pop(token), Ok(Bytes::from("1")));
+        assert_eq!(queues.pop(token), Ok(Bytes::from("2")));
+        assert_eq!(queues.pop(token), Err(Status::Empty));
+    }
+
+    #[test]
+    fn queues_of_another_vm_id_are_other_queues() {
+        let mut queues = SharedQueues::default();
+        let mine = queues.register("", b"q", consumer(0));
+        let theirs = queues.register("vm", b"q", consumer(0));
+        assert_ne!(mine, theirs);
+        assert_eq!(queues.resolve("vm", b"q"), Ok(theirs));
+        assert_eq!(queues.resolve("vm", b"r"), Err(Status::NotFound));
+    }
+
+    #[test]
+    fn an_unknown_token_is_not_found() {
+        let mut queues = SharedQueues::default();
+        assert_eq!(queues.push(7, b"x"), Err(Status::NotFound));
+        assert_eq!(queues.pop(7), Err(Status::NotFound));
+    }
+
+    fn consumer(worker: usize) -> Consumer {
+        Consumer { slot: VmSlot::Worker(worker), context_id: 1 }
+    }
+}

@@ -1,0 +1,17 @@
+//! A proxy-wasm host with Envoy's semantics that runs offline, and what the `portcullis` command is made of.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`abi`] | the proxy-wasm ABI: hostcalls, callbacks, WASI, and how bytes cross the border |
+//! | [`envoy`] | Envoy as a filter sees it: VMs, shared data, queues, ticks, streams, callouts |
+//! | [`world`] | what is outside Envoy: answers from a script in virtual time, or from real HTTP on loopback |
+
+pub mod abi;
+pub mod envoy;
+pub mod world;
+
+/// SHA-256 of [`FILTER_MODULE`], in hex.
+pub const FILTER_MODULE_SHA256: &str = env!("PORTCULLIS_MODULE_SHA256");
+
+/// The filter as it was built for `wasm32-wasip1` together with this crate.
+pub const FILTER_MODULE: &[u8] = include_bytes!(env!("PORTCULLIS_MODULE"));

@@ -1,0 +1,325 @@
+//! A world in virtual time: every answer is computed when the call is made, and time passes only when nothing is due.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use super::{Call, CallId, Outcome, Refusal, Response, Sent, World};
+
+/// 2026-01-01T00:00:00Z, where every scripted world begins.
+const EPOCH: Duration = Duration::from_secs(1_767_225_600);
+
+/// Clusters that answer from tables and closures.
+///
+/// A call is answered by the first of: a reply that was queued for its cluster, a reply for its cluster and path, the
+/// cluster's closure, the cluster's default reply (an empty 200).
+#[derive(Default)]
+pub struct Scripted {
+    now: Duration,
+    clusters: BTreeMap<String, Cluster>,
+    seen: Vec<Seen>,
+}
+
+/// A call as the script saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// When it was made.
+    pub at: Duration,
+    /// The call.
+    pub call: Call,
+    /// Whether Envoy lost interest in it before an answer.
+    pub cancelled: bool,
+}
+
+/// How a cluster answers one call. Built from one of its constructors; everything comes at once unless
+/// [`Reply::after`] says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    delay: Duration,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    Outcome(Outcome),
+    Never,
+    Refused,
+}
+
+type Script = dyn FnMut(&Call, Duration) -> Reply + Send;
+
+#[derive(Default)]
+struct Cluster {
+    queued: VecDeque<Reply>,
+    paths: BTreeMap<String, Reply>,
+    script: Option<Box<Script>>,
+}
+
+// === impl Scripted ===
+
+impl Scripted {
+    /// A world with one cluster, `upstream`, which answers an empty 200.
+    #[must_use]
+    pub fn new() -> Scripted {
+        Scripted::default().cluster("upstream")
+    }
+
+    /// Adds a cluster that answers an empty 200.
+    #[must_use]
+    pub fn cluster(mut self, name: &str) -> Scripted {
+        self.clusters.entry(name.to_owned()).or_default();
+        self
+    }
+
+    /// Adds a cluster that answers by a closure, which is given the call and the time.
+    #[must_use]
+    pub fn script(
+        mut self,
+        name: &str,
+        script: impl FnMut(&Call, Duration) -> Reply + Send + 'static,
+    ) -> Scripted {
+        self.clusters.entry(name.to_owned()).or_default().script = Some(Box::new(script));
+        self
+    }
+
+    /// Adds a reply for one path (with its query) of a cluster, which is added if need be.
+    #[must_use]
+    pub fn reply(mut self, cluster: &str, path: &str, reply: Reply) -> Scripted {
+        self.set_reply(cluster, path, reply);
+        self
+    }
+
+    /// Changes the reply for one path of a cluster, which is added if need be.
+    pub fn set_reply(&mut self, cluster: &str, path: &str, reply: Reply) {
+        self.clusters.entry(cluster.to_owned()).or_default().paths.insert(path.to_owned(), reply);
+    }
+
+    /// Queues a reply for the next call to a cluster, which is added if need be.
+    pub fn queue(&mut self, cluster: &str, reply: Reply) {
+        self.clusters.entry(cluster.to_owned()).or_default().queued.push_back(reply);
+    }
+
+    /// Takes a cluster away: calls to it are refused as unknown.
+    pub fn remove_cluster(&mut self, name: &str) {
+        self.clusters.remove(name);
+    }
+
+    /// Every call so far, in order; calls that were refused are not among them.
+    #[must_use]
+    pub fn seen(&self) -> &[Seen] {
+        &self.seen
+    }
+}
+
+impl World for Scripted {
+    fn now(&self) -> Duration {
+        self.now
+    }
+
+    fn epoch(&self) -> Duration {
+        EPOCH
+    }
+
+    fn send(&mut self, call: &Call) -> Result<Sent, Refusal> {
+        let cluster = self.clusters.get_mut(&call.cluster).ok_or(Refusal::UnknownCluster)?;
+        let reply = cluster.reply(call, self.now);
+        let sent = match reply.kind {
+            Kind::Refused => return Err(Refusal::NoHost),
+            Kind::Never => Sent::Never,
+            Kind::Outcome(outcome) => Sent::After(reply.delay, outcome),
+        };
+        self.seen.push(Seen { at: self.now, call: call.clone(), cancelled: false });
+        Ok(sent)
+    }
+
+    fn cancel(&mut self, call: CallId) {
+        if let Some(seen) = self.seen.iter_mut().rev().find(|seen| seen.call.id == call) {
+            seen.cancelled = true;
+        }
+    }
+
+    fn wait(&mut self, until: Duration) -> Option<(CallId, Outcome)> {
+        self.now = self.now.max(until);
+        None
+    }
+
+    fn is_pending(&self) -> bool {
+        false
+    }
+}
+
+impl fmt::Debug for Scripted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clusters: Vec<&String> = self.clusters.keys().collect();
+        formatter
+            .debug_struct("Scripted")
+            .field("now", &self.now)
+            .field("clusters", &clusters)
+            .field("seen", &self.seen.len())
+            .finish()
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    /// A response with this status, no headers and no body.
+    #[must_use]
+    pub fn status(status: u16) -> Reply {
+        Reply::outcome(Outcome::Response(Response { status, ..Response::default() }))
+    }
+
+    /// A 200 with this body.
+    #[must_use]
+    pub fn body(body: impl Into<Bytes>) -> Reply {
+        Reply::status(200).with_body(body)
+    }
+
+    /// No connection can be made.
+    #[must_use]
+    pub fn connect_failure() -> Reply {
+        Reply::outcome(Outcome::ConnectFailure)
+    }
+
+    /// The connection ends before the response's headers.
+    #[must_use]
+    pub fn reset_before_headers() -> Reply {
+        Reply::outcome(Outcome::ResetBeforeHeaders)
+    }
+
+    /// The connection ends after the headers of a 200.
+    #[must_use]
+    pub fn reset() -> Reply {
+        Reply::outcome(Outcome::ResetAfterHeaders(Response { status: 200, ..Response::default() }))
+    }
+
+    /// Nothing ever comes, so only a time limit ends the call.
+    #[must_use]
+    pub fn never() -> Reply {
+        Reply { delay: Duration::ZERO, kind: Kind::Never }
+    }
+
+    /// The call is refused at once: no healthy host, or no room.
+    #[must_use]
+    pub fn refused() -> Reply {
+        Reply { delay: Duration::ZERO, kind: Kind::Refused }
+    }
+
+    /// The same, this much later.
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Reply {
+        self.delay = delay;
+        self
+    }
+
+    /// The same with one more response header; nothing where there is no response.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Reply {
+        if let Some(response) = self.response_mut() {
+            response.headers.push((name.to_ascii_lowercase().into_bytes(), value.as_ref().to_vec()));
+        }
+        self
+    }
+
+    /// The same with this response body; nothing where there is no response.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Reply {
+        if let Some(response) = self.response_mut() {
+            response.body = body.into();
+        }
+        self
+    }
+
+    /// The same with one more response trailer; nothing where there is no response.
+    #[must_use]
+    pub fn with_trailer(mut self, name: &str, value: impl AsRef<[u8]>) -> Reply {
+        if let Some(response) = self.response_mut() {
+            response.trailers.push((name.to_ascii_lowercase().into_bytes(), value.as_ref().to_vec()));
+        }
+        self
+    }
+
+    fn outcome(outcome: Outcome) -> Reply {
+        Reply { delay: Duration::ZERO, kind: Kind::Outcome(outcome) }
+    }
+
+    fn response_mut(&mut self) -> Option<&mut Response> {
+        match &mut self.kind {
+            Kind::Outcome(Outcome::Response(response) | Outcome::ResetAfterHeaders(response)) => {
+                Some(response)
+            }
+            _ => None,
+        }
+    }
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    fn reply(&mut self, call: &Call, now: Duration) -> Reply {
+        if let Some(reply) = self.queued.pop_front() {
+            return reply;
+        }
+        if let Some(reply) = self.paths.get(&call.path()) {
+            return reply.clone();
+        }
+        match &mut self.script {
+            Some(script) => script(call, now),
+            None => Reply::status(200),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{envoy::StreamId, world::Origin};
+
+    #[test]
+    fn a_queued_reply_comes_before_a_path_and_a_path_before_the_script() {
+        let mut world =
+            Scripted::new().script("hub", |_, _| Reply::status(503)).reply("hub", "/a", Reply::status(404));
+        world.queue("hub", Reply::status(201).after(Duration::from_secs(1)));
+        assert_eq!(status(&mut world, "/a"), Ok((Duration::from_secs(1), 201)));
+        assert_eq!(status(&mut world, "/a"), Ok((Duration::ZERO, 404)));
+        assert_eq!(status(&mut world, "/b"), Ok((Duration::ZERO, 503)));
+        assert_eq!(world.seen().len(), 3);
+    }
+
+    #[test]
+    fn a_cluster_that_nobody_added_is_unknown_and_a_refusal_is_not_seen() {
+        let mut world = Scripted::new();
+        assert_eq!(status(&mut world, "/"), Err(Refusal::UnknownCluster));
+        world.queue("hub", Reply::refused());
+        assert_eq!(status(&mut world, "/"), Err(Refusal::NoHost));
+        assert!(world.seen().is_empty());
+    }
+
+    #[test]
+    fn time_never_goes_back() {
+        let mut world = Scripted::new();
+        world.wait(Duration::from_secs(2));
+        world.wait(Duration::from_secs(1));
+        assert_eq!(world.now(), Duration::from_secs(2));
+    }
+
+    fn status(world: &mut Scripted, path: &str) -> Result<(Duration, u16), Refusal> {
+        let call = Call {
+            id: CallId(1),
+            origin: Origin::Router { stream: StreamId(1) },
+            cluster: "hub".to_owned(),
+            headers: vec![(b":path".to_vec(), path.as_bytes().to_vec())],
+            body: Bytes::new(),
+            trailers: Vec::new(),
+            timeout: None,
+        };
+        match world.send(&call)? {
+            Sent::After(delay, Outcome::Response(response)) => Ok((delay, response.status)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
