@@ -1,0 +1,8 @@
+//! The real Envoy: its configuration, finding or installing its binary, and its process.
+
+pub mod binary;
+pub mod bootstrap;
+mod process;
+
+pub use bootstrap::{BootstrapOptions, PolicyRoute, Upstream, bootstrap, to_yaml};
+pub use process::{EnvoyError, EnvoyOptions, RealEnvoy, validate};
