@@ -1,0 +1,59 @@
+//! The command line: one module per subcommand.
+
+mod bundle;
+mod check;
+mod demo;
+mod envoy_config;
+mod filter;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use host_harness::{FILTER_MODULE, FILTER_MODULE_SHA256};
+
+/// A gate for Envoy that stays down until it knows: Rego policies from OPA bundles, inside Envoy.
+#[derive(Parser)]
+#[command(name = "portcullis")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check a plugin configuration; a faulty one is refused with the path to each key and the cure
+    Check(check::Arguments),
+    /// Print a complete Envoy configuration with the filter and the seal behind it
+    EnvoyConfig(envoy_config::Arguments),
+    /// Write the filter's module, as Envoy loads it
+    Filter(filter::Arguments),
+    /// Build a bundle archive from folders of policies and data
+    Bundle(bundle::Arguments),
+    /// Load 50 bundles in parallel and send requests through the gate; every line is checked
+    Demo(demo::Arguments),
+}
+
+/// Runs the command that the arguments name.
+pub(crate) fn run() -> ExitCode {
+    let version = format!(
+        "{} (module sha256:{FILTER_MODULE_SHA256}, {} bytes)",
+        env!("CARGO_PKG_VERSION"),
+        FILTER_MODULE.len(),
+    );
+    let matches = Cli::command().version(version).get_matches();
+    let result =
+        Cli::from_arg_matches(&matches).map_err(anyhow::Error::from).and_then(|cli| match cli.command {
+            Command::Check(arguments) => check::run(&arguments),
+            Command::EnvoyConfig(arguments) => envoy_config::run(&arguments),
+            Command::Filter(arguments) => filter::run(&arguments),
+            Command::Bundle(arguments) => bundle::run(&arguments),
+            Command::Demo(arguments) => demo::run(&arguments),
+        });
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("portcullis: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
