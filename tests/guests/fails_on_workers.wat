@@ -1,0 +1,37 @@
+;; Configures on Envoy's main thread, where it is tried first, and fails on every worker.
+;;
+;; Shared data tells the VMs apart: the canary and the main thread's VM come first, and each counts itself in.
+(module
+  (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_shared_data" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_set_shared_data" (func $set (param i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "configured")
+  (data (i32.const 32) "fails on a worker")
+  (data (i32.const 64) "012")
+  (global $heap (mut i32) (i32.const 1024))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "_initialize"))
+  (func (export "proxy_on_memory_allocate") (param $size i32) (result i32)
+    (local $start i32)
+    (local.set $start (global.get $heap))
+    (global.set $heap (i32.add (global.get $heap) (local.get $size)))
+    (local.get $start))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (i32.const 1))
+  ;; The value under "configured" is as many bytes long as VMs have configured before this one.
+  (func (export "proxy_on_configure") (param i32 i32) (result i32)
+    (local $before i32)
+    (i32.store (i32.const 512) (i32.const 0))
+    (i32.store (i32.const 516) (i32.const 0))
+    (drop (call $get (i32.const 0) (i32.const 10) (i32.const 512) (i32.const 516) (i32.const 520)))
+    (local.set $before (i32.load (i32.const 516)))
+    (if (i32.ge_u (local.get $before) (i32.const 2))
+      (then
+        (drop (call $log (i32.const 4) (i32.const 32) (i32.const 17)))
+        (return (i32.const 0))))
+    (drop (call $set (i32.const 0) (i32.const 10) (i32.const 64)
+      (i32.add (local.get $before) (i32.const 1)) (i32.const 0)))
+    (i32.const 1))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0))
+)

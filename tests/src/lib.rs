@@ -1,0 +1,14 @@
+//! What the integration tests share: the tables of cases, and the places where a case can run.
+
+pub mod envoy;
+pub mod harness;
+pub mod native;
+pub mod probe;
+pub mod table;
+
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lie inside the workspace").to_path_buf()
+}

@@ -1,0 +1,122 @@
+//! The filter's core without any Wasm: events in, effects carried out by a few lines that stand for the host.
+
+use std::time::Duration;
+
+use portcullis_filter::{
+    authz::{Connection, HeaderChange, RequestHead, SocketAddress},
+    manager::{Answer, Effect, Event},
+    plugin::Plugin,
+};
+
+use crate::table::{Answered, CaseRequest, SeenUpstream, Table};
+
+/// A plugin that has loaded what a table's bundle server offers.
+pub struct Native {
+    plugin: Plugin,
+}
+
+// === impl Native ===
+
+impl Native {
+    /// Configures a plugin for the table and answers its fetches from the table's archives.
+    pub fn load(table: &Table) -> Self {
+        let document = table.configuration("http://bundles.test").to_string();
+        let (mut plugin, effects) = Plugin::configure(document.as_bytes(), 1);
+        assert!(plugin.tick_period().is_some(), "{effects:?}");
+        let archives = table.archives();
+        for effect in plugin.handle(Event::Tick, Duration::ZERO) {
+            if let Effect::Fetch { id, call } = effect {
+                let path = call.headers.iter().find(|(name, _)| name == ":path").map_or("", |(_, path)| path);
+                let name = path.trim_start_matches('/').trim_end_matches(".tar.gz");
+                let answer = match &archives[name] {
+                    Some(archive) => Answer::Response { status: 200, etag: None, body: archive.clone() },
+                    None => Answer::Response { status: 404, etag: None, body: Vec::new() },
+                };
+                plugin.handle(Event::Fetched { id, answer }, Duration::ZERO);
+            }
+        }
+        while plugin.has_pending_policy() {
+            plugin.handle(Event::Adopt, Duration::ZERO);
+        }
+        Self { plugin }
+    }
+
+    /// How many of the table's policies can decide.
+    pub fn ready_policies(&self, table: &Table) -> u64 {
+        table.policies().filter(|policy| self.plugin.policy(Some(policy)).is_ok()).count() as u64
+    }
+
+    /// One request through the core and, if it is permitted, to an upstream.
+    pub fn exchange(&mut self, request: &CaseRequest) -> Answered {
+        let mut headers = head(request);
+        let head = RequestHead { headers: headers.clone(), connection: connection() };
+        let decided = self.plugin.decide(request.policy.as_deref(), &head, Duration::ZERO);
+        match decided.outcome.into_permit() {
+            Err(response) => Answered {
+                status: response.status,
+                headers: response.headers,
+                body: response.body,
+                upstream: None,
+            },
+            Ok(permit) => {
+                apply(&mut headers, permit.request_changes());
+                let upstream: Vec<(String, String)> = headers.into_iter().map(readable).collect();
+                let path =
+                    upstream.iter().find(|(name, _)| name == ":path").map_or("", |(_, path)| path).to_owned();
+                let mut response = vec![(b"x-answered-by".to_vec(), b"upstream".to_vec())];
+                apply(&mut response, permit.response_changes());
+                Answered {
+                    status: 200,
+                    headers: response.into_iter().map(readable).collect(),
+                    body: "upstream".to_owned(),
+                    upstream: Some(SeenUpstream { path, headers: upstream }),
+                }
+            }
+        }
+    }
+}
+
+/// Headers as Envoy's connection manager hands them to a filter.
+pub fn head(request: &CaseRequest) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let pseudo: [(&str, Vec<u8>); 5] = [
+        (":authority", request.authority.clone().into_bytes()),
+        (":path", request.path.bytes()),
+        (":method", request.method.clone().into_bytes()),
+        (":scheme", b"http".to_vec()),
+        ("x-request-id", b"5a6d4e8c-3a5b-4f0e-9c1d-2b7f8e9a0c1d".to_vec()),
+    ];
+    let pseudo = pseudo.into_iter().map(|(name, value)| (name.as_bytes().to_vec(), value));
+    let sent =
+        request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase().into_bytes(), value.bytes()));
+    pseudo.chain(sent).collect()
+}
+
+fn connection() -> Connection {
+    let address = |port| Some(SocketAddress { address: "127.0.0.1".to_owned(), port });
+    Connection {
+        source: address(50_000),
+        destination: address(10_000),
+        protocol: Some("HTTP/1.1".to_owned()),
+        time_ns: Some(1_780_000_000_000_000_001),
+        ..Connection::default()
+    }
+}
+
+fn apply(headers: &mut Vec<(Vec<u8>, Vec<u8>)>, changes: &[HeaderChange]) {
+    for change in changes {
+        match change {
+            HeaderChange::Replace(name, value) => {
+                headers.retain(|(header, _)| header != name.as_bytes());
+                headers.push((name.clone().into_bytes(), value.clone().into_bytes()));
+            }
+            HeaderChange::Add(name, value) => {
+                headers.push((name.clone().into_bytes(), value.clone().into_bytes()))
+            }
+            HeaderChange::Remove(name) => headers.retain(|(header, _)| header != name.as_bytes()),
+        }
+    }
+}
+
+fn readable((name, value): (Vec<u8>, Vec<u8>)) -> (String, String) {
+    (String::from_utf8_lossy(&name).into_owned(), String::from_utf8_lossy(&value).into_owned())
+}
