@@ -5,6 +5,7 @@
 //! on_response_headers; `/t0` gives the trace of the case before, for cases that answer the request themselves.
 
 pub mod cases;
+pub mod header_cases;
 pub mod shared_cases;
 mod trace;
 
