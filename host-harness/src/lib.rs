@@ -5,6 +5,7 @@
 //! | [`abi`] | the proxy-wasm ABI: hostcalls, callbacks, WASI, and how bytes cross the border |
 //! | [`envoy`] | Envoy as a filter sees it: VMs, shared data, queues, ticks, streams, callouts |
 //! | [`world`] | what is outside Envoy: answers from a script in virtual time, or from real HTTP on loopback |
+//! | [`race`] | scenarios run under many schedules, and the schedules that break them |
 //! | [`servers`] | real HTTP servers on loopback: bundles (with every fault a server can have) and an upstream |
 //! | [`real_envoy`] | the real Envoy: finding or installing it, its configuration, its process |
 //! | [`archive`], [`storm`] | bundle archives from folders, and a storm of small ones |
@@ -12,6 +13,7 @@
 pub mod abi;
 pub mod archive;
 pub mod envoy;
+pub mod race;
 pub mod real_envoy;
 pub mod servers;
 pub mod storm;

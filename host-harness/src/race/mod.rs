@@ -1,0 +1,9 @@
+//! Races of a filter: a scenario is run under many schedules, and a schedule that breaks it becomes a file.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`scenario`] | what is run: VMs, clusters, requests, and what must hold |
+//! | [`trace`] | one run, step by step, in names that people know |
+
+pub mod scenario;
+pub mod trace;

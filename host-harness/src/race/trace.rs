@@ -1,0 +1,135 @@
+//! One run of a scenario, step by step, in names that people know. It is what replay compares and what is drawn.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Trace {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The scenario's variant; empty when it has none.
+    pub variant: String,
+    /// SHA-256 of the module, in hex.
+    pub module_sha256: String,
+    /// Envoy's threads that have a VM, in the order in which they are drawn: `main`, `w0`, `w1` and so on.
+    pub threads: Vec<String>,
+    /// What happened, in order.
+    pub steps: Vec<Step>,
+    /// What did not hold.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that happened. `callback` steps of one turn on one thread are never interleaved with another turn of
+/// the same thread; between them, turns of other threads may run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its number, from 1.
+    pub number: usize,
+    /// Virtual time since the world began.
+    pub at: Duration,
+    /// What it is a part of.
+    pub turn: TurnName,
+    /// What was done.
+    pub verb: Verb,
+    /// What it was done to: a shared key, a queue, a cluster, a callback's export, the name of a request or of a view.
+    pub object: String,
+    /// What was given: a value that was written, a message, a request line. Empty when nothing was.
+    pub argument: String,
+    /// What came back, as text: `none`, `READY c2`, `ok c3`, `CasMismatch`, `503`. Empty when nothing did.
+    pub observed: String,
+    /// Whether the turn was held back right after this step, while another turn went on.
+    pub held: bool,
+    /// Earlier steps that this one is the consequence of: the post of a notice, the sending of a call.
+    pub causes: Vec<usize>,
+}
+
+/// A turn of one of Envoy's threads: one event, with every callback that it leads to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TurnName {
+    /// `main`, `w0`, `w1` and so on.
+    pub thread: String,
+    /// What began it: `tick`, `ready`, `response`, `request`, `body`, `leave`, `timeout`, `configure`.
+    pub event: String,
+    /// Which one of its kind on this thread, from 1.
+    pub ordinal: usize,
+    /// What it is about: a queue, a cluster, a request's name; empty for a tick.
+    pub subject: String,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verb {
+    /// A callback was entered; the object is its export.
+    Enter,
+    /// A callback returned; observed is its value.
+    Return,
+    /// A callback failed, and with it its VM; observed is why.
+    Trap,
+    /// Shared data was read.
+    Get,
+    /// Shared data was written.
+    Set,
+    /// A queue was registered.
+    Register,
+    /// An item was put into a queue, without the notice.
+    Push,
+    /// The notice of an item was posted to the thread of the queue's consumer; observed is the thread, or `lost`.
+    Post,
+    /// An item was taken out of a queue.
+    Dequeue,
+    /// A metric was read.
+    Metric,
+    /// An HTTP or gRPC call was sent, or refused.
+    Call,
+    /// The outcome of a call came.
+    Response,
+    /// A request came from a client; the object is its name.
+    Request,
+    /// A client got its answer; the object is the request's name, observed is the status.
+    Answer,
+    /// The guest reported what it believes; the object is the view's name, the argument is what is believed.
+    View,
+    /// Something outside changed: a cluster's answers, the configuration.
+    Change,
+}
+
+/// How far from plain interleaving a run had to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum FaultClass {
+    /// Order and delay alone.
+    L0,
+    /// What Envoy may legally do: a reset, a 503 or 504, a trap and reload, a lost notice, shared data that vanishes.
+    L1,
+    /// What the ABI permits and other hosts do.
+    L2,
+    /// What no host may do.
+    L3,
+}
+
+/// Something that did not hold in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Which oracle says so: `trap`, `crossing`, `convergence`, `always`, `eventually`, `at-most` and so on.
+    pub oracle: String,
+    /// How far from plain interleaving the run had to go.
+    pub class: FaultClass,
+    /// One sentence for people.
+    pub message: String,
+    /// The step at which it showed; the last one for what showed only in the end.
+    pub step: usize,
+    /// The two turns that raced, the one that was held back first, where they are known.
+    pub raced: Option<(TurnName, TurnName)>,
+    /// The step after which every way to go on fails, where it is known.
+    pub inevitable_after: Option<usize>,
+}
+
+impl std::fmt::Display for TurnName {
+    /// `w0 tick#1`, `w2 ready#1(status)`
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {}#{}", self.thread, self.event, self.ordinal)?;
+        if self.subject.is_empty() { Ok(()) } else { write!(formatter, "({})", self.subject) }
+    }
+}
