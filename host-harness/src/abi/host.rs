@@ -54,6 +54,12 @@ pub trait Host: Any + Send {
         Go::On
     }
 
+    /// Told, where it is wanted, of a digest of every answer that a guest is given: what the guest is now is a function of
+    /// what it was and of these.
+    fn answered(&mut self, vm: VmIndex, digest: u128) {
+        let (_, _) = (vm, digest);
+    }
+
     /// Logs a message; level 0 is trace and 5 is critical.
     fn log(&mut self, vm: VmIndex, level: u32, message: &[u8]) -> Answer;
     /// The level below which messages are dropped.

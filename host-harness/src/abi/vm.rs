@@ -77,6 +77,8 @@ pub(super) struct VmState {
     pub(super) host: HostSlot,
     pub(super) phase: Phase,
     pub(super) journal: Journal,
+    /// Whether the host is told of what the guest is answered.
+    pub(super) observed: bool,
     pub(super) memory: Option<Memory>,
     pub(super) allocate: Option<TypedFunc<u32, u32>>,
     limits: StoreLimits,
@@ -204,6 +206,7 @@ impl Vm {
             host,
             phase: Phase::Starting,
             journal: Journal::default(),
+            observed: false,
             memory: None,
             allocate: None,
             limits: StoreLimitsBuilder::new().memory_size(limits.memory_bytes).build(),
@@ -354,6 +357,11 @@ impl Vm {
         trap(callback, &self.limits, error)
     }
 
+    /// Whether the host is told of what the guest is answered ([`Host::answered`]).
+    pub fn observe(&mut self, observed: bool) {
+        self.store.data_mut().observed = observed;
+    }
+
     /// Keeps what the VM is now, for [`Vm::restore`].
     pub fn freeze(&mut self) {
         let globals = self.globals();
@@ -400,10 +408,11 @@ impl Vm {
     fn renew(&mut self, size: usize) -> Result<(), Trap> {
         let state = self.store.data_mut();
         let (index, host) = (state.index, state.host.clone());
-        let journal = std::mem::take(&mut state.journal);
+        let (journal, observed) = (std::mem::take(&mut state.journal), state.observed);
         let fresh = Vm::instantiate(&self.module, index, host, self.limits.clone())?;
         (self.store, self.instance, self.exports) = (fresh.store, fresh.instance, fresh.exports);
         self.store.data_mut().journal = journal;
+        self.store.data_mut().observed = observed;
         self.store.data_mut().phase = Phase::Running;
         let Some(memory) = self.store.data().memory else {
             return Ok(());

@@ -202,6 +202,7 @@ impl Exploration {
     pub(super) fn hold(&mut self, turn: TurnId, now: Duration, first: Candidate) {
         self.held.push(Held { turn, since: now });
         self.first = Some(first);
+        self.running = None;
     }
 
     pub(super) fn resume(&mut self, turn: TurnId) {
@@ -267,7 +268,7 @@ impl Core {
     }
 
     /// The turn that an event begins.
-    fn turn_of(&self, event: &Event, exploration: &Exploration) -> Option<TurnId> {
+    pub(super) fn turn_of(&self, event: &Event, exploration: &Exploration) -> Option<TurnId> {
         let counted = |thread, kind, of| TurnId {
             thread,
             kind,
@@ -357,6 +358,10 @@ impl Core {
             Some(first) => {
                 exploration.hold(turn, now, candidates[first]);
                 self.vms[vm].resumed = true;
+                let name = self.turn_name(turn);
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.held(&name);
+                }
                 Go::Hold
             }
         }
