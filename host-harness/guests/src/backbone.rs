@@ -7,7 +7,7 @@
 
 use crate::{
     Configuration, Filter,
-    host::{Answer, Flow, Stream, Versioned, advance, call, get, number, set, tick_every, view},
+    host::{Answer, Flow, Stream, Versioned, advance, call, get, number, set, tick_every},
 };
 
 const DELIVERED: &str = "delivered";
@@ -133,7 +133,6 @@ impl Filter for Replay {
         } else {
             set(DELIVERED, &format!("{item}:"));
         }
-        view(DELIVERED, &format!("{item}:"));
     }
 
     fn state(&self) -> String {

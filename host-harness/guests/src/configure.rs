@@ -2,10 +2,7 @@
 
 use crate::{
     Configuration, Filter,
-    host::{
-        Answer, Flow, Stream, Versioned, advance, call, complain, count_up, get, number, set, swap,
-        tick_every, view,
-    },
+    host::{Answer, Flow, Stream, advance, call, complain, count_up, get, number, set, swap, tick_every},
 };
 
 pub(crate) fn filter(configuration: &Configuration) -> Option<Box<dyn Filter>> {
@@ -132,9 +129,8 @@ impl Filter for Counted {
         let key = self.key();
         loop {
             let held = get(&key);
-            let next = Versioned::new(self.read(&held.text) + 1, "");
-            if swap(&key, &self.write(next.version), held.cas) {
-                return view(&key, &next);
+            if swap(&key, &self.write(self.read(&held.text) + 1), held.cas) {
+                return;
             }
         }
     }

@@ -73,7 +73,6 @@ impl Filter for Overtaken {
         } else {
             set("bundle", &answer.body);
         }
-        view("bundle", &answer.body);
     }
 
     fn state(&self) -> String {
@@ -108,7 +107,6 @@ impl Filter for Denied {
             return tick_every(100);
         }
         set("denied", &answer.body);
-        view("denied", &answer.body);
     }
 
     fn on_request(&mut self, _stream: &mut Stream, _path: &str) -> Flow {

@@ -4,7 +4,7 @@
 
 use crate::{
     Configuration, Filter,
-    host::{Answer, Flow, Stream, Versioned, call, create, get, number, set, swap, tick_every, view},
+    host::{Answer, Flow, Stream, Versioned, call, create, get, number, set, swap, tick_every},
 };
 
 const GENERATION: &str = "generation";
@@ -62,10 +62,9 @@ impl Filter for Enactor {
     fn on_answer(&mut self, _token: u32, answer: Answer) {
         let new = answer.versioned();
         if answer.is_ok() && self.install(&new) {
-            view("plan", &new);
             self.installed = new.version;
             if self.cleans {
-                tick_every(50);
+                tick_every(10);
             }
         }
     }
@@ -138,6 +137,7 @@ impl Filter for Counted {
             1 => {
                 set(&plan(2), "0:second");
                 set(GENERATION, "2");
+                tick_every(10);
             }
             _ => {
                 tick_every(0);
