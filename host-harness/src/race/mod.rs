@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`scenario`] | what is run: VMs, clusters, requests, and what must hold |
 //! | [`trace`] | one run, step by step, in names that people know |
+//! | [`oracle`] | what holds and what does not, judged over what was seen |
 
+pub mod oracle;
 pub mod scenario;
 pub mod trace;
