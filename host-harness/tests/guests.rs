@@ -12,6 +12,7 @@ use host_harness::{
     GUESTS_MODULE,
     abi::Module,
     envoy::{Envoy, EnvoyOptions, FailurePolicy, PluginOptions, Request, StreamId, VmState},
+    race::scenario::{Expectation, Scenario},
     world::{Reply, Scripted},
 };
 
@@ -506,7 +507,9 @@ fn directory(delay: Duration) -> Scripted {
 }
 
 /// Answers with these statuses, and then with the last one again.
-fn polls(statuses: &[u16]) -> impl FnMut(&host_harness::world::Call, Duration) -> Reply + Send + 'static {
+fn polls(
+    statuses: &[u16],
+) -> impl FnMut(&host_harness::world::Call, Duration) -> Reply + Clone + Send + 'static {
     let statuses = statuses.to_vec();
     let mut calls = 0;
     move |_, _| {
@@ -540,4 +543,38 @@ fn finish(envoy: &mut Envoy<Scripted>, id: StreamId) -> (u16, String) {
 /// How often this path was called.
 fn calls(envoy: &Envoy<Scripted>, path: &str) -> usize {
     envoy.world().seen().iter().filter(|seen| seen.call.path() == path).count()
+}
+
+// === the scenarios ===
+
+#[test]
+fn every_guest_has_a_scenario_with_its_mistake_and_without() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let variants = Scenario::load(&path).unwrap_or_else(|error| panic!("{error}"));
+        let told: Vec<_> = variants.iter().map(|one| (one.variant.as_str(), one.expect)).collect();
+        assert_eq!(
+            told,
+            [("naive", Some(Expectation::Broken)), ("fixed", Some(Expectation::Clean))],
+            "{stem}"
+        );
+        for scenario in variants {
+            assert_eq!(scenario.name, stem);
+            assert_eq!(scenario.module, "portcullis:guests", "{stem}");
+            for plugin in &scenario.plugins {
+                let configuration = String::from_utf8(plugin.configuration.clone()).unwrap();
+                let starts = Envoy::start(
+                    &MODULE,
+                    options(&configuration, 1, scenario.failure_policy),
+                    Scripted::new().cluster("feed"),
+                );
+                assert!(starts.is_ok(), "{stem}: {configuration}");
+            }
+        }
+        names.push(stem);
+    }
+    assert_eq!(names.len(), 26);
 }
