@@ -163,7 +163,11 @@ impl Filter for Counted {
     }
 
     fn on_stream_done(&mut self, stream: &mut Stream) {
+        if stream.generation == 0 {
+            return;
+        }
         let key = if self.fixed { plan(stream.generation) } else { users(stream.generation) };
+        // Ends: no one takes a plan away from its users.
         while !change(&key, |users| users.saturating_sub(1)) {}
     }
 
