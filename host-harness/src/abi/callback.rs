@@ -145,6 +145,37 @@ impl Callback {
         }
     }
 
+    /// The callback with its arguments, in few bits.
+    pub(crate) fn digest(&self) -> u128 {
+        let words = match *self {
+            Callback::ContextCreate { context_id, parent_id } => [context_id, parent_id, 0, 0, 0],
+            Callback::VmStart { root_id, configuration_size }
+            | Callback::Configure { root_id, configuration_size } => [root_id, configuration_size, 0, 0, 0],
+            Callback::Tick { root_id } => [root_id, 0, 0, 0, 0],
+            Callback::QueueReady { root_id, token } => [root_id, token, 0, 0, 0],
+            Callback::HttpCallResponse { root_id, token, headers, body_size, trailers } => {
+                [root_id, token, headers, body_size, trailers]
+            }
+            Callback::RequestHeaders { context_id, headers, end_of_stream }
+            | Callback::ResponseHeaders { context_id, headers, end_of_stream } => {
+                [context_id, headers, u32::from(end_of_stream), 0, 0]
+            }
+            Callback::RequestBody { context_id, body_size, end_of_stream }
+            | Callback::ResponseBody { context_id, body_size, end_of_stream } => {
+                [context_id, body_size, u32::from(end_of_stream), 0, 0]
+            }
+            Callback::RequestTrailers { context_id, trailers }
+            | Callback::ResponseTrailers { context_id, trailers } => [context_id, trailers, 0, 0, 0],
+            Callback::Log { context_id }
+            | Callback::Done { context_id }
+            | Callback::Delete { context_id } => [context_id, 0, 0, 0, 0],
+        };
+        let mut bytes = Vec::with_capacity(64);
+        bytes.extend_from_slice(self.export().as_bytes());
+        bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+        xxhash_rust::xxh3::xxh3_128(&bytes)
+    }
+
     /// The context that the callback is about, which hostcalls act on unless the guest chooses another.
     #[must_use]
     pub fn context_id(&self) -> u32 {

@@ -7,9 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use rand::{SeedableRng, rngs::ChaCha8Rng};
 
-use super::{events::EventKey, exchange::StreamId, metrics::MetricIds, stream::Direction};
+use super::{
+    events::EventKey, exchange::StreamId, metrics::MetricIds, random::Random, shared_queue::Consumer,
+    stream::Direction,
+};
 use crate::abi::{Headers, LocalResponse, Trap};
 
 /// The root context's id: there is one plugin in each VM, and ids count from 1.
@@ -29,8 +31,8 @@ pub enum VmRole {
 }
 
 /// The threads that have a VM. The canary runs on the main thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum VmSlot {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum VmSlot {
     Main,
     Worker(usize),
 }
@@ -64,7 +66,7 @@ pub struct VmView {
 }
 
 /// What the host knows of one VM, from its start to its end.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct VmRecord {
     pub(super) role: VmRole,
     /// It trapped or was thrown away, and is not called any more.
@@ -91,10 +93,16 @@ pub(super) struct VmRecord {
     /// Set by a local response: the callback's own return value does not count.
     pub(super) stop_iteration: bool,
     pub(super) after_call: VecDeque<AfterCall>,
+    /// The queue into which the running hostcall has put an item, and whom to tell.
+    pub(super) pushed: Option<(Consumer, u32)>,
+    /// Whether the running callback can be held.
+    pub(super) may_hold: bool,
+    /// Whether the running callback was held and comes to the same hostcall again.
+    pub(super) resumed: bool,
     /// Whether the root's `proxy_on_done` returned false and `proxy_done` is awaited.
     pub(super) awaiting_done: bool,
     pub(super) metric_ids: MetricIds,
-    pub(super) random: ChaCha8Rng,
+    pub(super) random: Random,
     pub(super) callbacks: BTreeMap<&'static str, u64>,
 }
 
@@ -118,7 +126,7 @@ pub(super) enum AfterCall {
 // === impl VmRole ===
 
 impl VmRole {
-    pub(super) fn slot(self) -> VmSlot {
+    pub(crate) fn slot(self) -> VmSlot {
         match self {
             VmRole::Canary | VmRole::Main => VmSlot::Main,
             VmRole::Worker(worker) => VmSlot::Worker(worker),
@@ -136,13 +144,21 @@ impl fmt::Display for VmRole {
     }
 }
 
+impl fmt::Display for VmSlot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VmSlot::Main => formatter.write_str("main"),
+            VmSlot::Worker(worker) => write!(formatter, "w{worker}"),
+        }
+    }
+}
+
 // === impl VmRecord ===
 
 impl VmRecord {
     /// A VM with its own stream of random numbers, which depends on nothing but the seed and the VM's number.
     pub(super) fn new(role: VmRole, seed: u64, number: usize) -> VmRecord {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        random.set_stream(u64::try_from(number).unwrap_or(u64::MAX));
+        let random = Random::new(seed, u64::try_from(number).unwrap_or(u64::MAX));
         VmRecord {
             role,
             failed: false,
@@ -159,6 +175,9 @@ impl VmRecord {
             configuring: false,
             stop_iteration: false,
             after_call: VecDeque::new(),
+            pushed: None,
+            may_hold: false,
+            resumed: false,
             awaiting_done: false,
             metric_ids: MetricIds::default(),
             random,

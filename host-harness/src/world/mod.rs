@@ -117,6 +117,10 @@ pub trait World: Any + Send {
     fn wait(&mut self, until: Duration) -> Option<(CallId, Outcome)>;
     /// Whether a call is [`Sent::Pending`].
     fn is_pending(&self) -> bool;
+    /// What it would answer from now on, in few bits: two worlds with the same answer everything alike.
+    fn fingerprint(&self) -> u64 {
+        0
+    }
     /// A second world that goes on alone from here; `None` where that cannot be, as with real servers.
     fn fork(&self) -> Option<Box<dyn World>> {
         None

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
+    hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
 
@@ -181,6 +182,18 @@ impl World for Scripted {
 
     fn is_pending(&self) -> bool {
         false
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let given = |answers: &Answers| answers.given.min(answers.replies.len());
+        let mut hasher = DefaultHasher::new();
+        for (name, cluster) in &self.clusters {
+            (name, cluster.queued.len(), given(&cluster.answers)).hash(&mut hasher);
+            for (path, answers) in &cluster.paths {
+                (path, given(answers)).hash(&mut hasher);
+            }
+        }
+        hasher.finish()
     }
 
     fn fork(&self) -> Option<Box<dyn World>> {
