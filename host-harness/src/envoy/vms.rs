@@ -123,6 +123,11 @@ pub(super) enum AfterCall {
     DeleteRoot,
 }
 
+/// A name that a VM which takes another's place does not have.
+pub(super) fn vm_name(thread: VmSlot, number: usize) -> String {
+    format!("{thread}/{number}")
+}
+
 // === impl VmRole ===
 
 impl VmRole {
