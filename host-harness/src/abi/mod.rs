@@ -23,7 +23,7 @@ mod wasi;
 pub use callback::Callback;
 pub use host::{Answer, Host, LocalResponse, OutgoingHttpCall};
 pub use module::{AbiVersion, LoadError, Module};
-pub use runtime::{Runtime, RuntimeOptions};
+pub use runtime::{HostFunction, Runtime, RuntimeOptions};
 pub use status::{BufferType, HeaderMapType, MetricType, Status, StreamType};
 pub use vm::{HostSlot, Trap, Vm, VmIndex, VmLimits};
 

@@ -16,7 +16,10 @@ use wasmtime::{
 use super::{Callback, Host, Module};
 
 /// What a guest may export for the host to get memory from it, first choice first.
-pub(super) const ALLOCATORS: [&str; 2] = ["proxy_on_memory_allocate", "malloc"];
+pub(super) const ALLOCATORS: [&str; 2] = ["malloc", "proxy_on_memory_allocate"];
+
+/// Most elements of one table, as in V8.
+pub(super) const TABLE_ELEMENTS: usize = 10_000_000;
 
 /// Number of a VM, chosen by its host and given back with every hostcall.
 pub type VmIndex = usize;
@@ -164,6 +167,16 @@ impl Phase {
     }
 }
 
+// === impl VmState ===
+
+impl VmState {
+    pub(super) fn new(index: VmIndex, host: HostSlot, limits: &VmLimits) -> VmState {
+        let bounds =
+            StoreLimitsBuilder::new().memory_size(limits.memory_bytes).table_elements(TABLE_ELEMENTS);
+        VmState { index, host, phase: Phase::Starting, memory: None, allocate: None, limits: bounds.build() }
+    }
+}
+
 // === impl Vm ===
 
 impl Vm {
@@ -172,14 +185,7 @@ impl Vm {
     /// The host must be lent through `host` before, because start functions may log.
     /// Errors: a start function trapped, or the instance's memory is over the limit.
     pub fn new(module: &Module, index: VmIndex, host: HostSlot, limits: VmLimits) -> Result<Vm, Trap> {
-        let state = VmState {
-            index,
-            host,
-            phase: Phase::Starting,
-            memory: None,
-            allocate: None,
-            limits: StoreLimitsBuilder::new().memory_size(limits.memory_bytes).build(),
-        };
+        let state = VmState::new(index, host, &limits);
         let mut store = Store::new(module.pre.module().engine(), state);
         store.limiter(|state| &mut state.limits);
         let mut vm = Vm { store, exports: Exports::none(), limits, metered: module.metered };
