@@ -48,6 +48,12 @@ pub struct OutgoingHttpCall {
 /// Errors: the [`Status`] that each method documents goes to the guest as it is.
 /// Source: proxy-wasm ABI 0.2.1; the meaning of statuses follows Envoy (`source/extensions/common/wasm/context.cc`).
 pub trait Host: Any + Send {
+    /// Decides whether a hostcall that other VMs can see happens now. Asked only in callbacks that may be held.
+    fn schedule_point(&mut self, vm: VmIndex, point: Point<'_>) -> Go {
+        let (_, _) = (vm, point);
+        Go::On
+    }
+
     /// Logs a message; level 0 is trace and 5 is critical.
     fn log(&mut self, vm: VmIndex, level: u32, message: &[u8]) -> Answer;
     /// The level below which messages are dropped.
@@ -86,8 +92,10 @@ pub trait Host: Any + Send {
     fn resolve_queue(&mut self, vm: VmIndex, vm_id: &[u8], name: &[u8]) -> Answer<u32>;
     /// Takes the oldest item out of a queue.
     fn dequeue(&mut self, vm: VmIndex, token: u32) -> Answer<Bytes>;
-    /// Puts an item into a queue and notifies its consumer.
-    fn enqueue(&mut self, vm: VmIndex, token: u32, item: &[u8]) -> Answer;
+    /// Puts an item into a queue, without telling anyone.
+    fn push(&mut self, vm: VmIndex, token: u32, item: &[u8]) -> Answer;
+    /// Notifies the consumer that the queue had when this VM pushed its last item.
+    fn post(&mut self, vm: VmIndex);
 
     /// First value of a header.
     fn header(&mut self, vm: VmIndex, map: HeaderMapType, name: &[u8]) -> Answer<Bytes>;
@@ -146,6 +154,71 @@ pub trait Host: Any + Send {
     fn unimplemented(&mut self, vm: VmIndex, function: &'static str);
     /// Told of `proc_exit`, which in Envoy only logs and returns.
     fn exit(&mut self, vm: VmIndex, code: u32);
+}
+
+/// A place in a hostcall where other VMs can tell whether it has happened, with what it is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point<'a> {
+    /// Before shared data is read.
+    Get {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// Before shared data is written.
+    Set {
+        /// The key.
+        key: &'a [u8],
+        /// What is written.
+        value: &'a [u8],
+        /// The CAS number that the guest passed.
+        cas: u32,
+    },
+    /// Before a queue gets another consumer.
+    Register {
+        /// The queue's name.
+        queue: &'a [u8],
+    },
+    /// Before a queue is looked up.
+    Resolve {
+        /// The queue's name.
+        queue: &'a [u8],
+    },
+    /// Before an item goes into a queue.
+    Push {
+        /// The queue.
+        token: u32,
+        /// The item.
+        item: &'a [u8],
+    },
+    /// Between an item's going into a queue and the notice to the queue's consumer.
+    Post {
+        /// The queue.
+        token: u32,
+    },
+    /// Before an item is taken out of a queue.
+    Dequeue {
+        /// The queue.
+        token: u32,
+    },
+    /// Before a metric is changed.
+    ChangeMetric {
+        /// The metric's id.
+        id: u32,
+    },
+    /// Before a metric is read.
+    ReadMetric {
+        /// The metric's id.
+        id: u32,
+    },
+}
+
+/// What a host says at a [`Point`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Go {
+    /// The hostcall happens now.
+    On,
+    /// The callback is left here; [`super::Vm::call`] gives [`super::Stop::Held`].
+    Hold,
 }
 
 impl OutgoingHttpCall {

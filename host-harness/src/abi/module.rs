@@ -5,8 +5,10 @@
 
 mod check;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
+use wasm_encoder::{ExportKind, ExportSection, RawSection};
+use wasmparser::{ExternalKind, Parser, Payload};
 use wasmtime::{InstancePre, UnknownImportError};
 
 use super::{runtime::Runtime, vm::VmState};
@@ -16,6 +18,8 @@ use super::{runtime::Runtime, vm::VmState};
 pub struct Module {
     pub(super) pre: InstancePre<VmState>,
     pub(super) metered: bool,
+    /// Exports under which the VM finds every global that a guest can change.
+    pub(super) globals: Arc<[String]>,
     abi_version: AbiVersion,
 }
 
@@ -111,8 +115,12 @@ impl Module {
     /// Errors: one of [`LoadError`], with the name of what is wrong.
     /// Source: the checks of proxy-wasm-cpp-host `src/wasm.cc` (`WasmBase::load`, `WasmBase::initialize`).
     pub fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Module, LoadError> {
-        let module = wasmtime::Module::new(&runtime.engine, bytes)
-            .map_err(|error| LoadError::Compile { reason: format!("{error:#}") })?;
+        let compile = |reason: String| LoadError::Compile { reason };
+        let binary = wat::parse_bytes(bytes).map_err(|error| compile(error.to_string()))?;
+        // What is no valid module is left to the compiler, which says it best.
+        let (binary, globals) = export_globals(&binary).unwrap_or((binary.into_owned(), Vec::new()));
+        let module =
+            wasmtime::Module::new(&runtime.engine, binary).map_err(|error| compile(format!("{error:#}")))?;
         let abi_version = AbiVersion::of(&module)?;
         check::check(&module, abi_version)?;
         let pre = runtime.linker.instantiate_pre(&module).map_err(|error| {
@@ -124,7 +132,7 @@ impl Module {
                 None => LoadError::ImportType { reason: format!("{error:#}") },
             }
         })?;
-        Ok(Module { pre, metered: runtime.is_metered(), abi_version })
+        Ok(Module { pre, metered: runtime.is_metered(), globals: globals.into(), abi_version })
     }
 
     /// Which ABI the module says it speaks.
@@ -161,3 +169,56 @@ impl fmt::Display for AbiVersion {
 }
 
 const PREFIX: &str = "proxy_abi_version_";
+
+/// Exports every global that can change and is defined in the module, under names of our own, so that a VM can go back to
+/// an earlier state: a compiler keeps the guest's stack pointer in one and exports none.
+///
+/// Gives the module and the names; `None` for bytes that are no module.
+fn export_globals(binary: &[u8]) -> Option<(Vec<u8>, Vec<String>)> {
+    let mut module = wasm_encoder::Module::new();
+    let (mut globals, mut count) = (Vec::new(), 0);
+    for payload in Parser::new(0).parse_all(binary) {
+        let payload = payload.ok()?;
+        match &payload {
+            Payload::ImportSection(imports) => {
+                for import in imports.clone().into_imports() {
+                    count += u32::from(matches!(import.ok()?.ty, wasmparser::TypeRef::Global(_)));
+                }
+            }
+            Payload::GlobalSection(section) => {
+                for global in section.clone() {
+                    if global.ok()?.ty.mutable {
+                        globals.push(count);
+                    }
+                    count += 1;
+                }
+            }
+            _ => {}
+        }
+        if let Payload::ExportSection(section) = &payload {
+            let mut exports = ExportSection::new();
+            for export in section.clone() {
+                let export = export.ok()?;
+                let kind = match export.kind {
+                    ExternalKind::Func | ExternalKind::FuncExact => ExportKind::Func,
+                    ExternalKind::Table => ExportKind::Table,
+                    ExternalKind::Memory => ExportKind::Memory,
+                    ExternalKind::Global => ExportKind::Global,
+                    ExternalKind::Tag => ExportKind::Tag,
+                };
+                exports.export(export.name, kind, export.index);
+            }
+            for global in &globals {
+                exports.export(&global_name(*global), ExportKind::Global, *global);
+            }
+            module.section(&exports);
+        } else if let Some((id, range)) = payload.as_section() {
+            module.section(&RawSection { id, data: binary.get(range)? });
+        }
+    }
+    Some((module.finish(), globals.into_iter().map(global_name).collect()))
+}
+
+fn global_name(index: u32) -> String {
+    format!("portcullis global {index}")
+}

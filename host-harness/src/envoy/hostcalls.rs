@@ -111,11 +111,17 @@ impl Host for Core {
         self.queues.pop(token)
     }
 
-    fn enqueue(&mut self, _vm: VmIndex, token: u32, item: &[u8]) -> Answer {
+    fn push(&mut self, vm: VmIndex, token: u32, item: &[u8]) -> Answer {
         let consumer = self.queues.push(token, item)?;
-        let now = self.now();
-        self.events.post(now, Event::QueueReady { consumer, token });
+        self.vms[vm].pushed = Some((consumer, token));
         Ok(())
+    }
+
+    fn post(&mut self, vm: VmIndex) {
+        if let Some((consumer, token)) = self.vms[vm].pushed.take() {
+            let now = self.now();
+            self.events.post(now, Event::QueueReady { consumer, token });
+        }
     }
 
     fn header(&mut self, vm: VmIndex, map: HeaderMapType, name: &[u8]) -> Answer<Bytes> {

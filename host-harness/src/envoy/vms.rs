@@ -9,7 +9,9 @@ use std::{
 use bytes::Bytes;
 use rand::{SeedableRng, rngs::ChaCha8Rng};
 
-use super::{events::EventKey, exchange::StreamId, metrics::MetricIds, stream::Direction};
+use super::{
+    events::EventKey, exchange::StreamId, metrics::MetricIds, shared_queue::Consumer, stream::Direction,
+};
 use crate::abi::{Headers, LocalResponse, Trap};
 
 /// The root context's id: there is one plugin in each VM, and ids count from 1.
@@ -91,6 +93,8 @@ pub(super) struct VmRecord {
     /// Set by a local response: the callback's own return value does not count.
     pub(super) stop_iteration: bool,
     pub(super) after_call: VecDeque<AfterCall>,
+    /// The queue into which the running hostcall has put an item, and whom to tell.
+    pub(super) pushed: Option<(Consumer, u32)>,
     /// Whether the root's `proxy_on_done` returned false and `proxy_done` is awaited.
     pub(super) awaiting_done: bool,
     pub(super) metric_ids: MetricIds,
@@ -159,6 +163,7 @@ impl VmRecord {
             configuring: false,
             stop_iteration: false,
             after_call: VecDeque::new(),
+            pushed: None,
             awaiting_done: false,
             metric_ids: MetricIds::default(),
             random,
