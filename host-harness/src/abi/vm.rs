@@ -38,7 +38,8 @@ pub struct HostSlot(Arc<Mutex<Option<Box<dyn Host>>>>);
 pub struct VmLimits {
     /// Most bytes of guest memory.
     pub memory_bytes: usize,
-    /// Most fuel (about one unit an instruction) that one callback may burn; `None` is no limit.
+    /// Most fuel that one callback may burn: about one unit an instruction, 1000 a hostcall, and 4 for each byte that crosses.
+    /// `None` is no limit.
     pub callback_fuel: Option<u64>,
 }
 
