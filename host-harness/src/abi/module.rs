@@ -115,8 +115,12 @@ impl Module {
     /// Errors: one of [`LoadError`], with the name of what is wrong.
     /// Source: the checks of proxy-wasm-cpp-host `src/wasm.cc` (`WasmBase::load`, `WasmBase::initialize`).
     pub fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Module, LoadError> {
-        let compile = |reason: String| LoadError::Compile { reason };
+        let compile = |reason: String| LoadError::Compile { reason: shorten(reason) };
+        check::check_form(bytes)?;
         let binary = wat::parse_bytes(bytes).map_err(|error| compile(error.to_string()))?;
+        if Parser::is_component(&binary) {
+            return Err(compile("it is a component, and Proxy-Wasm runs core modules".to_owned()));
+        }
         // What is no valid module is left to the compiler, which says it best.
         let (binary, globals) = export_globals(&binary).unwrap_or((binary.into_owned(), Vec::new()));
         let module =
@@ -166,6 +170,16 @@ impl fmt::Display for AbiVersion {
             AbiVersion::V0_2_1 => "0.2.1",
         })
     }
+}
+
+/// Keeps what a message quotes of a module within bounds.
+fn shorten(mut reason: String) -> String {
+    let end = reason.floor_char_boundary(1000);
+    if end < reason.len() {
+        reason.truncate(end);
+        reason.push('…');
+    }
+    reason
 }
 
 const PREFIX: &str = "proxy_abi_version_";

@@ -51,6 +51,24 @@ const IMPORTS: &[(&str, &[AbiVersion])] = &[
     ("proxy_get_log_level", &[AbiVersion::V0_2_1]),
 ];
 
+/// Checks that bytes are meant to be a module, in binary or text form.
+///
+/// Errors: [`LoadError::Compile`], which says how they begin.
+pub(super) fn check_form(bytes: &[u8]) -> Result<(), LoadError> {
+    let unusable = |reason: String| Err(LoadError::Compile { reason });
+    let begin = bytes.trim_ascii_start();
+    match begin.first() {
+        None => unusable("the file is empty".to_owned()),
+        // Comments of the text form begin with a semicolon, too.
+        Some(b'(' | b';') => Ok(()),
+        _ if bytes.starts_with(b"\0asm") => Ok(()),
+        _ => {
+            let begin = begin.get(..8).unwrap_or(begin).escape_ascii();
+            unusable(format!("it begins with `{begin}`: neither a binary (`\\x00asm`) nor the text form"))
+        }
+    }
+}
+
 /// Checks everything that does not need the linker.
 ///
 /// Errors: one of [`LoadError`], with the name of what is wrong.
