@@ -93,6 +93,10 @@ const CALLBACKS: &[(&str, &[usize], bool)] = &[
     ("proxy_on_tick", &[1], false),
     ("proxy_on_queue_ready", &[2], false),
     ("proxy_on_http_call_response", &[5], false),
+    ("proxy_on_grpc_receive_initial_metadata", &[3], false),
+    ("proxy_on_grpc_receive", &[3], false),
+    ("proxy_on_grpc_receive_trailing_metadata", &[3], false),
+    ("proxy_on_grpc_close", &[3], false),
     // Two parameters in ABI 0.1.0.
     ("proxy_on_request_headers", &[3, 2], true),
     ("proxy_on_request_body", &[3], true),
