@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::{
     events::{Event, EventKey, Events},
     exchange::StreamId,
+    grpc::GrpcInFlight,
     log::{LogLine, LogSource},
     metrics::Metrics,
     options::EnvoyOptions,
@@ -45,6 +46,7 @@ pub(crate) struct Core {
     pub(super) vms: Vec<VmRecord>,
     pub(super) streams: BTreeMap<StreamId, Stream>,
     pub(super) calls: BTreeMap<CallId, InFlight>,
+    pub(super) grpc: BTreeMap<CallId, GrpcInFlight>,
     /// After shutdown has begun, calls are taken and never sent.
     pub(super) stopping: bool,
     /// Who decides what comes next, while runs are explored.
@@ -125,6 +127,7 @@ impl Core {
             vms: Vec::new(),
             streams: BTreeMap::new(),
             calls: BTreeMap::new(),
+            grpc: BTreeMap::new(),
             stopping: false,
             exploration: None,
             reads_metrics: true,
@@ -155,6 +158,7 @@ impl Core {
             vms: self.vms.clone(),
             streams: self.streams.clone(),
             calls: self.calls.clone(),
+            grpc: self.grpc.clone(),
             stopping: self.stopping,
             exploration: None,
             reads_metrics: self.reads_metrics,
@@ -200,6 +204,12 @@ impl Core {
     pub(super) fn next_stream(&mut self) -> StreamId {
         self.last_stream += 1;
         StreamId(self.last_stream)
+    }
+
+    /// The number of the next call or gRPC exchange.
+    pub(super) fn next_call(&mut self) -> CallId {
+        self.last_call += 1;
+        CallId(self.last_call)
     }
 
     /// A random request id in the form of a version 4 UUID.
@@ -288,6 +298,7 @@ impl Core {
         for call in calls {
             self.abandon(call);
         }
+        self.silence_grpc(vm, None);
     }
 
     /// Sets the timer of a VM for one period from now.

@@ -52,6 +52,8 @@ impl Turn {
             Event::Tick { vm } => self.tick(vm).await,
             Event::Answer { call, outcome } => self.answer(call, outcome).await,
             Event::CallTimeout { call } => self.time_out(call).await,
+            Event::Grpc { call, event } => self.grpc_event(call, Some(event)).await,
+            Event::GrpcTimeout { call } => self.grpc_event(call, None).await,
             Event::QueueReady { consumer, token } => self.queue_ready(consumer, token).await,
             Event::NextPart { stream } => self.feed(stream).await,
             Event::StreamIdle { stream } => self.idle(stream).await,

@@ -39,6 +39,7 @@ pub(crate) enum TurnKind {
     Tick,
     Ready,
     Response,
+    Grpc,
     Timeout,
     Upstream,
     Request,
@@ -135,6 +136,17 @@ pub(super) struct Held {
     since: Duration,
 }
 
+// === impl TurnId ===
+
+impl TurnId {
+    /// Whether it cannot begin before another one that was asked for earlier.
+    fn comes_behind(self, other: TurnId) -> bool {
+        let alike = self.thread == other.thread && self.kind == other.kind;
+        // What one gRPC server says comes in order, too.
+        alike && (self.kind.keeps_order() || self.kind == TurnKind::Grpc && self.of == other.of)
+    }
+}
+
 // === impl TurnKind ===
 
 impl TurnKind {
@@ -145,6 +157,7 @@ impl TurnKind {
             TurnKind::Tick => "tick",
             TurnKind::Ready => "ready",
             TurnKind::Response => "response",
+            TurnKind::Grpc => "grpc",
             TurnKind::Timeout => "timeout",
             TurnKind::Upstream => "upstream",
             TurnKind::Request => "request",
@@ -278,10 +291,7 @@ impl Core {
                 // Nobody is there any more to whom it could happen; it happens at once, to nobody.
                 continue;
             };
-            let behind = turn.kind.keeps_order()
-                && candidates
-                    .iter()
-                    .any(|other| other.turn.thread == turn.thread && other.turn.kind == turn.kind);
+            let behind = candidates.iter().any(|other| turn.comes_behind(other.turn));
             if behind || exploration.is_busy(turn.thread) {
                 continue;
             }
@@ -321,6 +331,10 @@ impl Core {
                         ordinal: 1,
                     },
                 }
+            }
+            Event::Grpc { call, .. } | Event::GrpcTimeout { call } => {
+                let in_flight = self.grpc.get(call)?;
+                counted(self.vms.get(in_flight.vm)?.role.slot(), TurnKind::Grpc, in_flight.token)
             }
             Event::NextPart { stream } | Event::StreamIdle { stream } | Event::Leave { stream } => {
                 let kind = match event {
@@ -370,7 +384,9 @@ impl Core {
             TurnKind::Upstream | TurnKind::Body | TurnKind::Idle | TurnKind::Leave | TurnKind::Timeout => {
                 self.stream_names.get(&u64::from(turn.of)).cloned().unwrap_or_default()
             }
-            TurnKind::Configure | TurnKind::Tick | TurnKind::Response | TurnKind::Change => String::new(),
+            TurnKind::Configure | TurnKind::Tick | TurnKind::Response | TurnKind::Grpc | TurnKind::Change => {
+                String::new()
+            }
         }
     }
 
