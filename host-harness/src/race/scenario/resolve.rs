@@ -210,9 +210,9 @@ fn expectation(expect: Expect) -> Expectation {
 /// Envoy's own default is to fail closed.
 fn failure_policy(policy: Option<document::FailurePolicy>) -> FailurePolicy {
     match policy {
-        None | Some(document::FailurePolicy::FailClosed) => FailurePolicy::FailClosed,
-        Some(document::FailurePolicy::FailOpen) => FailurePolicy::FailOpen,
-        Some(document::FailurePolicy::FailReload) => FailurePolicy::FailReload,
+        None | Some(document::FailurePolicy::Closed) => FailurePolicy::FailClosed,
+        Some(document::FailurePolicy::Open) => FailurePolicy::FailOpen,
+        Some(document::FailurePolicy::Reload) => FailurePolicy::FailReload,
     }
 }
 
@@ -419,7 +419,7 @@ fn request_event(
         name: event.request.clone().unwrap_or_default(),
         worker: names.worker(&format!("{path}.worker"), event.worker.unwrap_or(0))?,
         leaves_after: event.leaves_after.map(|time| time.0),
-        request: Box::new(parts::request(path, &event)?),
+        request: Box::new(parts::request(path, event)?),
     };
     Ok((at, kind))
 }
