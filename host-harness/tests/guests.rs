@@ -235,6 +235,7 @@ fn an_answer_for_a_request_that_is_gone_leaves_the_vm_alone() {
         envoy.run_for(200 * MS);
         [finish(&mut envoy, stays).0, get(&mut envoy, 0, "/").0]
     };
+    // The one that stays is answered when it has stood still for five minutes.
     assert_eq!(statuses(false), [503, 503]);
     assert_eq!(statuses(true), [200, 200]);
 }
