@@ -48,12 +48,15 @@ impl Problem {
 pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     // Damerau's distance, for swapped letters are the commonest slip.
-    let nearest = known.iter().min_by_key(|candidate| strsim::damerau_levenshtein(word, candidate));
-    match nearest {
+    let distance = |candidate: &str| strsim::damerau_levenshtein(word, candidate);
+    let least = known.iter().map(|candidate| distance(candidate)).min();
+    let nearest = known.iter().copied().filter(|candidate| Some(distance(candidate)) == least);
+    match least {
         None => "remove it".to_owned(),
-        Some(nearest) if strsim::damerau_levenshtein(word, nearest) <= word.chars().count().div_ceil(3) => {
-            format!("did you mean `{nearest}`?")
+        Some(least) if least <= word.chars().count().div_ceil(3) => {
+            format!("did you mean {}?", listed(nearest).replace(", ", " or "))
         }
+        Some(_) if known.len() == 1 => format!("use {}", listed(known)),
         Some(_) => format!("use one of {}", listed(known)),
     }
 }

@@ -5,32 +5,37 @@ use yaml_serde::Value;
 
 use super::error::{Problem, did_you_mean};
 
-/// What serde calls a type, and what we call it.
-const TYPES: [(&str, &str); 6] = [
+/// What serde calls a kind of value, and what we call it.
+const KINDS: [(&str, &str); 13] = [
     ("usize", "a whole number"),
     ("u16", "a whole number"),
     ("u32", "a whole number"),
     ("u64", "a whole number"),
     ("a boolean", "`true` or `false`"),
     ("a sequence", "a list"),
+    ("unit value", "nothing"),
+    ("sequence", "a list"),
+    ("map", "a mapping"),
+    ("string", "the text"),
+    ("integer", "the number"),
+    ("floating point", "the number"),
+    ("boolean", "the value"),
 ];
 
 /// Reads the text as a tree without judging its keys.
 pub(super) fn tree(text: &str) -> Result<Value, Problem> {
-    // serde_path_to_error knows where a key comes twice; the parser knows the line.
     let read: Result<Value, _> = serde_path_to_error::deserialize(yaml_serde::Deserializer::from_str(text));
     let mut tree = read.map_err(|error| {
         let path = place("", error.path());
         let message = error.into_inner().to_string();
         let message = without_place(&message, &path);
-        if let Some(duplicate) = message.strip_prefix("duplicate entry with key ") {
-            let (key, line) = duplicate.split_once(" at ").unwrap_or((duplicate, ""));
-            let key = key.trim_matches('"');
-            let whereabouts = if line.is_empty() { String::new() } else { format!(" ({line})") };
-            let message = format!("the key `{key}` comes twice{whereabouts}");
-            Problem::new(path, message, "keep one of the two")
-        } else {
-            Problem::new(path, message, "give well-formed YAML")
+        match message.strip_prefix("duplicate entry with key ") {
+            Some(rest) => {
+                // What follows the key is the line of the whole mapping, which would mislead.
+                let key = rest.split_once(" at line ").map_or(rest, |(key, _)| key).trim_matches('"');
+                Problem::new(path, format!("the key `{key}` comes twice"), "keep one of the two")
+            }
+            None => Problem::new(path, message, "give well-formed YAML"),
         }
     })?;
     if tree.is_null() {
@@ -55,9 +60,8 @@ fn explain(path: &str, said: &str) -> Problem {
     let mut quoted = said.split('`').skip(1).step_by(2);
     if said.starts_with("unknown field") {
         let key = quoted.next().unwrap_or_default();
-        // The path may or may not end in the key itself.
+        // The path ends in the key itself.
         let parent = path.strip_suffix(key).map_or(path, |parent| parent.trim_end_matches('.'));
-        let parent = if path == key { "" } else { parent };
         return Problem::new(parent, format!("there is no key `{key}`"), did_you_mean(key, quoted));
     }
     if said.starts_with("unknown variant") {
@@ -68,32 +72,43 @@ fn explain(path: &str, said: &str) -> Problem {
         let key = quoted.next().unwrap_or_default();
         return Problem::new(path, format!("the key `{key}` is missing"), format!("give `{key}`"));
     }
-    if let Some((found, expected)) = split_expected(said) {
-        let expected =
-            TYPES.iter().find(|(theirs, _)| *theirs == expected).map_or(expected, |(_, ours)| ours);
-        let cure = match expected {
-            "a string" | "a string or a list of strings" if !found.contains("map") => "put it in quotes",
-            expected if expected.contains("duration") => "write it with its unit",
-            _ => "give a value of that kind",
-        };
-        return Problem::new(path, format!("{found} stands where {expected} belongs"), cure);
+    let unfit = said.strip_prefix("invalid type: ").or(said.strip_prefix("invalid value: "));
+    match unfit.and_then(|unfit| unfit.rsplit_once(", expected ")) {
+        Some((found, expected)) => wrong_kind(path, found, expected),
+        None => Problem::new(path, said, "give a value that fits"),
     }
-    Problem::new(path, said, "give a value that fits")
 }
 
-/// `invalid type: integer `3`, expected a string` → `integer `3``, `a string`
-fn split_expected(said: &str) -> Option<(&str, &str)> {
-    let rest = said.strip_prefix("invalid type: ").or(said.strip_prefix("invalid value: "))?;
-    let (found, expected) = rest.rsplit_once(", expected ")?;
-    Some((if found == "unit value" { "nothing" } else { found }, expected))
+/// `found` is a kind of serde's, and often the value behind it: ``integer `3` ``.
+fn wrong_kind(path: &str, found: &str, expected: &str) -> Problem {
+    let ours = |theirs: &str| KINDS.iter().find(|(kind, _)| *kind == theirs).map(|(_, ours)| *ours);
+    let expected = ours(expected).unwrap_or(expected);
+    let (kind, value) = match found.find(['`', '"']) {
+        Some(at) => found.split_at(at),
+        None => (found, ""),
+    };
+    let kind = ours(kind.trim_end()).unwrap_or(kind.trim_end());
+    let cure = if kind == "nothing" {
+        "give one, or remove the key"
+    } else if expected.contains("duration") {
+        "write it with its unit"
+    } else if expected.starts_with("a string") && !value.is_empty() {
+        "put it in quotes"
+    } else {
+        "give a value of that kind"
+    };
+    let found = format!("{kind} {value}");
+    Problem::new(path, format!("{} stands where {expected} belongs", found.trim_end()), cure)
 }
 
 /// The path below `parent`, as `events[2].worker`.
 fn place(parent: &str, below: &serde_path_to_error::Path) -> String {
     let below = below.to_string();
-    match (parent, below.as_str()) {
-        (_, ".") => parent.to_owned(),
-        ("", _) => below,
+    // A part that is not known is a question mark, and nothing is a dot.
+    let below = below.trim_end_matches('?').trim_end_matches('.');
+    match (parent, below) {
+        (_, "") => parent.to_owned(),
+        ("", _) => below.to_owned(),
         (_, index) if index.starts_with('[') => format!("{parent}{below}"),
         _ => format!("{parent}.{below}"),
     }

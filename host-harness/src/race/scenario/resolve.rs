@@ -265,12 +265,24 @@ fn configured(
     patch: Option<&Json>,
 ) -> Result<Scenario, Problem> {
     let configuration = |path: &str, given: Option<&Json>| {
-        let patched = match patch {
-            None => given.cloned().unwrap_or_default(),
-            Some(patch) => patched(patch_path, path, given, patch)?,
-        };
-        bytes(path, &patched)
+        let given = given.unwrap_or(&Json::Null);
+        match patch {
+            Some(patch) if fits(given, patch) => bytes(path, &merged(given, patch)),
+            _ => bytes(path, given),
+        }
     };
+    if let Some(patch) = patch {
+        let plugins = document.plugins.iter().flatten().map(|plugin| plugin.configuration.as_ref());
+        let short = document.plugins.is_none().then_some(document.configuration.as_ref());
+        if !plugins.chain(short).any(|given| fits(given.unwrap_or(&Json::Null), patch)) {
+            let message = "no plugin has a configuration that it can change";
+            return Err(Problem::new(
+                patch_path,
+                message,
+                "give a mapping for mappings, a string for strings",
+            ));
+        }
+    }
     scenario.plugins = match &document.plugins {
         None => vec![Plugin {
             name: PLUGIN.to_owned(),
@@ -310,19 +322,16 @@ fn bytes(path: &str, configuration: &Json) -> Result<Vec<u8>, Problem> {
     }
 }
 
-fn patched(patch_path: &str, path: &str, given: Option<&Json>, patch: &Json) -> Result<Json, Problem> {
-    match (given, patch) {
-        (None | Some(Json::Null), _) | (Some(Json::String(_)), Json::String(_)) => Ok(patch.clone()),
-        (Some(given @ Json::Object(_)), Json::Object(_)) => {
-            let mut merged = given.clone();
-            merge(&mut merged, patch);
-            Ok(merged)
-        }
-        _ => {
-            let message = format!("it cannot be merged over `{path}`, which is of another kind");
-            Err(Problem::new(patch_path, message, "make both mappings, or both strings"))
-        }
-    }
+/// Whether a variant changes this configuration: it is of the same kind, or there is none.
+fn fits(given: &Json, patch: &Json) -> bool {
+    given.is_null()
+        || matches!((given, patch), (Json::Object(_), Json::Object(_)) | (Json::String(_), Json::String(_)))
+}
+
+fn merged(given: &Json, patch: &Json) -> Json {
+    let mut merged = given.clone();
+    merge(&mut merged, patch);
+    merged
 }
 
 /// JSON Merge Patch, RFC 7396.
