@@ -12,12 +12,12 @@ use super::{
     record::{Note, text},
     shared_queue::Consumer,
     stream::{Direction, Half, Stream},
-    vms::{AfterCall, ROOT},
+    vms::{AfterCall, ROOT, vm_name},
 };
 use crate::{
     abi::{
-        Answer, BufferType, Go, HeaderMapType, Headers, Host, LocalResponse, MetricType, OutgoingHttpCall,
-        Point, Status, StreamType, VmIndex,
+        Answer, BufferType, Go, HeaderMapType, Headers, Host, LocalResponse, MetricType, OutgoingGrpc,
+        OutgoingHttpCall, Point, Status, StreamType, VmIndex,
     },
     race::trace::Verb,
     world::Refusal,
@@ -336,6 +336,26 @@ impl Host for Core {
         }
     }
 
+    fn grpc_call(&mut self, vm: VmIndex, call: OutgoingGrpc, message: &[u8], timeout_ms: u32) -> Answer<u32> {
+        self.begin_grpc(vm, call, Some((message, timeout_ms)))
+    }
+
+    fn grpc_stream(&mut self, vm: VmIndex, stream: OutgoingGrpc) -> Answer<u32> {
+        self.begin_grpc(vm, stream, None)
+    }
+
+    fn grpc_send(&mut self, vm: VmIndex, token: u32, message: &[u8], end: bool) -> Answer {
+        self.grpc_message(vm, token, message, end)
+    }
+
+    fn grpc_cancel(&mut self, vm: VmIndex, token: u32) -> Answer {
+        self.cancel_grpc(vm, token)
+    }
+
+    fn grpc_close(&mut self, vm: VmIndex, token: u32) -> Answer {
+        self.close_grpc(vm, token)
+    }
+
     fn define_metric(&mut self, vm: VmIndex, kind: MetricType, name: &[u8]) -> Answer<u32> {
         let name = String::from_utf8_lossy(name);
         Ok(self.metrics.define(&mut self.vms[vm].metric_ids, kind, &name))
@@ -374,7 +394,7 @@ impl Host for Core {
                 argument: belief.clone(),
                 ..Note::default()
             });
-            self.views.insert((self.vms[vm].role.slot(), view), belief);
+            self.views.push((vm_name(self.vms[vm].role.slot(), vm), view, belief));
             return Ok(Bytes::new());
         }
         // There is one route, so there is nothing to match again.
@@ -413,7 +433,8 @@ impl Core {
                 let trailers = &self.vms[vm].call_response.as_ref()?.trailers;
                 (!trailers.is_empty()).then_some(trailers)
             }
-            HeaderMapType::GrpcReceiveInitialMetadata | HeaderMapType::GrpcReceiveTrailingMetadata => None,
+            HeaderMapType::GrpcReceiveInitialMetadata => self.vms[vm].grpc.initial.as_ref(),
+            HeaderMapType::GrpcReceiveTrailingMetadata => self.vms[vm].grpc.trailing.as_ref(),
         }
     }
 
@@ -442,11 +463,11 @@ impl Core {
             BufferType::HttpRequestBody => Ok(self.body(vm, Direction::Request)),
             BufferType::HttpResponseBody => Ok(self.body(vm, Direction::Response)),
             BufferType::PluginConfiguration => Err(Status::NotFound),
+            BufferType::GrpcReceiveBuffer => Ok(&record.grpc.message),
             // These are there, and empty.
-            BufferType::NetworkDownstreamData
-            | BufferType::NetworkUpstreamData
-            | BufferType::GrpcReceiveBuffer
-            | BufferType::CallData => Ok(&[]),
+            BufferType::NetworkDownstreamData | BufferType::NetworkUpstreamData | BufferType::CallData => {
+                Ok(&[])
+            }
         }
     }
 

@@ -164,6 +164,7 @@ impl Turn {
                 AfterCall::Continue { stream, direction } => self.resume(stream, direction).await,
                 AfterCall::Close { stream } => self.close(stream).await,
                 AfterCall::DeleteRoot => self.delete_root(vm).await,
+                AfterCall::Grpc { root_id, token, step } => self.grpc_step(vm, root_id, token, step).await,
             }
         })
     }

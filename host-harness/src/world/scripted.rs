@@ -9,7 +9,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Call, CallId, Outcome, Refusal, Response, Sent, World};
+use super::{
+    Call, CallId, GrpcAsked, GrpcCall, GrpcReply, GrpcSeen, GrpcWorld, Outcome, Refusal, Response, Sent,
+    World, grpc::Servers,
+};
 
 /// 2026-01-01T00:00:00Z, where every scripted world begins.
 const EPOCH: Duration = Duration::from_secs(1_767_225_600);
@@ -25,6 +28,7 @@ pub struct Scripted {
     now: Duration,
     clusters: BTreeMap<String, Cluster>,
     seen: Vec<Seen>,
+    grpc: Servers,
 }
 
 /// A call as the script saw it.
@@ -141,6 +145,37 @@ impl Scripted {
         self.clusters.remove(name);
     }
 
+    /// Adds a gRPC method (`package.Service/Method`) to a cluster, which is added if need be.
+    ///
+    /// The script is asked when an exchange begins and for each message of the client; its answers add up. It is cloned
+    /// with the world.
+    #[must_use]
+    pub fn grpc(
+        mut self,
+        cluster: &str,
+        method: &str,
+        script: impl FnMut(&GrpcCall, GrpcAsked<'_>) -> GrpcReply + Clone + Send + 'static,
+    ) -> Scripted {
+        self.clusters.entry(cluster.to_owned()).or_default();
+        self.grpc.add(cluster, method, script);
+        self
+    }
+
+    /// Adds a gRPC method that says the same in every exchange, from its beginning on.
+    #[must_use]
+    pub fn grpc_reply(self, cluster: &str, method: &str, reply: GrpcReply) -> Scripted {
+        self.grpc(cluster, method, move |_, asked| match asked {
+            GrpcAsked::Opened => reply.clone(),
+            GrpcAsked::Sent { .. } => GrpcReply::silence(),
+        })
+    }
+
+    /// Every gRPC exchange so far, in order; those that were refused are not among them.
+    #[must_use]
+    pub fn grpc_seen(&self) -> &[GrpcSeen] {
+        self.grpc.seen()
+    }
+
     /// Every call so far, in order; calls that were refused are not among them.
     #[must_use]
     pub fn seen(&self) -> &[Seen] {
@@ -184,6 +219,11 @@ impl World for Scripted {
         false
     }
 
+    fn grpc(&mut self) -> Option<&mut dyn GrpcWorld> {
+        self.grpc.now = self.now;
+        Some(&mut self.grpc)
+    }
+
     fn fingerprint(&self) -> u64 {
         let given = |answers: &Answers| answers.given.min(answers.replies.len());
         let mut hasher = DefaultHasher::new();
@@ -193,6 +233,7 @@ impl World for Scripted {
                 (path, given(answers)).hash(&mut hasher);
             }
         }
+        self.grpc.steps().hash(&mut hasher);
         hasher.finish()
     }
 
