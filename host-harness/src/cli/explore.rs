@@ -170,6 +170,7 @@ fn explore_all(
                             }
                         },
                     );
+                    let report = report.unwrap_or_else(|error| Report::of_failure(scenario, &error));
                     bar.inc(1);
                     reports.lock().unwrap_or_else(PoisonError::into_inner).insert(number, report);
                 }
@@ -178,7 +179,7 @@ fn explore_all(
     });
     bar.finish_and_clear();
     let reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let reports = reports.into_values().collect::<Result<Vec<Report>, _>>()?;
+    let reports: Vec<Report> = reports.into_values().collect();
     if let Some(folder) = &arguments.out {
         write_schedules(folder, scenarios, &reports)?;
     }
@@ -204,7 +205,7 @@ fn is_as_expected(scenario: &Scenario, report: &Report) -> bool {
         Some(Expectation::Broken) => report.first.is_some(),
         Some(Expectation::Clean) | None => report.first.is_none(),
     };
-    as_expected && report.not_repeatable == 0
+    as_expected && report.not_repeatable == 0 && report.not_run.is_none()
 }
 
 fn table(scenarios: &[Arc<Scenario>], reports: &[Report]) -> Table {
@@ -213,6 +214,9 @@ fn table(scenarios: &[Arc<Scenario>], reports: &[Report]) -> Table {
     table.set_header(["scenario", "variant", "result", "class", "by", "schedules", "seconds", "covered"]);
     for (scenario, report) in scenarios.iter().zip(reports) {
         let result = match (&report.first, is_as_expected(scenario, report)) {
+            _ if report.not_run.is_some() => {
+                format!("NOT RUN: {}", report.not_run.clone().unwrap_or_default())
+            }
             (Some(found), true) => format!("broken: {}", found.oracle),
             (Some(found), false) => format!("BROKEN: {}", found.message),
             (None, true) => "clean".to_owned(),

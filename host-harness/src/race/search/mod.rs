@@ -71,6 +71,8 @@ pub struct Report {
     pub first: Option<Found>,
     /// Schedules that were run a second time and came out differently: chance that is hidden from the harness.
     pub not_repeatable: u64,
+    /// Why it was not explored at all.
+    pub not_run: Option<String>,
 }
 
 /// One phase of a campaign.
@@ -169,17 +171,7 @@ struct Campaign {
 
 impl Campaign {
     fn new(stage: Stage, options: Options) -> Campaign {
-        let report = Report {
-            scenario: stage.scenario().name.clone(),
-            variant: stage.scenario().variant.clone(),
-            phases: Vec::new(),
-            schedules: 0,
-            steps: 0,
-            seconds: 0.0,
-            failing: 0,
-            first: None,
-            not_repeatable: 0,
-        };
+        let report = Report::new(stage.scenario());
         Campaign { stage, options, report, began: Instant::now() }
     }
 
@@ -314,6 +306,32 @@ impl Campaign {
         if !same {
             self.report.not_repeatable += 1;
         }
+    }
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Of a scenario of which nothing has been run.
+    fn new(scenario: &Scenario) -> Report {
+        Report {
+            scenario: scenario.name.clone(),
+            variant: scenario.variant.clone(),
+            phases: Vec::new(),
+            schedules: 0,
+            steps: 0,
+            seconds: 0.0,
+            failing: 0,
+            first: None,
+            not_repeatable: 0,
+            not_run: None,
+        }
+    }
+
+    /// Of a scenario that cannot be set up.
+    #[must_use]
+    pub fn of_failure(scenario: &Scenario, error: &StageError) -> Report {
+        Report { not_run: Some(error.to_string()), ..Report::new(scenario) }
     }
 }
 
