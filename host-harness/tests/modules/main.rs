@@ -4,3 +4,5 @@
 mod common;
 
 mod abi;
+mod rust_sdk;
+mod toolchain;
