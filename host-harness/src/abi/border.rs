@@ -10,6 +10,7 @@ use std::cell::Cell;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use wasmtime::Caller;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Answer, Go, Host, Point, Status, VmIndex,
@@ -45,7 +46,7 @@ pub(super) struct Reply {
 #[derive(Debug, Clone)]
 enum Output {
     /// To a place that the guest named.
-    Placed { at: u32, bytes: SmallVec<[u8; 8]> },
+    Placed { at: u32, bytes: Bytes },
     /// To memory that the guest's own allocator provides; the guest named where its address and size go.
     Given { bytes: Bytes, pointer_at: u32, size_at: u32 },
 }
@@ -110,7 +111,7 @@ impl Reply {
     }
 
     pub(super) fn and_placed(mut self, at: u32, bytes: &[u8]) -> Reply {
-        self.outputs.push(Output::Placed { at, bytes: SmallVec::from_slice(bytes) });
+        self.outputs.push(Output::Placed { at, bytes: Bytes::copy_from_slice(bytes) });
         self
     }
 
@@ -176,13 +177,36 @@ pub(super) fn answer<R: Into<Reply>, E: Into<Refused>>(
         burn(guest, CALL_FUEL);
         return Ok(kept);
     }
-    let answer = match at_border(guest, function, action)?.map_err(Into::into) {
-        Ok(reply) => Ok(reply.into()),
-        Err(Refused::Code(code)) => Err(code),
-        Err(Refused::Held) => return Err(Held.into()),
-    };
+    let observed = guest.data().observed;
+    let answer = at_border(guest, function, |border| {
+        let answer = match action(border).map_err(Into::into) {
+            Ok(reply) => Ok(reply.into()),
+            Err(Refused::Code(code)) => Err(code),
+            Err(Refused::Held) => return Err(Held),
+        };
+        if observed {
+            border.host.answered(border.vm, digest(function, &answer));
+        }
+        Ok(answer)
+    })??;
     guest.data_mut().journal.keep(function, &answer);
     Ok(answer)
+}
+
+/// What the guest can tell of an answer, in few bits.
+fn digest(function: &str, answer: &Result<Reply, u32>) -> u128 {
+    let mut bytes: SmallVec<[u8; 256]> = SmallVec::from_slice(function.as_bytes());
+    match answer {
+        Err(code) => bytes.extend_from_slice(&code.to_le_bytes()),
+        Ok(reply) => {
+            for output in &reply.outputs {
+                let (Output::Placed { bytes: given, .. } | Output::Given { bytes: given, .. }) = output;
+                bytes.extend_from_slice(&given.len().to_le_bytes());
+                bytes.extend_from_slice(given);
+            }
+        }
+    }
+    xxh3_128(&bytes)
 }
 
 /// Puts a reply into the guest's memory and gives the number that the hostcall returns: 0, or `fault` for a place that

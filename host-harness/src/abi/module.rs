@@ -139,6 +139,12 @@ impl Module {
         Ok(Module { pre, metered: runtime.is_metered(), globals: globals.into(), abi_version })
     }
 
+    /// Whether the module asks for a function of `env`.
+    #[must_use]
+    pub fn imports(&self, function: &str) -> bool {
+        self.pre.module().imports().any(|import| import.name() == function)
+    }
+
     /// Which ABI the module says it speaks.
     #[must_use]
     pub fn abi_version(&self) -> AbiVersion {

@@ -81,6 +81,8 @@ pub(super) struct VmState {
     pub(super) host: HostSlot,
     pub(super) phase: Phase,
     pub(super) journal: Journal,
+    /// Whether the host is told of what the guest is answered.
+    pub(super) observed: bool,
     pub(super) memory: Option<Memory>,
     pub(super) allocate: Option<TypedFunc<u32, u32>>,
     limits: StoreLimits,
@@ -104,6 +106,10 @@ struct Exports {
     tick: Option<TypedFunc<u32, ()>>,
     queue_ready: Option<TypedFunc<(u32, u32), ()>>,
     http_call_response: Option<TypedFunc<HttpCallArguments, ()>>,
+    grpc_receive_initial_metadata: Option<TypedFunc<(u32, u32, u32), ()>>,
+    grpc_receive: Option<TypedFunc<(u32, u32, u32), ()>>,
+    grpc_receive_trailing_metadata: Option<TypedFunc<(u32, u32, u32), ()>>,
+    grpc_close: Option<TypedFunc<(u32, u32, u32), ()>>,
     request_headers: Option<HeadersExport>,
     request_body: Option<TypedFunc<(u32, u32, u32), u32>>,
     request_trailers: Option<TypedFunc<(u32, u32), u32>>,
@@ -199,6 +205,7 @@ impl VmState {
             host,
             phase: Phase::Starting,
             journal: Journal::default(),
+            observed: false,
             memory: None,
             allocate: None,
             limits: bounds.build(),
@@ -245,6 +252,10 @@ impl Vm {
             Callback::Tick { .. } => exports.tick.is_some(),
             Callback::QueueReady { .. } => exports.queue_ready.is_some(),
             Callback::HttpCallResponse { .. } => exports.http_call_response.is_some(),
+            Callback::GrpcReceiveInitialMetadata { .. } => exports.grpc_receive_initial_metadata.is_some(),
+            Callback::GrpcReceive { .. } => exports.grpc_receive.is_some(),
+            Callback::GrpcReceiveTrailingMetadata { .. } => exports.grpc_receive_trailing_metadata.is_some(),
+            Callback::GrpcClose { .. } => exports.grpc_close.is_some(),
             Callback::RequestHeaders { .. } => exports.request_headers.is_some(),
             Callback::RequestBody { .. } => exports.request_body.is_some(),
             Callback::RequestTrailers { .. } => exports.request_trailers.is_some(),
@@ -320,6 +331,20 @@ impl Vm {
                 run(store, &exports.http_call_response, (root_id, token, headers, body_size, trailers))
                     .map(|done| done.map(|()| 0))
             }
+            Callback::GrpcReceiveInitialMetadata { root_id, token, headers } => {
+                run(store, &exports.grpc_receive_initial_metadata, (root_id, token, headers))
+                    .map(|done| done.map(|()| 0))
+            }
+            Callback::GrpcReceive { root_id, token, message_size } => {
+                run(store, &exports.grpc_receive, (root_id, token, message_size)).map(|done| done.map(|()| 0))
+            }
+            Callback::GrpcReceiveTrailingMetadata { root_id, token, trailers } => {
+                run(store, &exports.grpc_receive_trailing_metadata, (root_id, token, trailers))
+                    .map(|done| done.map(|()| 0))
+            }
+            Callback::GrpcClose { root_id, token, status_code } => {
+                run(store, &exports.grpc_close, (root_id, token, status_code)).map(|done| done.map(|()| 0))
+            }
             Callback::RequestHeaders { context_id, headers, end_of_stream } => {
                 run_headers(store, exports.request_headers.as_ref(), context_id, headers, end_of_stream)
             }
@@ -368,6 +393,11 @@ impl Vm {
         trap(callback, &self.limits, error)
     }
 
+    /// Whether the host is told of what the guest is answered ([`Host::answered`]).
+    pub fn observe(&mut self, observed: bool) {
+        self.store.data_mut().observed = observed;
+    }
+
     /// Keeps what the VM is now, for [`Vm::restore`].
     pub fn freeze(&mut self) {
         let globals = self.globals();
@@ -414,10 +444,11 @@ impl Vm {
     fn renew(&mut self, size: usize) -> Result<(), Trap> {
         let state = self.store.data_mut();
         let (index, host) = (state.index, state.host.clone());
-        let journal = std::mem::take(&mut state.journal);
+        let (journal, observed) = (std::mem::take(&mut state.journal), state.observed);
         let fresh = Vm::instantiate(&self.module, index, host, self.limits.clone())?;
         (self.store, self.instance, self.exports) = (fresh.store, fresh.instance, fresh.exports);
         self.store.data_mut().journal = journal;
+        self.store.data_mut().observed = observed;
         self.store.data_mut().phase = Phase::Running;
         let Some(memory) = self.store.data().memory else {
             return Ok(());
@@ -489,6 +520,10 @@ impl Exports {
             tick: find(instance, store, "proxy_on_tick"),
             queue_ready: find(instance, store, "proxy_on_queue_ready"),
             http_call_response: find(instance, store, "proxy_on_http_call_response"),
+            grpc_receive_initial_metadata: find(instance, store, "proxy_on_grpc_receive_initial_metadata"),
+            grpc_receive: find(instance, store, "proxy_on_grpc_receive"),
+            grpc_receive_trailing_metadata: find(instance, store, "proxy_on_grpc_receive_trailing_metadata"),
+            grpc_close: find(instance, store, "proxy_on_grpc_close"),
             request_headers: find_headers(instance, store, "proxy_on_request_headers"),
             request_body: find(instance, store, "proxy_on_request_body"),
             request_trailers: find(instance, store, "proxy_on_request_trailers"),

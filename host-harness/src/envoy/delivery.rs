@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     core::Owner,
-    events::Event,
+    events::{Event, PlannedRequest},
     exchange::{Request, StreamId},
     shared_queue::Consumer,
     turn::{Called, Task, Turn},
@@ -52,17 +52,37 @@ impl Turn {
             Event::Tick { vm } => self.tick(vm).await,
             Event::Answer { call, outcome } => self.answer(call, outcome).await,
             Event::CallTimeout { call } => self.time_out(call).await,
+            Event::Grpc { call, event } => self.grpc_event(call, Some(event)).await,
+            Event::GrpcTimeout { call } => self.grpc_event(call, None).await,
             Event::QueueReady { consumer, token } => self.queue_ready(consumer, token).await,
             Event::NextPart { stream } => self.feed(stream).await,
             Event::StreamIdle { stream } => self.idle(stream).await,
+            Event::Request(planned) => self.send_planned(&planned).await,
+            Event::Leave { stream } => self.leave(stream).await,
+            Event::Change(change) => (change.0)(&mut *self.core_mut().world),
         }
+    }
+
+    async fn send_planned(&mut self, planned: &PlannedRequest) {
+        let core = self.core_mut();
+        let id = core.next_stream();
+        if let Some(name) = core.request_names.get(&planned.number).cloned() {
+            core.stream_names.insert(id.0, name);
+        }
+        if let Some(after) = planned.leaves_after {
+            core.post_after(after, Event::Leave { stream: id });
+        }
+        self.begin(planned.worker, id, planned.request.clone()).await;
     }
 
     /// Hands the outcome of a call to whoever made it.
     pub(super) async fn answer(&mut self, call: CallId, outcome: Outcome) {
-        let Some(in_flight) = self.core_mut().complete(call) else {
+        let Some(in_flight) = self.core_mut().answered(call, &outcome) else {
             return;
         };
+        if let Some(recorder) = &mut self.core_mut().recorder {
+            recorder.is_answer(call);
+        }
         let took = self.core().now().saturating_sub(in_flight.sent_at);
         match in_flight.owner {
             Owner::Router { stream } => self.upstream_answer(stream, outcome, took).await,
@@ -83,6 +103,9 @@ impl Turn {
     }
 
     async fn queue_ready(&mut self, consumer: Consumer, token: u32) {
+        if let Some(recorder) = &mut self.core_mut().recorder {
+            recorder.is_notice((consumer.slot, token));
+        }
         let Some(vm) = self.thread_mut(consumer.slot).vm else {
             return;
         };

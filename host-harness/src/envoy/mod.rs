@@ -19,7 +19,11 @@ mod core;
 mod delivery;
 mod events;
 mod exchange;
+pub(crate) mod explore;
 mod filter_chain;
+mod fingerprint;
+mod grpc;
+mod grpc_service;
 mod headers;
 mod hostcalls;
 mod lifecycle;
@@ -28,14 +32,17 @@ mod metrics;
 mod options;
 mod properties;
 mod proxy;
+mod random;
+mod record;
 mod reply;
+pub(crate) mod schedule;
 mod shared_data;
 mod shared_queue;
 mod stream;
 mod stream_life;
 mod turn;
 mod upstream;
-mod vms;
+pub(crate) mod vms;
 
 use std::{
     any::Any,

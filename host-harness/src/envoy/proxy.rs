@@ -27,6 +27,16 @@ pub(super) struct Proxy {
     pub(super) main: Thread,
     pub(super) workers: Vec<Thread>,
     pub(super) finished: BTreeMap<StreamId, Exchange>,
+    /// What every explored run begins with.
+    pub(super) frozen: Option<Frozen>,
+}
+
+/// Everything but the guests, which keep their own.
+pub(super) struct Frozen {
+    core: Core,
+    main: Thread,
+    workers: Vec<Thread>,
+    guests: usize,
 }
 
 /// One thread with its VM.
@@ -51,7 +61,46 @@ impl Proxy {
             main: Thread::default(),
             workers: vec![Thread::default(); concurrency],
             finished: BTreeMap::new(),
+            frozen: None,
         }
+    }
+
+    /// Makes what is now the beginning of every explored run. False where the world cannot be copied.
+    pub(super) fn freeze(&mut self) -> bool {
+        let Some(core) = self.core().fork() else {
+            return false;
+        };
+        for guest in self.guests.iter_mut().flatten() {
+            guest.freeze();
+        }
+        let guests = self.guests.len();
+        self.frozen = Some(Frozen { core, main: self.main, workers: self.workers.clone(), guests });
+        true
+    }
+
+    /// Goes back to the beginning.
+    ///
+    /// Errors: a VM that had grown could not be made anew.
+    pub(super) fn thaw(&mut self) -> Result<(), Trap> {
+        let Some(frozen) = &self.frozen else {
+            return Ok(());
+        };
+        let core = frozen.core.fork();
+        self.main = frozen.main;
+        self.workers.clone_from(&frozen.workers);
+        self.guests.truncate(frozen.guests);
+        self.finished.clear();
+        if let Some(core) = core {
+            *self.core_mut() = core;
+        }
+        lend(&mut self.core, &self.slot);
+        let restored = self.guests.iter_mut().flatten().try_for_each(Vm::restore);
+        take_back(&mut self.core, &self.slot);
+        restored
+    }
+
+    fn is_frozen(&self, vm: VmIndex) -> bool {
+        self.frozen.as_ref().is_some_and(|frozen| vm < frozen.guests)
     }
 
     pub(super) fn core(&self) -> &Core {
@@ -98,8 +147,9 @@ impl Proxy {
     /// Runs a guest with the core as its host; `None` for a VM that was thrown away.
     pub(super) fn call(&mut self, vm: VmIndex, callback: Callback) -> Option<Result<Option<u32>, Stop>> {
         let guest = self.guests.get_mut(vm)?.as_mut()?;
+        let may_hold = self.core.as_ref().is_some_and(|core| core.vms[vm].may_hold);
         lend(&mut self.core, &self.slot);
-        let returned = guest.call(callback, false);
+        let returned = guest.call(callback, may_hold);
         take_back(&mut self.core, &self.slot);
         Some(returned)
     }
@@ -127,12 +177,16 @@ impl Proxy {
         core.silence(vm);
         core.log(role, LogSource::Host, log::Level::Error, &trap.to_string());
         core.vms[vm].failed = true;
+        core.traps.push(format!("{trap} on {}", role.slot()));
         core.vms[vm].trap = Some(trap);
     }
 
     /// Ends a VM without telling it.
     pub(super) fn throw_away(&mut self, vm: VmIndex) {
-        self.guests[vm] = None;
+        // What a run begins with is needed again for the next run.
+        if !self.is_frozen(vm) {
+            self.guests[vm] = None;
+        }
         let core = self.core_mut();
         core.vms[vm].failed = true;
         core.silence(vm);

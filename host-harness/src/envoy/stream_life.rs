@@ -21,7 +21,7 @@ impl Turn {
             Route::Plugin(vm) | Route::Fail(vm) => Some(vm),
             Route::Bypass => None,
         };
-        let mut stream = Stream::new(id, vm, &request, core.now());
+        let mut stream = Stream::new(id, worker, vm, &request, core.now());
         stream.request.headers = request_headers(&request, || core.next_request_id());
         stream.request.begun = true;
         let idle = core.options.stream_idle_timeout;

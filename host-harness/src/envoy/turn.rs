@@ -11,8 +11,11 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{proxy::Proxy, vms::AfterCall};
-use crate::abi::{Callback, Stop, VmIndex};
+use super::{proxy::Proxy, record::Note, vms::AfterCall};
+use crate::{
+    abi::{Callback, Stop, VmIndex},
+    race::trace::Verb,
+};
 
 /// What a turn does, to its end; it gives the turn back.
 pub(super) type Task = Pin<Box<dyn Future<Output = Turn> + Send>>;
@@ -106,6 +109,12 @@ impl Turn {
         record.current = callback.context_id();
         record.effective = 0;
         *record.callbacks.entry(callback.export()).or_default() += 1;
+        let thread = record.role.slot();
+        let core = self.core_mut();
+        core.vms[vm].may_hold =
+            core.exploration.as_mut().is_some_and(|exploration| exploration.scheduler.may_hold());
+        core.note(vm, Verb::Enter, || Note { object: callback.export().to_owned(), ..Note::default() });
+        core.remember(thread, callback.digest());
         let returned = loop {
             match self.call(vm, callback) {
                 None => return Called::Failed,
@@ -117,10 +126,24 @@ impl Turn {
         let record = &mut self.core_mut().vms[vm];
         record.current = 0;
         record.effective = 0;
+        record.may_hold = false;
         let stop = std::mem::take(&mut record.stop_iteration);
         match returned {
-            Ok(value) => Called::Returned { value, stop },
+            Ok(value) => {
+                self.core_mut().note(vm, Verb::Return, || Note {
+                    object: callback.export().to_owned(),
+                    observed: value.to_string(),
+                    ..Note::default()
+                });
+                self.core_mut().remember(thread, u128::from(value));
+                Called::Returned { value, stop }
+            }
             Err(trap) => {
+                self.core_mut().note(vm, Verb::Trap, || Note {
+                    object: callback.export().to_owned(),
+                    observed: trap.reason.clone(),
+                    ..Note::default()
+                });
                 self.fail(vm, trap);
                 Called::Failed
             }
@@ -141,6 +164,7 @@ impl Turn {
                 AfterCall::Continue { stream, direction } => self.resume(stream, direction).await,
                 AfterCall::Close { stream } => self.close(stream).await,
                 AfterCall::DeleteRoot => self.delete_root(vm).await,
+                AfterCall::Grpc { root_id, token, step } => self.grpc_step(vm, root_id, token, step).await,
             }
         })
     }
