@@ -91,11 +91,13 @@ pub enum Outcome {
 }
 
 /// A call that was not even started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// There is no such cluster.
+    #[error("no such cluster")]
     UnknownCluster,
     /// The cluster has no host to send to, or no room.
+    #[error("no healthy host")]
     NoHost,
 }
 
