@@ -26,7 +26,7 @@ mod wasi;
 pub use callback::Callback;
 pub use host::{Answer, Go, Host, LocalResponse, OutgoingGrpc, OutgoingHttpCall, Point};
 pub use module::{AbiVersion, LoadError, Module};
-pub use runtime::{Runtime, RuntimeOptions};
+pub use runtime::{HostFunction, Runtime, RuntimeOptions};
 pub use status::{BufferType, HeaderMapType, MetricType, Status, StreamType};
 pub use vm::{HostSlot, Stop, Trap, Vm, VmIndex, VmLimits};
 

@@ -21,7 +21,10 @@ use super::{
 };
 
 /// What a guest may export for the host to get memory from it, first choice first.
-pub(super) const ALLOCATORS: [&str; 2] = ["proxy_on_memory_allocate", "malloc"];
+pub(super) const ALLOCATORS: [&str; 2] = ["malloc", "proxy_on_memory_allocate"];
+
+/// Most elements of one table, as in V8.
+pub(super) const TABLE_ELEMENTS: usize = 10_000_000;
 
 /// Number of a VM, chosen by its host and given back with every hostcall.
 pub type VmIndex = usize;
@@ -35,7 +38,8 @@ pub struct HostSlot(Arc<Mutex<Option<Box<dyn Host>>>>);
 pub struct VmLimits {
     /// Most bytes of guest memory.
     pub memory_bytes: usize,
-    /// Most fuel (about one unit an instruction) that one callback may burn; `None` is no limit.
+    /// Most fuel that one callback may burn: about one unit an instruction, 1000 a hostcall, and 4 for each byte that crosses.
+    /// `None` is no limit.
     pub callback_fuel: Option<u64>,
 }
 
@@ -190,6 +194,25 @@ impl Phase {
     }
 }
 
+// === impl VmState ===
+
+impl VmState {
+    pub(super) fn new(index: VmIndex, host: HostSlot, limits: &VmLimits) -> VmState {
+        let bounds =
+            StoreLimitsBuilder::new().memory_size(limits.memory_bytes).table_elements(TABLE_ELEMENTS);
+        VmState {
+            index,
+            host,
+            phase: Phase::Starting,
+            journal: Journal::default(),
+            observed: false,
+            memory: None,
+            allocate: None,
+            limits: bounds.build(),
+        }
+    }
+}
+
 // === impl Vm ===
 
 impl Vm {
@@ -205,16 +228,7 @@ impl Vm {
     }
 
     fn instantiate(module: &Module, index: VmIndex, host: HostSlot, limits: VmLimits) -> Result<Vm, Trap> {
-        let state = VmState {
-            index,
-            host,
-            phase: Phase::Starting,
-            journal: Journal::default(),
-            observed: false,
-            memory: None,
-            allocate: None,
-            limits: StoreLimitsBuilder::new().memory_size(limits.memory_bytes).build(),
-        };
+        let state = VmState::new(index, host, &limits);
         let mut store = Store::new(module.pre.module().engine(), state);
         store.limiter(|state| &mut state.limits);
         refuel(&mut store, &limits, module.metered);

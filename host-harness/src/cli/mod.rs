@@ -4,6 +4,7 @@ mod bundle;
 mod check;
 mod demo;
 mod envoy_config;
+mod explore;
 mod filter;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Command {
     Filter(filter::Arguments),
     /// Build a bundle archive from folders of policies and data
     Bundle(bundle::Arguments),
+    /// Look for schedules that break a filter; a scenario says what must hold
+    Explore(explore::Arguments),
     /// Load 50 bundles in parallel and send requests through the gate; every line is checked
     Demo(demo::Arguments),
 }
@@ -47,6 +50,7 @@ pub(crate) fn run() -> ExitCode {
             Command::EnvoyConfig(arguments) => envoy_config::run(&arguments),
             Command::Filter(arguments) => filter::run(&arguments),
             Command::Bundle(arguments) => bundle::run(&arguments),
+            Command::Explore(arguments) => explore::run(&arguments),
             Command::Demo(arguments) => demo::run(&arguments),
         });
     match result {

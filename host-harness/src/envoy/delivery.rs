@@ -77,7 +77,7 @@ impl Turn {
 
     /// Hands the outcome of a call to whoever made it.
     pub(super) async fn answer(&mut self, call: CallId, outcome: Outcome) {
-        let Some(in_flight) = self.core_mut().complete(call) else {
+        let Some(in_flight) = self.core_mut().answered(call, &outcome) else {
             return;
         };
         if let Some(recorder) = &mut self.core_mut().recorder {

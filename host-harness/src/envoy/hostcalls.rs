@@ -12,7 +12,7 @@ use super::{
     record::{Note, text},
     shared_queue::Consumer,
     stream::{Direction, Half, Stream},
-    vms::{AfterCall, ROOT},
+    vms::{AfterCall, ROOT, vm_name},
 };
 use crate::{
     abi::{
@@ -394,7 +394,7 @@ impl Host for Core {
                 argument: belief.clone(),
                 ..Note::default()
             });
-            self.views.insert((self.vms[vm].role.slot(), view), belief);
+            self.views.push((vm_name(self.vms[vm].role.slot(), vm), view, belief));
             return Ok(Bytes::new());
         }
         // There is one route, so there is nothing to match again.

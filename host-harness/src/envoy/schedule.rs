@@ -8,7 +8,7 @@
 //! What keeps its order: notices posted to one thread (a queue), and timers of one thread. What happens outside may come
 //! late, but by no more than the slack of [`Limits`].
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{any::Any, collections::BTreeMap, time::Duration};
 
 use super::{
     core::{Core, Owner},
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     abi::{Go, Point, VmIndex},
     race::trace::FaultClass,
+    world::{Call, Origin, Outcome, Refusal, Response, Sent},
 };
 
 /// A turn, by what people call it. The same in every order in which it can happen.
@@ -76,15 +77,20 @@ pub(crate) enum Fault {
 }
 
 /// Decides what happens next.
-pub(crate) trait Scheduler: Send {
-    /// Whether a callback that begins now may be held somewhere in it.
+pub(crate) trait Scheduler: Any + Send {
+    /// Whether a callback that begins now may be held somewhere in it, which costs a little.
     fn may_hold(&mut self) -> bool;
     /// A turn is about to make a hostcall that others can see: `None` lets it go on, or else which candidate comes first.
+    /// Only `None` counts in a callback of which [`Scheduler::may_hold`] said that it is not held.
     fn at_point(&mut self, turn: TurnId, point: &Point<'_>, candidates: &[Candidate]) -> Option<usize>;
     /// No turn runs: which candidate comes next. There is at least one.
     fn next(&mut self, candidates: &[Candidate]) -> usize;
     /// A filter makes a call: a fault that it meets, one of these.
     fn fault(&mut self, turn: Option<TurnId>, faults: &[Fault]) -> Option<Fault>;
+    /// Whether the rest of the run is of no interest.
+    fn is_done(&self) -> bool {
+        false
+    }
     /// Whether [`Core::fingerprint`] is wanted before [`Scheduler::next`] and [`Scheduler::at_point`].
     fn wants_fingerprint(&self) -> bool {
         false
@@ -171,6 +177,26 @@ impl TurnKind {
 // === impl Fault ===
 
 impl Fault {
+    /// What becomes of a call that meets it.
+    ///
+    /// Errors: a refusal.
+    pub(super) fn befall(self, sent: Sent) -> Result<Sent, Refusal> {
+        let delay = match &sent {
+            Sent::After(delay, _) => *delay,
+            Sent::Pending | Sent::Never => Duration::ZERO,
+        };
+        Ok(match self {
+            Fault::Refusal => return Err(Refusal::NoHost),
+            Fault::Timeout => Sent::Never,
+            Fault::Reset => {
+                let begun = Response { status: 200, ..Response::default() };
+                Sent::After(delay, Outcome::ResetAfterHeaders(begun))
+            }
+            Fault::ConnectFailure => Sent::After(delay, Outcome::ConnectFailure),
+            Fault::Duplicate => sent,
+        })
+    }
+
     pub(crate) fn class(self) -> FaultClass {
         match self {
             Fault::Duplicate => FaultClass::L3,
@@ -329,6 +355,27 @@ impl Core {
         })
     }
 
+    /// Asks the scheduler whether a filter's call meets a fault.
+    pub(super) fn choose_fault(&mut self, call: &Call) -> Option<Fault> {
+        if !matches!(call.origin, Origin::HttpCall { .. }) || self.now() >= self.limits_until() {
+            return None;
+        }
+        self.tell_fingerprint();
+        let exploration = self.exploration.as_mut()?;
+        let mut faults = exploration.faults.clone();
+        faults.dedup();
+        // Without a time limit, a call that is not answered in time is not a fault that Envoy has.
+        faults.retain(|fault| *fault != Fault::Timeout || call.timeout.is_some());
+        if faults.is_empty() {
+            return None;
+        }
+        let fault = exploration.scheduler.fault(exploration.running, &faults)?;
+        let at = exploration.faults.iter().position(|other| *other == fault)?;
+        exploration.faults.remove(at);
+        exploration.class = exploration.class.max(fault.class());
+        Some(fault)
+    }
+
     /// What a turn is about, for people.
     pub(crate) fn subject(&self, turn: TurnId) -> String {
         match turn.kind {
@@ -353,8 +400,7 @@ impl Core {
             return Go::On;
         }
         exploration.steps += 1;
-        let record = &mut self.vms[vm];
-        if std::mem::take(&mut record.resumed) || !record.may_hold {
+        if std::mem::take(&mut self.vms[vm].resumed) {
             return Go::On;
         }
         let Some(turn) = exploration.running else {
@@ -369,7 +415,8 @@ impl Core {
         let Some(exploration) = &mut self.exploration else {
             return Go::On;
         };
-        match exploration.scheduler.at_point(turn, point, &candidates) {
+        let first = exploration.scheduler.at_point(turn, point, &candidates);
+        match first.filter(|_| self.vms[vm].may_hold) {
             None => Go::On,
             Some(first) => {
                 exploration.hold(turn, now, candidates[first]);

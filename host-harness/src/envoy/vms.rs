@@ -132,6 +132,11 @@ pub(super) enum AfterCall {
     Grpc { root_id: u32, token: u32, step: GrpcStep },
 }
 
+/// A name that a VM which takes another's place does not have.
+pub(super) fn vm_name(thread: VmSlot, number: usize) -> String {
+    format!("{thread}/{number}")
+}
+
 // === impl VmRole ===
 
 impl VmRole {

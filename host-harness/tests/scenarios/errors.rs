@@ -243,6 +243,10 @@ pub(super) const WRONG: &[(&str, &str)] = &[
         r#"t.yaml: events[0].method: "G ET" is no HTTP method: give one such as `GET`"#,
     ),
     (
+        r#"{scenario: a, module: m, events: [{at: 1s, request: A, path: /x y}]}"#,
+        r#"t.yaml: events[0].path: "/x y" is no path: begin it with `/`, and encode spaces and control characters"#,
+    ),
+    (
         r#"{scenario: a, module: m, events: [{at: 1s, request: A, path: x}]}"#,
         r#"t.yaml: events[0].path: "x" is no path: begin it with `/`, and encode spaces and control characters"#,
     ),

@@ -249,6 +249,9 @@ must:
     #[test]
     fn one_call_too_many_is_told_once() {
         let mut judge = judge();
+        for _ in 0..3 {
+            assert_eq!(told(judge.called(&call("upstream", "/b"))), [""; 0]);
+        }
         let told = ["/b", "/c", "/b", "/b"].map(|path| told(judge.called(&call("feed", path))));
         assert_eq!(told[0], [""; 0]);
         assert_eq!(told[1], [""; 0]);
@@ -260,7 +263,6 @@ must:
             ]
         );
         assert_eq!(told[3], [""; 0]);
-        assert_eq!(self::told(judge.called(&call("upstream", "/b"))), [""; 0]);
     }
 
     #[test]
