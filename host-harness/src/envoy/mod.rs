@@ -64,10 +64,12 @@ use crate::{abi::Module, world::World};
 pub use exchange::{AnsweredBy, Exchange, Protocol, Request, StreamId, UpstreamRequest};
 pub use log::{LogLine, LogSource};
 pub use metrics::Histogram;
-pub use options::{EnvoyOptions, FailurePolicy, ForeignFunction, LoadFailure, PluginOptions, StartError};
-pub use vms::{VmRole, VmState, VmView};
+pub use options::{
+    EnvoyOptions, FailurePolicy, ForeignFunction, LoadFailure, PluginKind, PluginOptions, StartError,
+};
+pub use vms::{RootView, VmRole, VmState, VmView};
 
-/// A running Envoy with one plugin, in a world.
+/// A running Envoy with its plugins, in a world.
 pub struct Envoy<W: World> {
     /// Lent while a turn runs.
     proxy: Option<Box<Proxy>>,
@@ -217,11 +219,11 @@ impl<W: World> Envoy<W> {
         self.proxy().core().metrics.histogram(name)
     }
 
-    /// A shared value of the plugin's `vm_id`, with its CAS number.
+    /// A shared value of the first plugin's `vm_id`, with its CAS number.
     #[must_use]
     pub fn shared_data(&self, key: &str) -> Option<(Bytes, u32)> {
         let core = self.proxy().core();
-        core.data.get(&core.options.plugin.vm_id, key.as_bytes()).ok()
+        core.data.get(&core.plugins.first()?.options.vm_id, key.as_bytes()).ok()
     }
 
     /// The main thread's VM and then each worker's.

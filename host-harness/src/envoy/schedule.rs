@@ -312,7 +312,7 @@ impl Core {
             ordinal: exploration.next_ordinal(thread, kind, of),
         };
         Some(match event {
-            Event::Tick { vm } => counted(self.vms.get(*vm)?.role.slot(), TurnKind::Tick, 0),
+            Event::Tick { vm, root_id } => counted(self.vms.get(*vm)?.role.slot(), TurnKind::Tick, *root_id),
             Event::QueueReady { consumer, token } => counted(consumer.slot, TurnKind::Ready, *token),
             Event::Answer { call, .. } | Event::CallTimeout { call } => {
                 let in_flight = self.calls.get(call)?;
