@@ -33,6 +33,8 @@ use crate::{
 
 /// The number stream of request ids; VMs have the numbers from 0 on.
 const REQUEST_IDS: u64 = u64::MAX;
+/// The number stream of waits before a VM is made again.
+const BACKOFFS: u64 = u64::MAX - 1;
 
 /// Everything but the guests.
 pub(crate) struct Core {
@@ -68,9 +70,12 @@ pub(crate) struct Core {
     pub(super) callers: BTreeMap<CallId, String>,
     /// What was seen, when someone wants to know.
     pub(crate) recorder: Option<Recorder>,
+    /// The fault that the last call met.
+    pub(super) last_fault: Option<Fault>,
     calls_made: BTreeMap<VmSlot, u32>,
     reported: BTreeSet<&'static str>,
     random: Random,
+    backoffs: Random,
     last_call: u64,
     last_stream: u64,
 }
@@ -129,6 +134,7 @@ impl InFlight {
 impl Core {
     pub(super) fn new(options: EnvoyOptions, world: Box<dyn World>) -> Core {
         let random = Random::new(options.seed, REQUEST_IDS);
+        let backoffs = Random::new(options.seed, BACKOFFS);
         Core {
             options: Arc::new(options),
             plugins: Vec::new(),
@@ -152,9 +158,11 @@ impl Core {
             traps: Vec::new(),
             callers: BTreeMap::new(),
             recorder: None,
+            last_fault: None,
             calls_made: BTreeMap::new(),
             reported: BTreeSet::new(),
             random,
+            backoffs,
             last_call: 0,
             last_stream: 0,
         }
@@ -185,9 +193,11 @@ impl Core {
             traps: Vec::new(),
             callers: BTreeMap::new(),
             recorder: None,
+            last_fault: None,
             calls_made: self.calls_made.clone(),
             reported: self.reported.clone(),
             random: self.random.clone(),
+            backoffs: self.backoffs.clone(),
             last_call: self.last_call,
             last_stream: self.last_stream,
         })
@@ -256,6 +266,19 @@ impl Core {
         format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
     }
 
+    /// How long after its last load a plugin's VM may be made again. Drawn for each request that finds it failed.
+    ///
+    /// Source: Envoy `source/common/common/backoff_strategy.cc` (`JitteredLowerBoundBackOffStrategy`): the base interval
+    /// and up to half of it more, in whole milliseconds.
+    pub(super) fn draw_backoff(&mut self, plugin: PluginIndex) -> Duration {
+        let base = self.plugins[plugin].options.reload_backoff;
+        let mut bytes = [0; 8];
+        self.backoffs.fill(&mut bytes);
+        let half_ms = u64::try_from(base.as_millis() / 2).unwrap_or(u64::MAX);
+        let jitter_ms = u64::from_le_bytes(bytes).checked_rem(half_ms).unwrap_or(0);
+        base.saturating_add(Duration::from_millis(jitter_ms))
+    }
+
     /// Sends a request to a cluster. After shutdown has begun, it only looks so.
     pub(super) fn send(&mut self, owner: Owner, outgoing: Outgoing) -> Result<CallId, Refusal> {
         let id = CallId(self.last_call + 1);
@@ -267,6 +290,7 @@ impl Core {
         let call = Call { id, origin, cluster, headers, body, trailers, timeout };
         let sent = if self.stopping { Sent::Never } else { self.world.send(&call)? };
         let fault = self.choose_fault(&call);
+        self.last_fault = fault;
         let sent = match fault {
             Some(fault) => fault.befall(sent)?,
             None => sent,
@@ -397,5 +421,20 @@ mod tests {
         core.random.fill(&mut of_core);
         canary.random.fill(&mut of_vm);
         assert_ne!(of_core, of_vm);
+    }
+
+    #[test]
+    fn a_backoff_is_the_base_and_up_to_half_of_it_more() {
+        let mut core = Core::new(EnvoyOptions::default(), Box::new(Scripted::new()));
+        let base = Duration::from_secs(1);
+        let plugin = core.add_plugin(PluginOptions { reload_backoff: base, ..PluginOptions::default() });
+        let drawn: Vec<Duration> = (0..100).map(|_| core.draw_backoff(plugin)).collect();
+        assert!(drawn.iter().all(|wait| (base..base * 3 / 2).contains(wait)));
+        assert!(drawn.iter().any(|wait| *wait != drawn[0]));
+        let tiny = core.add_plugin(PluginOptions {
+            reload_backoff: Duration::from_millis(1),
+            ..PluginOptions::default()
+        });
+        assert_eq!(core.draw_backoff(tiny), Duration::from_millis(1));
     }
 }

@@ -185,10 +185,10 @@ impl Turn {
 
     /// Makes a plugin's root context in a VM and configures it.
     async fn configure(&mut self, vm: VmIndex, plugin: PluginIndex) -> Result<u32, LoadFailure> {
-        let plugin = Arc::clone(&self.core().plugins[plugin].options);
+        let (number, plugin) = (plugin, Arc::clone(&self.core().plugins[plugin].options));
         let sizes = [plugin.vm_configuration.len(), plugin.configuration.len()];
         let [vm_size, plugin_size] = sizes.map(|size| u32::try_from(size).unwrap_or(u32::MAX));
-        let root_id = self.core_mut().vms[vm].add_root(plugin);
+        let root_id = self.core_mut().vms[vm].add_root(number, plugin);
         self.must(vm, Callback::ContextCreate { context_id: root_id, parent_id: 0 }, false).await?;
         self.must(vm, Callback::VmStart { root_id, configuration_size: vm_size }, true).await?;
         self.set_configuring(vm, root_id, true);
@@ -221,7 +221,7 @@ impl Turn {
     /// Brings a plugin up again whose VM has failed, if it is time.
     async fn reload(&mut self, worker: usize, plugin: PluginIndex, failed: Handle) -> Route {
         let now = self.core().now();
-        let backoff = self.core().plugins[plugin].options.reload_backoff;
+        let backoff = self.core_mut().draw_backoff(plugin);
         if now < failed.loaded_at.saturating_add(backoff) {
             self.count(plugin, "vm_reload_backoff");
             return Route::Fail;

@@ -69,7 +69,7 @@ pub struct PluginOptions {
     pub vm_configuration: Vec<u8>,
     /// `failure_policy`
     pub failure_policy: FailurePolicy,
-    /// `reload_config.backoff.base_interval`; exact here, where Envoy adds a random part.
+    /// `reload_config.backoff.base_interval`; as in Envoy, each wait is up to half of it longer, by chance.
     pub reload_backoff: Duration,
     /// Where it runs.
     pub kind: PluginKind,

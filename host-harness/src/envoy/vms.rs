@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    core::PluginIndex,
     events::EventKey,
     exchange::StreamId,
     grpc::{GrpcReceived, GrpcStep, GrpcTokens},
@@ -146,6 +147,8 @@ pub(super) enum ContextOf {
 /// What the host knows of one root context.
 #[derive(Debug, Clone)]
 pub(super) struct Root {
+    /// The plugin's number.
+    pub(super) number: PluginIndex,
     pub(super) plugin: Arc<PluginOptions>,
     pub(super) tick_period: Option<Duration>,
     pub(super) tick_event: Option<EventKey>,
@@ -227,8 +230,9 @@ impl fmt::Display for VmSlot {
 // === impl Root ===
 
 impl Root {
-    fn new(plugin: Arc<PluginOptions>) -> Root {
+    fn new(number: PluginIndex, plugin: Arc<PluginOptions>) -> Root {
         Root {
+            number,
             plugin,
             tick_period: None,
             tick_event: None,
@@ -271,9 +275,9 @@ impl VmRecord {
     }
 
     /// Gives an id to a plugin's root context.
-    pub(super) fn add_root(&mut self, plugin: Arc<PluginOptions>) -> u32 {
+    pub(super) fn add_root(&mut self, number: PluginIndex, plugin: Arc<PluginOptions>) -> u32 {
         let id = self.add_context(ContextOf::Root);
-        self.roots.insert(id, Root::new(plugin));
+        self.roots.insert(id, Root::new(number, plugin));
         id
     }
 
