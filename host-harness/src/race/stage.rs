@@ -147,6 +147,12 @@ impl Stage {
 
     /// Runs the scenario once.
     pub(crate) fn run(&mut self, scheduler: Box<dyn Scheduler>, recorded: bool) -> Ran {
+        let mut ran = self.perform(scheduler, recorded);
+        ran.violations.retain(|broken| !self.scenario.tolerate.contains(&broken.violation.oracle));
+        ran
+    }
+
+    fn perform(&mut self, scheduler: Box<dyn Scheduler>, recorded: bool) -> Ran {
         let bounds = self.scenario.bounds;
         let limits = Limits { until: bounds.until, slack: bounds.slack };
         let exploration = Exploration::new(scheduler, limits, faults(&self.scenario));
