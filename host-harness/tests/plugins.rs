@@ -149,6 +149,9 @@ fn a_singleton_comes_up_last_and_only_on_the_main_thread_and_a_service_everywher
 fn plugins_that_differ_in_nothing_share_a_root_context_and_each_sees_the_stream() {
     let mut envoy = start_in(CHAIN, filters(&["a", "a"]), Scripted::new());
     assert_eq!(envoy.vms()[1].roots.len(), 1);
+    let canaries = start_in(ROOTS, filters(&["a", "a"]), Scripted::new());
+    assert_eq!(said(&canaries)[..8], comes_up("canary", 1, "a"));
+    assert!(!said(&canaries)[8..].iter().any(|line| line.starts_with("canary")), "one canary is enough");
     envoy.exchange(0, Request::get("/"));
     let expected =
         words(&["create 2", "1", "request headers 2", "a", "create 3", "1", "request headers 3", "a"]);

@@ -17,7 +17,7 @@ use super::{
     grpc::GrpcInFlight,
     log::{LogLine, LogSource},
     metrics::Metrics,
-    options::{EnvoyOptions, PluginOptions},
+    options::{EnvoyOptions, LoadFailure, PluginOptions},
     random::Random,
     record::Recorder,
     schedule::{Exploration, Fault},
@@ -25,6 +25,7 @@ use super::{
     shared_queue::SharedQueues,
     stream::Stream,
     vms::{KeyIndex, VmKey, VmRecord, VmRole, VmSlot},
+    xds::Identity,
 };
 use crate::{
     abi::{Headers, VmIndex},
@@ -42,6 +43,12 @@ pub(crate) struct Core {
     /// Every plugin that was ever configured, by number.
     pub(super) plugins: Vec<Plugin>,
     pub(super) keys: Vec<VmKey>,
+    /// Keys of which neither a VM nor a plugin is left.
+    pub(super) gone: BTreeSet<KeyIndex>,
+    /// What came of plugins in their canaries.
+    pub(super) tried: BTreeMap<Identity, Result<(), LoadFailure>>,
+    /// How many workers have still to take a plugin.
+    pub(super) waited_for: BTreeMap<PluginIndex, usize>,
     pub(super) world: Box<dyn World>,
     pub(super) data: SharedData,
     pub(super) queues: SharedQueues,
@@ -139,6 +146,9 @@ impl Core {
             options: Arc::new(options),
             plugins: Vec::new(),
             keys: Vec::new(),
+            gone: BTreeSet::new(),
+            tried: BTreeMap::new(),
+            waited_for: BTreeMap::new(),
             world,
             data: SharedData::default(),
             queues: SharedQueues::default(),
@@ -174,6 +184,9 @@ impl Core {
             options: Arc::clone(&self.options),
             plugins: self.plugins.clone(),
             keys: self.keys.clone(),
+            gone: self.gone.clone(),
+            tried: self.tried.clone(),
+            waited_for: self.waited_for.clone(),
             world: self.world.fork()?,
             data: self.data.clone(),
             queues: self.queues.clone(),
@@ -211,6 +224,7 @@ impl Core {
             self.keys.push(key);
             self.keys.len() - 1
         });
+        self.gone.remove(&key);
         self.plugins.push(Plugin { options: Arc::new(options), key });
         self.plugins.len() - 1
     }

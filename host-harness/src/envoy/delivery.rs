@@ -10,6 +10,7 @@ use super::{
     turn::{Called, Task, Turn},
     upstream,
     vms::CallResponse,
+    xds::Update,
 };
 use crate::{
     abi::{Callback, VmIndex},
@@ -27,6 +28,8 @@ pub(super) enum Job {
     Begin { worker: usize, id: StreamId, request: Request },
     /// A client goes away.
     Leave(StreamId),
+    /// The control plane changes something.
+    Update(Update),
     /// The process ends.
     ShutDown,
 }
@@ -40,6 +43,7 @@ impl Turn {
                 Job::Answer(call, outcome) => self.answer(call, outcome).await,
                 Job::Begin { worker, id, request } => self.begin(worker, id, request).await,
                 Job::Leave(id) => self.leave(id).await,
+                Job::Update(update) => self.refused = self.update(&update).await.err(),
                 Job::ShutDown => self.shut_down().await,
             }
             self
@@ -59,6 +63,7 @@ impl Turn {
             Event::StreamIdle { stream } => self.idle(stream).await,
             Event::Request(planned) => self.send_planned(&planned).await,
             Event::Leave { stream } => self.leave(stream).await,
+            Event::Configure { slot, change } => self.change(slot, change).await,
             Event::Change(change) => (change.0)(&mut *self.core_mut().world),
         }
     }

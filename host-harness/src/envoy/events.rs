@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use super::{
     exchange::{Request, StreamId},
     shared_queue::Consumer,
+    vms::VmSlot,
+    xds,
 };
 use crate::{
     abi::VmIndex,
@@ -36,6 +38,8 @@ pub(super) enum Event {
     Request(Arc<PlannedRequest>),
     /// The client of a stream goes away.
     Leave { stream: StreamId },
+    /// A thread makes its part of a change of the configuration.
+    Configure { slot: VmSlot, change: xds::Change },
     /// Something outside changes.
     Change(Change),
 }

@@ -98,12 +98,18 @@ impl Turn {
         self.core().plugins[plugin].options.kind
     }
 
-    /// Tries a plugin in a VM that is then thrown away.
-    async fn try_out(&mut self, plugin: PluginIndex) -> Result<(), LoadFailure> {
+    /// Tries a plugin in a VM that is then thrown away, unless one that differs in nothing was tried before.
+    pub(super) async fn try_out(&mut self, plugin: PluginIndex) -> Result<(), LoadFailure> {
+        let identity = self.core().identity(plugin);
+        if let Some(tried) = self.core().tried.get(&identity) {
+            return tried.clone();
+        }
         let canary = self.make(VmRole::Canary, self.core().plugins[plugin].key)?;
         let configured = self.configure(canary, plugin).await;
         self.throw_away(canary);
-        configured.map(|_| ())
+        let tried = configured.map(|_| ());
+        self.core_mut().tried.insert(identity, tried.clone());
+        tried
     }
 
     /// Brings a plugin up on a thread; otherwise it is absent there, which Envoy only logs.
@@ -112,7 +118,18 @@ impl Turn {
         let thread = self.thread_mut(slot);
         let list = if kind == PluginKind::Filter { &mut thread.chain } else { &mut thread.services };
         list.push(plugin);
-        match self.load(slot, plugin).await {
+        let loaded = self.load(slot, plugin).await;
+        self.settle_in(slot, plugin, loaded);
+    }
+
+    /// Keeps what came of a plugin on a thread.
+    pub(super) fn settle_in(
+        &mut self,
+        slot: VmSlot,
+        plugin: PluginIndex,
+        loaded: Result<Handle, LoadFailure>,
+    ) {
+        match loaded {
             Ok(handle) => {
                 self.thread_mut(slot).handles.insert(plugin, handle);
             }
@@ -124,7 +141,7 @@ impl Turn {
     }
 
     /// Configures a plugin in its VM of a thread, which is made if there is none that can be called.
-    async fn load(&mut self, slot: VmSlot, plugin: PluginIndex) -> Result<Handle, LoadFailure> {
+    pub(super) async fn load(&mut self, slot: VmSlot, plugin: PluginIndex) -> Result<Handle, LoadFailure> {
         let loaded_at = self.core().now();
         if let Some(twin) = self.twin(slot, plugin) {
             return Ok(Handle { loaded_at, ..twin });
@@ -160,13 +177,10 @@ impl Turn {
     /// A plugin that came up on the thread already and is in nothing different.
     fn twin(&self, slot: VmSlot, plugin: PluginIndex) -> Option<Handle> {
         let core = self.core();
-        let of = |plugin: PluginIndex| {
-            let plugin = &core.plugins[plugin];
-            (plugin.key, &plugin.options.name, &plugin.options.root_id, &plugin.options.configuration)
-        };
+        let identity = core.identity(plugin);
         let handles = self.thread(slot).handles.iter();
-        let alive = handles.filter(|(_, handle)| !core.vms[handle.vm].failed);
-        alive.filter(|(other, _)| of(**other) == of(plugin)).map(|(_, handle)| *handle).next()
+        let mut alive = handles.filter(|(_, handle)| !core.vms[handle.vm].failed);
+        alive.find(|(other, _)| core.identity(**other) == identity).map(|(_, handle)| *handle)
     }
 
     /// Makes a VM without plugins.
@@ -249,7 +263,7 @@ impl Turn {
     }
 
     /// Tells a root context that it ends. One that is not done yet says so later, by `proxy_done`.
-    async fn end_root(&mut self, vm: VmIndex, root_id: u32) {
+    pub(super) async fn end_root(&mut self, vm: VmIndex, root_id: u32) {
         let called = self.enter(vm, Callback::Done { context_id: root_id }).await;
         let waits = matches!(called, Called::Returned { value: 0, .. });
         if let Some(root) = self.core_mut().vms[vm].roots.get_mut(&root_id) {
@@ -274,8 +288,14 @@ impl Turn {
 // === impl Thread ===
 
 impl Thread {
+    /// Whether there are plugins that only old streams see.
+    pub(super) fn has_leftovers(&self) -> bool {
+        let wanted = |plugin: &PluginIndex| self.chain.contains(plugin) || self.services.contains(plugin);
+        !self.handles.keys().all(wanted)
+    }
+
     /// Whether a plugin that came up here lives in this VM.
-    fn uses(&self, vm: VmIndex) -> bool {
+    pub(super) fn uses(&self, vm: VmIndex) -> bool {
         self.handles.values().any(|handle| handle.vm == vm)
     }
 }

@@ -43,6 +43,7 @@ mod stream_life;
 mod turn;
 mod upstream;
 pub(crate) mod vms;
+pub(crate) mod xds;
 
 use std::{
     any::Any,
@@ -58,6 +59,7 @@ use self::{
     delivery::Job,
     proxy::Proxy,
     turn::{ProxySlot, Turn},
+    xds::Update,
 };
 use crate::{abi::Module, world::World};
 
@@ -186,6 +188,39 @@ impl<W: World> Envoy<W> {
     /// Takes a stream that has ended; `None` while it has not, and after it was taken.
     pub fn take(&mut self, id: StreamId) -> Option<Exchange> {
         self.proxy_mut().finished.remove(&id)
+    }
+
+    /// The control plane gives the plugin of this name another configuration.
+    ///
+    /// The main thread takes it here; each worker does so in a turn of its own, which is due now and happens with the next
+    /// events that run. The same configuration again changes nothing.
+    /// Errors: its canary refused it, and everything stays as it was; Envoy would have rejected the update.
+    /// Panics: there is no such plugin.
+    pub fn update_plugin(
+        &mut self,
+        name: &str,
+        configuration: impl Into<Vec<u8>>,
+    ) -> Result<(), LoadFailure> {
+        self.update(Update { plugin: name.to_owned(), configuration: Some(configuration.into()) })
+    }
+
+    /// The control plane takes the plugin of this name away, with the listener that it was on: streams that go through it
+    /// are cut, and it ends on every thread, with the next events that run.
+    ///
+    /// Panics: there is no such plugin.
+    pub fn remove_plugin(&mut self, name: &str) {
+        // Nothing is tried, so nothing can be refused.
+        let _ = self.update(Update { plugin: name.to_owned(), configuration: None });
+    }
+
+    fn update(&mut self, update: Update) -> Result<(), LoadFailure> {
+        let plugins = &self.proxy().core().plugins;
+        let main = &self.proxy().main;
+        let mut configured = main.chain.iter().chain(&main.services);
+        let known = configured.any(|plugin| plugins[*plugin].options.name == update.plugin);
+        assert!(known, "there is no plugin `{}`", update.plugin);
+        self.perform(Job::Update(update));
+        self.proxy_mut().refused.take().map_or(Ok(()), Err)
     }
 
     /// Tells every root context that the process ends (`proxy_on_done`, `proxy_on_delete`).

@@ -8,7 +8,7 @@ use super::{
     core::{Core, PluginIndex},
     exchange::{Exchange, StreamId},
     log::LogSource,
-    options::EnvoyOptions,
+    options::{EnvoyOptions, LoadFailure},
     vms::{KeyIndex, RootView, VmRole, VmSlot, VmState, VmView},
 };
 use crate::{
@@ -27,6 +27,8 @@ pub(super) struct Proxy {
     pub(super) main: Thread,
     pub(super) workers: Vec<Thread>,
     pub(super) finished: BTreeMap<StreamId, Exchange>,
+    /// Why the last update was refused, if it was.
+    pub(super) refused: Option<LoadFailure>,
     /// What every explored run begins with.
     pub(super) frozen: Option<Frozen>,
 }
@@ -76,6 +78,7 @@ impl Proxy {
             main: Thread::default(),
             workers: vec![Thread::default(); concurrency],
             finished: BTreeMap::new(),
+            refused: None,
             frozen: None,
         }
     }

@@ -398,6 +398,10 @@ impl Core {
                 of: request.number,
                 ordinal: 1,
             },
+            Event::Configure { slot, change } => {
+                let of = u32::try_from(change.plugin()).unwrap_or(u32::MAX);
+                counted(*slot, TurnKind::Configure, of)
+            }
             Event::Change(_) => counted(VmSlot::Main, TurnKind::Change, 0),
         })
     }
@@ -432,13 +436,23 @@ impl Core {
             TurnKind::Upstream | TurnKind::Body | TurnKind::Idle | TurnKind::Leave | TurnKind::Timeout => {
                 self.stream_names.get(&u64::from(turn.of)).cloned().unwrap_or_default()
             }
-            // One plugin needs no name.
-            TurnKind::Tick if self.plugins.len() > 1 => {
-                let plugin = usize::try_from(turn.of).ok().and_then(|number| self.plugins.get(number));
-                plugin.map(|plugin| plugin.options.name.clone()).unwrap_or_default()
-            }
+            TurnKind::Tick => self.plugin_name(turn.of),
             TurnKind::Grpc => turn.of.to_string(),
-            TurnKind::Configure | TurnKind::Tick | TurnKind::Response | TurnKind::Change => String::new(),
+            TurnKind::Configure => self.plugin_name(turn.of),
+            TurnKind::Response | TurnKind::Change => String::new(),
+        }
+    }
+
+    /// What people call a plugin: nothing where there is one, with a number from its second configuration on.
+    fn plugin_name(&self, number: u32) -> String {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        let Some(plugin) = self.plugins.get(number) else { return String::new() };
+        let name = &plugin.options.name;
+        let earlier = self.plugins.iter().take(number).filter(|other| other.options.name == *name).count();
+        match (self.options.plugins.len(), earlier) {
+            (0 | 1, 0) => String::new(),
+            (_, 0) => name.clone(),
+            (_, earlier) => format!("{name} {}", earlier + 1),
         }
     }
 

@@ -9,6 +9,7 @@ use super::{
     reply::Reply,
     stream::{Direction, Part, Stream},
     turn::Turn,
+    vms::VmSlot,
 };
 use crate::abi::{Callback, Headers, VmIndex};
 
@@ -137,7 +138,11 @@ impl Turn {
                 core.vms[vm].contexts.remove(&context_id);
             }
         }
+        let slot = VmSlot::Worker(stream.worker);
         self.finished.insert(id, exchange(stream, aborted, now));
+        if self.thread(slot).has_leftovers() {
+            self.release(slot).await;
+        }
     }
 
     /// Every filter logs, and only then does one after the other end.
