@@ -1,0 +1,246 @@
+//! Cases about contexts: which one a hostcall acts on, and what goes on or ends when it is told to.
+
+use super::{
+    Argument::{Int, Stream},
+    Call, Case,
+    Phase::{self, Delete, Done, Log, RequestBody, RequestHeaders, ResponseHeaders, Tick},
+    cases::{add, get, property, set_property, size},
+};
+
+/// All of them.
+pub fn all() -> Vec<Case> {
+    [streams(), effective_contexts(), resumed()].concat()
+}
+
+fn streams() -> Vec<Case> {
+    let one = |function, number| Call::new(function, [Int(number)]);
+    vec![
+        Case::new(
+            "stream: continue of the wrong types",
+            [
+                one("proxy_continue_stream", 2),
+                one("proxy_continue_stream", 3),
+                one("proxy_continue_stream", 4),
+                one("proxy_continue_stream", 255),
+            ],
+        ),
+        Case::new(
+            "stream: close of the wrong types",
+            [
+                one("proxy_close_stream", 2),
+                one("proxy_close_stream", 3),
+                one("proxy_close_stream", 4),
+                one("proxy_close_stream", 255),
+            ],
+        ),
+        Case::new(
+            "stream: contexts that are not there",
+            [
+                one("proxy_set_effective_context", 99_999),
+                one("proxy_set_effective_context", u32::MAX),
+                get(0, "x-one"),
+            ],
+        ),
+        Case::new("stream: done on a stream", [Call::new("proxy_done", [])]),
+    ]
+}
+
+fn effective(context: super::Argument) -> Call {
+    Call::new("proxy_set_effective_context", [context])
+}
+
+fn go_on(stream: u32) -> Call {
+    Call::new("proxy_continue_stream", [Int(stream)])
+}
+
+fn close(stream: u32) -> Call {
+    Call::new("proxy_close_stream", [Int(stream)])
+}
+
+pub(super) fn tick(period_ms: u32) -> Call {
+    Call::new("proxy_set_tick_period_milliseconds", [Int(period_ms)])
+}
+
+/// A story whose request is held until a tick, which makes these calls first.
+fn held(name: &str, calls: Vec<Call>) -> Case {
+    Case::story(name).stop(RequestHeaders, 1, [tick(1)]).step(
+        Tick,
+        0,
+        0,
+        [vec![tick(0)], calls, vec![effective(Stream), go_on(0)]].concat(),
+    )
+}
+
+fn effective_contexts() -> Vec<Case> {
+    let reply = || {
+        let nothing = || super::cases::text("");
+        Call::new(
+            "proxy_send_local_response",
+            [Int(403), nothing(), super::cases::text("no"), nothing(), Int(u32::MAX)],
+        )
+    };
+    vec![
+        held(
+            "context: nothing of a stream is in reach of the root",
+            vec![
+                get(0, "x-one"),
+                size(0),
+                super::cases::get_pairs(0),
+                add(0, "x-a", "1"),
+                property("request.path"),
+                set_property("a", "1"),
+                super::cases::buffer(0, 0, 9),
+                super::cases::set_buffer(0, 0, 0, "x"),
+            ],
+        ),
+        held(
+            "context: what the root can read all the same",
+            vec![
+                property("plugin_name"),
+                property("plugin_root_id"),
+                property("xds.node.id"),
+                property("connection.id"),
+                super::cases::buffer(6, 0, 9),
+                super::cases::buffer(7, 0, 9),
+                property("request"),
+                property("filter_state"),
+            ],
+        ),
+        held(
+            "context: a stream is in reach of the root that names it",
+            vec![
+                effective(Stream),
+                get(0, "x-one"),
+                property("request.headers.x-one"),
+                add(0, "x-late", "1"),
+                set_property("late", "1"),
+                property("late"),
+            ],
+        ),
+        held(
+            "context: the root can be named again",
+            vec![effective(Stream), effective(Int(1)), get(0, "x-one"), effective(Int(0)), get(0, "x-one")],
+        ),
+        held(
+            "context: one that is not there changes nothing",
+            vec![effective(Stream), effective(Int(99_999)), get(0, "x-one")],
+        ),
+        held("context: a response to the root goes nowhere", vec![reply()]),
+        held("context: the root goes on and ends nowhere", vec![go_on(0), go_on(1), close(0), close(1)]),
+        Case::story("context: the root is named in a callback of the stream").at(
+            RequestHeaders,
+            [
+                effective(Int(1)),
+                get(0, "x-one"),
+                property("request.path"),
+                effective(Stream),
+                get(0, "x-one"),
+            ],
+        ),
+        Case::story("context: it is named for one callback only")
+            .stop(RequestHeaders, 1, [tick(1)])
+            .step(Tick, 0, 0, [effective(Stream), get(0, "x-one")])
+            .step(Tick, 1, 0, [get(0, "x-one"), tick(0), effective(Stream), go_on(0)]),
+        Case::story("context: the stream's end is in reach")
+            .at(Done, [get(0, "x-one"), property("request.path"), effective(Int(1)), effective(Stream)])
+            .at(Delete, [get(0, "x-one"), property("request.path"), effective(Int(1)), effective(Stream)]),
+        Case::story("context: a stream that has ended is not there")
+            .at(Delete, [tick(1)])
+            .at(Tick, [tick(0), effective(Stream), get(0, "x-one")])
+            .until(Tick, 1),
+        Case::story("context: a response to the root from a stream stops the stream")
+            .at(RequestHeaders, [tick(1), effective(Int(1)), reply()])
+            .step(Tick, 0, 0, [tick(0), effective(Stream), get(0, "x-one"), go_on(0)]),
+        Case::story("context: a response to a stream that is held")
+            .stop(RequestHeaders, 1, [tick(1)])
+            .step(Tick, 0, 0, [tick(0), effective(Stream), reply(), get(0, "x-one")])
+            .at(ResponseHeaders, [get(2, ":status"), get(0, "x-one")]),
+        Case::story("context: of a response and going on, the first counts")
+            .stop(RequestHeaders, 1, [tick(1)])
+            .step(Tick, 0, 0, [tick(0), effective(Stream), reply(), go_on(0)]),
+    ]
+}
+
+fn resumed() -> Vec<Case> {
+    let then = |name: &str, phase: Phase, action: u32, stream: u32| {
+        Case::story(format!("held: {name}"))
+            .step(phase, 0, action, [tick(1)])
+            .step(Tick, 0, 0, [tick(0), effective(Stream), go_on(stream)])
+            .body(&["hello"])
+            .trailers(&[("x-end", "1")])
+            .answer("trailers")
+    };
+    vec![
+        then("request headers with their body", RequestHeaders, 3, 0),
+        then("request headers by the watermark", RequestHeaders, 4, 0),
+        then("request headers, and the body passes", RequestHeaders, 1, 0),
+        then("request headers go on with action 2", RequestHeaders, 2, 0),
+        then("request headers with an action that is none", RequestHeaders, 9, 0),
+        then("request body", RequestBody, 1, 0),
+        then("request trailers", Phase::RequestTrailers, 1, 0),
+        then("response headers with their body", ResponseHeaders, 3, 1),
+        then("response headers by the watermark", ResponseHeaders, 4, 1),
+        then("response headers, and the body passes", ResponseHeaders, 1, 1),
+        then("response body", Phase::ResponseBody, 1, 1),
+        then("response trailers", Phase::ResponseTrailers, 1, 1),
+        Case::story("held: after going on, the request is out of reach")
+            .stop(RequestHeaders, 1, [tick(1)])
+            .step(
+                Tick,
+                0,
+                0,
+                [
+                    tick(0),
+                    effective(Stream),
+                    go_on(0),
+                    get(0, "x-one"),
+                    add(0, "x-a", "1"),
+                    property("request.path"),
+                ],
+            ),
+        Case::story("held: after the response goes on, it is in reach")
+            .stop(ResponseHeaders, 1, [tick(1)])
+            .step(
+                Tick,
+                0,
+                0,
+                [
+                    tick(0),
+                    effective(Stream),
+                    go_on(1),
+                    get(2, ":status"),
+                    add(2, "x-a", "1"),
+                    get(0, "x-one"),
+                ],
+            )
+            .at(Phase::ResponseBody, [get(2, ":status")]),
+        Case::story("held: headers are changed while they are held")
+            .stop(RequestHeaders, 1, [tick(1), add(0, "x-a", "1")])
+            .step(
+                Tick,
+                0,
+                0,
+                [
+                    tick(0),
+                    effective(Stream),
+                    super::cases::replace(0, "x-a", "2"),
+                    super::cases::remove(0, "x-one"),
+                    go_on(0),
+                ],
+            ),
+        Case::story("ended: while the request is held")
+            .stop(RequestHeaders, 1, [tick(1)])
+            .step(Tick, 0, 0, [tick(0), effective(Stream), close(0)])
+            .at(Log, [property("response.code"), property("response.code_details")]),
+        Case::story("ended: while the response is held")
+            .stop(ResponseHeaders, 1, [tick(1)])
+            .step(Tick, 0, 0, [tick(0), effective(Stream), close(1)])
+            .at(Log, [property("response.code"), property("response.code_details")]),
+        Case::story("ended: of ending and going on, the first counts")
+            .stop(RequestHeaders, 1, [tick(1)])
+            .step(Tick, 0, 0, [tick(0), effective(Stream), close(0), go_on(0)]),
+        Case::story("ended: in on request headers").stop(RequestHeaders, 1, [close(0)]),
+        Case::story("ended: in on request body").stop(RequestBody, 1, [close(0)]).body(&["hello"]),
+        Case::story("ended: in on response headers").stop(ResponseHeaders, 1, [close(1)]),
+    ]
+}
