@@ -47,7 +47,12 @@ fn show_all(side: &mut impl Side, cases: &[Case]) -> Vec<Shown> {
     let mut at_boot = boot(side, cases);
     let mut show = |(index, case): (usize, &Case)| match at_boot.remove(&index) {
         Some(trace) => Shown::of(trace),
-        None => { if std::env::var("PROBE_V").is_ok() { eprintln!("CASE {}", case.name); } side.show(case, index) }
+        None => {
+            if std::env::var("PROBE_V").is_ok() {
+                eprintln!("CASE {}", case.name);
+            }
+            side.show(case, index)
+        }
     };
     cases.iter().enumerate().map(&mut show).collect()
 }
@@ -84,11 +89,11 @@ fn compare(case: &Case, envoy: &Shown, harness: &Shown) -> Vec<String> {
             envoy.response, harness.response
         ));
     }
-    if envoy.upstream != harness.upstream {
-        found.push(format!(
-            "upstream saw {:?} from Envoy, {:?} from the harness",
-            envoy.upstream, harness.upstream
-        ));
+    for at in 0..envoy.upstream.len().max(harness.upstream.len()) {
+        let (real, ours) = (envoy.upstream.get(at), harness.upstream.get(at));
+        if real != ours {
+            found.push(format!("the upstream saw {real:?} from Envoy, {ours:?} from the harness"));
+        }
     }
     found
 }

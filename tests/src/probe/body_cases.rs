@@ -97,7 +97,8 @@ fn requests() -> Vec<Case> {
             .at(RequestHeaders, unsized_())
             .at(RequestBody, [set_buffer(0, 0, 100, ""), buffer(0, 0, 9)])
             .body(&["hello"]),
-        Case::story("request body: every second character")
+        Case::story("request body: its first character, in each part")
+            .at(RequestHeaders, unsized_())
             .at(RequestBody, [set_buffer(0, 0, 1, "J"), buffer(0, 0, 100), buffer(0, 1, 1), buffer(0, 4, 9)])
             .body(&["hello"]),
         Case::story("request body: held by the watermark")
@@ -178,6 +179,7 @@ fn responses() -> Vec<Case> {
             .at(ResponseHeaders, unsized_())
             .at(ResponseBody, [set_buffer(1, 0, 0, "<"), set_buffer(1, 100, 0, ">"), buffer(1, 0, 100)]),
         Case::story("response body: written in its middle")
+            .at(ResponseHeaders, unsized_())
             .at(ResponseBody, [set_buffer(1, 1, 1, "x"), set_buffer(1, 0, 1, "U"), buffer(1, 2, 3)]),
         Case::story("response body: held by the watermark")
             .step(ResponseBody, 0, 2, read())

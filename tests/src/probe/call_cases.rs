@@ -90,7 +90,7 @@ fn status() -> Call {
     Call::new("proxy_get_status", [GivesWord, GivesBytes])
 }
 
-/// Everything that can be read of an answer; its size is left out, for it holds how long the answer took.
+/// Everything that can be read of an answer.
 fn look() -> Vec<Call> {
     vec![
         status(),
@@ -99,6 +99,7 @@ fn look() -> Vec<Call> {
         get(7, "x-end"),
         get_pairs(7),
         size(7),
+        size(6),
         buffer(4, 0, 200),
         buffer(4, 3, 2),
         buffer(4, 99_999, 1),

@@ -98,7 +98,6 @@ fn effective_contexts() -> Vec<Case> {
             vec![
                 property("plugin_name"),
                 property("plugin_root_id"),
-                property("xds.node.id"),
                 property("connection.id"),
                 super::cases::buffer(6, 0, 9),
                 super::cases::buffer(7, 0, 9),

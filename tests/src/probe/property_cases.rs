@@ -224,6 +224,25 @@ fn properties_by_phase() -> Vec<Case> {
                 [property("response.code"), property("response.code_details"), property("response.flags")],
             )
             .answer("failed"),
+        Case::story("property: codes when there is no connection")
+            .at(
+                Log,
+                [property("response.code"), property("response.code_details"), property("response.flags")],
+            )
+            .answer("closed"),
+        Case::story("property: codes when there is no host")
+            .at(
+                Log,
+                [property("response.code"), property("response.code_details"), property("response.flags")],
+            )
+            .answer("hostless"),
+        Case::story("property: codes when the client leaves")
+            .at(
+                Log,
+                [property("response.code"), property("response.code_details"), property("response.flags")],
+            )
+            .stop(super::Phase::RequestHeaders, 1, [])
+            .leaves(super::Phase::RequestHeaders, 1),
         Case::story("property: codes when the upstream ends the connection")
             .at(
                 Log,

@@ -34,6 +34,10 @@ enum End {
     Never,
     /// The connection is closed instead.
     BeforeHeaders,
+    /// No connection is made.
+    Closed,
+    /// There is no host.
+    Empty,
     /// The connection is closed after the headers.
     AfterHeaders,
 }
@@ -49,7 +53,7 @@ const PLAIN: Answer = Answer {
 };
 
 /// Every answer; the first is given where none is named.
-pub const ANSWERS: [Answer; 14] = [
+pub const ANSWERS: [Answer; 16] = [
     PLAIN,
     Answer { name: "empty", headers: &[("content-length", "0")], body: "", ..PLAIN },
     Answer { name: "none", status: 204, headers: &[("x-answered-by", "upstream")], body: "", ..PLAIN },
@@ -84,6 +88,8 @@ pub const ANSWERS: [Answer; 14] = [
         ..PLAIN
     },
     Answer { name: "never", end: End::Never, ..PLAIN },
+    Answer { name: super::sides::CLOSED_CLUSTER, end: End::Closed, ..PLAIN },
+    Answer { name: super::sides::EMPTY_CLUSTER, end: End::Empty, ..PLAIN },
     Answer { name: "cut", end: End::BeforeHeaders, ..PLAIN },
     Answer { name: "cut-late", end: End::AfterHeaders, ..PLAIN },
 ];
@@ -128,6 +134,8 @@ impl Answer {
         let mut reply = match self.end {
             End::Never => return Reply::never(),
             End::BeforeHeaders => return Reply::reset_before_headers(),
+            End::Closed => return Reply::connect_failure(),
+            End::Empty => return Reply::refused(),
             End::AfterHeaders => Reply::reset().with_body(self.body.as_bytes()),
             End::Whole => Reply::status(self.status).with_body(self.body.repeat(self.times)),
         };
@@ -235,7 +243,8 @@ fn serve(mut connection: TcpStream, log: &Mutex<Vec<Seen>>) -> io::Result<()> {
         match answer.end {
             End::Whole => connection.write_all(&answer.to_bytes())?,
             End::Never => {}
-            End::BeforeHeaders => return Ok(()),
+            // Envoy sends the last two nowhere.
+            End::BeforeHeaders | End::Closed | End::Empty => return Ok(()),
             End::AfterHeaders => return connection.write_all(&answer.to_bytes()),
         }
     }
