@@ -130,7 +130,8 @@ impl Host for Core {
     }
 
     fn headers_size(&mut self, vm: VmIndex, map: HeaderMapType) -> Answer<u32> {
-        let size = self.readable(vm, map).ok_or(Status::BadArgument)?.byte_size();
+        // Envoy asks the map that can be written, and so makes trailers at the end of a body that has none.
+        let size = self.writable(vm, map)?.byte_size();
         Ok(u32::try_from(size).unwrap_or(u32::MAX))
     }
 
@@ -307,16 +308,8 @@ impl Core {
         match map {
             HeaderMapType::RequestHeaders => self.acting_stream(vm)?.readable_headers(Direction::Request),
             HeaderMapType::ResponseHeaders => self.acting_stream(vm)?.readable_headers(Direction::Response),
-            HeaderMapType::RequestTrailers => {
-                let stream = self.acting_stream(vm)?;
-                // The access log has no request trailers.
-                if stream.logging { None } else { stream.request.readable_trailers() }
-            }
-            HeaderMapType::ResponseTrailers => {
-                let stream = self.acting_stream(vm)?;
-                let trailers = &stream.response;
-                if stream.logging { trailers.trailers.as_ref() } else { trailers.readable_trailers() }
-            }
+            HeaderMapType::RequestTrailers => self.acting_stream(vm)?.readable_trailers(Direction::Request),
+            HeaderMapType::ResponseTrailers => self.acting_stream(vm)?.readable_trailers(Direction::Response),
             HeaderMapType::HttpCallResponseHeaders => Some(&self.vms[vm].call_response.as_ref()?.headers),
             HeaderMapType::HttpCallResponseTrailers => {
                 let trailers = &self.vms[vm].call_response.as_ref()?.trailers;
@@ -366,17 +359,24 @@ impl Core {
 }
 
 impl Stream {
-    fn readable_headers(&self, direction: Direction) -> Option<&Headers> {
+    /// The headers as the guest may read them now.
+    pub(super) fn readable_headers(&self, direction: Direction) -> Option<&Headers> {
         let half = self.half(direction);
         (half.begun && (half.headers_visible || self.logging)).then_some(&half.headers)
+    }
+
+    /// The trailers as the guest may read them now; the access log has none of the request.
+    pub(super) fn readable_trailers(&self, direction: Direction) -> Option<&Headers> {
+        let half = self.half(direction);
+        match (direction, self.logging) {
+            (Direction::Request, true) => None,
+            (Direction::Response, true) => half.trailers.as_ref(),
+            (_, false) => half.trailers.as_ref().filter(|_| half.trailers_visible),
+        }
     }
 }
 
 impl Half {
-    fn readable_trailers(&self) -> Option<&Headers> {
-        self.trailers.as_ref().filter(|_| self.trailers_visible)
-    }
-
     fn writable_headers(&mut self) -> Option<&mut Headers> {
         (self.begun && self.headers_visible).then_some(&mut self.headers)
     }
