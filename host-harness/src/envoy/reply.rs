@@ -63,7 +63,7 @@ impl Reply {
             headers.add(b"content-type", b"application/grpc");
             headers.add(b"grpc-status", grpc_status.to_string().as_bytes());
             if !self.body.is_empty() {
-                headers.add(b"grpc-message", &self.body);
+                headers.add(b"grpc-message", &percent_encoded(&self.body));
             }
             for (name, value) in &self.headers {
                 headers.add(name, value);
@@ -71,7 +71,8 @@ impl Reply {
             return (headers, Vec::new());
         }
         headers.add(b":status", self.status.to_string().as_bytes());
-        for (name, value) in &self.headers {
+        // The status is set again at the end, whatever the other headers say.
+        for (name, value) in self.headers.iter().filter(|(name, _)| name != b":status") {
             headers.add(name, value);
         }
         if !self.body.is_empty() {
@@ -85,7 +86,7 @@ impl Reply {
 }
 
 /// Source: Envoy `source/common/grpc/status.cc` `httpToGrpcStatus`.
-fn grpc_status_of(http_status: u32) -> i32 {
+pub(super) fn grpc_status_of(http_status: u32) -> i32 {
     match http_status {
         400 => 13,
         401 => 16,
@@ -94,6 +95,15 @@ fn grpc_status_of(http_status: u32) -> i32 {
         429 | 502..=504 => 14,
         _ => 2,
     }
+}
+
+/// Source: Envoy `source/common/http/utility.cc` `PercentEncoding::encode`: what is not visible ASCII, and `%`.
+fn percent_encoded(text: &[u8]) -> Vec<u8> {
+    let encode = |byte: &u8| match byte {
+        b'%' | 0..b' ' | 0x7f.. => format!("%{byte:02X}").into_bytes(),
+        _ => vec![*byte],
+    };
+    text.iter().flat_map(encode).collect()
 }
 
 impl Proxy {
@@ -176,6 +186,12 @@ mod tests {
         assert_eq!(headers.first(b":status"), Some(b"200".as_slice()));
         assert_eq!(headers.first(b"grpc-status"), Some(b"7".as_slice()));
         assert_eq!(headers.first(b"grpc-message"), Some(b"no".as_slice()));
+    }
+
+    #[test]
+    fn a_grpc_message_is_percent_encoded() {
+        let (headers, _) = Reply::envoy(403, "a b%\n\u{e9}", "").into_response(true);
+        assert_eq!(headers.first(b"grpc-message"), Some(b"a b%25%0A%C3%A9".as_slice()));
     }
 
     #[test]
