@@ -165,7 +165,9 @@ fn link_files(linker: &mut Linker<VmState>, module: &str) -> wasmtime::Result<()
             }
             let mut stat = [0; 24];
             stat[8..16].copy_from_slice(&RIGHT_TO_WRITE.to_le_bytes());
-            faulty(write(border.memory, stat_at, &stat))
+            // Envoy does not look whether it could be written.
+            let _ = write(border.memory, stat_at, &stat);
+            Ok(())
         })
     })?;
     // These two are asked for before `main`, so they are restricted like the rest and not constants.
