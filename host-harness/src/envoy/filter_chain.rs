@@ -104,7 +104,10 @@ impl Proxy {
 
     /// Lets a held direction go on.
     pub(super) fn resume(&mut self, id: StreamId, direction: Direction) {
-        if !self.goes_on(id, direction) {
+        // A held request goes on until a reply is complete, unlike one that comes meanwhile.
+        // Source: Envoy `source/common/http/filter_manager.cc` `ActiveStreamDecoderFilter::canContinue`.
+        let complete = |stream: &Stream| direction == Direction::Request && stream.response.end_passed;
+        if self.core().streams.get(&id).is_none_or(|stream| stream.finished || complete(stream)) {
             return;
         }
         let Some(stream) = self.touch(id) else { return };
