@@ -18,8 +18,8 @@ pub fn all() -> Vec<Case> {
         .collect();
     cases.push(
         Case::story("on configure: calls and ticks")
-            .at(Configure, [call(CLUSTER, "plain", 0), call(CLUSTER, "never", 700), tick(1)])
-            .step(Tick, 0, 0, [tick(0), get(6, ":status")])
+            .at(Configure, [call(CLUSTER, "never", 700), tick(1)])
+            .step(Tick, 0, 0, [tick(0), get(6, ":status"), call(CLUSTER, "plain", 0)])
             .at(HttpCallResponse, [get(6, ":status"), buffer(4, 0, 99)])
             .until(HttpCallResponse, 2),
     );

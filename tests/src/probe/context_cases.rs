@@ -161,27 +161,34 @@ fn effective_contexts() -> Vec<Case> {
 }
 
 fn resumed() -> Vec<Case> {
-    let then = |name: &str, phase: Phase, action: u32, stream: u32| {
-        Case::story(format!("held: {name}"))
-            .step(phase, 0, action, [tick(1)])
-            .step(Tick, 0, 0, [tick(0), effective(Stream), go_on(stream)])
-            .body(&["hello"])
-            .trailers(&[("x-end", "1")])
-            .answer("trailers")
-    };
+    // Whatever came after the held part and went on would take the held part with it, so each is held to the end.
+    let then =
+        |name: &str, phase: Phase, action: u32, stream: u32| {
+            Case::story(format!("held: {name}"))
+                .stop(phase, action, [])
+                .step(phase, 0, action, [tick(1)])
+                .step(Tick, 0, 0, [tick(0), effective(Stream), go_on(stream)])
+        };
+    let whole = |case: Case| case.body(&["hello"]).trailers(&[("x-end", "1")]).answer("trailers");
     vec![
-        then("request headers with their body", RequestHeaders, 3, 0),
-        then("request headers by the watermark", RequestHeaders, 4, 0),
-        then("request headers, and the body passes", RequestHeaders, 1, 0),
-        then("request headers go on with action 2", RequestHeaders, 2, 0),
-        then("request headers with an action that is none", RequestHeaders, 9, 0),
-        then("request body", RequestBody, 1, 0),
-        then("request trailers", Phase::RequestTrailers, 1, 0),
-        then("response headers with their body", ResponseHeaders, 3, 1),
-        then("response headers by the watermark", ResponseHeaders, 4, 1),
-        then("response headers, and the body passes", ResponseHeaders, 1, 1),
+        whole(then("request headers with their body", RequestHeaders, 3, 0)),
+        whole(then("request headers by the watermark", RequestHeaders, 4, 0)),
+        then("request headers alone", RequestHeaders, 1, 0),
+        whole(then("request headers with an action that is none", RequestHeaders, 9, 0)),
+        then("request body", RequestBody, 1, 0).body(&["hello"]),
+        then("request body by the watermark", RequestBody, 2, 0).body(&["hello"]),
+        whole(then("request trailers", Phase::RequestTrailers, 1, 0)),
+        whole(then("response headers with their body", ResponseHeaders, 3, 1)),
+        whole(then("response headers by the watermark", ResponseHeaders, 4, 1)),
+        then("response headers alone", ResponseHeaders, 1, 1).answer("empty"),
         then("response body", Phase::ResponseBody, 1, 1),
-        then("response trailers", Phase::ResponseTrailers, 1, 1),
+        then("response body by the watermark", Phase::ResponseBody, 2, 1),
+        whole(then("response trailers", Phase::ResponseTrailers, 1, 1)),
+        whole(Case::story("held: request headers until the body goes on").step(RequestHeaders, 0, 1, [])),
+        whole(Case::story("held: response headers until the body goes on").step(ResponseHeaders, 0, 1, [])),
+        whole(Case::story("held: not by action 2 on headers").step(RequestHeaders, 0, 2, [])),
+        whole(Case::story("held: request body until the trailers go on").stop(RequestBody, 1, [])),
+        whole(Case::story("held: response body until the trailers go on").stop(Phase::ResponseBody, 1, [])),
         Case::story("held: after going on, the request is out of reach")
             .stop(RequestHeaders, 1, [tick(1)])
             .step(
@@ -198,7 +205,7 @@ fn resumed() -> Vec<Case> {
                 ],
             ),
         Case::story("held: after the response goes on, it is in reach")
-            .stop(ResponseHeaders, 1, [tick(1)])
+            .stop(ResponseHeaders, 4, [tick(1)])
             .step(
                 Tick,
                 0,
@@ -232,7 +239,7 @@ fn resumed() -> Vec<Case> {
             .step(Tick, 0, 0, [tick(0), effective(Stream), close(0)])
             .at(Log, [property("response.code"), property("response.code_details")]),
         Case::story("ended: while the response is held")
-            .stop(ResponseHeaders, 1, [tick(1)])
+            .stop(ResponseHeaders, 4, [tick(1)])
             .step(Tick, 0, 0, [tick(0), effective(Stream), close(1)])
             .at(Log, [property("response.code"), property("response.code_details")]),
         Case::story("ended: of ending and going on, the first counts")

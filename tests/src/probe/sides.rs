@@ -338,8 +338,9 @@ impl Side for Harness {
         });
         let response = exchange.filter(|exchange| !exchange.aborted && exchange.status != 0);
         let seen = &self.envoy.world().seen()[before..];
+        let arrives = |call: &&Call| call.cluster == CLUSTER && Answer::named_in(&call.path()).is_reached();
         let mut upstream: Vec<Seen> =
-            seen.iter().filter(|seen| seen.call.cluster == CLUSTER).map(|seen| seen_of(&seen.call)).collect();
+            seen.iter().map(|seen| &seen.call).filter(arrives).map(seen_of).collect();
         upstream.sort();
         Ok(Shown { response: response.as_ref().map(response_of), upstream, ..Shown::of(trace) })
     }
@@ -381,10 +382,16 @@ fn texts(headers: &Headers) -> impl Iterator<Item = (String, String)> + '_ {
 
 /// The headers of a response that are compared.
 fn compared(headers: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
-    let mut headers: Vec<_> =
-        headers.filter(|(name, _)| !ADDED_TO_RESPONSES.contains(&name.as_str())).collect();
+    let mut headers: Vec<_> = headers
+        .filter(|header| !ADDED_TO_RESPONSES.contains(&header.0.as_str()) && !is_no_length(header))
+        .collect();
     headers.sort();
     headers
+}
+
+/// The codec says that there is no body; there is no codec in the harness.
+pub(super) fn is_no_length((name, value): &(String, String)) -> bool {
+    name == "content-length" && value == "0"
 }
 
 fn count(trace: &[Line], phase: Phase) -> usize {

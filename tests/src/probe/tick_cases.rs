@@ -51,7 +51,7 @@ pub fn all() -> Vec<Case> {
             .step(Tick, 0, 0, [tick(0), silence(30)])
             .step(HttpCallResponse, 0, 0, [tick(1)])
             .step(Tick, 1, 0, end()),
-        Case::story("tick: set on a response").stop(ResponseHeaders, 1, [tick(1)]).step(
+        Case::story("tick: set on a response").stop(ResponseHeaders, 4, [tick(1)]).step(
             Tick,
             0,
             0,

@@ -129,6 +129,11 @@ impl Answer {
         found.unwrap_or_else(|| panic!("there is an answer `{name}`"))
     }
 
+    /// Whether the request arrives anywhere.
+    pub fn is_reached(&self) -> bool {
+        !matches!(self.end, End::Closed | End::Empty)
+    }
+
     /// The answer in a scripted world.
     pub fn to_reply(&self) -> Reply {
         let mut reply = match self.end {
@@ -182,7 +187,9 @@ impl Seen {
         body: &[u8],
         trailers: Vec<(String, String)>,
     ) -> Self {
-        let kept = |(name, _): &(String, String)| !OF_THE_WIRE.contains(&name.as_str());
+        let kept = |header: &(String, String)| {
+            !OF_THE_WIRE.contains(&header.0.as_str()) && !super::sides::is_no_length(header)
+        };
         let mut headers: Vec<_> = headers.into_iter().filter(kept).collect();
         headers.sort();
         let body = String::from_utf8_lossy(body).into_owned();
