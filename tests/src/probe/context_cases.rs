@@ -154,9 +154,11 @@ fn effective_contexts() -> Vec<Case> {
             .stop(RequestHeaders, 1, [tick(1)])
             .step(Tick, 0, 0, [tick(0), effective(Stream), reply(), get(0, "x-one")])
             .at(ResponseHeaders, [get(2, ":status"), get(0, "x-one")]),
-        Case::story("context: of a response and going on, the first counts")
+        Case::story("context: a request goes on behind a response that is not complete")
             .stop(RequestHeaders, 1, [tick(1)])
-            .step(Tick, 0, 0, [tick(0), effective(Stream), reply(), go_on(0)]),
+            .step(Tick, 0, 0, [tick(0), effective(Stream), reply(), go_on(0)])
+            .at(Log, [property("response.code"), property("upstream.transport_failure_reason")])
+            .unseen(),
     ]
 }
 

@@ -256,7 +256,10 @@ impl Side for Real {
             return Ok(Shown::of(trace));
         }
         let response = connection.receive(story.method()).ok().as_ref().map(response);
-        Ok(Shown { response, upstream: self.upstream.take_seen(), ..Shown::of(trace) })
+        let mut upstream = self.upstream.take_seen();
+        // A request of a story before may have arrived only now.
+        upstream.retain(|seen| seen.path == path || !seen.path.starts_with("/s"));
+        Ok(Shown { response, upstream, ..Shown::of(trace) })
     }
 }
 
