@@ -1,8 +1,9 @@
-//! Builds the filter for `wasm32-wasip1`, so that the binary and every test carry the module that Envoy runs.
+//! Builds the filter for `wasm32-wasip1`, so that the binary and every test carry the module that Envoy runs, and the
+//! module of small guests that the races are shown with.
 //!
 //! The nested cargo has a target folder of its own (`target/module`): sharing the outer one would wait for ever
 //! on the lock that the outer cargo holds. Debug and release builds of the harness share that folder, because
-//! the module is the same in both.
+//! the modules are the same in both.
 
 use std::{
     env,
@@ -14,11 +15,21 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 const TARGET: &str = "wasm32-wasip1";
-const PROFILE: &str = "module";
+const FILTER: Module =
+    Module { package: "portcullis-filter", profile: "module", file: "portcullis_filter.wasm" };
+const GUESTS: Module =
+    Module { package: "portcullis-guests", profile: "guests", file: "portcullis_guests.wasm" };
+
+/// What one nested cargo builds.
+struct Module {
+    package: &'static str,
+    profile: &'static str,
+    file: &'static str,
+}
 
 fn main() {
     if let Err(error) = build() {
-        eprintln!("the filter module could not be built: {error:#}");
+        eprintln!("the modules could not be built: {error:#}");
         std::process::exit(1);
     }
 }
@@ -26,17 +37,37 @@ fn main() {
 fn build() -> Result<()> {
     let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let workspace = manifest_dir.parent().context("host-harness lies inside the workspace")?;
-    for source in ["filter/src", "filter/Cargo.toml", "Cargo.toml", "Cargo.lock"] {
+    let sources = [
+        "filter/src",
+        "filter/Cargo.toml",
+        "host-harness/guests/src",
+        "host-harness/guests/Cargo.toml",
+        "Cargo.toml",
+        "Cargo.lock",
+    ];
+    for source in sources {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
 
     ensure_target_installed()?;
     let target_dir = target_dir()?.join("module");
+    let filter = build_module(workspace, &target_dir, &FILTER)?;
+    println!("cargo::rustc-env=PORTCULLIS_MODULE={}", filter.display());
+    let digest = Sha256::digest(std::fs::read(&filter)?);
+    println!("cargo::rustc-env=PORTCULLIS_MODULE_SHA256={digest:x}");
+    let guests = build_module(workspace, &target_dir, &GUESTS)?;
+    println!("cargo::rustc-env=PORTCULLIS_GUESTS={}", guests.display());
+    Ok(())
+}
+
+/// Builds one module and says where it is.
+fn build_module(workspace: &Path, target_dir: &Path, module: &Module) -> Result<PathBuf> {
+    let Module { package, profile, file } = module;
     let status = Command::new(env::var("CARGO")?)
         .current_dir(workspace)
-        .args(["build", "--package", "portcullis-filter", "--lib", "--target", TARGET, "--profile", PROFILE])
+        .args(["build", "--package", package, "--lib", "--target", TARGET, "--profile", profile])
         .arg("--target-dir")
-        .arg(&target_dir)
+        .arg(target_dir)
         // What the outer cargo, clippy or a coverage run set for host code is wrong for the module.
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("RUSTFLAGS")
@@ -45,16 +76,16 @@ fn build() -> Result<()> {
         .env_remove("CARGO_PROFILE_RELEASE_DEBUG")
         .status()
         .context("cargo could not be started")?;
-    ensure!(status.success(), "cargo build --target {TARGET} ended with {status}; its errors are above");
+    ensure!(
+        status.success(),
+        "cargo build -p {package} --target {TARGET} ended with {status}; its errors are above"
+    );
 
-    let module = target_dir.join(TARGET).join(PROFILE).join("portcullis_filter.wasm");
-    ensure!(module.is_file(), "cargo succeeded but {} is not there", module.display());
-    println!("cargo::rustc-env=PORTCULLIS_MODULE={}", module.display());
-    let digest = Sha256::digest(std::fs::read(&module)?);
-    println!("cargo::rustc-env=PORTCULLIS_MODULE_SHA256={digest:x}");
+    let built = target_dir.join(TARGET).join(profile).join(file);
+    ensure!(built.is_file(), "cargo succeeded but {} is not there", built.display());
     // The nested build replaces the file in place, so rustc has to see that its bytes changed.
-    println!("cargo::rerun-if-changed={}", module.display());
-    Ok(())
+    println!("cargo::rerun-if-changed={}", built.display());
+    Ok(built)
 }
 
 fn ensure_target_installed() -> Result<()> {

@@ -43,11 +43,36 @@ pub struct OutgoingHttpCall {
     pub timeout_ms: i32,
 }
 
+/// The arguments of `proxy_grpc_call`, and of `proxy_grpc_stream`, which has neither a message nor a time limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutgoingGrpc {
+    /// Name of the cluster, or an `envoy.config.core.v3.GrpcService` in its byte form.
+    pub upstream: Vec<u8>,
+    /// Name of the service, with its package.
+    pub service: Vec<u8>,
+    /// Name of the method.
+    pub method: Vec<u8>,
+    /// Metadata.
+    pub initial_metadata: Headers,
+}
+
 /// The other side of every hostcall.
 ///
 /// Errors: the [`Status`] that each method documents goes to the guest as it is.
 /// Source: proxy-wasm ABI 0.2.1; the meaning of statuses follows Envoy (`source/extensions/common/wasm/context.cc`).
 pub trait Host: Any + Send {
+    /// Decides whether a hostcall that other VMs can see happens now. Asked only in callbacks that may be held.
+    fn schedule_point(&mut self, vm: VmIndex, point: Point<'_>) -> Go {
+        let (_, _) = (vm, point);
+        Go::On
+    }
+
+    /// Told, where it is wanted, of a digest of every answer that a guest is given: what the guest is now is a function of
+    /// what it was and of these.
+    fn answered(&mut self, vm: VmIndex, digest: u128) {
+        let (_, _) = (vm, digest);
+    }
+
     /// Logs a message; level 0 is trace and 5 is critical.
     fn log(&mut self, vm: VmIndex, level: u32, message: &[u8]) -> Answer;
     /// The level below which messages are dropped.
@@ -86,8 +111,10 @@ pub trait Host: Any + Send {
     fn resolve_queue(&mut self, vm: VmIndex, vm_id: &[u8], name: &[u8]) -> Answer<u32>;
     /// Takes the oldest item out of a queue.
     fn dequeue(&mut self, vm: VmIndex, token: u32) -> Answer<Bytes>;
-    /// Puts an item into a queue and notifies its consumer.
-    fn enqueue(&mut self, vm: VmIndex, token: u32, item: &[u8]) -> Answer;
+    /// Puts an item into a queue, without telling anyone.
+    fn push(&mut self, vm: VmIndex, token: u32, item: &[u8]) -> Answer;
+    /// Notifies the consumer that the queue had when this VM pushed its last item.
+    fn post(&mut self, vm: VmIndex);
 
     /// First value of a header.
     fn header(&mut self, vm: VmIndex, map: HeaderMapType, name: &[u8]) -> Answer<Bytes>;
@@ -130,6 +157,17 @@ pub trait Host: Any + Send {
     /// Starts an HTTP call for the root context and gives its token.
     fn http_call(&mut self, vm: VmIndex, call: OutgoingHttpCall) -> Answer<u32>;
 
+    /// Starts a gRPC call with its only message for the root context and gives its token; 0 ms is no limit.
+    fn grpc_call(&mut self, vm: VmIndex, call: OutgoingGrpc, message: &[u8], timeout_ms: u32) -> Answer<u32>;
+    /// Opens a gRPC stream for the root context and gives its token.
+    fn grpc_stream(&mut self, vm: VmIndex, stream: OutgoingGrpc) -> Answer<u32>;
+    /// Sends a message on a gRPC stream, the last one if `end`.
+    fn grpc_send(&mut self, vm: VmIndex, token: u32, message: &[u8], end: bool) -> Answer;
+    /// Drops a gRPC call or resets a gRPC stream; no callback follows.
+    fn grpc_cancel(&mut self, vm: VmIndex, token: u32) -> Answer;
+    /// Drops a gRPC call, or ends what the guest sends on a gRPC stream; the server may go on.
+    fn grpc_close(&mut self, vm: VmIndex, token: u32) -> Answer;
+
     /// Defines a metric and gives its id.
     fn define_metric(&mut self, vm: VmIndex, kind: MetricType, name: &[u8]) -> Answer<u32>;
     /// Adds to a counter or gauge.
@@ -146,6 +184,71 @@ pub trait Host: Any + Send {
     fn unimplemented(&mut self, vm: VmIndex, function: &'static str);
     /// Told of `proc_exit`, which in Envoy only logs and returns.
     fn exit(&mut self, vm: VmIndex, code: u32);
+}
+
+/// A place in a hostcall where other VMs can tell whether it has happened, with what it is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point<'a> {
+    /// Before shared data is read.
+    Get {
+        /// The key.
+        key: &'a [u8],
+    },
+    /// Before shared data is written.
+    Set {
+        /// The key.
+        key: &'a [u8],
+        /// What is written.
+        value: &'a [u8],
+        /// The CAS number that the guest passed.
+        cas: u32,
+    },
+    /// Before a queue gets another consumer.
+    Register {
+        /// The queue's name.
+        queue: &'a [u8],
+    },
+    /// Before a queue is looked up.
+    Resolve {
+        /// The queue's name.
+        queue: &'a [u8],
+    },
+    /// Before an item goes into a queue.
+    Push {
+        /// The queue.
+        token: u32,
+        /// The item.
+        item: &'a [u8],
+    },
+    /// Between an item's going into a queue and the notice to the queue's consumer.
+    Post {
+        /// The queue.
+        token: u32,
+    },
+    /// Before an item is taken out of a queue.
+    Dequeue {
+        /// The queue.
+        token: u32,
+    },
+    /// Before a metric is changed.
+    ChangeMetric {
+        /// The metric's id.
+        id: u32,
+    },
+    /// Before a metric is read.
+    ReadMetric {
+        /// The metric's id.
+        id: u32,
+    },
+}
+
+/// What a host says at a [`Point`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Go {
+    /// The hostcall happens now.
+    On,
+    /// The callback is left here; [`super::Vm::call`] gives [`super::Stop::Held`].
+    Hold,
 }
 
 impl OutgoingHttpCall {

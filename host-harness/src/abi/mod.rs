@@ -9,23 +9,26 @@
 //! Nothing here knows about Envoy: what a hostcall *means* is decided by the [`Host`] that is lent to a [`Vm`]
 //! for the length of one callback.
 
+mod border;
 mod callback;
 mod host;
 mod hostcalls;
+mod journal;
 mod memory;
 mod module;
 pub mod pairs;
 mod runtime;
+mod snapshot;
 mod status;
 mod vm;
 mod wasi;
 
 pub use callback::Callback;
-pub use host::{Answer, Host, LocalResponse, OutgoingHttpCall};
+pub use host::{Answer, Go, Host, LocalResponse, OutgoingGrpc, OutgoingHttpCall, Point};
 pub use module::{AbiVersion, LoadError, Module};
-pub use runtime::{Runtime, RuntimeOptions};
+pub use runtime::{HostFunction, Runtime, RuntimeOptions};
 pub use status::{BufferType, HeaderMapType, MetricType, Status, StreamType};
-pub use vm::{HostSlot, Trap, Vm, VmIndex, VmLimits};
+pub use vm::{HostSlot, Stop, Trap, Vm, VmIndex, VmLimits};
 
 /// A header or trailer map as Envoy keeps it: names in lower case, in order, duplicates apart.
 pub type Headers = Vec<(Vec<u8>, Vec<u8>)>;

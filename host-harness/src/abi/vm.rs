@@ -1,8 +1,8 @@
 //! One instance of a module: its store, its exports, and the host that is lent to it while it runs.
 //!
 //! The host is not owned by any VM: it is lent through a [`HostSlot`] for the length of one callback and taken back.
-//! The slot is shared and not part of the store's borrow, so a later driver may suspend one callback, lend the same
-//! host to another VM, and come back.
+//! A callback may be held at a hostcall that other VMs can see: the VM then stands where it stood before the callback,
+//! other VMs may run, and calling it again goes on from where it was held.
 
 use std::{
     fmt,
@@ -10,13 +10,21 @@ use std::{
 };
 
 use wasmtime::{
-    Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, TypedFunc, WasmParams, WasmResults,
+    Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, TypedFunc, Val, WasmParams, WasmResults,
 };
 
-use super::{Callback, Host, Module};
+use super::{
+    Callback, Host, Module,
+    border::Held,
+    journal::Journal,
+    snapshot::{Checkpoint, Image},
+};
 
 /// What a guest may export for the host to get memory from it, first choice first.
-pub(super) const ALLOCATORS: [&str; 2] = ["proxy_on_memory_allocate", "malloc"];
+pub(super) const ALLOCATORS: [&str; 2] = ["malloc", "proxy_on_memory_allocate"];
+
+/// Most elements of one table, as in V8.
+pub(super) const TABLE_ELEMENTS: usize = 10_000_000;
 
 /// Number of a VM, chosen by its host and given back with every hostcall.
 pub type VmIndex = usize;
@@ -30,7 +38,8 @@ pub struct HostSlot(Arc<Mutex<Option<Box<dyn Host>>>>);
 pub struct VmLimits {
     /// Most bytes of guest memory.
     pub memory_bytes: usize,
-    /// Most fuel (about one unit an instruction) that one callback may burn; `None` is no limit.
+    /// Most fuel that one callback may burn: about one unit an instruction, 1000 a hostcall, and 4 for each byte that crosses.
+    /// `None` is no limit.
     pub callback_fuel: Option<u64>,
 }
 
@@ -44,12 +53,26 @@ pub struct Trap {
     pub reason: String,
 }
 
+/// Why a callback did not come to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// The guest failed.
+    Trap(Trap),
+    /// The host held it; the next [`Vm::call`] of the same callback goes on with it.
+    Held,
+}
+
 /// One instance of a module.
 pub struct Vm {
+    module: Module,
     store: Store<VmState>,
+    instance: Instance,
     exports: Exports,
     limits: VmLimits,
-    metered: bool,
+    /// What [`Vm::restore`] goes back to.
+    image: Option<Image>,
+    /// Where the callback that is held began.
+    held: Option<Checkpoint>,
 }
 
 /// What hostcalls reach through the store.
@@ -57,6 +80,9 @@ pub(super) struct VmState {
     pub(super) index: VmIndex,
     pub(super) host: HostSlot,
     pub(super) phase: Phase,
+    pub(super) journal: Journal,
+    /// Whether the host is told of what the guest is answered.
+    pub(super) observed: bool,
     pub(super) memory: Option<Memory>,
     pub(super) allocate: Option<TypedFunc<u32, u32>>,
     limits: StoreLimits,
@@ -80,6 +106,10 @@ struct Exports {
     tick: Option<TypedFunc<u32, ()>>,
     queue_ready: Option<TypedFunc<(u32, u32), ()>>,
     http_call_response: Option<TypedFunc<HttpCallArguments, ()>>,
+    grpc_receive_initial_metadata: Option<TypedFunc<(u32, u32, u32), ()>>,
+    grpc_receive: Option<TypedFunc<(u32, u32, u32), ()>>,
+    grpc_receive_trailing_metadata: Option<TypedFunc<(u32, u32, u32), ()>>,
+    grpc_close: Option<TypedFunc<(u32, u32, u32), ()>>,
     request_headers: Option<HeadersExport>,
     request_body: Option<TypedFunc<(u32, u32, u32), u32>>,
     request_trailers: Option<TypedFunc<(u32, u32), u32>>,
@@ -164,6 +194,25 @@ impl Phase {
     }
 }
 
+// === impl VmState ===
+
+impl VmState {
+    pub(super) fn new(index: VmIndex, host: HostSlot, limits: &VmLimits) -> VmState {
+        let bounds =
+            StoreLimitsBuilder::new().memory_size(limits.memory_bytes).table_elements(TABLE_ELEMENTS);
+        VmState {
+            index,
+            host,
+            phase: Phase::Starting,
+            journal: Journal::default(),
+            observed: false,
+            memory: None,
+            allocate: None,
+            limits: bounds.build(),
+        }
+    }
+}
+
 // === impl Vm ===
 
 impl Vm {
@@ -172,28 +221,24 @@ impl Vm {
     /// The host must be lent through `host` before, because start functions may log.
     /// Errors: a start function trapped, or the instance's memory is over the limit.
     pub fn new(module: &Module, index: VmIndex, host: HostSlot, limits: VmLimits) -> Result<Vm, Trap> {
-        let state = VmState {
-            index,
-            host,
-            phase: Phase::Starting,
-            memory: None,
-            allocate: None,
-            limits: StoreLimitsBuilder::new().memory_size(limits.memory_bytes).build(),
-        };
-        let mut store = Store::new(module.pre.module().engine(), state);
-        store.limiter(|state| &mut state.limits);
-        let mut vm = Vm { store, exports: Exports::none(), limits, metered: module.metered };
-        vm.refuel();
-        let instance =
-            module.pre.instantiate(&mut vm.store).map_err(|error| vm.trap("instantiation", &error))?;
-        let state_memory = instance.get_memory(&mut vm.store, "memory");
-        let allocate = ALLOCATORS.iter().find_map(|name| instance.get_typed_func(&mut vm.store, name).ok());
-        vm.store.data_mut().memory = state_memory;
-        vm.store.data_mut().allocate = allocate;
-        vm.exports = Exports::of(&instance, &mut vm.store);
-        vm.start(&instance)?;
+        let mut vm = Vm::instantiate(module, index, host, limits)?;
+        vm.start()?;
         vm.store.data_mut().phase = Phase::Running;
         Ok(vm)
+    }
+
+    fn instantiate(module: &Module, index: VmIndex, host: HostSlot, limits: VmLimits) -> Result<Vm, Trap> {
+        let state = VmState::new(index, host, &limits);
+        let mut store = Store::new(module.pre.module().engine(), state);
+        store.limiter(|state| &mut state.limits);
+        refuel(&mut store, &limits, module.metered);
+        let instance =
+            module.pre.instantiate(&mut store).map_err(|error| trap("instantiation", &limits, &error))?;
+        store.data_mut().memory = instance.get_memory(&mut store, "memory");
+        let allocate = ALLOCATORS.iter().find_map(|name| instance.get_typed_func(&mut store, name).ok());
+        store.data_mut().allocate = allocate;
+        let exports = Exports::of(&instance, &mut store);
+        Ok(Vm { module: module.clone(), store, instance, exports, limits, image: None, held: None })
     }
 
     /// Whether the guest exports this callback.
@@ -207,6 +252,10 @@ impl Vm {
             Callback::Tick { .. } => exports.tick.is_some(),
             Callback::QueueReady { .. } => exports.queue_ready.is_some(),
             Callback::HttpCallResponse { .. } => exports.http_call_response.is_some(),
+            Callback::GrpcReceiveInitialMetadata { .. } => exports.grpc_receive_initial_metadata.is_some(),
+            Callback::GrpcReceive { .. } => exports.grpc_receive.is_some(),
+            Callback::GrpcReceiveTrailingMetadata { .. } => exports.grpc_receive_trailing_metadata.is_some(),
+            Callback::GrpcClose { .. } => exports.grpc_close.is_some(),
             Callback::RequestHeaders { .. } => exports.request_headers.is_some(),
             Callback::RequestBody { .. } => exports.request_body.is_some(),
             Callback::RequestTrailers { .. } => exports.request_trailers.is_some(),
@@ -222,13 +271,37 @@ impl Vm {
     /// Calls a callback; the host must be lent before and is taken back after.
     ///
     /// Gives what the guest returned, 0 where the callback returns nothing, and `None` where it is not exported.
-    /// Errors: the guest trapped or ran out of fuel; the VM must not be called again.
-    pub fn call(&mut self, callback: Callback) -> Result<Option<u32>, Trap> {
+    /// With `may_hold`, the host is asked at every [`super::Point`] whether the callback goes on.
+    /// Errors: [`Stop::Trap`], after which the VM must not be called again; [`Stop::Held`], after which the next call must be
+    /// of the same callback.
+    pub fn call(&mut self, callback: Callback, may_hold: bool) -> Result<Option<u32>, Stop> {
         if !self.exports(&callback) {
             return Ok(None);
         }
-        self.refuel();
-        self.dispatch(callback).map_err(|error| self.trap(callback.export(), &error))
+        match &self.held {
+            Some(_) => self.store.data_mut().journal.rewind(),
+            None => self.store.data_mut().journal.begin(may_hold),
+        }
+        if may_hold && self.held.is_none() {
+            self.held = Some(self.checkpoint());
+        }
+        refuel(&mut self.store, &self.limits, self.module.metered);
+        match self.dispatch(callback) {
+            Err(error) if error.is::<Held>() => match &self.held {
+                Some(start) => {
+                    let start = start.clone();
+                    self.go_to(Some(&start))
+                        .map(|()| Err(Stop::Held))
+                        .unwrap_or_else(|trap| Err(Stop::Trap(trap)))
+                }
+                None => Err(Stop::Trap(self.trap(callback.export(), &error))),
+            },
+            Err(error) => Err(Stop::Trap(self.trap(callback.export(), &error))),
+            Ok(returned) => {
+                self.held = None;
+                Ok(returned)
+            }
+        }
     }
 
     /// Bytes of memory that the guest has now.
@@ -258,6 +331,20 @@ impl Vm {
                 run(store, &exports.http_call_response, (root_id, token, headers, body_size, trailers))
                     .map(|done| done.map(|()| 0))
             }
+            Callback::GrpcReceiveInitialMetadata { root_id, token, headers } => {
+                run(store, &exports.grpc_receive_initial_metadata, (root_id, token, headers))
+                    .map(|done| done.map(|()| 0))
+            }
+            Callback::GrpcReceive { root_id, token, message_size } => {
+                run(store, &exports.grpc_receive, (root_id, token, message_size)).map(|done| done.map(|()| 0))
+            }
+            Callback::GrpcReceiveTrailingMetadata { root_id, token, trailers } => {
+                run(store, &exports.grpc_receive_trailing_metadata, (root_id, token, trailers))
+                    .map(|done| done.map(|()| 0))
+            }
+            Callback::GrpcClose { root_id, token, status_code } => {
+                run(store, &exports.grpc_close, (root_id, token, status_code)).map(|done| done.map(|()| 0))
+            }
             Callback::RequestHeaders { context_id, headers, end_of_stream } => {
                 run_headers(store, exports.request_headers.as_ref(), context_id, headers, end_of_stream)
             }
@@ -284,49 +371,136 @@ impl Vm {
         }
     }
 
-    fn start(&mut self, instance: &Instance) -> Result<(), Trap> {
-        let initialize = instance.get_typed_func::<(), ()>(&mut self.store, "_initialize").ok();
+    fn start(&mut self) -> Result<(), Trap> {
+        let initialize = self.instance.get_typed_func::<(), ()>(&mut self.store, "_initialize").ok();
         let Some(initialize) = initialize else {
-            return self.run_start(instance, "_start");
+            return match self.instance.get_typed_func::<(), ()>(&mut self.store, "_start") {
+                Ok(start) => start.call(&mut self.store, ()).map_err(|error| self.trap("_start", &error)),
+                Err(_) => Ok(()),
+            };
         };
         initialize.call(&mut self.store, ()).map_err(|error| self.trap("_initialize", &error))?;
-        if let Ok(main) = instance.get_typed_func::<(u32, u32), u32>(&mut self.store, "main") {
+        if let Ok(main) = self.instance.get_typed_func::<(u32, u32), u32>(&mut self.store, "main") {
             return main.call(&mut self.store, (0, 0)).map(|_| ()).map_err(|error| self.trap("main", &error));
         }
-        if let Ok(main) = instance.get_typed_func::<(), u32>(&mut self.store, "__main_void") {
+        if let Ok(main) = self.instance.get_typed_func::<(), u32>(&mut self.store, "__main_void") {
             return main.call(&mut self.store, ()).map(|_| ()).map_err(|error| self.trap("main", &error));
         }
         Ok(())
     }
 
-    fn run_start(&mut self, instance: &Instance, name: &str) -> Result<(), Trap> {
-        match instance.get_typed_func::<(), ()>(&mut self.store, name) {
-            Ok(start) => start.call(&mut self.store, ()).map_err(|error| self.trap(name, &error)),
-            Err(_) => Ok(()),
-        }
-    }
-
-    fn refuel(&mut self) {
-        if self.metered {
-            let fuel = self.limits.callback_fuel.unwrap_or(u64::MAX);
-            self.store.set_fuel(fuel).expect("fuel is enabled in a metered engine");
-        }
-    }
-
     fn trap(&self, callback: &str, error: &wasmtime::Error) -> Trap {
-        let reason = match error.downcast_ref::<wasmtime::Trap>() {
-            Some(wasmtime::Trap::OutOfFuel) => {
-                let fuel = self.limits.callback_fuel.unwrap_or(u64::MAX);
-                format!("callback exceeded its limit of {fuel} units of fuel")
-            }
-            // The cause first, and then where the guest was.
-            _ => match (error.root_cause().to_string(), error.to_string()) {
-                (cause, place) if cause == place => cause,
-                (cause, place) => format!("{cause}: {place}"),
-            },
-        };
-        Trap { callback: callback.to_owned(), reason }
+        trap(callback, &self.limits, error)
     }
+
+    /// Whether the host is told of what the guest is answered ([`Host::answered`]).
+    pub fn observe(&mut self, observed: bool) {
+        self.store.data_mut().observed = observed;
+    }
+
+    /// Keeps what the VM is now, for [`Vm::restore`].
+    pub fn freeze(&mut self) {
+        let globals = self.globals();
+        self.image = self.store.data().memory.map(|memory| Image::take(memory, &mut self.store, globals));
+    }
+
+    /// Goes back to what the VM was at [`Vm::freeze`]. Any callback that is held is forgotten.
+    ///
+    /// Tables and the dropping of data segments are not undone; no compiler's output changes them after its start.
+    /// Errors: the VM had grown and could not be made anew.
+    pub fn restore(&mut self) -> Result<(), Trap> {
+        self.held = None;
+        self.store.data_mut().phase = Phase::Running;
+        self.go_to(None)
+    }
+
+    fn go_to(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), Trap> {
+        let Some(memory) = self.store.data().memory else {
+            return Ok(());
+        };
+        let size =
+            checkpoint.map(Checkpoint::size).or(self.image.as_ref().map(Image::size)).unwrap_or_default();
+        if memory.data_size(&self.store) != size {
+            self.renew(size)?;
+        }
+        let Some(memory) = self.store.data().memory else {
+            return Ok(());
+        };
+        let globals = match (&self.image, checkpoint) {
+            (Some(image), None) => image.restore(memory, &mut self.store),
+            (image, Some(checkpoint)) => checkpoint.restore(image.as_ref(), memory, &mut self.store),
+            (None, None) => return Ok(()),
+        };
+        for (name, value) in self.module.globals.iter().zip(globals) {
+            if let Some(global) = self.instance.get_global(&mut self.store, name) {
+                // The value was read from the same global, so it has its type.
+                let _ = global.set(&mut self.store, *value);
+            }
+        }
+        Ok(())
+    }
+
+    /// A memory cannot shrink, so a VM that has grown is made anew with the memory that it had.
+    fn renew(&mut self, size: usize) -> Result<(), Trap> {
+        let state = self.store.data_mut();
+        let (index, host) = (state.index, state.host.clone());
+        let (journal, observed) = (std::mem::take(&mut state.journal), state.observed);
+        let fresh = Vm::instantiate(&self.module, index, host, self.limits.clone())?;
+        (self.store, self.instance, self.exports) = (fresh.store, fresh.instance, fresh.exports);
+        self.store.data_mut().journal = journal;
+        self.store.data_mut().observed = observed;
+        self.store.data_mut().phase = Phase::Running;
+        let Some(memory) = self.store.data().memory else {
+            return Ok(());
+        };
+        let missing = size.saturating_sub(memory.data_size(&self.store)) as u64;
+        let pages = missing / memory.page_size(&self.store);
+        memory.grow(&mut self.store, pages).map_err(|error| self.trap("memory.grow", &error))?;
+        if let Some(image) = &mut self.image {
+            image.track(memory, &mut self.store);
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> Checkpoint {
+        let globals = self.globals();
+        match self.store.data().memory {
+            Some(memory) => Checkpoint::take(self.image.as_ref(), memory, &mut self.store, globals),
+            None => Checkpoint::default(),
+        }
+    }
+
+    fn globals(&mut self) -> Vec<Val> {
+        let mut values = Vec::with_capacity(self.module.globals.len());
+        for name in self.module.globals.iter() {
+            if let Some(global) = self.instance.get_global(&mut self.store, name) {
+                values.push(global.get(&mut self.store));
+            }
+        }
+        values
+    }
+}
+
+fn refuel(store: &mut Store<VmState>, limits: &VmLimits, metered: bool) {
+    if metered {
+        let fuel = limits.callback_fuel.unwrap_or(u64::MAX);
+        store.set_fuel(fuel).expect("fuel is enabled in a metered engine");
+    }
+}
+
+fn trap(callback: &str, limits: &VmLimits, error: &wasmtime::Error) -> Trap {
+    let reason = match error.downcast_ref::<wasmtime::Trap>() {
+        Some(wasmtime::Trap::OutOfFuel) => {
+            let fuel = limits.callback_fuel.unwrap_or(u64::MAX);
+            format!("callback exceeded its limit of {fuel} units of fuel")
+        }
+        // The cause first, and then where the guest was.
+        _ => match (error.root_cause().to_string(), error.to_string()) {
+            (cause, place) if cause == place => cause,
+            (cause, place) => format!("{cause}: {place}"),
+        },
+    };
+    Trap { callback: callback.to_owned(), reason }
 }
 
 impl fmt::Debug for Vm {
@@ -338,26 +512,6 @@ impl fmt::Debug for Vm {
 // === impl Exports ===
 
 impl Exports {
-    fn none() -> Exports {
-        Exports {
-            context_create: None,
-            vm_start: None,
-            configure: None,
-            tick: None,
-            queue_ready: None,
-            http_call_response: None,
-            request_headers: None,
-            request_body: None,
-            request_trailers: None,
-            response_headers: None,
-            response_body: None,
-            response_trailers: None,
-            log: None,
-            done: None,
-            delete: None,
-        }
-    }
-
     fn of(instance: &Instance, store: &mut Store<VmState>) -> Exports {
         Exports {
             context_create: find(instance, store, "proxy_on_context_create"),
@@ -366,6 +520,10 @@ impl Exports {
             tick: find(instance, store, "proxy_on_tick"),
             queue_ready: find(instance, store, "proxy_on_queue_ready"),
             http_call_response: find(instance, store, "proxy_on_http_call_response"),
+            grpc_receive_initial_metadata: find(instance, store, "proxy_on_grpc_receive_initial_metadata"),
+            grpc_receive: find(instance, store, "proxy_on_grpc_receive"),
+            grpc_receive_trailing_metadata: find(instance, store, "proxy_on_grpc_receive_trailing_metadata"),
+            grpc_close: find(instance, store, "proxy_on_grpc_close"),
             request_headers: find_headers(instance, store, "proxy_on_request_headers"),
             request_body: find(instance, store, "proxy_on_request_body"),
             request_trailers: find(instance, store, "proxy_on_request_trailers"),

@@ -7,7 +7,8 @@ use wasmtime::{FuncType, Linker, Val, ValType};
 
 use super::{
     Answer, Status,
-    memory::{Border, Guest, at_border, length, read, writable, write, write_u32, write_u64},
+    border::{Border, Guest, Refused, Reply, answer, deliver},
+    memory::length,
     vm::VmState,
 };
 
@@ -91,12 +92,15 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-fn wasi(
+fn wasi<R: Into<Reply>>(
     guest: &mut Guest<'_>,
-    function: &str,
-    action: impl FnOnce(&mut Border<'_>) -> Result<(), u32>,
+    function: &'static str,
+    action: impl FnOnce(&mut Border<'_>) -> Result<R, u32>,
 ) -> wasmtime::Result<u32> {
-    at_border(guest, function, action).map(|done| done.err().unwrap_or(SUCCESS))
+    match answer(guest, function, |border| action(border).map_err(Refused::Code))? {
+        Ok(reply) => deliver(guest, reply, FAULT),
+        Err(errno) => Ok(errno),
+    }
 }
 
 /// A bad pointer is `EFAULT` to WASI.
@@ -109,8 +113,7 @@ fn link_environment(linker: &mut Linker<VmState>, module: &str) -> wasmtime::Res
         wasi(&mut guest, "environ_sizes_get", |border| {
             let entries = environment(border);
             let size: usize = entries.iter().map(Vec::len).sum();
-            faulty(write_u32(border.memory, count_at, length(entries.len())))?;
-            faulty(write_u32(border.memory, size_at, length(size)))
+            Ok(Reply::word(count_at, length(entries.len())).and_word(size_at, length(size)))
         })
     })?;
     linker.func_wrap(
@@ -118,33 +121,35 @@ fn link_environment(linker: &mut Linker<VmState>, module: &str) -> wasmtime::Res
         "environ_get",
         |mut guest: Guest<'_>, mut list_at: u32, mut bytes_at: u32| {
             wasi(&mut guest, "environ_get", |border| {
+                let mut reply = Reply::default();
                 for entry in environment(border) {
-                    faulty(write_u32(border.memory, list_at, bytes_at))?;
-                    faulty(write(border.memory, bytes_at, &entry))?;
+                    reply = reply.and_word(list_at, bytes_at).and_placed(bytes_at, &entry);
                     list_at = list_at.checked_add(4).ok_or(FAULT)?;
                     bytes_at = bytes_at.checked_add(length(entry.len())).ok_or(FAULT)?;
                 }
-                Ok(())
+                Ok(reply)
             })
         },
     )?;
     linker.func_wrap(module, "args_sizes_get", |mut guest: Guest<'_>, count_at: u32, size_at: u32| {
-        wasi(&mut guest, "args_sizes_get", |border| {
-            faulty(write_u32(border.memory, count_at, 0))?;
-            faulty(write_u32(border.memory, size_at, 0))
-        })
+        wasi(&mut guest, "args_sizes_get", |_border| Ok(Reply::word(count_at, 0).and_word(size_at, 0)))
     })?;
     linker.func_wrap(module, "proc_exit", |mut guest: Guest<'_>, exit_code: u32| {
-        at_border(&mut guest, "proc_exit", |border| border.host.exit(border.vm, exit_code))
+        wasi(&mut guest, "proc_exit", |border| {
+            border.host.exit(border.vm, exit_code);
+            Ok(())
+        })
+        .map(|_success| ())
     })?;
     linker.func_wrap(module, "random_get", |mut guest: Guest<'_>, pointer: u32, size: u32| {
         wasi(&mut guest, "random_get", |border| {
             if size > RANDOM_BYTES {
                 return Err(INVALID);
             }
-            let bytes = faulty(writable(border.memory, pointer, size as usize))?;
-            border.host.random(border.vm, bytes);
-            Ok(())
+            // A bad place must not use up random numbers.
+            let mut bytes = vec![0; faulty(border.read(pointer, size))?.len()];
+            border.host.random(border.vm, &mut bytes);
+            Ok(Reply::default().and_placed(pointer, &bytes))
         })
     })?;
     Ok(())
@@ -166,19 +171,19 @@ fn link_files(linker: &mut Linker<VmState>, module: &str) -> wasmtime::Result<()
             let mut stat = [0; 24];
             stat[8..16].copy_from_slice(&RIGHT_TO_WRITE.to_le_bytes());
             // Envoy does not look whether it could be written.
-            let _ = write(border.memory, stat_at, &stat);
-            Ok(())
+            let inside = border.read(stat_at, length(stat.len())).is_ok();
+            Ok(if inside { Reply::default().and_placed(stat_at, &stat) } else { Reply::default() })
         })
     })?;
     // These two are asked for before `main`, so they are restricted like the rest and not constants.
     linker.func_wrap(module, "fd_prestat_get", |mut guest: Guest<'_>, _file: u32, _stat_at: u32| {
-        wasi(&mut guest, "fd_prestat_get", |_border| Err(BAD_FILE))
+        wasi(&mut guest, "fd_prestat_get", |_border| Err::<(), _>(BAD_FILE))
     })?;
     linker.func_wrap(
         module,
         "fd_prestat_dir_name",
         |mut guest: Guest<'_>, _file: u32, _path: u32, _size: u32| {
-            wasi(&mut guest, "fd_prestat_dir_name", |_border| Err(BAD_FILE))
+            wasi(&mut guest, "fd_prestat_dir_name", |_border| Err::<(), _>(BAD_FILE))
         },
     )?;
     Ok(())
@@ -195,7 +200,7 @@ fn link_clocks(linker: &mut Linker<VmState>, module: &str) -> wasmtime::Result<(
                     MONOTONIC => border.host.monotonic_time_ns(border.vm),
                     _ => return Err(NOT_SUPPORTED),
                 };
-                faulty(write_u64(border.memory, time_at, time_ns))
+                Ok(Reply::long(time_at, time_ns))
             })
         },
     )?;
@@ -203,7 +208,7 @@ fn link_clocks(linker: &mut Linker<VmState>, module: &str) -> wasmtime::Result<(
         module,
         "poll_oneoff",
         |mut guest: Guest<'_>, _subscriptions: u32, _events: u32, _count: u32, events_at: u32| {
-            wasi(&mut guest, "poll_oneoff", |border| faulty(write_u32(border.memory, events_at, 0)))
+            wasi(&mut guest, "poll_oneoff", |_border| Ok(Reply::word(events_at, 0)))
         },
     )?;
     Ok(())
@@ -219,12 +224,13 @@ fn link_constant(
     let parameters = parameters.chars().map(|kind| if kind == 'I' { ValType::I64 } else { ValType::I32 });
     let ty = FuncType::new(linker.engine(), parameters, [ValType::I32]);
     linker.func_new(module, name, ty, move |mut guest, _arguments, results| {
-        at_border(&mut guest, name, |border| {
+        let code = wasi(&mut guest, name, |border| {
             if errno == NO_SYSTEM {
                 border.host.unimplemented(border.vm, name);
             }
+            if errno == SUCCESS { Ok(()) } else { Err(errno) }
         })?;
-        results[0] = Val::I32(errno.cast_signed());
+        results[0] = Val::I32(code.cast_signed());
         Ok(())
     })?;
     Ok(())
@@ -237,7 +243,7 @@ fn write_log(
     iovecs: u32,
     count: u32,
     written_at: u32,
-) -> Result<(), u32> {
+) -> Result<Reply, u32> {
     let level = match file {
         STDOUT => INFO,
         STDERR => ERROR,
@@ -246,9 +252,9 @@ fn write_log(
     let mut text = Vec::new();
     for index in 0..count {
         let at = index.checked_mul(IOVEC_BYTES).and_then(|offset| iovecs.checked_add(offset)).ok_or(FAULT)?;
-        let iovec = faulty(read(border.memory, at, IOVEC_BYTES))?;
+        let iovec = faulty(border.read(at, IOVEC_BYTES))?;
         let (pointer, size) = (word(&iovec[..4]), word(&iovec[4..]));
-        text.extend_from_slice(faulty(read(border.memory, pointer, size))?);
+        text.extend_from_slice(faulty(border.read(pointer, size))?);
         // A guest may name the same bytes many times; the host's memory has a limit as well.
         if text.len() > border.memory.len() {
             return Err(FAULT);
@@ -259,7 +265,7 @@ fn write_log(
         let line = text.strip_suffix(b"\n").unwrap_or(&text);
         border.host.log(border.vm, level, line).map_err(|_status| BAD_FILE)?;
     }
-    faulty(write_u32(border.memory, written_at, written))
+    Ok(Reply::word(written_at, written))
 }
 
 fn word(bytes: &[u8]) -> u32 {

@@ -5,34 +5,38 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use rand::{Rng, SeedableRng, rngs::ChaCha8Rng};
 
 use super::{
     events::{Event, EventKey, Events},
     exchange::StreamId,
+    grpc::GrpcInFlight,
     log::{LogLine, LogSource},
     metrics::Metrics,
     options::EnvoyOptions,
+    random::Random,
+    record::Recorder,
+    schedule::{Exploration, Fault},
     shared_data::SharedData,
     shared_queue::SharedQueues,
     stream::Stream,
-    vms::{VmRecord, VmRole},
+    vms::{VmRecord, VmRole, VmSlot},
 };
 use crate::{
     abi::{Headers, VmIndex},
-    world::{Call, CallId, Origin, Refusal, Sent, World},
+    world::{Call, CallId, Origin, Outcome, Refusal, Sent, World},
 };
 
 /// The number stream of request ids; VMs have the numbers from 0 on.
 const REQUEST_IDS: u64 = u64::MAX;
 
 /// Everything but the guests.
-pub(super) struct Core {
-    pub(super) options: EnvoyOptions,
+pub(crate) struct Core {
+    pub(super) options: Arc<EnvoyOptions>,
     pub(super) world: Box<dyn World>,
     pub(super) data: SharedData,
     pub(super) queues: SharedQueues,
@@ -42,10 +46,30 @@ pub(super) struct Core {
     pub(super) vms: Vec<VmRecord>,
     pub(super) streams: BTreeMap<StreamId, Stream>,
     pub(super) calls: BTreeMap<CallId, InFlight>,
+    pub(super) grpc: BTreeMap<CallId, GrpcInFlight>,
     /// After shutdown has begun, calls are taken and never sent.
     pub(super) stopping: bool,
+    /// Who decides what comes next, while runs are explored.
+    pub(crate) exploration: Option<Exploration>,
+    /// Whether the module can tell when a metric changes.
+    pub(super) reads_metrics: bool,
+    /// Names of the requests that are planned, by number.
+    pub(crate) request_names: BTreeMap<u32, String>,
+    /// Names of streams that have one.
+    pub(crate) stream_names: BTreeMap<u64, String>,
+    /// What guests said that they believe, in order: the VM, the view's name, what is believed.
+    pub(super) views: Vec<(String, String, String)>,
+    /// Why VMs failed, in order.
+    pub(super) traps: Vec<String>,
+    /// Names of the requests on whose behalf calls were made.
+    pub(super) callers: BTreeMap<CallId, String>,
+    /// What was seen, when someone wants to know.
+    pub(crate) recorder: Option<Recorder>,
+    /// The fault that the last call met.
+    pub(super) last_fault: Option<Fault>,
+    calls_made: BTreeMap<VmSlot, u32>,
     reported: BTreeSet<&'static str>,
-    random: ChaCha8Rng,
+    random: Random,
     last_call: u64,
     last_stream: u64,
 }
@@ -55,6 +79,10 @@ pub(super) struct Core {
 pub(super) struct InFlight {
     pub(super) owner: Owner,
     pub(super) sent_at: Duration,
+    /// Which one of its thread it is, from 1; 0 for the router's.
+    pub(super) ordinal: u32,
+    /// Whether the answer comes a second time, which no host may do.
+    again: bool,
     timeout_event: Option<EventKey>,
     answer_event: Option<EventKey>,
 }
@@ -76,14 +104,22 @@ pub(super) struct Outgoing {
     pub(super) timeout: Option<Duration>,
 }
 
+// === impl InFlight ===
+
+impl InFlight {
+    /// Whether neither an answer nor a time limit will end it.
+    pub(super) fn is_endless(&self) -> bool {
+        self.timeout_event.is_none() && self.answer_event.is_none()
+    }
+}
+
 // === impl Core ===
 
 impl Core {
     pub(super) fn new(options: EnvoyOptions, world: Box<dyn World>) -> Core {
-        let mut random = ChaCha8Rng::seed_from_u64(options.seed);
-        random.set_stream(REQUEST_IDS);
+        let random = Random::new(options.seed, REQUEST_IDS);
         Core {
-            options,
+            options: Arc::new(options),
             world,
             data: SharedData::default(),
             queues: SharedQueues::default(),
@@ -93,7 +129,18 @@ impl Core {
             vms: Vec::new(),
             streams: BTreeMap::new(),
             calls: BTreeMap::new(),
+            grpc: BTreeMap::new(),
             stopping: false,
+            exploration: None,
+            reads_metrics: true,
+            request_names: BTreeMap::new(),
+            stream_names: BTreeMap::new(),
+            views: Vec::new(),
+            traps: Vec::new(),
+            callers: BTreeMap::new(),
+            recorder: None,
+            last_fault: None,
+            calls_made: BTreeMap::new(),
             reported: BTreeSet::new(),
             random,
             last_call: 0,
@@ -101,7 +148,39 @@ impl Core {
         }
     }
 
-    pub(super) fn now(&self) -> Duration {
+    /// The same once more, in a world of its own; nobody decides there. `None` where the world cannot be copied.
+    pub(super) fn fork(&self) -> Option<Core> {
+        Some(Core {
+            options: Arc::clone(&self.options),
+            world: self.world.fork()?,
+            data: self.data.clone(),
+            queues: self.queues.clone(),
+            metrics: self.metrics.clone(),
+            logs: Vec::new(),
+            events: self.events.clone(),
+            vms: self.vms.clone(),
+            streams: self.streams.clone(),
+            calls: self.calls.clone(),
+            grpc: self.grpc.clone(),
+            stopping: self.stopping,
+            exploration: None,
+            reads_metrics: self.reads_metrics,
+            request_names: self.request_names.clone(),
+            stream_names: self.stream_names.clone(),
+            views: self.views.clone(),
+            traps: Vec::new(),
+            callers: BTreeMap::new(),
+            recorder: None,
+            last_fault: None,
+            calls_made: self.calls_made.clone(),
+            reported: self.reported.clone(),
+            random: self.random.clone(),
+            last_call: self.last_call,
+            last_stream: self.last_stream,
+        })
+    }
+
+    pub(crate) fn now(&self) -> Duration {
         self.world.now()
     }
 
@@ -131,10 +210,16 @@ impl Core {
         StreamId(self.last_stream)
     }
 
+    /// The number of the next call or gRPC exchange.
+    pub(super) fn next_call(&mut self) -> CallId {
+        self.last_call += 1;
+        CallId(self.last_call)
+    }
+
     /// A random request id in the form of a version 4 UUID.
     pub(super) fn next_request_id(&mut self) -> String {
         let mut bytes = [0; 16];
-        self.random.fill_bytes(&mut bytes);
+        self.random.fill(&mut bytes);
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -151,14 +236,43 @@ impl Core {
         let Outgoing { cluster, headers, body, trailers, timeout } = outgoing;
         let call = Call { id, origin, cluster, headers, body, trailers, timeout };
         let sent = if self.stopping { Sent::Never } else { self.world.send(&call)? };
+        let fault = self.choose_fault(&call);
+        self.last_fault = fault;
+        let sent = match fault {
+            Some(fault) => fault.befall(sent)?,
+            None => sent,
+        };
         self.last_call = id.0;
+        let ordinal = match owner {
+            Owner::Router { .. } => 0,
+            Owner::HttpCall { vm, .. } => {
+                let stream = self.vms[vm].acting_stream();
+                let caller = stream.and_then(|stream| self.stream_names.get(&stream.0).cloned());
+                self.callers.extend(caller.map(|caller| (id, caller)));
+                let made = self.calls_made.entry(self.vms[vm].role.slot()).or_default();
+                *made += 1;
+                *made
+            }
+        };
         let answer_event = match sent {
             Sent::After(delay, outcome) => Some(self.post_after(delay, Event::Answer { call: id, outcome })),
             Sent::Pending | Sent::Never => None,
         };
         let timeout_event = timeout.map(|limit| self.post_after(limit, Event::CallTimeout { call: id }));
-        self.calls.insert(id, InFlight { owner, sent_at: self.now(), timeout_event, answer_event });
+        let again = fault == Some(Fault::Duplicate);
+        self.calls
+            .insert(id, InFlight { owner, sent_at: self.now(), ordinal, again, timeout_event, answer_event });
         Ok(id)
+    }
+
+    /// A call was answered, and is answered once more if that is the fault that it meets.
+    pub(super) fn answered(&mut self, call: CallId, outcome: &Outcome) -> Option<InFlight> {
+        let in_flight = self.complete(call)?;
+        if in_flight.again {
+            let event = self.post_after(Duration::ZERO, Event::Answer { call, outcome: outcome.clone() });
+            self.calls.insert(call, InFlight { again: false, answer_event: Some(event), ..in_flight });
+        }
+        Some(in_flight)
     }
 
     /// Takes a call off the list because it was answered.
@@ -189,6 +303,7 @@ impl Core {
         for call in calls {
             self.abandon(call);
         }
+        self.silence_grpc(vm, None);
     }
 
     /// Sets the timer of a VM for one period from now.
@@ -242,6 +357,9 @@ mod tests {
     fn request_ids_are_not_the_random_numbers_of_a_vm() {
         let mut core = Core::new(EnvoyOptions::default(), Box::new(Scripted::new()));
         let mut canary = VmRecord::new(VmRole::Canary, core.options.seed, 0);
-        assert_ne!(core.random.next_u64(), canary.random.next_u64());
+        let (mut of_core, mut of_vm) = ([0; 8], [0; 8]);
+        core.random.fill(&mut of_core);
+        canary.random.fill(&mut of_vm);
+        assert_ne!(of_core, of_vm);
     }
 }

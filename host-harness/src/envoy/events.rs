@@ -2,16 +2,19 @@
 //!
 //! One queue for timers, answers and notices of all VMs, so that a driver sees at one place what may come next.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use super::{exchange::StreamId, shared_queue::Consumer};
+use super::{
+    exchange::{Request, StreamId},
+    shared_queue::Consumer,
+};
 use crate::{
     abi::VmIndex,
-    world::{CallId, Outcome},
+    world::{CallId, GrpcEvent, Outcome, World},
 };
 
 /// Something that will happen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Event {
     /// A root context's timer.
     Tick { vm: VmIndex },
@@ -19,12 +22,42 @@ pub(super) enum Event {
     Answer { call: CallId, outcome: Outcome },
     /// A call's time limit is over.
     CallTimeout { call: CallId },
+    /// Something comes from a gRPC server.
+    Grpc { call: CallId, event: GrpcEvent },
+    /// A gRPC call's time limit is over.
+    GrpcTimeout { call: CallId },
     /// A queue's consumer is told of one item.
     QueueReady { consumer: Consumer, token: u32 },
     /// The client sends the next part of a request's body.
     NextPart { stream: StreamId },
     /// A stream may have stood still for too long.
     StreamIdle { stream: StreamId },
+    /// A client sends a request.
+    Request(Arc<PlannedRequest>),
+    /// The client of a stream goes away.
+    Leave { stream: StreamId },
+    /// Something outside changes.
+    Change(Change),
+}
+
+/// A request that a client will send.
+#[derive(Debug)]
+pub(crate) struct PlannedRequest {
+    /// Its number among the planned ones, from 1.
+    pub(crate) number: u32,
+    pub(crate) worker: usize,
+    pub(crate) request: Request,
+    pub(crate) leaves_after: Option<Duration>,
+}
+
+/// A change of the world.
+#[derive(Clone)]
+pub(crate) struct Change(pub(crate) Arc<dyn Fn(&mut dyn World) + Send + Sync>);
+
+impl fmt::Debug for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Change")
+    }
 }
 
 /// The place of an event in the queue.
@@ -58,6 +91,16 @@ impl Events {
         self.due.first_key_value().map(|((at, _), _)| *at)
     }
 
+    /// Everything that will happen, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&EventKey, &Event)> {
+        self.due.iter()
+    }
+
+    /// Takes an event out, whenever it is due.
+    pub(super) fn take(&mut self, key: EventKey) -> Option<Event> {
+        self.due.remove(&key)
+    }
+
     /// Takes the next event out, if it is due at `now`.
     pub(super) fn take_due(&mut self, now: Duration) -> Option<Event> {
         if self.next_at()? > now {
@@ -88,7 +131,7 @@ mod tests {
     fn an_event_of_the_future_is_not_due() {
         let mut events = Events::default();
         events.post(Duration::from_secs(2), Event::Tick { vm: 0 });
-        assert_eq!(events.take_due(Duration::from_secs(1)), None);
+        assert!(events.take_due(Duration::from_secs(1)).is_none());
         assert_eq!(events.next_at(), Some(Duration::from_secs(2)));
     }
 
@@ -98,6 +141,6 @@ mod tests {
         let key = events.post(Duration::ZERO, Event::Tick { vm: 0 });
         events.cancel(key);
         events.cancel(key);
-        assert_eq!(events.take_due(Duration::MAX), None);
+        assert!(events.take_due(Duration::MAX).is_none());
     }
 }

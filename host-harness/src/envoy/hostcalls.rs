@@ -3,26 +3,39 @@
 //! Source: Envoy `source/extensions/common/wasm/context.cc` and proxy-wasm-cpp-host `src/context.cc`.
 
 use bytes::Bytes;
-use rand::Rng;
 
 use super::{
     core::{Core, Outgoing, Owner},
     events::Event,
     headers::HeaderMap,
     log::{LogSource, level_from_number, level_to_number},
+    record::{Note, text},
     shared_queue::Consumer,
     stream::{Direction, Half, Stream},
-    vms::{AfterCall, ROOT},
+    vms::{AfterCall, ROOT, vm_name},
 };
 use crate::{
     abi::{
-        Answer, BufferType, HeaderMapType, Headers, Host, LocalResponse, MetricType, OutgoingHttpCall,
-        Status, StreamType, VmIndex,
+        Answer, BufferType, Go, HeaderMapType, Headers, Host, LocalResponse, MetricType, OutgoingGrpc,
+        OutgoingHttpCall, Point, Status, StreamType, VmIndex,
     },
+    race::trace::Verb,
     world::Refusal,
 };
 
+/// The function by which a guest reports what it believes, as `name=belief`, to a host that explores. Other hosts
+/// answer that there is no such function.
+const VIEW_FUNCTION: &str = "portcullis.view";
+
 impl Host for Core {
+    fn schedule_point(&mut self, vm: VmIndex, point: Point<'_>) -> Go {
+        self.pass(vm, &point)
+    }
+
+    fn answered(&mut self, vm: VmIndex, digest: u128) {
+        self.remember(self.vms[vm].role.slot(), digest);
+    }
+
     fn log(&mut self, vm: VmIndex, level: u32, message: &[u8]) -> Answer {
         let role = self.vms[vm].role;
         self.log(role, LogSource::Guest, level_from_number(level), &String::from_utf8_lossy(message));
@@ -54,7 +67,7 @@ impl Host for Core {
     }
 
     fn random(&mut self, vm: VmIndex, bytes: &mut [u8]) {
-        self.vms[vm].random.fill_bytes(bytes);
+        self.vms[vm].random.fill(bytes);
     }
 
     fn environment(&mut self, _vm: VmIndex) -> Vec<(String, String)> {
@@ -87,18 +100,39 @@ impl Host for Core {
         Ok(())
     }
 
-    fn shared_data(&mut self, _vm: VmIndex, key: &[u8]) -> Answer<(Bytes, u32)> {
-        self.data.get(&self.options.plugin.vm_id, key)
+    fn shared_data(&mut self, vm: VmIndex, key: &[u8]) -> Answer<(Bytes, u32)> {
+        let answer = self.data.get(&self.options.plugin.vm_id, key);
+        self.note(vm, Verb::Get, || Note {
+            object: text(key),
+            observed: answer
+                .as_ref()
+                .map_or_else(ToString::to_string, |(value, cas)| format!("{} c{cas}", text(value))),
+            ..Note::default()
+        });
+        answer
     }
 
-    fn set_shared_data(&mut self, _vm: VmIndex, key: &[u8], value: &[u8], cas: u32) -> Answer {
-        self.data.set(&self.options.plugin.vm_id, key, value, cas)
+    fn set_shared_data(&mut self, vm: VmIndex, key: &[u8], value: &[u8], cas: u32) -> Answer {
+        let answer = self.data.set(&self.options.plugin.vm_id, key, value, cas);
+        let now = self.data.last_cas();
+        self.note(vm, Verb::Set, || Note {
+            object: text(key),
+            argument: if cas == 0 {
+                text(value)
+            } else {
+                format!("{} if c{}", text(value), cas.cast_signed())
+            },
+            observed: answer.map_or_else(|status| status.to_string(), |()| format!("ok c{now}")),
+        });
+        answer
     }
 
     fn register_queue(&mut self, vm: VmIndex, name: &[u8]) -> Answer<u32> {
         // A stream registers for its root, which is where on_queue_ready goes.
         let consumer = Consumer { slot: self.vms[vm].role.slot(), context_id: ROOT };
-        Ok(self.queues.register(&self.options.plugin.vm_id, name, consumer))
+        let token = self.queues.register(&self.options.plugin.vm_id, name, consumer);
+        self.note(vm, Verb::Register, || Note { object: text(name), ..Note::default() });
+        Ok(token)
     }
 
     fn resolve_queue(&mut self, _vm: VmIndex, vm_id: &[u8], name: &[u8]) -> Answer<u32> {
@@ -107,15 +141,43 @@ impl Host for Core {
         self.queues.resolve(vm_id, name)
     }
 
-    fn dequeue(&mut self, _vm: VmIndex, token: u32) -> Answer<Bytes> {
-        self.queues.pop(token)
+    fn dequeue(&mut self, vm: VmIndex, token: u32) -> Answer<Bytes> {
+        let answer = self.queues.pop(token);
+        let queue = self.queues.name(token);
+        self.note(vm, Verb::Dequeue, || Note {
+            object: queue.unwrap_or_default(),
+            observed: answer.as_ref().map_or_else(ToString::to_string, |item| text(item)),
+            ..Note::default()
+        });
+        answer
     }
 
-    fn enqueue(&mut self, _vm: VmIndex, token: u32, item: &[u8]) -> Answer {
-        let consumer = self.queues.push(token, item)?;
-        let now = self.now();
-        self.events.post(now, Event::QueueReady { consumer, token });
+    fn push(&mut self, vm: VmIndex, token: u32, item: &[u8]) -> Answer {
+        let pushed = self.queues.push(token, item);
+        let queue = self.queues.name(token);
+        self.note(vm, Verb::Push, || Note {
+            object: queue.unwrap_or_default(),
+            argument: text(item),
+            observed: pushed.as_ref().map_or_else(ToString::to_string, |_| "ok".to_owned()),
+        });
+        self.vms[vm].pushed = Some((pushed?, token));
         Ok(())
+    }
+
+    fn post(&mut self, vm: VmIndex) {
+        if let Some((consumer, token)) = self.vms[vm].pushed.take() {
+            let now = self.now();
+            self.events.post(now, Event::QueueReady { consumer, token });
+            let queue = self.queues.name(token);
+            let step = self.note(vm, Verb::Post, || Note {
+                object: queue.unwrap_or_default(),
+                observed: consumer.slot.to_string(),
+                ..Note::default()
+            });
+            if let Some(recorder) = &mut self.recorder {
+                recorder.posted((consumer.slot, token), step);
+            }
+        }
     }
 
     fn header(&mut self, vm: VmIndex, map: HeaderMapType, name: &[u8]) -> Answer<Bytes> {
@@ -255,14 +317,50 @@ impl Host for Core {
             trailers: call.trailers,
             timeout,
         };
-        match self.send(Owner::HttpCall { vm, token }, outgoing) {
+        let (cluster, path) = (outgoing.cluster.clone(), outgoing.headers.first(b":path").map(text));
+        self.last_fault = None;
+        let sent = self.send(Owner::HttpCall { vm, token }, outgoing);
+        let fault = self.last_fault;
+        let step = self.note(vm, Verb::Call, || Note {
+            object: cluster,
+            argument: path.unwrap_or_default(),
+            observed: match (&sent, fault) {
+                (_, Some(fault)) => format!("met fault {}", fault.as_str()),
+                (Ok(_), None) => "sent".to_owned(),
+                (Err(refusal), None) => refusal.to_string(),
+            },
+        });
+        match sent {
             Err(Refusal::UnknownCluster) => Err(Status::BadArgument),
             // A token is spent on a call that is refused, too.
             sent => {
                 self.vms[vm].spend_token();
+                if let (Ok(call), Some(recorder)) = (&sent, &mut self.recorder) {
+                    recorder.sent(*call, step);
+                }
                 sent.map(|_| token).map_err(|_| Status::InternalFailure)
             }
         }
+    }
+
+    fn grpc_call(&mut self, vm: VmIndex, call: OutgoingGrpc, message: &[u8], timeout_ms: u32) -> Answer<u32> {
+        self.begin_grpc(vm, call, Some((message, timeout_ms)))
+    }
+
+    fn grpc_stream(&mut self, vm: VmIndex, stream: OutgoingGrpc) -> Answer<u32> {
+        self.begin_grpc(vm, stream, None)
+    }
+
+    fn grpc_send(&mut self, vm: VmIndex, token: u32, message: &[u8], end: bool) -> Answer {
+        self.grpc_message(vm, token, message, end)
+    }
+
+    fn grpc_cancel(&mut self, vm: VmIndex, token: u32) -> Answer {
+        self.cancel_grpc(vm, token)
+    }
+
+    fn grpc_close(&mut self, vm: VmIndex, token: u32) -> Answer {
+        self.close_grpc(vm, token)
     }
 
     fn define_metric(&mut self, vm: VmIndex, kind: MetricType, name: &[u8]) -> Answer<u32> {
@@ -279,13 +377,32 @@ impl Host for Core {
     }
 
     fn metric(&mut self, vm: VmIndex, id: u32) -> Answer<u64> {
-        self.metrics.get(&self.vms[vm].metric_ids, id)
+        let answer = self.metrics.get(&self.vms[vm].metric_ids, id);
+        self.note(vm, Verb::Metric, || Note {
+            object: id.to_string(),
+            observed: answer.map_or_else(|status| status.to_string(), |value| value.to_string()),
+            ..Note::default()
+        });
+        answer
     }
 
     fn call_foreign_function(&mut self, vm: VmIndex, name: &[u8], argument: &[u8]) -> Answer<Bytes> {
         let name = String::from_utf8_lossy(name);
         if let Some(function) = self.options.foreign_functions.get(name.as_ref()) {
             return function.call(self.vms[vm].role, argument);
+        }
+        if name == VIEW_FUNCTION && self.exploration.is_some() {
+            let (view, belief) = argument.iter().position(|byte| *byte == b'=').map_or_else(
+                || (text(argument), String::new()),
+                |at| (text(&argument[..at]), text(&argument[at + 1..])),
+            );
+            self.note(vm, Verb::View, || Note {
+                object: view.clone(),
+                argument: belief.clone(),
+                ..Note::default()
+            });
+            self.views.push((vm_name(self.vms[vm].role.slot(), vm), view, belief));
+            return Ok(Bytes::new());
         }
         // There is one route, so there is nothing to match again.
         if name == "clear_route_cache" { Ok(Bytes::new()) } else { Err(Status::NotFound) }
@@ -315,7 +432,8 @@ impl Core {
                 let trailers = &self.vms[vm].call_response.as_ref()?.trailers;
                 (!trailers.is_empty()).then_some(trailers)
             }
-            HeaderMapType::GrpcReceiveInitialMetadata | HeaderMapType::GrpcReceiveTrailingMetadata => None,
+            HeaderMapType::GrpcReceiveInitialMetadata => self.vms[vm].grpc.initial.as_ref(),
+            HeaderMapType::GrpcReceiveTrailingMetadata => self.vms[vm].grpc.trailing.as_ref(),
         }
     }
 
@@ -344,11 +462,11 @@ impl Core {
             BufferType::HttpRequestBody => Ok(self.body(vm, Direction::Request)),
             BufferType::HttpResponseBody => Ok(self.body(vm, Direction::Response)),
             BufferType::PluginConfiguration => Err(Status::NotFound),
+            BufferType::GrpcReceiveBuffer => Ok(&record.grpc.message),
             // These are there, and empty.
-            BufferType::NetworkDownstreamData
-            | BufferType::NetworkUpstreamData
-            | BufferType::GrpcReceiveBuffer
-            | BufferType::CallData => Ok(&[]),
+            BufferType::NetworkDownstreamData | BufferType::NetworkUpstreamData | BufferType::CallData => {
+                Ok(&[])
+            }
         }
     }
 

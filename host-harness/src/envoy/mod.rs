@@ -16,28 +16,49 @@
 //! ```
 
 mod core;
+mod delivery;
 mod events;
 mod exchange;
+pub(crate) mod explore;
 mod filter_chain;
+mod fingerprint;
+mod grpc;
+mod grpc_service;
 mod headers;
 mod hostcalls;
+mod lifecycle;
 mod log;
 mod metrics;
 mod options;
 mod properties;
 mod proxy;
+mod random;
+mod record;
 mod reply;
+pub(crate) mod schedule;
 mod shared_data;
 mod shared_queue;
 mod stream;
 mod stream_life;
+mod turn;
 mod upstream;
-mod vms;
+pub(crate) mod vms;
 
-use std::{any::Any, collections::BTreeMap, marker::PhantomData, time::Duration};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    marker::PhantomData,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
+use self::{
+    delivery::Job,
+    proxy::Proxy,
+    turn::{ProxySlot, Turn},
+};
 use crate::{abi::Module, world::World};
 
 pub use exchange::{AnsweredBy, Exchange, Protocol, Request, StreamId, UpstreamRequest};
@@ -48,7 +69,9 @@ pub use vms::{VmRole, VmState, VmView};
 
 /// A running Envoy with one plugin, in a world.
 pub struct Envoy<W: World> {
-    proxy: proxy::Proxy,
+    /// Lent while a turn runs.
+    proxy: Option<Box<Proxy>>,
+    slot: ProxySlot,
     world: PhantomData<W>,
 }
 
@@ -60,34 +83,45 @@ impl<W: World> Envoy<W> {
     /// Errors: the canary did not come up, with which real Envoy exits. A VM that does not come up later is
     /// [`VmState::Absent`], and its requests pass the plugin by, as they do in real Envoy.
     pub fn start(module: &Module, options: EnvoyOptions, world: W) -> Result<Envoy<W>, StartError> {
-        let proxy = proxy::Proxy::start(module, options, Box::new(world))?;
-        Ok(Envoy { proxy, world: PhantomData })
+        let (slot, started) = (ProxySlot::default(), Arc::new(OnceLock::new()));
+        let mut turn = Turn::new(Box::new(Proxy::new(module, options, Box::new(world))), slot.clone());
+        let result = Arc::clone(&started);
+        let boot = Box::pin(async move {
+            // Nothing else reads the cell before the turn is over.
+            let _ = result.set(turn.boot().await);
+            turn
+        });
+        let (proxy, _) = Turn::poll(boot, &slot);
+        match Arc::into_inner(started).and_then(OnceLock::into_inner) {
+            Some(Err(error)) => Err(error),
+            _ => Ok(Envoy { proxy: Some(proxy), slot, world: PhantomData }),
+        }
     }
 
     /// Time since the world began.
     #[must_use]
     pub fn now(&self) -> Duration {
-        self.proxy.core().now()
+        self.proxy().core().now()
     }
 
     /// Runs the next event (a tick, an answer, a notice) that is due at or before `limit`, waiting for it if need be.
     ///
     /// False when there is none; the clock then stands at `limit`, unless nothing at all is to come.
     pub fn step(&mut self, limit: Duration) -> bool {
-        let core = self.proxy.core_mut();
+        let core = self.proxy_mut().core_mut();
         let next_at = core.events.next_at();
         if next_at.is_none() && !core.world.is_pending() {
             return false;
         }
         let until = next_at.unwrap_or(limit).min(limit);
         if let Some((call, outcome)) = core.world.wait(until) {
-            self.proxy.answer(call, outcome);
+            self.perform(Job::Answer(call, outcome));
             return true;
         }
         let now = core.now().max(until).min(limit);
         match core.events.take_due(now) {
             Some(event) => {
-                self.proxy.run(event);
+                self.perform(Job::Event(event));
                 true
             }
             None => false,
@@ -136,80 +170,100 @@ impl<W: World> Envoy<W> {
     ///
     /// Panics: there is no such worker.
     pub fn begin(&mut self, worker: usize, request: Request) -> StreamId {
-        self.proxy.begin(worker, request)
+        assert!(worker < self.proxy().workers.len(), "there is no worker {worker}");
+        let id = self.proxy_mut().core_mut().next_stream();
+        self.perform(Job::Begin { worker, id, request });
+        id
     }
 
     /// The client of a stream goes away; nothing happens to a stream that has ended.
     pub fn leave(&mut self, id: StreamId) {
-        self.proxy.leave(id);
+        self.perform(Job::Leave(id));
     }
 
     /// Takes a stream that has ended; `None` while it has not, and after it was taken.
     pub fn take(&mut self, id: StreamId) -> Option<Exchange> {
-        self.proxy.finished.remove(&id)
+        self.proxy_mut().finished.remove(&id)
     }
 
     /// Tells every root context that the process ends (`proxy_on_done`, `proxy_on_delete`).
     ///
     /// HTTP calls that are made now succeed and are never sent, as in real Envoy.
     pub fn shut_down(&mut self) {
-        self.proxy.shut_down();
+        self.perform(Job::ShutDown);
     }
 
     /// Everything that was logged at or above the log level, in order.
     #[must_use]
     pub fn logs(&self) -> &[LogLine] {
-        &self.proxy.core().logs
+        &self.proxy().core().logs
     }
 
     /// A counter's or gauge's value over all VMs, by the name that the guest gave it.
     #[must_use]
     pub fn metric(&self, name: &str) -> Option<u64> {
-        self.proxy.core().metrics.by_name(name)
+        self.proxy().core().metrics.by_name(name)
     }
 
     /// Every counter and gauge by name, with Envoy's own `wasm.<plugin>.vm_reload_*`.
     #[must_use]
     pub fn metrics(&self) -> BTreeMap<String, u64> {
-        self.proxy.core().metrics.all()
+        self.proxy().core().metrics.all()
     }
 
     /// What was recorded in a histogram.
     #[must_use]
     pub fn histogram(&self, name: &str) -> Option<Histogram> {
-        self.proxy.core().metrics.histogram(name)
+        self.proxy().core().metrics.histogram(name)
     }
 
     /// A shared value of the plugin's `vm_id`, with its CAS number.
     #[must_use]
     pub fn shared_data(&self, key: &str) -> Option<(Bytes, u32)> {
-        let core = self.proxy.core();
+        let core = self.proxy().core();
         core.data.get(&core.options.plugin.vm_id, key.as_bytes()).ok()
     }
 
     /// The main thread's VM and then each worker's.
     #[must_use]
     pub fn vms(&self) -> Vec<VmView> {
-        self.proxy.views()
+        self.proxy().views()
     }
 
     /// Filter state of a stream that has not ended, by its whole key (with the prefix `wasm.`).
     #[must_use]
     pub fn filter_state(&self, id: StreamId, key: &str) -> Option<&[u8]> {
-        self.proxy.core().streams.get(&id)?.filter_state.get(key).map(Vec::as_slice)
+        self.proxy().core().streams.get(&id)?.filter_state.get(key).map(Vec::as_slice)
     }
 
     /// The world outside.
     #[must_use]
     pub fn world(&self) -> &W {
-        let world: &dyn Any = &*self.proxy.core().world;
+        let world: &dyn Any = &*self.proxy().core().world;
         world.downcast_ref().expect("the world is the one that this Envoy was started in")
     }
 
     /// The world outside, to change it.
     pub fn world_mut(&mut self) -> &mut W {
-        let world: &mut dyn Any = &mut *self.proxy.core_mut().world;
+        let world: &mut dyn Any = &mut *self.proxy_mut().core_mut().world;
         world.downcast_mut().expect("the world is the one that this Envoy was started in")
+    }
+
+    fn proxy(&self) -> &Proxy {
+        self.proxy.as_deref().expect("the proxy is back whenever no turn runs")
+    }
+
+    fn proxy_mut(&mut self) -> &mut Proxy {
+        self.proxy.as_deref_mut().expect("the proxy is back whenever no turn runs")
+    }
+
+    /// Runs a turn to its end; nothing holds it.
+    fn perform(&mut self, job: Job) {
+        if let Some(proxy) = self.proxy.take() {
+            let task = Turn::new(proxy, self.slot.clone()).doing(job);
+            let (proxy, _) = Turn::poll(task, &self.slot);
+            self.proxy = Some(proxy);
+        }
     }
 
     /// Moves the clock on to a limit that is a time.
@@ -217,8 +271,8 @@ impl<W: World> Envoy<W> {
         if limit == Duration::MAX {
             return;
         }
-        while let Some((call, outcome)) = self.proxy.core_mut().world.wait(limit) {
-            self.proxy.answer(call, outcome);
+        while let Some((call, outcome)) = self.proxy_mut().core_mut().world.wait(limit) {
+            self.perform(Job::Answer(call, outcome));
         }
     }
 }

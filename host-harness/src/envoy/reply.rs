@@ -7,8 +7,8 @@
 use super::{
     exchange::{AnsweredBy, StreamId},
     headers::HeaderMap,
-    proxy::Proxy,
     stream::Direction,
+    turn::{Boxed, Turn},
     vms::AfterCall,
 };
 use crate::abi::{Headers, LocalResponse, VmIndex};
@@ -106,9 +106,9 @@ fn percent_encoded(text: &[u8]) -> Vec<u8> {
     text.iter().flat_map(encode).collect()
 }
 
-impl Proxy {
+impl Turn {
     /// Answers a stream because its plugin asked for it.
-    pub(super) fn guest_reply(&mut self, vm: VmIndex, id: StreamId, response: LocalResponse) {
+    pub(super) async fn guest_reply(&mut self, vm: VmIndex, id: StreamId, response: LocalResponse) {
         // Of several replies in one callback the first is sent, but the last one's details are logged.
         let later = self.core().vms[vm].after_call.iter().rev().find_map(|action| match action {
             AfterCall::LocalResponse { stream, response } if *stream == id => Some(response.details.clone()),
@@ -119,48 +119,50 @@ impl Proxy {
         self.core_mut().vms[vm]
             .after_call
             .retain(|after| !matches!(after, AfterCall::LocalResponse { stream, .. } if *stream == id));
-        self.reply(id, Reply::guest(response, &details));
+        self.reply(id, Reply::guest(response, &details)).await;
     }
 
     /// Answers a stream from here.
-    pub(super) fn reply(&mut self, id: StreamId, reply: Reply) {
-        let Some(stream) = self.core_mut().streams.get_mut(&id).filter(|stream| !stream.finished) else {
-            return;
-        };
-        stream.details.clone_from(&reply.details);
-        if stream.response.headers_passed {
-            return self.finish(id, true);
-        }
-        stream.answered_by = Some(reply.by);
-        let content_type = stream.request.headers.first(b"content-type").unwrap_or_default();
-        let to_grpc = content_type.starts_with(b"application/grpc");
-        let (headers, body) = reply.into_response(to_grpc);
-        let direct = stream.response.begun;
-        stream.replying = true;
-        stream.response.restart(headers);
-        if let Some(call) = stream.upstream_call.take() {
-            self.core_mut().abandon(call);
-        }
-        if direct {
-            self.pass_headers(id, Direction::Response, body.is_empty());
-            if !body.is_empty() {
-                self.pass_data(id, Direction::Response, body, true);
+    pub(super) fn reply(&mut self, id: StreamId, reply: Reply) -> Boxed<'_> {
+        Box::pin(async move {
+            let Some(stream) = self.core_mut().streams.get_mut(&id).filter(|stream| !stream.finished) else {
+                return;
+            };
+            stream.details.clone_from(&reply.details);
+            if stream.response.headers_passed {
+                return self.finish(id, true).await;
             }
-        } else {
-            self.on_headers(id, Direction::Response, body.is_empty());
-            if !body.is_empty() {
-                self.on_data(id, Direction::Response, body, true);
+            stream.answered_by = Some(reply.by);
+            let content_type = stream.request.headers.first(b"content-type").unwrap_or_default();
+            let to_grpc = content_type.starts_with(b"application/grpc");
+            let (headers, body) = reply.into_response(to_grpc);
+            let direct = stream.response.begun;
+            stream.replying = true;
+            stream.response.restart(headers);
+            if let Some(call) = stream.upstream_call.take() {
+                self.core_mut().abandon(call);
             }
-        }
+            if direct {
+                self.pass_headers(id, Direction::Response, body.is_empty()).await;
+                if !body.is_empty() {
+                    self.pass_data(id, Direction::Response, body, true).await;
+                }
+            } else {
+                self.on_headers(id, Direction::Response, body.is_empty()).await;
+                if !body.is_empty() {
+                    self.on_data(id, Direction::Response, body, true).await;
+                }
+            }
+        })
     }
 
     /// Answers 503 because the VM failed under this stream.
-    pub(super) fn fail_stream(&mut self, id: StreamId) {
+    pub(super) async fn fail_stream(&mut self, id: StreamId) {
         let Some(stream) = self.core_mut().streams.get_mut(&id) else {
             return;
         };
         if !std::mem::replace(&mut stream.failed, true) {
-            self.reply(id, Reply::envoy(503, "", "wasm_fail_stream"));
+            self.reply(id, Reply::envoy(503, "", "wasm_fail_stream")).await;
         }
     }
 }

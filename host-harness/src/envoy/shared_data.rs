@@ -24,6 +24,18 @@ impl SharedData {
         self.values.get(vm_id).and_then(|values| values.get(key)).cloned().ok_or(Status::NotFound)
     }
 
+    /// The CAS number that was given out last.
+    pub(super) fn last_cas(&self) -> u32 {
+        self.last_cas
+    }
+
+    /// Every value: `vm_id`, key, value and CAS number.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[u8], &Bytes, u32)> {
+        self.values.iter().flat_map(|(vm_id, values)| {
+            values.iter().map(|(key, (value, cas))| (vm_id.as_str(), key.as_slice(), value, *cas))
+        })
+    }
+
     /// Writes a value under a new CAS number.
     pub(super) fn set(&mut self, vm_id: &str, key: &[u8], value: &[u8], cas: u32) -> Answer {
         let values = self.values.entry(vm_id.to_owned()).or_default();

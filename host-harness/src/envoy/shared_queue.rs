@@ -49,6 +49,17 @@ impl SharedQueues {
         self.tokens.get(&(vm_id.to_owned(), name.to_vec())).copied().ok_or(Status::NotFound)
     }
 
+    /// The name of a queue.
+    pub(super) fn name(&self, token: u32) -> Option<String> {
+        let (key, _) = self.tokens.iter().find(|(_, number)| **number == token)?;
+        Some(String::from_utf8_lossy(&key.1).into_owned())
+    }
+
+    /// Every queue with its items and who is told of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, Consumer, &VecDeque<Bytes>)> {
+        self.queues.iter().map(|(token, queue)| (*token, queue.consumer, &queue.items))
+    }
+
     /// Puts an item in and says whom to notify.
     pub(super) fn push(&mut self, token: u32, item: &[u8]) -> Answer<Consumer> {
         let queue = self.queues.get_mut(&token).ok_or(Status::NotFound)?;

@@ -62,7 +62,7 @@ pub(super) enum TrailersStatus {
 }
 
 /// One direction of a stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Half {
     pub(super) headers: Headers,
     /// Whether there are headers.
@@ -99,10 +99,12 @@ pub(super) enum Part {
 }
 
 /// One stream, from its headers to its end.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Stream {
     pub(super) id: StreamId,
     /// The VM that sees it; `None` where the plugin is passed by.
+    /// The worker that took it.
+    pub(super) worker: usize,
     pub(super) vm: Option<VmIndex>,
     /// Its context in that VM, once it was made.
     pub(super) context_id: Option<u32>,
@@ -223,9 +225,16 @@ impl Half {
 
 impl Stream {
     /// A stream whose request has not begun.
-    pub(super) fn new(id: StreamId, vm: Option<VmIndex>, request: &Request, now: Duration) -> Stream {
+    pub(super) fn new(
+        id: StreamId,
+        worker: usize,
+        vm: Option<VmIndex>,
+        request: &Request,
+        now: Duration,
+    ) -> Stream {
         Stream {
             id,
+            worker,
             vm,
             context_id: None,
             protocol: request.protocol,

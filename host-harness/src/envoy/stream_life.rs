@@ -6,23 +6,22 @@ use super::{
     events::Event,
     exchange::{Exchange, Request, StreamId, UpstreamRequest},
     headers::HeaderMap,
-    proxy::{Proxy, Route},
     reply::Reply,
     stream::{Direction, Part, Stream},
+    turn::{Route, Turn},
 };
 use crate::abi::{Callback, Headers};
 
-impl Proxy {
+impl Turn {
     /// Begins a stream with all of the request that comes with its headers.
-    pub(super) fn begin(&mut self, worker: usize, request: Request) -> StreamId {
-        let route = self.route(worker);
+    pub(super) async fn begin(&mut self, worker: usize, id: StreamId, request: Request) {
+        let route = self.route(worker).await;
         let core = self.core_mut();
-        let id = core.next_stream();
         let vm = match route {
             Route::Plugin(vm) | Route::Fail(vm) => Some(vm),
             Route::Bypass => None,
         };
-        let mut stream = Stream::new(id, vm, &request, core.now());
+        let mut stream = Stream::new(id, worker, vm, &request, core.now());
         stream.request.headers = request_headers(&request, || core.next_request_id());
         stream.request.begun = true;
         let idle = core.options.stream_idle_timeout;
@@ -32,18 +31,17 @@ impl Proxy {
         let header_only = stream.incoming.is_empty();
         core.streams.insert(id, stream);
         match (route, request.refused_before_plugin) {
-            (_, Some(status)) => self.reply(id, Reply::envoy(u32::from(status), "", "")),
-            (Route::Fail(_), None) => self.fail_stream(id),
+            (_, Some(status)) => self.reply(id, Reply::envoy(u32::from(status), "", "")).await,
+            (Route::Fail(_), None) => self.fail_stream(id).await,
             (_, None) => {
-                self.on_headers(id, Direction::Request, header_only);
-                self.schedule_feed(id);
+                self.on_headers(id, Direction::Request, header_only).await;
+                self.schedule_feed(id).await;
             }
         }
-        id
     }
 
     /// Delivers the next part of the request's body, and what comes with it at the same time.
-    pub(super) fn feed(&mut self, id: StreamId) {
+    pub(super) async fn feed(&mut self, id: StreamId) {
         loop {
             let Some(stream) = self.core_mut().streams.get_mut(&id) else {
                 return;
@@ -52,15 +50,17 @@ impl Proxy {
                 return;
             };
             let last = stream.incoming.is_empty();
-            let at_once = stream.chunk_interval.is_zero() || is_end_alone(stream.incoming.front());
-            self.on_part(id, Direction::Request, part);
+            let interval = stream.chunk_interval;
+            let at_once = interval.is_zero() || is_end_alone(stream.incoming.front());
+            self.on_part(id, Direction::Request, part).await;
             if !last && !at_once {
-                return self.schedule_feed(id);
+                self.core_mut().post_after(interval, Event::NextPart { stream: id });
+                return;
             }
         }
     }
 
-    fn schedule_feed(&mut self, id: StreamId) {
+    async fn schedule_feed(&mut self, id: StreamId) {
         let Some(stream) = self.core().streams.get(&id) else {
             return;
         };
@@ -69,34 +69,34 @@ impl Proxy {
             return;
         }
         if interval.is_zero() {
-            self.feed(id);
+            self.feed(id).await;
         } else {
             self.core_mut().post_after(interval, Event::NextPart { stream: id });
         }
     }
 
     /// The plugin reset the stream.
-    pub(super) fn close(&mut self, id: StreamId) {
+    pub(super) async fn close(&mut self, id: StreamId) {
         let Some(stream) = self.core_mut().streams.get_mut(&id) else {
             return;
         };
         if stream.details.is_empty() {
             stream.details = "wasm_close_stream".to_owned();
         }
-        self.finish(id, true);
+        self.finish(id, true).await;
     }
 
     /// The client went away.
-    pub(super) fn leave(&mut self, id: StreamId) {
+    pub(super) async fn leave(&mut self, id: StreamId) {
         let Some(stream) = self.core_mut().streams.get_mut(&id) else {
             return;
         };
         stream.details = "downstream_remote_disconnect".to_owned();
-        self.finish(id, true);
+        self.finish(id, true).await;
     }
 
     /// The stream may have stood still for too long.
-    pub(super) fn idle(&mut self, id: StreamId) {
+    pub(super) async fn idle(&mut self, id: StreamId) {
         let core = self.core_mut();
         let (now, timeout) = (core.now(), core.options.stream_idle_timeout);
         let Some(stream) = core.streams.get(&id) else {
@@ -111,12 +111,12 @@ impl Proxy {
         }
         if is_over {
             let status = if complete { 504 } else { 408 };
-            self.reply(id, Reply::envoy(status, "stream timeout", "stream_idle_timeout"));
+            self.reply(id, Reply::envoy(status, "stream timeout", "stream_idle_timeout")).await;
         }
     }
 
     /// Ends a stream: on_log, on_done, on_delete, in Envoy's order.
-    pub(super) fn finish(&mut self, id: StreamId, aborted: bool) {
+    pub(super) async fn finish(&mut self, id: StreamId, aborted: bool) {
         let core = self.core_mut();
         let Some(stream) = core.streams.get_mut(&id) else {
             return;
@@ -131,7 +131,7 @@ impl Proxy {
         if let Some(event) = idle {
             core.events.cancel(event);
         }
-        self.tell_end(id);
+        self.tell_end(id).await;
         let core = self.core_mut();
         let now = core.now();
         let Some(stream) = core.streams.remove(&id) else {
@@ -143,7 +143,7 @@ impl Proxy {
         self.finished.insert(id, exchange(stream, aborted, now));
     }
 
-    fn tell_end(&mut self, id: StreamId) {
+    async fn tell_end(&mut self, id: StreamId) {
         let Some(stream) = self.core_mut().streams.get_mut(&id) else {
             return;
         };
@@ -152,15 +152,19 @@ impl Proxy {
         let Some(vm) = vm.filter(|vm| !self.core().vms[*vm].failed) else {
             return;
         };
-        let Some(context_id) = context_id.or_else(|| self.create_context(id, vm)) else {
-            return;
+        let context_id = match context_id {
+            Some(context_id) => context_id,
+            None => match self.create_context(id, vm).await {
+                Some(context_id) => context_id,
+                None => return,
+            },
         };
-        self.enter_root(vm, Callback::Log { context_id });
+        self.enter_root(vm, Callback::Log { context_id }).await;
         if let Some(stream) = self.core_mut().streams.get_mut(&id) {
             stream.logging = false;
         }
-        self.enter_root(vm, Callback::Done { context_id });
-        self.enter_root(vm, Callback::Delete { context_id });
+        self.enter_root(vm, Callback::Done { context_id }).await;
+        self.enter_root(vm, Callback::Delete { context_id }).await;
     }
 }
 

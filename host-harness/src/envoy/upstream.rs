@@ -11,9 +11,9 @@ use super::{
     core::{Outgoing, Owner},
     exchange::{AnsweredBy, Protocol, StreamId},
     headers::HeaderMap,
-    proxy::Proxy,
     reply::Reply,
     stream::{Direction, parts},
+    turn::Turn,
     vms::CallResponse,
 };
 use crate::{
@@ -72,9 +72,9 @@ fn with_service_time(response: &Response, took: Duration) -> Headers {
     headers
 }
 
-impl Proxy {
+impl Turn {
     /// Sends a request, all of which got past the plugin, on its way.
-    pub(super) fn send_upstream(&mut self, id: StreamId) {
+    pub(super) async fn send_upstream(&mut self, id: StreamId) {
         let core = self.core_mut();
         let (cluster, timeout) = (core.options.upstream_cluster.clone(), core.options.route_timeout);
         let Some(stream) = core.streams.get_mut(&id) else {
@@ -94,15 +94,15 @@ impl Proxy {
                     stream.upstream_call = Some(call);
                 }
             }
-            Err(Refusal::UnknownCluster) => self.reply(id, Reply::envoy(503, "", "cluster_not_found")),
+            Err(Refusal::UnknownCluster) => self.reply(id, Reply::envoy(503, "", "cluster_not_found")).await,
             Err(Refusal::NoHost) => {
-                self.reply(id, Reply::envoy(503, "no healthy upstream", "no_healthy_upstream"));
+                self.reply(id, Reply::envoy(503, "no healthy upstream", "no_healthy_upstream")).await;
             }
         }
     }
 
     /// Hands the upstream's answer to the plugin and on to the client.
-    pub(super) fn upstream_answer(&mut self, id: StreamId, outcome: Outcome, took: Duration) {
+    pub(super) async fn upstream_answer(&mut self, id: StreamId, outcome: Outcome, took: Duration) {
         let Some(stream) = self.core_mut().streams.get_mut(&id) else {
             return;
         };
@@ -111,29 +111,29 @@ impl Proxy {
             return;
         }
         match outcome {
-            Outcome::Response(response) => self.upstream_response(id, response, took, false),
-            Outcome::ResetAfterHeaders(response) => self.upstream_response(id, response, took, true),
+            Outcome::Response(response) => self.upstream_response(id, response, took, false).await,
+            Outcome::ResetAfterHeaders(response) => self.upstream_response(id, response, took, true).await,
             Outcome::ConnectFailure => {
                 let details = "upstream_reset_before_response_started{remote_connection_failure|\
                                delayed_connect_error:_Connection_refused}";
-                self.reply(id, Reply::envoy(503, CONNECT_FAILURE, details));
+                self.reply(id, Reply::envoy(503, CONNECT_FAILURE, details)).await;
             }
             Outcome::ResetBeforeHeaders => {
                 let details = "upstream_reset_before_response_started{connection_termination}";
-                self.reply(id, Reply::envoy(503, RESET_BEFORE_HEADERS, details));
+                self.reply(id, Reply::envoy(503, RESET_BEFORE_HEADERS, details)).await;
             }
         }
     }
 
     /// The upstream did not answer in time.
-    pub(super) fn upstream_timeout(&mut self, id: StreamId) {
+    pub(super) async fn upstream_timeout(&mut self, id: StreamId) {
         if let Some(stream) = self.core_mut().streams.get_mut(&id) {
             stream.upstream_call = None;
-            self.reply(id, Reply::envoy(504, TIMEOUT, "response_timeout"));
+            self.reply(id, Reply::envoy(504, TIMEOUT, "response_timeout")).await;
         }
     }
 
-    fn upstream_response(&mut self, id: StreamId, response: Response, took: Duration, cut: bool) {
+    async fn upstream_response(&mut self, id: StreamId, response: Response, took: Duration, cut: bool) {
         let headers = with_service_time(&response, took);
         let mut parts = parts(&response.body, response.trailers, CHUNK_BYTES, Protocol::Http1);
         if cut && !parts.is_empty() {
@@ -146,12 +146,12 @@ impl Proxy {
         stream.answered_by = Some(AnsweredBy::Upstream);
         stream.response.headers = headers;
         let header_only = parts.is_empty() && !cut;
-        self.on_headers(id, Direction::Response, header_only);
+        self.on_headers(id, Direction::Response, header_only).await;
         for part in parts {
-            self.on_part(id, Direction::Response, part);
+            self.on_part(id, Direction::Response, part).await;
         }
         if cut {
-            self.finish(id, true);
+            self.finish(id, true).await;
         }
     }
 }

@@ -7,9 +7,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use rand::{SeedableRng, rngs::ChaCha8Rng};
 
-use super::{events::EventKey, exchange::StreamId, metrics::MetricIds, stream::Direction};
+use super::{
+    events::EventKey,
+    exchange::StreamId,
+    grpc::{GrpcReceived, GrpcStep, GrpcTokens},
+    metrics::MetricIds,
+    random::Random,
+    shared_queue::Consumer,
+    stream::Direction,
+};
 use crate::abi::{Headers, LocalResponse, Trap};
 
 /// The root context's id: there is one plugin in each VM, and ids count from 1.
@@ -29,8 +36,8 @@ pub enum VmRole {
 }
 
 /// The threads that have a VM. The canary runs on the main thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum VmSlot {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum VmSlot {
     Main,
     Worker(usize),
 }
@@ -64,7 +71,7 @@ pub struct VmView {
 }
 
 /// What the host knows of one VM, from its start to its end.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct VmRecord {
     pub(super) role: VmRole,
     /// It trapped or was thrown away, and is not called any more.
@@ -86,15 +93,24 @@ pub(super) struct VmRecord {
     pub(super) status: (u32, Bytes),
     /// What the running `proxy_on_http_call_response` can read.
     pub(super) call_response: Option<CallResponse>,
+    pub(super) grpc_tokens: GrpcTokens,
+    /// What the running gRPC callback can read.
+    pub(super) grpc: GrpcReceived,
     /// Whether `proxy_on_configure` runs, the only time that the plugin's configuration can be read.
     pub(super) configuring: bool,
     /// Set by a local response: the callback's own return value does not count.
     pub(super) stop_iteration: bool,
     pub(super) after_call: VecDeque<AfterCall>,
+    /// The queue into which the running hostcall has put an item, and whom to tell.
+    pub(super) pushed: Option<(Consumer, u32)>,
+    /// Whether the running callback can be held.
+    pub(super) may_hold: bool,
+    /// Whether the running callback was held and comes to the same hostcall again.
+    pub(super) resumed: bool,
     /// Whether the root's `proxy_on_done` returned false and `proxy_done` is awaited.
     pub(super) awaiting_done: bool,
     pub(super) metric_ids: MetricIds,
-    pub(super) random: ChaCha8Rng,
+    pub(super) random: Random,
     pub(super) callbacks: BTreeMap<&'static str, u64>,
 }
 
@@ -113,12 +129,18 @@ pub(super) enum AfterCall {
     Continue { stream: StreamId, direction: Direction },
     Close { stream: StreamId },
     DeleteRoot,
+    Grpc { root_id: u32, token: u32, step: GrpcStep },
+}
+
+/// A name that a VM which takes another's place does not have.
+pub(super) fn vm_name(thread: VmSlot, number: usize) -> String {
+    format!("{thread}/{number}")
 }
 
 // === impl VmRole ===
 
 impl VmRole {
-    pub(super) fn slot(self) -> VmSlot {
+    pub(crate) fn slot(self) -> VmSlot {
         match self {
             VmRole::Canary | VmRole::Main => VmSlot::Main,
             VmRole::Worker(worker) => VmSlot::Worker(worker),
@@ -136,13 +158,21 @@ impl fmt::Display for VmRole {
     }
 }
 
+impl fmt::Display for VmSlot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VmSlot::Main => formatter.write_str("main"),
+            VmSlot::Worker(worker) => write!(formatter, "w{worker}"),
+        }
+    }
+}
+
 // === impl VmRecord ===
 
 impl VmRecord {
     /// A VM with its own stream of random numbers, which depends on nothing but the seed and the VM's number.
     pub(super) fn new(role: VmRole, seed: u64, number: usize) -> VmRecord {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        random.set_stream(u64::try_from(number).unwrap_or(u64::MAX));
+        let random = Random::new(seed, u64::try_from(number).unwrap_or(u64::MAX));
         VmRecord {
             role,
             failed: false,
@@ -156,9 +186,14 @@ impl VmRecord {
             tick_event: None,
             status: (0, Bytes::new()),
             call_response: None,
+            grpc_tokens: GrpcTokens::default(),
+            grpc: GrpcReceived::default(),
             configuring: false,
             stop_iteration: false,
             after_call: VecDeque::new(),
+            pushed: None,
+            may_hold: false,
+            resumed: false,
             awaiting_done: false,
             metric_ids: MetricIds::default(),
             random,
@@ -182,6 +217,11 @@ impl VmRecord {
     /// The stream that hostcalls act on; `None` for a root context.
     pub(super) fn acting_stream(&self) -> Option<StreamId> {
         self.contexts.get(&self.acting()).copied().flatten()
+    }
+
+    /// The root context of the context that hostcalls act on, which calls belong to.
+    pub(super) fn acting_root(&self) -> u32 {
+        ROOT
     }
 
     /// Moves on to the next token.

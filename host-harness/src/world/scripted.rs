@@ -3,25 +3,36 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
+    hash::{DefaultHasher, Hash, Hasher},
     time::Duration,
 };
 
 use bytes::Bytes;
 
-use super::{Call, CallId, Outcome, Refusal, Response, Sent, World};
+use super::{
+    Call, CallId, GrpcAsked, GrpcCall, GrpcReply, GrpcSeen, GrpcWorld, Outcome, Refusal, Response, Sent,
+    World, grpc::Servers,
+};
 
 /// 2026-01-01T00:00:00Z, where every scripted world begins.
 const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
-/// Clusters that answer from tables and closures.
+/// Name of a cluster that stands for every one that was not added.
+pub const ANY_CLUSTER: &str = "*";
+
+/// Clusters that answer from tables and closures. Calls to a cluster that was not added are refused as unknown, unless
+/// [`ANY_CLUSTER`] was.
 ///
-/// A call is answered by the first of: a reply that was queued for its cluster, a reply for its cluster and path, the
-/// cluster's closure, the cluster's default reply (an empty 200).
-#[derive(Default)]
+/// A call is answered by the first of: a reply that was queued for its cluster, the answers for its cluster and path,
+/// the cluster's own answers, the cluster's closure, an empty 200. Answers are given in order, and the last one repeats.
+///
+/// A clone goes on alone from where it was made; only what a closure shares, both still share.
+#[derive(Clone, Default)]
 pub struct Scripted {
     now: Duration,
     clusters: BTreeMap<String, Cluster>,
     seen: Vec<Seen>,
+    grpc: Servers,
 }
 
 /// A call as the script saw it.
@@ -50,13 +61,26 @@ enum Kind {
     Refused,
 }
 
-type Script = dyn FnMut(&Call, Duration) -> Reply + Send;
+/// A closure that can be cloned with all that it holds.
+trait Script: FnMut(&Call, Duration) -> Reply + Send {
+    fn cloned(&self) -> Box<dyn Script>;
+}
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Cluster {
     queued: VecDeque<Reply>,
-    paths: BTreeMap<String, Reply>,
-    script: Option<Box<Script>>,
+    answers: Answers,
+    paths: BTreeMap<String, Answers>,
+    script: Option<Box<dyn Script>>,
+}
+
+/// Replies in order, the last of which repeats.
+#[derive(Clone, Default)]
+struct Answers {
+    replies: Vec<Reply>,
+    given: usize,
+    /// What tells these replies from others in a fingerprint.
+    digest: u64,
 }
 
 // === impl Scripted ===
@@ -75,12 +99,12 @@ impl Scripted {
         self
     }
 
-    /// Adds a cluster that answers by a closure, which is given the call and the time.
+    /// Adds a cluster that answers by a closure, which is given the call and the time. It is cloned with the world.
     #[must_use]
     pub fn script(
         mut self,
         name: &str,
-        script: impl FnMut(&Call, Duration) -> Reply + Send + 'static,
+        script: impl FnMut(&Call, Duration) -> Reply + Clone + Send + 'static,
     ) -> Scripted {
         self.clusters.entry(name.to_owned()).or_default().script = Some(Box::new(script));
         self
@@ -95,7 +119,26 @@ impl Scripted {
 
     /// Changes the reply for one path of a cluster, which is added if need be.
     pub fn set_reply(&mut self, cluster: &str, path: &str, reply: Reply) {
-        self.clusters.entry(cluster.to_owned()).or_default().paths.insert(path.to_owned(), reply);
+        self.set_path_answers(cluster, path, vec![reply]);
+    }
+
+    /// Changes the answers for one path (with its query) of a cluster, which is added if need be. The next call gets
+    /// the first of them; with none the path has no answers of its own.
+    pub fn set_path_answers(&mut self, cluster: &str, path: &str, replies: Vec<Reply>) {
+        let paths = &mut self.clusters.entry(cluster.to_owned()).or_default().paths;
+        paths.insert(path.to_owned(), Answers::new(replies));
+    }
+
+    /// Changes the answers for every path of a cluster that has none of its own. The cluster is added if need be.
+    pub fn set_answers(&mut self, cluster: &str, replies: Vec<Reply>) {
+        self.clusters.entry(cluster.to_owned()).or_default().answers = Answers::new(replies);
+    }
+
+    /// Changes the answers of a whole cluster: those for single paths are forgotten. The cluster is added if need be.
+    pub fn replace_answers(&mut self, cluster: &str, replies: Vec<Reply>) {
+        let cluster = self.clusters.entry(cluster.to_owned()).or_default();
+        cluster.paths.clear();
+        cluster.answers = Answers::new(replies);
     }
 
     /// Queues a reply for the next call to a cluster, which is added if need be.
@@ -106,6 +149,37 @@ impl Scripted {
     /// Takes a cluster away: calls to it are refused as unknown.
     pub fn remove_cluster(&mut self, name: &str) {
         self.clusters.remove(name);
+    }
+
+    /// Adds a gRPC method (`package.Service/Method`) to a cluster, which is added if need be.
+    ///
+    /// The script is asked when an exchange begins and for each message of the client; its answers add up. It is cloned
+    /// with the world.
+    #[must_use]
+    pub fn grpc(
+        mut self,
+        cluster: &str,
+        method: &str,
+        script: impl FnMut(&GrpcCall, GrpcAsked<'_>) -> GrpcReply + Clone + Send + 'static,
+    ) -> Scripted {
+        self.clusters.entry(cluster.to_owned()).or_default();
+        self.grpc.add(cluster, method, script);
+        self
+    }
+
+    /// Adds a gRPC method that says the same in every exchange, from its beginning on.
+    #[must_use]
+    pub fn grpc_reply(self, cluster: &str, method: &str, reply: GrpcReply) -> Scripted {
+        self.grpc(cluster, method, move |_, asked| match asked {
+            GrpcAsked::Opened => reply.clone(),
+            GrpcAsked::Sent { .. } => GrpcReply::silence(),
+        })
+    }
+
+    /// Every gRPC exchange so far, in order; those that were refused are not among them.
+    #[must_use]
+    pub fn grpc_seen(&self) -> &[GrpcSeen] {
+        self.grpc.seen()
     }
 
     /// Every call so far, in order; calls that were refused are not among them.
@@ -125,7 +199,9 @@ impl World for Scripted {
     }
 
     fn send(&mut self, call: &Call) -> Result<Sent, Refusal> {
-        let cluster = self.clusters.get_mut(&call.cluster).ok_or(Refusal::UnknownCluster)?;
+        let known = self.clusters.contains_key(&call.cluster);
+        let name = if known { call.cluster.as_str() } else { ANY_CLUSTER };
+        let cluster = self.clusters.get_mut(name).ok_or(Refusal::UnknownCluster)?;
         let reply = cluster.reply(call, self.now);
         let sent = match reply.kind {
             Kind::Refused => return Err(Refusal::NoHost),
@@ -149,6 +225,42 @@ impl World for Scripted {
 
     fn is_pending(&self) -> bool {
         false
+    }
+
+    fn grpc(&mut self) -> Option<&mut dyn GrpcWorld> {
+        self.grpc.now = self.now;
+        Some(&mut self.grpc)
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let given = |answers: &Answers| (answers.given.min(answers.replies.len()), answers.digest);
+        let mut hasher = DefaultHasher::new();
+        for (name, cluster) in &self.clusters {
+            (name, cluster.queued.len(), given(&cluster.answers)).hash(&mut hasher);
+            for (path, answers) in &cluster.paths {
+                (path, given(answers)).hash(&mut hasher);
+            }
+        }
+        self.grpc.steps().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn fork(&self) -> Option<Box<dyn World>> {
+        Some(Box::new(self.clone()))
+    }
+}
+
+// === impl Script ===
+
+impl<F: FnMut(&Call, Duration) -> Reply + Clone + Send + 'static> Script for F {
+    fn cloned(&self) -> Box<dyn Script> {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Box<dyn Script> {
+    fn clone(&self) -> Self {
+        (**self).cloned()
     }
 }
 
@@ -264,13 +376,32 @@ impl Cluster {
         if let Some(reply) = self.queued.pop_front() {
             return reply;
         }
-        if let Some(reply) = self.paths.get(&call.path()) {
-            return reply.clone();
+        if let Some(reply) = self.paths.get_mut(&call.path()).and_then(Answers::next) {
+            return reply;
+        }
+        if let Some(reply) = self.answers.next() {
+            return reply;
         }
         match &mut self.script {
             Some(script) => script(call, now),
             None => Reply::status(200),
         }
+    }
+}
+
+// === impl Answers ===
+
+impl Answers {
+    fn new(replies: Vec<Reply>) -> Answers {
+        let mut hasher = DefaultHasher::new();
+        format!("{replies:?}").hash(&mut hasher);
+        Answers { replies, given: 0, digest: hasher.finish() }
+    }
+
+    fn next(&mut self) -> Option<Reply> {
+        let reply = self.replies.get(self.given).or(self.replies.last())?.clone();
+        self.given += 1;
+        Some(reply)
     }
 }
 
@@ -300,11 +431,73 @@ mod tests {
     }
 
     #[test]
+    fn answers_are_given_in_order_and_the_last_one_repeats() {
+        let mut world = Scripted::new();
+        world.set_answers("hub", vec![Reply::status(201), Reply::status(202)]);
+        world.set_path_answers("hub", "/a", vec![Reply::status(404), Reply::status(200)]);
+        assert_eq!(
+            statuses(&mut world, &["/", "/a", "/b", "/a", "/c", "/a"]),
+            [201, 404, 202, 200, 202, 200]
+        );
+        world.set_path_answers("hub", "/a", Vec::new());
+        assert_eq!(statuses(&mut world, &["/a"]), [202]);
+        world.set_path_answers("hub", "/a", vec![Reply::status(404)]);
+        world.replace_answers("hub", vec![Reply::status(203)]);
+        assert_eq!(statuses(&mut world, &["/a", "/"]), [203, 203]);
+    }
+
+    #[test]
+    fn any_cluster_answers_where_no_other_does() {
+        let mut world = Scripted::new();
+        assert_eq!(status(&mut world, "/"), Err(Refusal::UnknownCluster));
+        world.set_answers(ANY_CLUSTER, vec![Reply::status(201)]);
+        assert_eq!(statuses(&mut world, &["/"]), [201]);
+        world.set_answers("hub", vec![Reply::status(202)]);
+        assert_eq!(statuses(&mut world, &["/"]), [202]);
+    }
+
+    #[test]
+    fn a_fingerprint_tells_answers_apart_that_were_set_in_another_order() {
+        let world = |statuses: [u16; 2]| {
+            let mut world = Scripted::new();
+            for status in statuses {
+                world.set_path_answers("hub", "/a", vec![Reply::status(status)]);
+            }
+            world.fingerprint()
+        };
+        assert_eq!(world([201, 202]), world([203, 202]));
+        assert_ne!(world([201, 202]), world([202, 201]));
+    }
+
+    #[test]
+    fn a_fork_goes_on_alone_from_where_it_was_made() {
+        let mut calls = 0;
+        let script = move |_: &Call, _| {
+            calls += 1;
+            Reply::status(500 + calls)
+        };
+        let mut world = Scripted::new().script("hub", script);
+        world.set_path_answers("hub", "/a", vec![Reply::status(201), Reply::status(202), Reply::status(203)]);
+        assert_eq!(statuses(&mut world, &["/a", "/"]), [201, 501]);
+        let mut fork = world.clone();
+        assert_eq!(statuses(&mut world, &["/a", "/a", "/"]), [202, 203, 502]);
+        world.wait(Duration::from_secs(1));
+        assert_eq!(statuses(&mut fork, &["/a", "/"]), [202, 502]);
+        assert_eq!((fork.seen().len(), world.seen().len()), (4, 5));
+        let forked = World::fork(&fork).expect("a scripted world forks");
+        assert_eq!(forked.now(), Duration::ZERO);
+    }
+
+    #[test]
     fn time_never_goes_back() {
         let mut world = Scripted::new();
         world.wait(Duration::from_secs(2));
         world.wait(Duration::from_secs(1));
         assert_eq!(world.now(), Duration::from_secs(2));
+    }
+
+    fn statuses(world: &mut Scripted, paths: &[&str]) -> Vec<u16> {
+        paths.iter().map(|path| status(world, path).expect("the call is sent").1).collect()
     }
 
     fn status(world: &mut Scripted, path: &str) -> Result<(Duration, u16), Refusal> {

@@ -259,6 +259,7 @@ impl Side for Real {
         let mut upstream = self.upstream.take_seen();
         // A request of a story before may have arrived only now.
         upstream.retain(|seen| seen.path == path || !seen.path.starts_with("/s"));
+        upstream.retain(|seen| Answer::named_in(&seen.path).is_reached());
         Ok(Shown { response, upstream, ..Shown::of(trace) })
     }
 }

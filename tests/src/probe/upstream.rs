@@ -129,9 +129,9 @@ impl Answer {
         found.unwrap_or_else(|| panic!("there is an answer `{name}`"))
     }
 
-    /// Whether the request arrives anywhere.
+    /// Whether the request surely arrives; one that nobody answers may be given up before it is sent.
     pub fn is_reached(&self) -> bool {
-        !matches!(self.end, End::Closed | End::Empty)
+        !matches!(self.end, End::Closed | End::Empty | End::Never)
     }
 
     /// The answer in a scripted world.

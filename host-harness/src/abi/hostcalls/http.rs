@@ -2,7 +2,7 @@
 
 use wasmtime::Linker;
 
-use super::{ENV, Guest, Status, VmState, at_border, give_answer, hostcall, length, read, write_u32};
+use super::{ENV, Guest, Refused, Reply, VmState, hostcall, length};
 use crate::abi::{LocalResponse, OutgoingHttpCall, StreamType, pairs};
 
 /// Adds the functions to the linker.
@@ -19,29 +19,29 @@ fn link_header_reads(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_header_map_value",
         |mut guest: Guest<'_>, map: u32, name: u32, name_size: u32, pointer_at: u32, size_at: u32| {
-            let answer = at_border(&mut guest, "proxy_get_header_map_value", |border| {
+            hostcall(&mut guest, "proxy_get_header_map_value", |border| -> Result<Reply, Refused> {
                 let map = map.try_into()?;
-                border.host.header(border.vm, map, read(border.memory, name, name_size)?)
-            })?;
-            give_answer(&mut guest, answer, pointer_at, size_at)
+                let name = border.read(name, name_size)?;
+                Ok(Reply::given(border.host.header(border.vm, map, name)?, pointer_at, size_at))
+            })
         },
     )?;
     linker.func_wrap(
         ENV,
         "proxy_get_header_map_pairs",
         |mut guest: Guest<'_>, map: u32, pointer_at: u32, size_at: u32| {
-            let answer = at_border(&mut guest, "proxy_get_header_map_pairs", |border| {
+            hostcall(&mut guest, "proxy_get_header_map_pairs", |border| -> Result<Reply, Refused> {
                 let headers = border.host.headers(border.vm, map.try_into()?)?;
                 // An empty map has no bytes at all, not even a count.
-                Ok(if headers.is_empty() { Vec::new() } else { pairs::to_bytes(&headers) })
-            })?;
-            give_answer(&mut guest, answer, pointer_at, size_at)
+                let bytes = if headers.is_empty() { Vec::new() } else { pairs::to_bytes(&headers) };
+                Ok(Reply::given(bytes, pointer_at, size_at))
+            })
         },
     )?;
     linker.func_wrap(ENV, "proxy_get_header_map_size", |mut guest: Guest<'_>, map: u32, size_at: u32| {
         hostcall(&mut guest, "proxy_get_header_map_size", |border| {
             let size = border.host.headers_size(border.vm, map.try_into()?)?;
-            write_u32(border.memory, size_at, size)
+            Ok::<_, Refused>(Reply::word(size_at, size))
         })
     })?;
     Ok(())
@@ -54,7 +54,7 @@ fn link_header_writes(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         |mut guest: Guest<'_>, map: u32, pairs: u32, pairs_size: u32| {
             hostcall(&mut guest, "proxy_set_header_map_pairs", |border| {
                 let map = map.try_into()?;
-                let headers = pairs::from_bytes(read(border.memory, pairs, pairs_size)?);
+                let headers = pairs::from_bytes(border.read(pairs, pairs_size)?);
                 border.host.set_headers(border.vm, map, headers)
             })
         },
@@ -65,8 +65,8 @@ fn link_header_writes(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         |mut guest: Guest<'_>, map: u32, name: u32, name_size: u32, value: u32, value_size: u32| {
             hostcall(&mut guest, "proxy_add_header_map_value", |border| {
                 let map = map.try_into()?;
-                let name = read(border.memory, name, name_size)?;
-                let value = read(border.memory, value, value_size)?;
+                let name = border.read(name, name_size)?;
+                let value = border.read(value, value_size)?;
                 border.host.add_header(border.vm, map, name, value)
             })
         },
@@ -77,8 +77,8 @@ fn link_header_writes(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         |mut guest: Guest<'_>, map: u32, name: u32, name_size: u32, value: u32, value_size: u32| {
             hostcall(&mut guest, "proxy_replace_header_map_value", |border| {
                 let map = map.try_into()?;
-                let name = read(border.memory, name, name_size)?;
-                let value = read(border.memory, value, value_size)?;
+                let name = border.read(name, name_size)?;
+                let value = border.read(value, value_size)?;
                 border.host.replace_header(border.vm, map, name, value)
             })
         },
@@ -89,7 +89,7 @@ fn link_header_writes(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         |mut guest: Guest<'_>, map: u32, name: u32, name_size: u32| {
             hostcall(&mut guest, "proxy_remove_header_map_value", |border| {
                 let map = map.try_into()?;
-                border.host.remove_header(border.vm, map, read(border.memory, name, name_size)?)
+                border.host.remove_header(border.vm, map, border.read(name, name_size)?)
             })
         },
     )?;
@@ -101,10 +101,11 @@ fn link_buffers(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_buffer_bytes",
         |mut guest: Guest<'_>, buffer: u32, start: u32, size: u32, pointer_at: u32, size_at: u32| {
-            let answer = at_border(&mut guest, "proxy_get_buffer_bytes", |border| {
-                border.host.buffer(border.vm, buffer.try_into()?, start as usize, size as usize)
-            })?;
-            give_answer(&mut guest, answer, pointer_at, size_at)
+            hostcall(&mut guest, "proxy_get_buffer_bytes", |border| -> Result<Reply, Refused> {
+                let buffer = buffer.try_into()?;
+                let bytes = border.host.buffer(border.vm, buffer, start as usize, size as usize)?;
+                Ok(Reply::given(bytes, pointer_at, size_at))
+            })
         },
     )?;
     linker.func_wrap(
@@ -113,8 +114,7 @@ fn link_buffers(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         |mut guest: Guest<'_>, buffer: u32, length_at: u32, flags_at: u32| {
             hostcall(&mut guest, "proxy_get_buffer_status", |border| {
                 let bytes = border.host.buffer_length(border.vm, buffer.try_into()?)?;
-                write_u32(border.memory, length_at, length(bytes))?;
-                write_u32(border.memory, flags_at, 0)
+                Ok::<_, Refused>(Reply::word(length_at, length(bytes)).and_word(flags_at, 0))
             })
         },
     )?;
@@ -124,7 +124,7 @@ fn link_buffers(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         |mut guest: Guest<'_>, buffer: u32, start: u32, size: u32, value: u32, value_size: u32| {
             hostcall(&mut guest, "proxy_set_buffer_bytes", |border| {
                 let buffer = buffer.try_into()?;
-                let value = read(border.memory, value, value_size)?;
+                let value = border.read(value, value_size)?;
                 border.host.set_buffer(border.vm, buffer, start as usize, size as usize, value)
             })
         },
@@ -148,9 +148,9 @@ fn link_streams(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
             hostcall(&mut guest, "proxy_send_local_response", |border| {
                 let response = LocalResponse {
                     status,
-                    details: read(border.memory, details, details_size)?.to_vec(),
-                    body: read(border.memory, body, body_size)?.to_vec(),
-                    headers: pairs::from_bytes(read(border.memory, headers, headers_size)?),
+                    details: border.read(details, details_size)?.to_vec(),
+                    body: border.read(body, body_size)?.to_vec(),
+                    headers: pairs::from_bytes(border.read(headers, headers_size)?),
                     grpc_status,
                 };
                 border.host.send_local_response(border.vm, response)
@@ -179,7 +179,7 @@ fn link_streams(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         })
     })?;
     linker.func_wrap(ENV, "proxy_clear_route_cache", |mut guest: Guest<'_>| {
-        hostcall(&mut guest, "proxy_clear_route_cache", |_border| Ok(()))
+        hostcall(&mut guest, "proxy_clear_route_cache", |_border| Ok::<_, Refused>(()))
     })?;
     Ok(())
 }
@@ -199,20 +199,18 @@ fn link_calls(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
          trailers_size: u32,
          timeout_ms: i32,
          token_at: u32| {
-            at_border(&mut guest, "proxy_http_call", |border| {
+            hostcall(&mut guest, "proxy_http_call", |border| -> Result<Reply, Refused> {
                 let call = OutgoingHttpCall {
-                    upstream: read(border.memory, upstream, upstream_size)?.to_vec(),
-                    headers: pairs::from_bytes(read(border.memory, headers, headers_size)?),
-                    body: read(border.memory, body, body_size)?.to_vec(),
-                    trailers: pairs::from_bytes(read(border.memory, trailers, trailers_size)?),
+                    upstream: border.read(upstream, upstream_size)?.to_vec(),
+                    headers: pairs::from_bytes(border.read(headers, headers_size)?),
+                    body: border.read(body, body_size)?.to_vec(),
+                    trailers: pairs::from_bytes(border.read(trailers, trailers_size)?),
                     timeout_ms,
                 };
                 // The place of the token is proven before anything is sent.
-                write_u32(border.memory, token_at, 0)?;
-                let token = border.host.http_call(border.vm, call)?;
-                write_u32(border.memory, token_at, token)
+                border.read(token_at, 4)?;
+                Ok(Reply::word(token_at, border.host.http_call(border.vm, call)?))
             })
-            .map(|answer: Result<(), Status>| answer.err().unwrap_or(Status::Ok).code())
         },
     )?;
     Ok(())

@@ -3,14 +3,16 @@
 //! The order of checks is Envoy's (proxy-wasm-cpp-host `src/exports.cc`): first the type numbers, then the pointers,
 //! then the meaning. A guest that passes several wrong arguments sees the same status there and here.
 
+mod grpc;
 mod http;
 mod shared;
 
 use wasmtime::Linker;
 
 use super::{
-    Answer, Status,
-    memory::{Guest, at_border, code, give, hostcall, length, read, write_u32, write_u64},
+    Point, Status,
+    border::{Guest, Refused, Reply, answer, hostcall},
+    memory::length,
     vm::VmState,
 };
 
@@ -27,20 +29,8 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     link_metrics(linker)?;
     link_others(linker)?;
     shared::link(linker)?;
-    http::link(linker)
-}
-
-/// Gives an answer's bytes to the guest and gives the number that the hostcall returns.
-fn give_answer<B: AsRef<[u8]>>(
-    guest: &mut Guest<'_>,
-    answer: Answer<B>,
-    pointer_at: u32,
-    size_at: u32,
-) -> wasmtime::Result<u32> {
-    match answer {
-        Ok(bytes) => give(guest, bytes.as_ref(), pointer_at, size_at).map(code),
-        Err(status) => Ok(status.code()),
-    }
+    http::link(linker)?;
+    grpc::link(linker)
 }
 
 fn link_general(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
@@ -49,24 +39,22 @@ fn link_general(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
             if level > MAX_LOG_LEVEL {
                 return Err(Status::BadArgument);
             }
-            border.host.log(border.vm, level, read(border.memory, pointer, size)?)
+            border.host.log(border.vm, level, border.read(pointer, size)?)
         })
     })?;
     linker.func_wrap(ENV, "proxy_get_log_level", |mut guest: Guest<'_>, level_at: u32| {
         hostcall(&mut guest, "proxy_get_log_level", |border| {
-            let level = border.host.log_level(border.vm);
-            write_u32(border.memory, level_at, level)
+            Ok::<_, Refused>(Reply::word(level_at, border.host.log_level(border.vm)))
         })
     })?;
     linker.func_wrap(
         ENV,
         "proxy_get_status",
         |mut guest: Guest<'_>, code_at: u32, pointer_at: u32, size_at: u32| {
-            let answer = at_border(&mut guest, "proxy_get_status", |border| {
+            hostcall(&mut guest, "proxy_get_status", |border| -> Result<Reply, Refused> {
                 let (code, message) = border.host.call_status(border.vm);
-                write_u32(border.memory, code_at, code).map(|()| message)
-            })?;
-            give_answer(&mut guest, answer, pointer_at, size_at)
+                Ok(Reply::word(code_at, code).and_given(message, pointer_at, size_at))
+            })
         },
     )?;
     linker.func_wrap(ENV, "proxy_set_tick_period_milliseconds", |mut guest: Guest<'_>, period_ms: u32| {
@@ -76,8 +64,7 @@ fn link_general(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     })?;
     linker.func_wrap(ENV, "proxy_get_current_time_nanoseconds", |mut guest: Guest<'_>, time_at: u32| {
         hostcall(&mut guest, "proxy_get_current_time_nanoseconds", |border| {
-            let time_ns = border.host.wall_time_ns(border.vm);
-            write_u64(border.memory, time_at, time_ns)
+            Ok::<_, Refused>(Reply::long(time_at, border.host.wall_time_ns(border.vm)))
         })
     })?;
     linker.func_wrap(ENV, "proxy_set_effective_context", |mut guest: Guest<'_>, context_id: u32| {
@@ -96,10 +83,10 @@ fn link_properties(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_property",
         |mut guest: Guest<'_>, path: u32, path_size: u32, pointer_at: u32, size_at: u32| {
-            let answer = at_border(&mut guest, "proxy_get_property", |border| {
-                border.host.property(border.vm, read(border.memory, path, path_size)?)
-            })?;
-            give_answer(&mut guest, answer, pointer_at, size_at)
+            hostcall(&mut guest, "proxy_get_property", |border| -> Result<Reply, Refused> {
+                let path = border.read(path, path_size)?;
+                Ok(Reply::given(border.host.property(border.vm, path)?, pointer_at, size_at))
+            })
         },
     )?;
     linker.func_wrap(
@@ -107,8 +94,8 @@ fn link_properties(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         "proxy_set_property",
         |mut guest: Guest<'_>, path: u32, path_size: u32, value: u32, value_size: u32| {
             hostcall(&mut guest, "proxy_set_property", |border| {
-                let path = read(border.memory, path, path_size)?;
-                let value = read(border.memory, value, value_size)?;
+                let path = border.read(path, path_size)?;
+                let value = border.read(value, value_size)?;
                 border.host.set_property(border.vm, path, value)
             })
         },
@@ -123,16 +110,14 @@ fn link_properties(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
          argument_size: u32,
          pointer_at: u32,
          size_at: u32| {
-            let answer = at_border(&mut guest, "proxy_call_foreign_function", |border| {
-                let name = read(border.memory, name, name_size)?;
-                let argument = read(border.memory, argument, argument_size)?;
-                border.host.call_foreign_function(border.vm, name, argument)
-            })?;
-            match answer {
+            hostcall(&mut guest, "proxy_call_foreign_function", |border| -> Result<Reply, Refused> {
+                let name = border.read(name, name_size)?;
+                let argument = border.read(argument, argument_size)?;
+                let result = border.host.call_foreign_function(border.vm, name, argument)?;
                 // A caller that passes no place for the result does not want it.
-                Ok(_) if pointer_at == 0 && size_at == 0 => Ok(Status::Ok.code()),
-                answer => give_answer(&mut guest, answer, pointer_at, size_at),
-            }
+                let wanted = pointer_at != 0 || size_at != 0;
+                Ok(if wanted { Reply::given(result, pointer_at, size_at) } else { Reply::default() })
+            })
         },
     )?;
     Ok(())
@@ -144,24 +129,28 @@ fn link_metrics(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         "proxy_define_metric",
         |mut guest: Guest<'_>, kind: u32, name: u32, name_size: u32, id_at: u32| {
             hostcall(&mut guest, "proxy_define_metric", |border| {
-                let name = read(border.memory, name, name_size)?;
+                let name = border.read(name, name_size)?;
                 let id = border.host.define_metric(border.vm, kind.try_into()?, name)?;
-                write_u32(border.memory, id_at, id)
+                Ok::<_, Refused>(Reply::word(id_at, id))
             })
         },
     )?;
     linker.func_wrap(ENV, "proxy_increment_metric", |mut guest: Guest<'_>, id: u32, offset: i64| {
-        hostcall(&mut guest, "proxy_increment_metric", |border| {
-            border.host.increment_metric(border.vm, id, offset)
+        hostcall(&mut guest, "proxy_increment_metric", |border| -> Result<(), Refused> {
+            border.pass(Point::ChangeMetric { id })?;
+            Ok(border.host.increment_metric(border.vm, id, offset)?)
         })
     })?;
     linker.func_wrap(ENV, "proxy_record_metric", |mut guest: Guest<'_>, id: u32, value: u64| {
-        hostcall(&mut guest, "proxy_record_metric", |border| border.host.record_metric(border.vm, id, value))
+        hostcall(&mut guest, "proxy_record_metric", |border| -> Result<(), Refused> {
+            border.pass(Point::ChangeMetric { id })?;
+            Ok(border.host.record_metric(border.vm, id, value)?)
+        })
     })?;
     linker.func_wrap(ENV, "proxy_get_metric", |mut guest: Guest<'_>, id: u32, value_at: u32| {
-        hostcall(&mut guest, "proxy_get_metric", |border| {
-            let value = border.host.metric(border.vm, id)?;
-            write_u64(border.memory, value_at, value)
+        hostcall(&mut guest, "proxy_get_metric", |border| -> Result<Reply, Refused> {
+            border.pass(Point::ReadMetric { id })?;
+            Ok(Reply::long(value_at, border.host.metric(border.vm, id)?))
         })
     })?;
     Ok(())
@@ -173,10 +162,9 @@ fn link_others(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_configuration",
         |mut guest: Guest<'_>, pointer_at: u32, size_at: u32| {
-            let bytes = at_border(&mut guest, "proxy_get_configuration", |border| {
-                border.host.configuration(border.vm)
-            })?;
-            give_answer(&mut guest, Ok(bytes), pointer_at, size_at)
+            hostcall(&mut guest, "proxy_get_configuration", |border| {
+                Ok::<_, Refused>(Reply::given(border.host.configuration(border.vm), pointer_at, size_at))
+            })
         },
     )?;
     linker.func_wrap(ENV, "pthread_equal", |left: u32, right: u32| u32::from(left == right))?;
@@ -188,14 +176,7 @@ fn link_others(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
 }
 
 /// Functions of the ABI that answer [`Status::Unimplemented`], with their counts of `i32` parameters.
-const UNIMPLEMENTED: &[(&str, usize)] = &[
-    ("proxy_grpc_call", 12),
-    ("proxy_grpc_stream", 9),
-    ("proxy_grpc_send", 4),
-    ("proxy_grpc_cancel", 1),
-    ("proxy_grpc_close", 1),
-    ("envoy_resolve_dns", 3),
-];
+const UNIMPLEMENTED: &[(&str, usize)] = &[("envoy_resolve_dns", 3)];
 
 fn link_unimplemented(
     linker: &mut Linker<VmState>,
@@ -206,8 +187,11 @@ fn link_unimplemented(
     let parameters = std::iter::repeat_n(word.clone(), parameters);
     let ty = wasmtime::FuncType::new(linker.engine(), parameters, [word]);
     linker.func_new(ENV, name, ty, move |mut guest, _arguments, results| {
-        at_border(&mut guest, name, |border| border.host.unimplemented(border.vm, name))?;
-        results[0] = wasmtime::Val::I32(Status::Unimplemented.code().cast_signed());
+        let code = hostcall(&mut guest, name, |border| {
+            border.host.unimplemented(border.vm, name);
+            Err::<(), _>(Status::Unimplemented)
+        })?;
+        results[0] = wasmtime::Val::I32(code.cast_signed());
         Ok(())
     })?;
     Ok(())

@@ -1,22 +1,37 @@
 //! What is run: VMs, what each cluster answers and when, requests, the faults allowed, and what must hold.
+//!
+//! A scenario is read from a file, whose format is in `SCENARIOS.md`. Here are the resolved types; `document` has the
+//! shape of the file, `resolve` and `parts` make the one of the other.
 
-use std::{collections::BTreeMap, time::Duration};
+mod document;
+mod error;
+mod parts;
+mod read;
+mod resolve;
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use bytes::Bytes;
 
+use self::error::Problem;
+pub use self::error::ScenarioError;
 use crate::{
     envoy::{FailurePolicy, Request},
-    world::Reply,
+    world::{Reply, Scripted},
 };
 
+/// What is run when nobody says what: requests on two workers, and agreement of all workers.
+const DEFAULT: &str = include_str!("default.yaml");
+
 /// A scenario, ready to run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scenario {
     /// A short name in kebab case.
     pub name: String,
     /// What it is about, in one or two sentences.
     pub about: String,
-    /// The module, as the file names it: a path, or `portcullis:filter`, or `portcullis:guests`.
+    /// The module: `portcullis:filter`, `portcullis:guests`, or a path. A path is the file's own until
+    /// [`Scenario::load`] has made it one from here.
     pub module: String,
     /// Which variant of the file this is; empty when it has none.
     pub variant: String,
@@ -32,7 +47,7 @@ pub struct Scenario {
     pub failure_policy: FailurePolicy,
     /// The plugins, in the order of the filter chain.
     pub plugins: Vec<Plugin>,
-    /// Clusters by name, beside `upstream`, which answers an empty 200 unless it is here.
+    /// Clusters by name, beside `upstream`, which answers an empty 200 unless it is here. `*` is every other one.
     pub clusters: BTreeMap<String, Cluster>,
     /// What happens outside, by time.
     pub events: Vec<Event>,
@@ -65,7 +80,7 @@ pub struct Plugin {
 }
 
 /// A cluster's answers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cluster {
     /// Answers to the first calls, in order; the last one repeats. Empty answers 200 without a body.
     pub answers: Vec<Reply>,
@@ -74,7 +89,7 @@ pub struct Cluster {
 }
 
 /// Something that happens outside.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// When, at the earliest.
     pub at: Duration,
@@ -83,7 +98,7 @@ pub struct Event {
 }
 
 /// What happens outside.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventKind {
     /// A client sends a request.
     Request {
@@ -202,4 +217,98 @@ pub struct Answer {
     pub contains: Option<Bytes>,
     /// Headers that must be there, with their values.
     pub headers: BTreeMap<String, String>,
+}
+
+// === impl Scenario ===
+
+impl Scenario {
+    /// Reads a file: one scenario for each of its variants, one when it has none. A module's path, which is relative
+    /// to the file, becomes one from here.
+    ///
+    /// Errors: the first thing that is wrong, with its place in the file and the cure.
+    pub fn load(path: impl AsRef<Path>) -> Result<Vec<Scenario>, ScenarioError> {
+        let path = path.as_ref();
+        let file = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|error| {
+            Problem::new(
+                "",
+                format!("it cannot be read: {error}"),
+                "check the path, and that it is UTF-8 text",
+            )
+            .of(&file)
+        })?;
+        let mut scenarios = Scenario::parse(&text, &file)?;
+        for scenario in &mut scenarios {
+            scenario.module = module_from(path, &scenario.module);
+        }
+        Ok(scenarios)
+    }
+
+    /// The same for a text that is at hand; `name` stands for the file in errors.
+    ///
+    /// Errors: as [`Scenario::load`].
+    pub fn parse(text: &str, name: &str) -> Result<Vec<Scenario>, ScenarioError> {
+        let read = || {
+            let document: document::Document = read::part("", read::tree(text)?)?;
+            resolve::scenarios(&document)
+        };
+        read().map_err(|problem: Problem| problem.of(name))
+    }
+
+    /// The scenario of a module for which none was written.
+    #[must_use]
+    pub fn default_for(module: &str) -> Scenario {
+        let read = Scenario::parse(DEFAULT, "default.yaml");
+        let scenario = read.ok().and_then(|scenarios| scenarios.into_iter().next());
+        let scenario = scenario.expect("the file is a part of this program, and a test reads it");
+        Scenario { module: module.to_owned(), ..scenario }
+    }
+
+    /// The world in which it begins.
+    #[must_use]
+    pub fn world(&self) -> Scripted {
+        let mut world = Scripted::new();
+        for (name, cluster) in &self.clusters {
+            world.set_answers(name, cluster.answers.clone());
+            for (path, answers) in &cluster.paths {
+                world.set_path_answers(name, path, answers.clone());
+            }
+        }
+        world
+    }
+}
+
+/// A path in a file is relative to the file.
+fn module_from(file: &Path, module: &str) -> String {
+    if resolve::is_built_in(module) {
+        return module.to_owned();
+    }
+    file.parent().unwrap_or(Path::new("")).join(module).display().to_string()
+}
+
+// === impl EventKind ===
+
+impl EventKind {
+    /// Changes a scripted world's answers; whether this was an event of that kind.
+    pub fn change_answers(&self, world: &mut Scripted) -> bool {
+        let EventKind::Answers { cluster, path, answers } = self else { return false };
+        match path {
+            Some(path) => world.set_path_answers(cluster, path, answers.clone()),
+            None => world.replace_answers(cluster, answers.clone()),
+        }
+        true
+    }
+}
+
+// === impl Bounds ===
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            until: Duration::from_secs(2),
+            settle: Duration::from_secs(5),
+            slack: Duration::from_millis(100),
+            steps: 2000,
+        }
+    }
 }

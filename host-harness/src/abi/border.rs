@@ -1,0 +1,303 @@
+//! How a hostcall crosses the border: what the guest passed is read, the host is asked, and the reply, which is a
+//! value, is delivered into the guest's memory.
+//!
+//! A reply is a value and not a write so that it can be kept: a callback that was held in the middle is run again
+//! from its start, and is given the same replies up to the place where it was held (see [`super::journal`]).
+//! No borrow of guest memory lives across a call into the guest, because its allocator may grow and so move it.
+
+use std::cell::Cell;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use wasmtime::Caller;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{
+    Answer, Go, Host, Point, Status, VmIndex,
+    memory::{length, read, write},
+    vm::{Phase, VmState},
+};
+
+/// The guest, seen from inside a hostcall.
+pub(super) type Guest<'a> = Caller<'a, VmState>;
+
+/// What every hostcall costs of a callback's fuel: about the instructions that run in the time that it takes.
+const CALL_FUEL: u64 = 1000;
+/// What each byte that crosses costs beside that. A guest that has the host copy or keep bytes for ever comes to an end
+/// by this, and not by the host's memory.
+const BYTE_FUEL: u64 = 4;
+
+/// What a hostcall works with: the guest's bytes on one side, the host on the other.
+pub(super) struct Border<'a> {
+    pub(super) memory: &'a [u8],
+    pub(super) host: &'a mut dyn Host,
+    pub(super) vm: VmIndex,
+    /// Count of bytes that were read.
+    bytes_read: Cell<u64>,
+}
+
+/// What a guest is given for a hostcall that succeeded.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reply {
+    outputs: SmallVec<[Output; 2]>,
+}
+
+/// Bytes and where they go.
+#[derive(Debug, Clone)]
+enum Output {
+    /// To a place that the guest named.
+    Placed { at: u32, bytes: Bytes },
+    /// To memory that the guest's own allocator provides; the guest named where its address and size go.
+    Given { bytes: Bytes, pointer_at: u32, size_at: u32 },
+}
+
+/// Why a hostcall was not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The guest sees this number.
+    Code(u32),
+    /// Another turn goes first: the callback is left here and run again later.
+    Held,
+}
+
+/// The error that a callback ends with when it is held; it is no fault of the guest.
+#[derive(Debug, thiserror::Error)]
+#[error("the callback was held at a hostcall that other VMs can see")]
+pub(super) struct Held;
+
+// === impl Border ===
+
+impl<'a> Border<'a> {
+    /// A slice of guest memory.
+    ///
+    /// Errors: [`Status::InvalidMemoryAccess`] when it is not wholly inside.
+    pub(super) fn read(&self, pointer: u32, size: u32) -> Answer<&'a [u8]> {
+        let bytes = read(self.memory, pointer, size)?;
+        self.bytes_read.set(self.bytes_read.get().saturating_add(u64::from(size)));
+        Ok(bytes)
+    }
+
+    /// Lets the host decide whether the hostcall goes on now.
+    ///
+    /// Errors: [`Refused::Held`].
+    pub(super) fn pass(&mut self, point: Point<'_>) -> Result<(), Refused> {
+        match self.host.schedule_point(self.vm, point) {
+            Go::On => Ok(()),
+            Go::Hold => Err(Refused::Held),
+        }
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    /// A 32-bit number.
+    pub(super) fn word(at: u32, value: u32) -> Reply {
+        Reply::default().and_word(at, value)
+    }
+
+    /// A 64-bit number.
+    pub(super) fn long(at: u32, value: u64) -> Reply {
+        Reply::default().and_placed(at, &value.to_le_bytes())
+    }
+
+    /// Bytes in memory that the guest's own allocator provides. No bytes are pointer 0 and size 0.
+    pub(super) fn given(bytes: impl Into<Bytes>, pointer_at: u32, size_at: u32) -> Reply {
+        Reply::default().and_given(bytes, pointer_at, size_at)
+    }
+
+    pub(super) fn and_word(self, at: u32, value: u32) -> Reply {
+        self.and_placed(at, &value.to_le_bytes())
+    }
+
+    pub(super) fn and_placed(mut self, at: u32, bytes: &[u8]) -> Reply {
+        self.outputs.push(Output::Placed { at, bytes: Bytes::copy_from_slice(bytes) });
+        self
+    }
+
+    pub(super) fn and_given(mut self, bytes: impl Into<Bytes>, pointer_at: u32, size_at: u32) -> Reply {
+        self.outputs.push(Output::Given { bytes: bytes.into(), pointer_at, size_at });
+        self
+    }
+}
+
+impl From<()> for Reply {
+    fn from((): ()) -> Reply {
+        Reply::default()
+    }
+}
+
+// === impl Output ===
+
+impl Output {
+    fn len(&self) -> u64 {
+        match self {
+            Output::Placed { bytes, .. } => bytes.len() as u64,
+            Output::Given { bytes, .. } => bytes.len() as u64,
+        }
+    }
+}
+
+// === impl Refused ===
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Refused {
+        Refused::Code(status.code())
+    }
+}
+
+/// Carries out a hostcall of `env` and gives the number that it returns.
+///
+/// Errors: a trap of the guest's allocator, a hostcall that its phase does not allow, or [`Held`].
+pub(super) fn hostcall<R: Into<Reply>, E: Into<Refused>>(
+    guest: &mut Guest<'_>,
+    function: &'static str,
+    action: impl FnOnce(&mut Border<'_>) -> Result<R, E>,
+) -> wasmtime::Result<u32> {
+    match answer(guest, function, action)? {
+        Ok(reply) => deliver(guest, reply, Status::InvalidMemoryAccess.code()),
+        Err(code) => Ok(code),
+    }
+}
+
+/// Asks the host, or the journal, without giving anything to the guest yet; an error is the number for the guest.
+///
+/// Errors: a hostcall that the guest's phase does not allow, or [`Held`].
+pub(super) fn answer<R: Into<Reply>, E: Into<Refused>>(
+    guest: &mut Guest<'_>,
+    function: &'static str,
+    action: impl FnOnce(&mut Border<'_>) -> Result<R, E>,
+) -> wasmtime::Result<Result<Reply, u32>> {
+    let state = guest.data_mut();
+    if !state.phase.allows(function) {
+        let phase = state.phase.describe();
+        wasmtime::bail!("restricted_callback: `{function}` cannot be called while {phase}");
+    }
+    if let Some(kept) = state.journal.replay(function)? {
+        burn(guest, CALL_FUEL);
+        return Ok(kept);
+    }
+    let observed = guest.data().observed;
+    let answer = at_border(guest, function, |border| {
+        let answer = match action(border).map_err(Into::into) {
+            Ok(reply) => Ok(reply.into()),
+            Err(Refused::Code(code)) => Err(code),
+            Err(Refused::Held) => return Err(Held),
+        };
+        if observed {
+            border.host.answered(border.vm, digest(function, &answer));
+        }
+        Ok(answer)
+    })??;
+    guest.data_mut().journal.keep(function, &answer);
+    Ok(answer)
+}
+
+/// What the guest can tell of an answer, in few bits.
+fn digest(function: &str, answer: &Result<Reply, u32>) -> u128 {
+    let mut bytes: SmallVec<[u8; 256]> = SmallVec::from_slice(function.as_bytes());
+    match answer {
+        Err(code) => bytes.extend_from_slice(&code.to_le_bytes()),
+        Ok(reply) => {
+            for output in &reply.outputs {
+                let (Output::Placed { bytes: given, .. } | Output::Given { bytes: given, .. }) = output;
+                bytes.extend_from_slice(&given.len().to_le_bytes());
+                bytes.extend_from_slice(given);
+            }
+        }
+    }
+    xxh3_128(&bytes)
+}
+
+/// Puts a reply into the guest's memory and gives the number that the hostcall returns: 0, or `fault` for a place that
+/// is not in the guest's memory.
+///
+/// Errors: a trap of the guest's allocator.
+pub(super) fn deliver(guest: &mut Guest<'_>, reply: Reply, fault: u32) -> wasmtime::Result<u32> {
+    for output in reply.outputs {
+        burn(guest, output.len().saturating_mul(BYTE_FUEL));
+        let placed = match output {
+            Output::Placed { at, bytes } => place(guest, at, &bytes),
+            Output::Given { bytes, pointer_at, size_at } => give(guest, &bytes, pointer_at, size_at)?,
+        };
+        if placed.is_err() {
+            return Ok(fault);
+        }
+    }
+    Ok(Status::Ok.code())
+}
+
+fn at_border<T>(
+    guest: &mut Guest<'_>,
+    function: &str,
+    action: impl FnOnce(&mut Border<'_>) -> T,
+) -> wasmtime::Result<T> {
+    let memory = guest.data().memory;
+    let (memory, state): (&[u8], &mut VmState) = match memory {
+        Some(memory) => {
+            let (memory, state) = memory.data_and_store_mut(&mut *guest);
+            (memory, state)
+        }
+        None => (&[], guest.data_mut()),
+    };
+    let vm = state.index;
+    let mut slot = state.host.lock();
+    let Some(host) = slot.as_deref_mut() else {
+        wasmtime::bail!("`{function}` was called while no host was lent to the VM");
+    };
+    let mut border = Border { memory, host, vm, bytes_read: Cell::new(0) };
+    let done = action(&mut border);
+    let bytes_read = border.bytes_read.get();
+    drop(slot);
+    burn(guest, CALL_FUEL.saturating_add(bytes_read.saturating_mul(BYTE_FUEL)));
+    Ok(done)
+}
+
+/// Takes fuel from the callback, which traps when it goes on with none.
+fn burn(guest: &mut Guest<'_>, cost: u64) {
+    // No fuel at all means that the engine does not meter.
+    if let Ok(left) = guest.get_fuel() {
+        let set = guest.set_fuel(left.saturating_sub(cost));
+        debug_assert!(set.is_ok(), "an engine that has fuel takes fuel");
+    }
+}
+
+fn place(guest: &mut Guest<'_>, at: u32, bytes: &[u8]) -> Answer {
+    let memory = guest.data().memory.ok_or(Status::InvalidMemoryAccess)?;
+    write(memory.data_mut(guest), at, bytes)
+}
+
+fn give(guest: &mut Guest<'_>, bytes: &[u8], pointer_at: u32, size_at: u32) -> wasmtime::Result<Answer> {
+    let pointer = if bytes.is_empty() { 0 } else { allocate(guest, bytes.len())? };
+    if pointer == 0 && !bytes.is_empty() {
+        return Ok(Err(Status::InvalidMemoryAccess));
+    }
+    let Some(memory) = guest.data().memory else {
+        return Ok(Err(Status::InvalidMemoryAccess));
+    };
+    let memory = memory.data_mut(guest);
+    let given = if bytes.is_empty() { Ok(()) } else { write(memory, pointer, bytes) };
+    Ok(given
+        .and_then(|()| write(memory, pointer_at, &pointer.to_le_bytes()))
+        .and_then(|()| write(memory, size_at, &length(bytes.len()).to_le_bytes())))
+}
+
+fn allocate(guest: &mut Guest<'_>, size: usize) -> wasmtime::Result<u32> {
+    let Some(allocate) = guest.data().allocate.clone() else {
+        return Ok(0);
+    };
+    let phase = std::mem::replace(&mut guest.data_mut().phase, Phase::Allocating);
+    let pointer = allocate.call(&mut *guest, length(size));
+    guest.data_mut().phase = phase;
+    pointer
+}
+
+impl Phase {
+    fn describe(self) -> &'static str {
+        match self {
+            Phase::Starting => "the module starts",
+            Phase::Allocating => "the guest allocates memory for the host",
+            Phase::Running => "a callback runs",
+        }
+    }
+}

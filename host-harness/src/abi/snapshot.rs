@@ -1,0 +1,215 @@
+//! What a VM is at one moment: its memory and its globals, and how it goes back to it in microseconds.
+//!
+//! On Linux an [`Image`] is a file in memory that is mapped privately over the guest's memory: the kernel then knows which
+//! pages the guest has changed since, and only those are copied back. Elsewhere every page is compared.
+
+use wasmtime::{AsContextMut, Memory, Val};
+
+const PAGE_BYTES: usize = 4096;
+
+/// What a VM was when it was frozen.
+#[derive(Debug)]
+pub(super) struct Image {
+    bytes: Vec<u8>,
+    globals: Vec<Val>,
+    #[cfg(target_os = "linux")]
+    tracker: Option<tracker::Tracker>,
+}
+
+/// What a VM was at a later moment: the pages that differ from its image.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Checkpoint {
+    /// By page number, in order.
+    pages: Vec<(usize, Vec<u8>)>,
+    size: usize,
+    globals: Vec<Val>,
+}
+
+// === impl Image ===
+
+impl Image {
+    pub(super) fn take(memory: Memory, store: &mut impl AsContextMut, globals: Vec<Val>) -> Image {
+        let bytes = memory.data(&*store).to_vec();
+        let mut image = Image {
+            bytes,
+            globals,
+            #[cfg(target_os = "linux")]
+            tracker: None,
+        };
+        image.track(memory, store);
+        image
+    }
+
+    /// Follows another memory, of a VM that was made anew. Its contents are then those of the image.
+    #[cfg(target_os = "linux")]
+    pub(super) fn track(&mut self, memory: Memory, store: &mut impl AsContextMut) {
+        self.tracker = tracker::Tracker::map(&self.bytes, memory, store);
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn track(&mut self, _memory: Memory, _store: &mut impl AsContextMut) {}
+
+    pub(super) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Copies back what has changed, and gives the globals.
+    pub(super) fn restore(&self, memory: Memory, store: &mut impl AsContextMut) -> &[Val] {
+        for page in self.changed(memory, store) {
+            copy(memory.data_mut(&mut *store), page, self.page(page));
+        }
+        &self.globals
+    }
+
+    /// The pages that may differ from the image, in order.
+    fn changed(&self, memory: Memory, store: &mut impl AsContextMut) -> Vec<usize> {
+        #[cfg(target_os = "linux")]
+        if let Some(pages) = self.tracker.as_ref().and_then(|tracker| tracker.changed(memory, store)) {
+            return pages;
+        }
+        let bytes = memory.data(&*store);
+        bytes
+            .chunks(PAGE_BYTES)
+            .enumerate()
+            .filter(|(page, now)| self.page(*page) != Some(*now))
+            .map(|(page, _)| page)
+            .collect()
+    }
+
+    fn page(&self, page: usize) -> Option<&[u8]> {
+        self.bytes.chunks(PAGE_BYTES).nth(page)
+    }
+}
+
+// === impl Checkpoint ===
+
+impl Checkpoint {
+    pub(super) fn take(
+        image: Option<&Image>,
+        memory: Memory,
+        store: &mut impl AsContextMut,
+        globals: Vec<Val>,
+    ) -> Checkpoint {
+        let changed = match image {
+            Some(image) => image.changed(memory, store),
+            None => (0..memory.data_size(&*store).div_ceil(PAGE_BYTES)).collect(),
+        };
+        let bytes = memory.data(&*store);
+        let pages = changed
+            .into_iter()
+            .filter_map(|page| Some((page, bytes.chunks(PAGE_BYTES).nth(page)?.to_vec())))
+            .collect();
+        Checkpoint { pages, size: bytes.len(), globals }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Copies back what has changed, and gives the globals.
+    pub(super) fn restore(
+        &self,
+        image: Option<&Image>,
+        memory: Memory,
+        store: &mut impl AsContextMut,
+    ) -> &[Val] {
+        let own = |page: usize| {
+            let index = self.pages.binary_search_by_key(&page, |(number, _)| *number).ok()?;
+            self.pages.get(index).map(|(_, bytes)| bytes.as_slice())
+        };
+        match image {
+            Some(image) => {
+                let mut changed = image.changed(memory, store);
+                // A VM that was made anew has the image's pages again, not the checkpoint's.
+                changed.extend(self.pages.iter().map(|(page, _)| *page));
+                for page in changed {
+                    copy(memory.data_mut(&mut *store), page, own(page).or(image.page(page)));
+                }
+            }
+            None => {
+                for (page, bytes) in &self.pages {
+                    copy(memory.data_mut(&mut *store), *page, Some(bytes));
+                }
+            }
+        }
+        &self.globals
+    }
+}
+
+/// Writes a page; what the source does not have is zero, as fresh memory is.
+fn copy(memory: &mut [u8], page: usize, source: Option<&[u8]>) {
+    let Some(target) = memory.chunks_mut(PAGE_BYTES).nth(page) else {
+        return;
+    };
+    match source {
+        Some(source) => target.copy_from_slice(source),
+        None => target.fill(0),
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod tracker {
+    //! Which pages of a private mapping the guest has changed.
+    //!
+    //! Source: the kernel's `Documentation/admin-guide/mm/pagemap.rst`: a page of a private file mapping stays a page of
+    //! the file until it is written to.
+
+    use std::{fs::File, os::unix::fs::FileExt};
+
+    use rustix::{
+        fs::{MemfdFlags, memfd_create},
+        mm::{MapFlags, ProtFlags, mmap},
+    };
+    use wasmtime::{AsContextMut, Memory};
+
+    use super::PAGE_BYTES;
+
+    const ENTRY_BYTES: usize = 8;
+    const OF_FILE: u64 = 1 << 61;
+    const SWAPPED: u64 = 1 << 62;
+    const PRESENT: u64 = 1 << 63;
+
+    #[derive(Debug)]
+    pub(super) struct Tracker {
+        pagemap: File,
+    }
+
+    impl Tracker {
+        /// Maps a file with these bytes over the memory; `None` where the kernel does not let us, which only costs speed.
+        pub(super) fn map(bytes: &[u8], memory: Memory, store: &mut impl AsContextMut) -> Option<Tracker> {
+            let base = memory.data_ptr(&*store);
+            let whole_pages = bytes.len() % PAGE_BYTES == 0 && base.addr() % PAGE_BYTES == 0;
+            if bytes.is_empty() || !whole_pages || memory.data_size(&*store) < bytes.len() {
+                return None;
+            }
+            if rustix::param::page_size() != PAGE_BYTES {
+                return None;
+            }
+            let pagemap = File::open("/proc/self/pagemap").ok()?;
+            let file = File::from(memfd_create("portcullis", MemfdFlags::CLOEXEC).ok()?);
+            file.write_all_at(bytes, 0).ok()?;
+            let (read_write, private) =
+                (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::FIXED);
+            // SAFETY: the range is the guest's memory, which wasmtime has reserved and made readable and writable, and
+            // which stays where it is for as long as the instance lives (it grows in place, within its reservation). It
+            // keeps that protection. No reference into it lives here, because the store is borrowed, and no
+            // guest runs. wasmtime unmaps the whole reservation in the end, whatever was mapped into it.
+            let mapped = unsafe { mmap(base.cast(), bytes.len(), read_write, private, &file, 0) };
+            mapped.ok().map(|_base| Tracker { pagemap })
+        }
+
+        /// The pages that the guest has changed, in order; `None` when the kernel does not say.
+        pub(super) fn changed(&self, memory: Memory, store: &mut impl AsContextMut) -> Option<Vec<usize>> {
+            let first = memory.data_ptr(&*store).addr() / PAGE_BYTES;
+            let count = memory.data_size(&*store) / PAGE_BYTES;
+            let mut entries = vec![0; count * ENTRY_BYTES];
+            self.pagemap.read_exact_at(&mut entries, (first * ENTRY_BYTES) as u64).ok()?;
+            let changed = |entry: &[u8]| {
+                let entry = entry.try_into().map(u64::from_le_bytes).unwrap_or(PRESENT);
+                entry & OF_FILE == 0 && entry & (PRESENT | SWAPPED) != 0
+            };
+            let pages = entries.chunks(ENTRY_BYTES).enumerate();
+            Some(pages.filter(|(_, entry)| changed(entry)).map(|(page, _)| page).collect())
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! How events reach VMs: ticks, notices, and the answers of calls.
+
+use bytes::Bytes;
+
+use super::{
+    core::Owner,
+    events::{Event, PlannedRequest},
+    exchange::{Request, StreamId},
+    shared_queue::Consumer,
+    turn::{Called, Task, Turn},
+    upstream,
+    vms::{CallResponse, ROOT},
+};
+use crate::{
+    abi::{Callback, VmIndex},
+    world::{CallId, Outcome},
+};
+
+/// What a turn begins with.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Something that was due.
+    Event(Event),
+    /// A call that the world answered at a time of its own.
+    Answer(CallId, Outcome),
+    /// A client's request for a worker.
+    Begin { worker: usize, id: StreamId, request: Request },
+    /// A client goes away.
+    Leave(StreamId),
+    /// The process ends.
+    ShutDown,
+}
+
+impl Turn {
+    /// The turn that does a job.
+    pub(super) fn doing(mut self, job: Job) -> Task {
+        Box::pin(async move {
+            match job {
+                Job::Event(event) => self.run(event).await,
+                Job::Answer(call, outcome) => self.answer(call, outcome).await,
+                Job::Begin { worker, id, request } => self.begin(worker, id, request).await,
+                Job::Leave(id) => self.leave(id).await,
+                Job::ShutDown => self.shut_down().await,
+            }
+            self
+        })
+    }
+
+    /// Runs an event that is due.
+    pub(super) async fn run(&mut self, event: Event) {
+        match event {
+            Event::Tick { vm } => self.tick(vm).await,
+            Event::Answer { call, outcome } => self.answer(call, outcome).await,
+            Event::CallTimeout { call } => self.time_out(call).await,
+            Event::Grpc { call, event } => self.grpc_event(call, Some(event)).await,
+            Event::GrpcTimeout { call } => self.grpc_event(call, None).await,
+            Event::QueueReady { consumer, token } => self.queue_ready(consumer, token).await,
+            Event::NextPart { stream } => self.feed(stream).await,
+            Event::StreamIdle { stream } => self.idle(stream).await,
+            Event::Request(planned) => self.send_planned(&planned).await,
+            Event::Leave { stream } => self.leave(stream).await,
+            Event::Change(change) => (change.0)(&mut *self.core_mut().world),
+        }
+    }
+
+    async fn send_planned(&mut self, planned: &PlannedRequest) {
+        let core = self.core_mut();
+        let id = core.next_stream();
+        if let Some(name) = core.request_names.get(&planned.number).cloned() {
+            core.stream_names.insert(id.0, name);
+        }
+        if let Some(after) = planned.leaves_after {
+            core.post_after(after, Event::Leave { stream: id });
+        }
+        self.begin(planned.worker, id, planned.request.clone()).await;
+    }
+
+    /// Hands the outcome of a call to whoever made it.
+    pub(super) async fn answer(&mut self, call: CallId, outcome: Outcome) {
+        let Some(in_flight) = self.core_mut().answered(call, &outcome) else {
+            return;
+        };
+        if let Some(recorder) = &mut self.core_mut().recorder {
+            recorder.is_answer(call);
+        }
+        let took = self.core().now().saturating_sub(in_flight.sent_at);
+        match in_flight.owner {
+            Owner::Router { stream } => self.upstream_answer(stream, outcome, took).await,
+            Owner::HttpCall { vm, token } => {
+                let limit = self.core().options.call_response_limit_bytes;
+                self.call_answer(vm, token, upstream::call_response(outcome, took, limit)).await;
+            }
+        }
+    }
+
+    async fn tick(&mut self, vm: VmIndex) {
+        self.core_mut().vms[vm].tick_event = None;
+        match self.enter_root(vm, Callback::Tick { root_id: ROOT }).await {
+            // The period is the gap between two ticks: the timer is set again only now.
+            Called::Returned { .. } => self.core_mut().arm_tick(vm),
+            Called::NotExported | Called::Failed => {}
+        }
+    }
+
+    async fn queue_ready(&mut self, consumer: Consumer, token: u32) {
+        if let Some(recorder) = &mut self.core_mut().recorder {
+            recorder.is_notice((consumer.slot, token));
+        }
+        let Some(vm) = self.thread_mut(consumer.slot).vm else {
+            return;
+        };
+        if self.core().vms[vm].contexts.contains_key(&consumer.context_id) {
+            self.enter_root(vm, Callback::QueueReady { root_id: consumer.context_id, token }).await;
+        }
+    }
+
+    async fn time_out(&mut self, call: CallId) {
+        let Some(in_flight) = self.core_mut().abandon(call) else {
+            return;
+        };
+        match in_flight.owner {
+            Owner::Router { stream } => self.upstream_timeout(stream).await,
+            Owner::HttpCall { vm, token } => {
+                self.call_answer(vm, token, Some(upstream::timeout_response())).await
+            }
+        }
+    }
+
+    /// Tells a root context what came of its call; `None` is a reset.
+    async fn call_answer(&mut self, vm: VmIndex, token: u32, response: Option<CallResponse>) {
+        let record = &mut self.core_mut().vms[vm];
+        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        let (headers, body_size, trailers) = response.as_ref().map_or((0, 0, 0), |response| {
+            (count(response.headers.len()), count(response.body.len()), count(response.trailers.len()))
+        });
+        if response.is_none() {
+            record.status = upstream::RESET_STATUS;
+        }
+        record.call_response = response;
+        self.enter(vm, Callback::HttpCallResponse { root_id: ROOT, token, headers, body_size, trailers })
+            .await;
+        let record = &mut self.core_mut().vms[vm];
+        record.call_response = None;
+        record.status.1 = Bytes::new();
+        self.after_call(vm).await;
+    }
+}

@@ -1,0 +1,269 @@
+//! Running the same beginning again and again, each time in the order that a scheduler decides.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{
+    Envoy, Exchange, Request,
+    delivery::Job,
+    events::{Change, Event, PlannedRequest},
+    schedule::{Candidate, Exploration, Next, Scheduler},
+    turn::{Task, Turn},
+    vms::VmSlot,
+};
+use crate::{
+    abi::Trap,
+    envoy::{
+        core::{Core, Owner},
+        record::Recorder,
+        vms::vm_name,
+    },
+    race::trace::Step,
+    world::{Call, Scripted, World},
+};
+
+/// A run that is under way.
+pub(crate) struct Run<'a> {
+    envoy: &'a mut Envoy<Scripted>,
+    held: Vec<(VmSlot, Task)>,
+}
+
+impl Envoy<Scripted> {
+    /// Plans a request; its name is for people.
+    pub(crate) fn plan_request(
+        &mut self,
+        at: Duration,
+        name: &str,
+        worker: usize,
+        request: Request,
+        leaves_after: Option<Duration>,
+    ) {
+        let core = self.proxy_mut().core_mut();
+        let number = u32::try_from(core.request_names.len()).unwrap_or(u32::MAX).saturating_add(1);
+        core.request_names.insert(number, name.to_owned());
+        let planned = PlannedRequest { number, worker, request, leaves_after };
+        core.events.post(at, Event::Request(Arc::new(planned)));
+    }
+
+    /// Plans a change of the world.
+    pub(crate) fn plan_change(
+        &mut self,
+        at: Duration,
+        change: impl Fn(&mut dyn World) + Send + Sync + 'static,
+    ) {
+        self.proxy_mut().core_mut().events.post(at, Event::Change(Change(Arc::new(change))));
+    }
+
+    /// Makes what is now the beginning of every run.
+    pub(crate) fn freeze(&mut self) {
+        let reads_metrics = self.proxy().module.imports("proxy_get_metric");
+        self.proxy_mut().core_mut().reads_metrics = reads_metrics;
+        self.proxy_mut().freeze();
+    }
+
+    /// Goes back to the beginning and starts a run.
+    ///
+    /// Errors: a VM that had grown could not be made anew.
+    pub(crate) fn run(&mut self, exploration: Exploration, recorded: bool) -> Result<Run<'_>, Trap> {
+        self.proxy_mut().thaw()?;
+        let observed = exploration.scheduler().is_some_and(Scheduler::wants_fingerprint);
+        for guest in self.proxy_mut().guests.iter_mut().flatten() {
+            guest.observe(observed);
+        }
+        let core = self.proxy_mut().core_mut();
+        core.exploration = Some(exploration);
+        core.recorder = recorded.then(Recorder::default);
+        Ok(Run { envoy: self, held: Vec::new() })
+    }
+}
+
+impl Run<'_> {
+    /// Lets one thing happen; false when nothing is to come until `limit`.
+    pub(crate) fn advance(&mut self, limit: Duration) -> bool {
+        let core = self.envoy.proxy_mut().core_mut();
+        let chosen = core.exploration.as_mut().and_then(|exploration| exploration.first.take());
+        let Some(candidate) = chosen.or_else(|| choose(core)) else {
+            return false;
+        };
+        if candidate.next != Next::Resume && candidate.due > limit {
+            return false;
+        }
+        let task = match candidate.next {
+            Next::Resume => self.resume(candidate),
+            Next::Event(_) => self.begin(candidate),
+        };
+        if let Some(task) = task {
+            let (proxy, rest) = Turn::poll(task, &self.envoy.slot);
+            self.envoy.proxy = Some(proxy);
+            match rest {
+                Some(task) => self.held.push((candidate.turn.thread, task)),
+                None => {
+                    if let Some(exploration) = &mut self.core_mut().exploration {
+                        exploration.running = None;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn begin(&mut self, candidate: Candidate) -> Option<Task> {
+        let Next::Event(key) = candidate.next else {
+            return None;
+        };
+        let core = self.core_mut();
+        let event = core.events.take(key)?;
+        core.world.wait(candidate.due);
+        if let Some(exploration) = &mut core.exploration {
+            exploration.begin(candidate.turn);
+        }
+        core.ask(|scheduler, names| scheduler.begins(names, candidate.turn));
+        let proxy = self.envoy.proxy.take()?;
+        Some(Turn::new(proxy, self.envoy.slot.clone()).doing(Job::Event(event)))
+    }
+
+    fn resume(&mut self, candidate: Candidate) -> Option<Task> {
+        let at = self.held.iter().position(|(thread, _)| *thread == candidate.turn.thread)?;
+        let (_, task) = self.held.remove(at);
+        if let Some(exploration) = &mut self.core_mut().exploration {
+            exploration.resume(candidate.turn);
+        }
+        self.core_mut().ask(|scheduler, names| scheduler.begins(names, candidate.turn));
+        let proxy = self.envoy.proxy.take()?;
+        self.envoy.slot.put(proxy);
+        Some(task)
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        self.envoy.proxy().core()
+    }
+
+    fn core_mut(&mut self) -> &mut Core {
+        self.envoy.proxy_mut().core_mut()
+    }
+
+    /// Decisions and hostcalls so far.
+    pub(crate) fn steps(&self) -> usize {
+        self.core().exploration.as_ref().map_or(0, |exploration| exploration.steps)
+    }
+
+    /// Number of the last step that was recorded.
+    pub(crate) fn last_step(&self) -> usize {
+        self.core().recorder.as_ref().map_or(0, |recorder| recorder.steps.len())
+    }
+
+    /// Whether the scheduler has seen enough of this run.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        let scheduler = self.core().exploration.as_ref().and_then(Exploration::scheduler);
+        scheduler.is_some_and(Scheduler::is_done)
+    }
+
+    /// Streams that have ended since this was asked last, with the names of those that have one.
+    pub(crate) fn take_finished(&mut self) -> Vec<(Option<String>, Exchange)> {
+        if self.envoy.proxy().finished.is_empty() {
+            return Vec::new();
+        }
+        let finished = std::mem::take(&mut self.envoy.proxy_mut().finished);
+        let names = &self.core().stream_names;
+        finished.into_iter().map(|(id, exchange)| (names.get(&id.0).cloned(), exchange)).collect()
+    }
+
+    /// Calls that were made, but for the first ones, with the request on whose behalf they were, where that is known.
+    pub(crate) fn calls_from(&self, skip: usize) -> impl Iterator<Item = (Option<String>, &Call)> {
+        let core = self.core();
+        let seen = self.envoy.world().seen().get(skip..).unwrap_or_default();
+        seen.iter().map(|seen| (core.callers.get(&seen.call.id).cloned(), &seen.call))
+    }
+
+    /// Why VMs failed, in order.
+    pub(crate) fn traps(&self) -> &[String] {
+        &self.core().traps
+    }
+
+    /// What guests said that they believe, but for the first ones: the VM, the view's name, what is believed.
+    pub(crate) fn views_from(&self, skip: usize) -> Vec<(String, String, String)> {
+        self.core().views.get(skip..).unwrap_or_default().to_vec()
+    }
+
+    /// VMs that can be called.
+    pub(crate) fn alive(&self) -> BTreeSet<String> {
+        let vms = &self.core().vms;
+        let alive = vms.iter().enumerate().filter(|(_, record)| !record.failed);
+        alive.map(|(vm, record)| vm_name(record.role.slot(), vm)).collect()
+    }
+
+    /// Streams with a name that wait for the filter.
+    pub(crate) fn stuck(&self) -> Vec<(String, usize)> {
+        let core = self.core();
+        let waiting = core.streams.iter().filter(|(_, stream)| stream.upstream_call.is_none());
+        waiting
+            .filter_map(|(id, stream)| Some((core.stream_names.get(&id.0)?.clone(), stream.worker)))
+            .collect()
+    }
+
+    /// Calls of filters that nothing will ever end: the thread and the cluster.
+    pub(crate) fn leaked_calls(&self) -> Vec<(String, String)> {
+        let core = self.core();
+        let endless = core.calls.iter().filter(|(_, call)| call.is_endless());
+        endless
+            .filter_map(|(id, call)| match call.owner {
+                Owner::HttpCall { vm, .. } => {
+                    let seen = self.envoy.world().seen().iter().find(|seen| seen.call.id == *id)?;
+                    Some((core.vms[vm].role.slot().to_string(), seen.call.cluster.clone()))
+                }
+                Owner::Router { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Sizes of what must not grow for ever, by name.
+    pub(crate) fn sizes(&self) -> BTreeMap<String, u64> {
+        let core = self.core();
+        let number = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
+        let data: usize = core.data.iter().map(|(_, key, value, _)| key.len() + value.len()).sum();
+        let items: usize = core.queues.iter().map(|(_, _, items)| items.len()).sum();
+        let mut sizes = BTreeMap::from([
+            ("shared data bytes".to_owned(), number(data)),
+            ("queued items".to_owned(), number(items)),
+            ("calls in flight".to_owned(), number(core.calls.len())),
+            ("open streams".to_owned(), number(core.streams.len())),
+        ]);
+        for view in self.envoy.vms() {
+            sizes.insert(format!("{} memory bytes", view.role.slot()), number(view.memory_bytes));
+        }
+        sizes
+    }
+
+    /// The turn that keeps the run going, for people.
+    pub(crate) fn busy(&self) -> String {
+        let core = self.core();
+        let next = core.candidates().first().map(|candidate| core.turn_name(candidate.turn).to_string());
+        next.unwrap_or_else(|| "nobody".to_owned())
+    }
+
+    /// Ends the run. Nobody decides any more; the Envoy can be asked like any other until the next run.
+    pub(crate) fn end(mut self) -> (Option<Exploration>, Vec<Step>) {
+        self.held.clear();
+        let core = self.core_mut();
+        let steps = core.recorder.take().map(|recorder| recorder.steps).unwrap_or_default();
+        (core.exploration.take(), steps)
+    }
+}
+
+/// Asks the scheduler what comes next, if there is a choice.
+fn choose(core: &mut Core) -> Option<Candidate> {
+    let candidates = core.candidates();
+    match candidates.as_slice() {
+        [] => None,
+        [only] => Some(*only),
+        several => {
+            core.tell_fingerprint();
+            core.exploration.as_mut()?.steps += 1;
+            let chosen = core.ask(|scheduler, names| scheduler.next(names, several))?;
+            several.get(chosen).copied()
+        }
+    }
+}

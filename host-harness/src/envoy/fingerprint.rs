@@ -1,0 +1,131 @@
+//! What the state of everything is, in 128 bits, so that a search can tell that it was there before.
+//!
+//! A guest is a function of what it has been answered, so the state of a VM is the hash of its answers, and nobody has to
+//! look into its memory. Streams live on one thread and are a function of that thread's history as well.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{core::Core, events::Event, vms::VmSlot};
+use crate::world::Outcome;
+
+/// Values of different kinds and lengths, one after the other, without ambiguity.
+#[derive(Default)]
+struct Digest(Vec<u8>);
+
+// === impl Digest ===
+
+impl Digest {
+    fn number(&mut self, value: impl TryInto<u64>) {
+        self.0.extend_from_slice(&value.try_into().unwrap_or(u64::MAX).to_le_bytes());
+    }
+
+    fn wide(&mut self, value: u128) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u128 {
+        xxh3_128(&self.0)
+    }
+}
+
+// === impl Core ===
+
+impl Core {
+    /// Something that a thread has seen.
+    pub(super) fn remember(&mut self, thread: VmSlot, seen: u128) {
+        if let Some(exploration) = &mut self.exploration {
+            let history = exploration.histories.entry(thread).or_default();
+            let mut digest = [0; 32];
+            digest[..16].copy_from_slice(&history.to_le_bytes());
+            digest[16..].copy_from_slice(&seen.to_le_bytes());
+            *history = xxh3_128(&digest);
+        }
+    }
+
+    /// The state of everything, but for what only depends on the order in which it came about.
+    pub(super) fn fingerprint(&self) -> u128 {
+        let mut digest = Digest::default();
+        digest.wide(self.now().as_nanos());
+        digest.wide(u128::from(self.world.fingerprint()));
+        if let Some(exploration) = &self.exploration {
+            for (thread, history) in &exploration.histories {
+                digest.number(thread_number(*thread));
+                digest.wide(*history);
+            }
+            digest.number(exploration.running.map_or(0, |turn| thread_number(turn.thread) + 1));
+            for held in &exploration.held {
+                digest.number(thread_number(held.turn.thread));
+            }
+            digest.number(exploration.faults.len());
+        }
+        for (vm_id, key, value, cas) in self.data.iter() {
+            digest.bytes(vm_id.as_bytes());
+            digest.bytes(key);
+            digest.bytes(value);
+            digest.number(cas);
+        }
+        for (token, consumer, items) in self.queues.iter() {
+            digest.number(token);
+            digest.number(thread_number(consumer.slot));
+            digest.number(consumer.context_id);
+            digest.number(items.len());
+            for item in items {
+                digest.bytes(item);
+            }
+        }
+        for ((at, _), event) in self.events.iter() {
+            let Some(turn) =
+                self.exploration.as_ref().and_then(|exploration| self.turn_of(event, exploration))
+            else {
+                continue;
+            };
+            digest.wide(at.as_nanos());
+            digest.bytes(turn.kind.as_str().as_bytes());
+            digest.number(thread_number(turn.thread));
+            digest.number(turn.of);
+            digest.number(turn.ordinal);
+            if let Event::Answer { outcome, .. } = event {
+                digest.outcome(outcome);
+            }
+        }
+        if self.reads_metrics {
+            for (name, value) in self.metrics.all() {
+                digest.bytes(name.as_bytes());
+                digest.number(value);
+            }
+        }
+        digest.finish()
+    }
+}
+
+impl Digest {
+    fn outcome(&mut self, outcome: &Outcome) {
+        let (kind, response) = match outcome {
+            Outcome::Response(response) => (1, Some(response)),
+            Outcome::ConnectFailure => (2, None),
+            Outcome::ResetBeforeHeaders => (3, None),
+            Outcome::ResetAfterHeaders(response) => (4, Some(response)),
+        };
+        self.number(kind);
+        if let Some(response) = response {
+            self.number(response.status);
+            for (name, value) in response.headers.iter().chain(&response.trailers) {
+                self.bytes(name);
+                self.bytes(value);
+            }
+            self.bytes(&response.body);
+        }
+    }
+}
+
+fn thread_number(thread: VmSlot) -> u64 {
+    match thread {
+        VmSlot::Main => 0,
+        VmSlot::Worker(worker) => u64::try_from(worker).unwrap_or(u64::MAX).saturating_add(1),
+    }
+}

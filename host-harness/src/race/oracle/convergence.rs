@@ -1,0 +1,165 @@
+//! One question that all workers must answer the same once it is quiet.
+
+use super::{Violation, excerpt};
+use crate::{
+    abi::Headers,
+    envoy::{Exchange, Request},
+};
+
+/// Headers that differ between answers that are the same.
+const INCIDENTAL: [&str; 3] = ["date", "x-envoy-upstream-service-time", "x-request-id"];
+
+/// Says so if workers answer `request` differently in status, body or headers, or if one does not answer at all.
+///
+/// Left out of the comparison: `date`, `x-envoy-upstream-service-time`, `x-request-id`, and the order of headers.
+#[must_use]
+pub fn judge(request: &Request, answers: &[(usize, Option<&Exchange>)]) -> Option<Violation> {
+    disagreement("convergence", &question(request), answers)
+}
+
+/// The request as it is told: `` `GET /state` ``.
+pub(super) fn question(request: &Request) -> String {
+    format!("`{} {}`", String::from_utf8_lossy(&request.method), String::from_utf8_lossy(&request.path))
+}
+
+pub(super) fn disagreement(
+    oracle: &'static str,
+    asked: &str,
+    answers: &[(usize, Option<&Exchange>)],
+) -> Option<Violation> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for (worker, exchange) in answers {
+        let exchange = exchange.filter(|exchange| super::is_answered(exchange));
+        match groups.iter_mut().find(|(other, _)| same(*other, exchange)) {
+            Some((_, workers)) => workers.push(*worker),
+            None => groups.push((exchange, vec![*worker])),
+        }
+    }
+    let message = match groups.as_slice() {
+        [] | [(Some(_), _)] => return None,
+        [(None, _)] => format!("no worker answers {asked}"),
+        several => {
+            let told: Vec<String> =
+                several.iter().map(|(answer, workers)| told(several, *answer, workers)).collect();
+            format!("workers answer {asked} differently: {}", told.join("; "))
+        }
+    };
+    Some(Violation::new(oracle, message))
+}
+
+type Group<'a> = (Option<&'a Exchange>, Vec<usize>);
+
+/// `w0 and w2 200 "READY"`, with headers where they alone make the difference.
+fn told(groups: &[Group<'_>], answer: Option<&Exchange>, workers: &[usize]) -> String {
+    let workers: Vec<String> = workers.iter().map(|worker| format!("w{worker}")).collect();
+    let workers = workers.join(" and ");
+    let Some(answer) = answer else { return format!("{workers} nothing") };
+    let alike = |other: &&Exchange| {
+        other.status == answer.status && other.body == answer.body && !same(Some(other), Some(answer))
+    };
+    let twin = groups.iter().filter_map(|(other, _)| *other).find(alike);
+    let headers =
+        twin.map(|twin| format!(" with {}", only_here(&answer.headers, &twin.headers))).unwrap_or_default();
+    format!("{workers} {} {}{headers}", answer.status, excerpt(&answer.body))
+}
+
+fn same(a: Option<&Exchange>, b: Option<&Exchange>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => {
+            a.status == b.status
+                && a.body == b.body
+                && a.aborted == b.aborted
+                && essential(&a.headers) == essential(&b.headers)
+                && essential(&a.trailers) == essential(&b.trailers)
+        }
+        _ => false,
+    }
+}
+
+fn essential(headers: &Headers) -> Vec<(&[u8], &[u8])> {
+    let each =
+        headers.iter().filter(|(name, _)| !INCIDENTAL.iter().any(|incidental| incidental.as_bytes() == name));
+    let mut essential: Vec<_> = each.map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
+    essential.sort_unstable();
+    essential
+}
+
+/// `etag: 1, age: 2`
+fn only_here(here: &Headers, there: &Headers) -> String {
+    let there = essential(there);
+    let own = essential(here).into_iter().filter(|header| !there.contains(header));
+    let own: Vec<String> = own
+        .map(|(name, value)| format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value)))
+        .collect();
+    if own.is_empty() { "other headers missing".to_owned() } else { own.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing::exchange, *};
+
+    #[test]
+    fn workers_that_answer_alike_agree_whatever_is_incidental() {
+        let a = exchange(200, "x", &[("a", "1"), ("b", "2"), ("date", "now"), ("x-request-id", "7")]);
+        let b = exchange(200, "x", &[("b", "2"), ("a", "1"), ("x-envoy-upstream-service-time", "3")]);
+        assert_eq!(told_of(&[Some(&a), Some(&b)]), None);
+        assert_eq!(told_of(&[]), None);
+        assert_eq!(told_of(&[Some(&a)]), None);
+    }
+
+    #[test]
+    fn the_status_the_body_or_a_header_alone_makes_a_difference() {
+        let ready = exchange(200, "READY", &[("etag", "1")]);
+        let cases = [
+            (exchange(503, "READY", &[("etag", "1")]), r#"w0 and w2 200 "READY"; w1 503 "READY""#),
+            (exchange(200, "NOT", &[("etag", "1")]), r#"w0 and w2 200 "READY"; w1 200 "NOT""#),
+            (
+                exchange(200, "READY", &[("etag", "2")]),
+                r#"w0 and w2 200 "READY" with etag: 1; w1 200 "READY" with etag: 2"#,
+            ),
+            (
+                exchange(200, "READY", &[]),
+                r#"w0 and w2 200 "READY" with etag: 1; w1 200 "READY" with other headers missing"#,
+            ),
+            (exchange(0, "", &[]), r#"w0 and w2 200 "READY"; w1 nothing"#),
+        ];
+        for (other, expected) in cases {
+            let expected = format!("convergence: workers answer `GET /state` differently: {expected}");
+            assert_eq!(told_of(&[Some(&ready), Some(&other), Some(&ready)]), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_header_that_comes_twice_differs_from_one_that_comes_once() {
+        let once = exchange(200, "", &[("set-cookie", "a")]);
+        let twice = exchange(200, "", &[("set-cookie", "a"), ("set-cookie", "a")]);
+        assert!(told_of(&[Some(&once), Some(&twice)]).is_some());
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_off_differs_from_a_whole_one() {
+        let whole = exchange(200, "x", &[]);
+        let cut = Exchange { aborted: true, ..whole.clone() };
+        assert!(told_of(&[Some(&whole), Some(&cut)]).is_some());
+    }
+
+    #[test]
+    fn a_trailer_makes_a_difference() {
+        let without = exchange(200, "x", &[]);
+        let with = Exchange { trailers: vec![(b"sum".to_vec(), b"1".to_vec())], ..without.clone() };
+        assert!(told_of(&[Some(&without), Some(&with)]).is_some());
+    }
+
+    #[test]
+    fn silence_of_all_is_no_agreement() {
+        assert_eq!(told_of(&[None, None]).as_deref(), Some("convergence: no worker answers `GET /state`"));
+        let none = exchange(0, "", &[]);
+        assert!(told_of(&[Some(&none)]).is_some());
+    }
+
+    fn told_of(answers: &[Option<&Exchange>]) -> Option<String> {
+        let answers: Vec<_> = answers.iter().copied().enumerate().collect();
+        judge(&Request::get("/state"), &answers).map(|violation| violation.to_string())
+    }
+}

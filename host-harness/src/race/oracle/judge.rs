@@ -1,0 +1,395 @@
+//! A scenario's own rules, judged as its answers and calls happen, and in the end over the answers to its probes.
+
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use super::{Violation, convergence, count, found};
+use crate::{
+    envoy::{Exchange, Request},
+    race::scenario::{Answer, Rule, Scenario},
+    world::Call,
+};
+
+/// Judges one run of a scenario. A clone goes on alone from where it was made.
+///
+/// Shape: any number of [`Judge::answered`] and [`Judge::called`], each of which gives what is broken by it; then every
+/// one of [`Judge::probes`] is asked and told to [`Judge::probed`]; then [`Judge::finish`] gives what the end breaks.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    rules: Arc<[Rule]>,
+    workers: usize,
+    /// What was seen, for each rule.
+    seen: Vec<Seen>,
+    /// What was answered to each probe.
+    probed: BTreeMap<Probe, Option<Exchange>>,
+}
+
+/// What of the past a rule depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Seen {
+    /// Calls, up to the first that is too many.
+    calls: usize,
+    /// Whether the request of its `when` was answered so.
+    when: bool,
+}
+
+/// A request that is asked in the end, for a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Probe {
+    /// Number of the rule, in the scenario.
+    pub rule: usize,
+    /// The worker that is asked.
+    pub worker: usize,
+}
+
+// === impl Judge ===
+
+impl Judge {
+    /// A judge of a run that has not begun.
+    #[must_use]
+    pub fn new(scenario: &Scenario) -> Judge {
+        Judge {
+            rules: scenario.rules.clone().into(),
+            workers: scenario.workers,
+            seen: vec![Seen::default(); scenario.rules.len()],
+            probed: BTreeMap::new(),
+        }
+    }
+
+    /// Hears the end of a request by its name; gives what is broken by it. A request whose client saw no answer, for
+    /// example because it left, breaks no rule.
+    pub fn answered(&mut self, name: &str, exchange: &Exchange) -> Vec<Violation> {
+        if !super::is_answered(exchange) {
+            return Vec::new();
+        }
+        for (rule, seen) in self.rules.iter().zip(&mut self.seen) {
+            if let Rule::Eventually { when: Some((request, answer)), .. } = rule
+                && request == name
+            {
+                seen.when = answer.matches(exchange);
+            }
+        }
+        self.rules.iter().filter_map(|rule| judge_answer(rule, name, exchange)).collect()
+    }
+
+    /// Hears of a call to a cluster; gives what is broken by it, once.
+    pub fn called(&mut self, call: &Call) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        for (rule, seen) in self.rules.iter().zip(&mut self.seen) {
+            let Rule::AtMost { cluster, path, calls: most } = rule else { continue };
+            if *cluster != call.cluster || path.as_ref().is_some_and(|path| *path != call.path()) {
+                continue;
+            }
+            if seen.calls > *most {
+                continue;
+            }
+            seen.calls += 1;
+            if seen.calls > *most {
+                let path = path.as_deref().map(|path| format!(" for `{path}`")).unwrap_or_default();
+                let message = format!(
+                    "cluster `{cluster}` is called{path} more than {}: this is call {}",
+                    count(*most, "time"),
+                    seen.calls
+                );
+                violations.push(Violation::new("at-most", message));
+            }
+        }
+        violations
+    }
+
+    /// What is asked in the end, in the order of the rules and of the workers.
+    #[must_use]
+    pub fn probes(&self) -> Vec<(Probe, Request)> {
+        let mut probes = Vec::new();
+        for (index, (rule, seen)) in self.rules.iter().zip(&self.seen).enumerate() {
+            let (asked, request) = match rule {
+                Rule::Eventually { when, workers, request, .. } if when.is_none() || seen.when => {
+                    (workers, request)
+                }
+                Rule::Agreement { request } => (&Vec::new(), request),
+                _ => continue,
+            };
+            let every: Vec<usize> = (0..self.workers).collect();
+            for worker in if asked.is_empty() { &every } else { asked } {
+                probes.push((Probe { rule: index, worker: *worker }, Request::clone(request)));
+            }
+        }
+        probes
+    }
+
+    /// Hears what was answered to a probe; `None` when it was not answered in all the time that there was.
+    pub fn probed(&mut self, probe: Probe, exchange: Option<&Exchange>) {
+        self.probed.insert(probe, exchange.cloned());
+    }
+
+    /// What the end breaks. A probe that nobody asked counts as one that was not answered.
+    #[must_use]
+    pub fn finish(&self) -> Vec<Violation> {
+        let probes = self.probes();
+        let mut violations = Vec::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            let of_rule = probes.iter().filter(|(probe, _)| probe.rule == index);
+            let seen = of_rule.map(|(probe, _)| {
+                let answer = self.probed.get(probe).and_then(Option::as_ref);
+                (probe.worker, answer.filter(|exchange| super::is_answered(exchange)))
+            });
+            let seen: Vec<(usize, Option<&Exchange>)> = seen.collect();
+            match rule {
+                Rule::Eventually { when, request, answer, .. } => {
+                    let asked = convergence::question(request);
+                    violations.extend(unmet(&asked, when.as_ref(), answer, &seen));
+                }
+                Rule::Agreement { request } => {
+                    let asked = convergence::question(request);
+                    violations.extend(convergence::disagreement("agreement", &asked, &seen));
+                }
+                Rule::Never { .. } | Rule::Always { .. } | Rule::AtMost { .. } => {}
+            }
+        }
+        violations
+    }
+
+    /// Hashes all of the past that decides what is broken in the future. Judges of one scenario that hash the same
+    /// judge the same future the same.
+    pub fn hash_past(&self, hasher: &mut impl Hasher) {
+        self.seen.hash(hasher);
+    }
+}
+
+fn judge_answer(rule: &Rule, name: &str, exchange: &Exchange) -> Option<Violation> {
+    let concerns =
+        |requests: &[String]| requests.is_empty() || requests.iter().any(|request| request == name);
+    match rule {
+        Rule::Never { requests, answer } if concerns(requests) && answer.matches(exchange) => {
+            let found = found(exchange, std::slice::from_ref(answer));
+            let message = format!("request `{name}` is answered {found}, which it must never be ({answer})");
+            Some(Violation::new("never", message))
+        }
+        Rule::Always { requests, answers }
+            if concerns(requests) && !answers.iter().any(|answer| answer.matches(exchange)) =>
+        {
+            let found = found(exchange, answers);
+            let allowed: Vec<String> = answers.iter().map(Answer::to_string).collect();
+            let message = format!("request `{name}` is answered {found}, and not {}", allowed.join(", or "));
+            Some(Violation::new("always", message))
+        }
+        _ => None,
+    }
+}
+
+/// One sentence for all workers that answer something else.
+fn unmet(
+    asked: &str,
+    when: Option<&(String, Answer)>,
+    answer: &Answer,
+    seen: &[(usize, Option<&Exchange>)],
+) -> Option<Violation> {
+    let wrong =
+        seen.iter().filter(|(_, exchange)| !exchange.is_some_and(|exchange| answer.matches(exchange)));
+    let wrong: Vec<String> = wrong
+        .map(|(worker, exchange)| {
+            let found = exchange
+                .map_or("nothing".to_owned(), |exchange| found(exchange, std::slice::from_ref(answer)));
+            format!("w{worker} answers {found}")
+        })
+        .collect();
+    if wrong.is_empty() {
+        return None;
+    }
+    let because = match when {
+        Some((name, answer)) if *answer == Answer::default() => {
+            format!(", since request `{name}` was answered")
+        }
+        Some((name, answer)) => format!(", since request `{name}` was answered {answer}"),
+        None => String::new(),
+    };
+    let message = format!("in the end {asked} must be answered {answer}{because}, and {}", wrong.join(", "));
+    Some(Violation::new("eventually", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::DefaultHasher;
+
+    use bytes::Bytes;
+
+    use super::{super::testing::exchange, *};
+    use crate::{
+        envoy::StreamId,
+        world::{CallId, Origin},
+    };
+
+    const RULES: &str = "
+scenario: a
+module: m
+clusters: {feed: {}}
+events:
+  - {at: 0s, request: A}
+  - {at: 0s, request: B}
+must:
+  always:
+    - {request: A, never: {status: 200}}
+    - {requests: [A, B], answer: {status: 503}}
+    - {one_of: [{status: 200}, {status: 503, body: wait}]}
+  eventually:
+    - {when: {request: A, status: 503}, request: {path: /state}, workers: [1], answer: {status: 200, body: READY}}
+    - {request: {method: POST, path: /x}, answer: {status: 204}}
+    - {agree: {path: /state}}
+  at_most:
+    - {cluster: feed, path: /b, calls: 1}
+    - {cluster: feed, calls: 2}
+";
+
+    #[test]
+    fn a_forbidden_answer_and_one_that_is_none_of_the_allowed_are_told_at_once() {
+        let mut judge = judge();
+        assert_eq!(
+            told(judge.answered("A", &exchange(200, "hi", &[]))),
+            [
+                r#"never: request `A` is answered 200 "hi", which it must never be (200)"#,
+                r#"always: request `A` is answered 200 "hi", and not 503"#,
+            ]
+        );
+        assert_eq!(
+            told(judge.answered("B", &exchange(503, "", &[]))),
+            [r#"always: request `B` is answered 503 "", and not 200, or 503 "wait""#]
+        );
+        assert_eq!(told(judge.answered("A", &exchange(503, "wait", &[]))), [""; 0]);
+        // A rule that names requests says nothing of others: no `always: … and not 503`.
+        assert_eq!(told(judge.answered("C", &exchange(200, "", &[]))), [""; 0]);
+    }
+
+    #[test]
+    fn a_client_that_left_has_no_answer_to_judge() {
+        assert_eq!(told(judge().answered("A", &exchange(0, "", &[]))), [""; 0]);
+    }
+
+    #[test]
+    fn one_call_too_many_is_told_once() {
+        let mut judge = judge();
+        for _ in 0..3 {
+            assert_eq!(told(judge.called(&call("upstream", "/b"))), [""; 0]);
+        }
+        let told = ["/b", "/c", "/b", "/b"].map(|path| told(judge.called(&call("feed", path))));
+        assert_eq!(told[0], [""; 0]);
+        assert_eq!(told[1], [""; 0]);
+        assert_eq!(
+            told[2],
+            [
+                "at-most: cluster `feed` is called for `/b` more than 1 time: this is call 2",
+                "at-most: cluster `feed` is called more than 2 times: this is call 3",
+            ]
+        );
+        assert_eq!(told[3], [""; 0]);
+    }
+
+    #[test]
+    fn what_is_asked_in_the_end_depends_on_what_was_answered() {
+        let mut judge = judge();
+        let probes = |judge: &Judge| -> Vec<(usize, usize, String)> {
+            let each = judge.probes().into_iter();
+            each.map(|(probe, request)| (probe.rule, probe.worker, convergence::question(&request))).collect()
+        };
+        let post = || "`POST /x`".to_owned();
+        let get = || "`GET /state`".to_owned();
+        let always = [(4, 0, post()), (4, 1, post()), (5, 0, get()), (5, 1, get())];
+        assert_eq!(probes(&judge), always);
+        judge.answered("A", &exchange(503, "", &[]));
+        let mut all = vec![(3, 1, get())];
+        all.extend(always.clone());
+        assert_eq!(probes(&judge), all);
+        judge.answered("A", &exchange(200, "", &[]));
+        assert_eq!(probes(&judge), always);
+    }
+
+    #[test]
+    fn the_end_is_judged_over_every_worker_that_was_asked() {
+        let mut judge = judge();
+        judge.answered("A", &exchange(503, "wait", &[]));
+        let good = |probe: Probe| match probe.rule {
+            4 => exchange(204, "", &[]),
+            _ => exchange(200, "READY", &[]),
+        };
+        for (probe, _) in judge.probes() {
+            judge.probed(probe, Some(&good(probe)));
+        }
+        assert_eq!(told(judge.finish()), [""; 0]);
+        judge.probed(Probe { rule: 3, worker: 1 }, Some(&exchange(200, "NOT_READY", &[])));
+        judge.probed(Probe { rule: 4, worker: 0 }, None);
+        judge.probed(Probe { rule: 5, worker: 1 }, Some(&exchange(503, "", &[])));
+        assert_eq!(
+            told(judge.finish()),
+            [
+                r#"eventually: in the end `GET /state` must be answered 200 "READY", since request `A` was answered 503, and w1 answers 200 "NOT_READY""#,
+                "eventually: in the end `POST /x` must be answered 204, and w0 answers nothing",
+                r#"agreement: workers answer `GET /state` differently: w0 200 "READY"; w1 503 """#,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_probe_that_nobody_asked_is_not_answered() {
+        assert_eq!(
+            told(judge().finish()),
+            [
+                "eventually: in the end `POST /x` must be answered 204, and w0 answers nothing, w1 answers nothing",
+                "agreement: no worker answers `GET /state`",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_clone_of_a_judge_goes_on_alone() {
+        let mut judge = judge();
+        judge.called(&call("feed", "/b"));
+        let mut clone = judge.clone();
+        assert_eq!(told(judge.called(&call("feed", "/b"))).len(), 1);
+        assert_eq!(told(clone.called(&call("feed", "/b"))).len(), 1);
+    }
+
+    #[test]
+    fn pasts_hash_the_same_when_nothing_in_the_future_can_tell_them_apart() {
+        let past = |judge: &Judge| {
+            let mut hasher = DefaultHasher::new();
+            judge.hash_past(&mut hasher);
+            hasher.finish()
+        };
+        let (mut a, mut b) = (judge(), judge());
+        a.answered("B", &exchange(503, "wait", &[]));
+        assert_eq!(past(&a), past(&b), "no rule depends on how B was answered");
+        a.answered("A", &exchange(503, "wait", &[]));
+        assert_ne!(past(&a), past(&b));
+        b.answered("A", &exchange(503, "", &[]));
+        assert_eq!(past(&a), past(&b));
+        a.called(&call("feed", "/b"));
+        assert_ne!(past(&a), past(&b));
+        for _ in 0..3 {
+            b.called(&call("feed", "/b"));
+            a.called(&call("feed", "/b"));
+        }
+        assert_eq!(past(&a), past(&b), "both are over every limit");
+    }
+
+    fn judge() -> Judge {
+        Judge::new(&Scenario::parse(RULES, "rules.yaml").unwrap_or_else(|error| panic!("{error}")).remove(0))
+    }
+
+    fn told(violations: Vec<Violation>) -> Vec<String> {
+        violations.iter().map(Violation::to_string).collect()
+    }
+
+    fn call(cluster: &str, path: &str) -> Call {
+        Call {
+            id: CallId(1),
+            origin: Origin::Router { stream: StreamId(1) },
+            cluster: cluster.to_owned(),
+            headers: vec![(b":path".to_vec(), path.as_bytes().to_vec())],
+            body: Bytes::new(),
+            trailers: Vec::new(),
+            timeout: None,
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! Scenario files: what they mean, and what is said about one that is wrong.
+
+mod errors;
+mod page;
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use bytes::Bytes;
+use host_harness::{
+    envoy::{FailurePolicy, Protocol, Request},
+    race::scenario::{
+        Answer, Bounds, Cluster, Event, EventKind, Expectation, Faults, Plugin, Rule, Scenario,
+    },
+    world::Reply,
+};
+
+/// Uses every key once.
+const WHOLE: &str = r#"
+scenario: whole
+about: Every key.
+module: portcullis:guests
+workers: 3
+vm_id: status
+seed: 7
+failure_policy: fail_reload
+plugins:
+  - {name: health, configuration: {scenario: s, fixed: false, list: [1, 2], deep: {a: 1, b: 2}}}
+  - {name: clock, configuration: plain, singleton: true}
+  - {name: bare}
+clusters:
+  feed:
+    answers:
+      - {status: 202, body: NOT_READY, headers: {ETag: "1", set-cookie: [a, b]}, trailers: {sum: x}, after: 10ms}
+      - {body: READY}
+      - never
+    paths:
+      /b: [{status: 404}, refused, connect_failure, reset_before_headers, reset, {outcome: reset, body: ha, after: 1ms}]
+events:
+  - {at: 400ms, remove: clock}
+  - {at: 200ms, cluster: feed, path: /b, answers: [{body: v2}]}
+  - {at: 200ms, cluster: feed, answers: []}
+  - {at: 300ms, configure: health, configuration: {fixed: false, deep: {a: 3}}}
+  - at: 100ms
+    request: A
+    worker: 2
+    method: POST
+    path: /x?y
+    authority: a.test
+    headers: {X-User: alice, x-role: [r1, r2]}
+    trailers: {sum: x}
+    body: "0123"
+    protocol: http2
+    chunk_size: 2
+    chunk_interval: 1ms
+    properties: {source.address: "10.0.0.1:1"}
+    leaves_after: 5ms
+  - {at: 0s, request: B}
+faults: {resets: 1, refusals: 2, timeouts: 3, connect_failures: 4, duplicates: 5}
+bounds: {until: 1.5s, settle: 1m, slack: 1us, steps: 10}
+must:
+  always:
+    - {request: A, never: {status: 200, headers: {X-Who: bob}}}
+    - {requests: [A, B], answer: {contains: RE}}
+    - {one_of: [{status: 200}, {status: 503}]}
+  eventually:
+    - {when: {request: A, status: 200}, request: {path: /state}, workers: [2], answer: {status: 200, body: READY}}
+    - {when: {request: B}, request: {}, answer: {status: 200}}
+    - {agree: {path: /state}}
+  at_most:
+    - {cluster: feed, path: /b, calls: 3}
+    - {cluster: upstream, calls: 0}
+variants:
+  naive: {expect: broken}
+  fixed: {expect: clean, about: It holds., configuration: {fixed: true, deep: {b: null}}}
+"#;
+
+#[test]
+fn every_key_means_what_it_says() {
+    let (text, _) = WHOLE.split_once("variants:").expect("the variants come last");
+    let [scenario] = parse(text).try_into().expect("one scenario");
+    let reply = |status| Reply::status(status);
+    let cluster = Cluster {
+        answers: vec![
+            reply(202)
+                .with_body("NOT_READY")
+                .with_header("etag", "1")
+                .with_header("set-cookie", "a")
+                .with_header("set-cookie", "b")
+                .with_trailer("sum", "x")
+                .after(ms(10)),
+            Reply::body("READY"),
+            Reply::never(),
+        ],
+        paths: BTreeMap::from([(
+            "/b".to_owned(),
+            vec![
+                reply(404),
+                Reply::refused(),
+                Reply::connect_failure(),
+                Reply::reset_before_headers(),
+                Reply::reset(),
+                Reply::reset().with_body("ha").after(ms(1)),
+            ],
+        )]),
+    };
+    let mut request = Request::new("POST", "/x?y")
+        .authority("a.test")
+        .header("x-user", "alice")
+        .header("x-role", "r1")
+        .header("x-role", "r2")
+        .trailer("sum", "x")
+        .with_body("0123")
+        .property("source.address", "10.0.0.1:1");
+    request.protocol = Protocol::Http2;
+    request.chunk_size_bytes = 2;
+    request.chunk_interval = ms(1);
+    let event = |at, kind| Event { at: ms(at), kind };
+    let asked = |name: &str, worker, request, leaves_after| EventKind::Request {
+        name: name.to_owned(),
+        worker,
+        request: Box::new(request),
+        leaves_after,
+    };
+    let answers = |path: Option<&str>, answers| EventKind::Answers {
+        cluster: "feed".to_owned(),
+        path: path.map(str::to_owned),
+        answers,
+    };
+    let status = |status| Answer { status: Some(status), ..Answer::default() };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let state = || Box::new(Request::get("/state"));
+    let expected = Scenario {
+        name: "whole".to_owned(),
+        about: "Every key.".to_owned(),
+        module: "portcullis:guests".to_owned(),
+        variant: String::new(),
+        expect: None,
+        workers: 3,
+        vm_id: "status".to_owned(),
+        seed: 7,
+        failure_policy: FailurePolicy::FailReload,
+        plugins: vec![
+            plugin("health", r#"{"deep":{"a":1,"b":2},"fixed":false,"list":[1,2],"scenario":"s"}"#, false),
+            plugin("clock", "plain", true),
+            plugin("bare", "", false),
+        ],
+        clusters: BTreeMap::from([("feed".to_owned(), cluster)]),
+        // By time; what is due at the same time in the order of the file.
+        events: vec![
+            event(0, asked("B", 0, Request::get("/"), None)),
+            event(100, asked("A", 2, request, Some(ms(5)))),
+            event(200, answers(Some("/b"), vec![Reply::body("v2")])),
+            event(200, answers(None, vec![])),
+            event(
+                300,
+                EventKind::Configure {
+                    plugin: "health".to_owned(),
+                    configuration: br#"{"deep":{"a":3},"fixed":false}"#.to_vec(),
+                },
+            ),
+            event(400, EventKind::Remove { plugin: "clock".to_owned() }),
+        ],
+        faults: Faults { resets: 1, refusals: 2, timeouts: 3, connect_failures: 4, duplicates: 5 },
+        bounds: Bounds {
+            until: ms(1500),
+            settle: Duration::from_secs(60),
+            slack: Duration::from_micros(1),
+            steps: 10,
+        },
+        rules: vec![
+            Rule::Never {
+                requests: names(&["A"]),
+                answer: Answer {
+                    headers: BTreeMap::from([("x-who".to_owned(), "bob".to_owned())]),
+                    ..status(200)
+                },
+            },
+            Rule::Always {
+                requests: names(&["A", "B"]),
+                answers: vec![Answer { contains: Some(Bytes::from("RE")), ..Answer::default() }],
+            },
+            Rule::Always { requests: names(&[]), answers: vec![status(200), status(503)] },
+            Rule::Eventually {
+                when: Some(("A".to_owned(), status(200))),
+                workers: vec![2],
+                request: state(),
+                answer: Answer { body: Some(Bytes::from("READY")), ..status(200) },
+            },
+            Rule::Eventually {
+                when: Some(("B".to_owned(), Answer::default())),
+                workers: vec![],
+                request: Box::new(Request::get("/")),
+                answer: status(200),
+            },
+            Rule::Agreement { request: state() },
+            Rule::AtMost { cluster: "feed".to_owned(), path: Some("/b".to_owned()), calls: 3 },
+            Rule::AtMost { cluster: "upstream".to_owned(), path: None, calls: 0 },
+        ],
+    };
+    assert_eq!(scenario, expected);
+}
+
+#[test]
+fn what_is_left_out_has_a_default() {
+    let [scenario] = parse("{scenario: a-1, module: m.wasm}").try_into().expect("one scenario");
+    let expected = Scenario {
+        name: "a-1".to_owned(),
+        about: String::new(),
+        module: "m.wasm".to_owned(),
+        variant: String::new(),
+        expect: None,
+        workers: 2,
+        vm_id: "a-1".to_owned(),
+        seed: 0,
+        failure_policy: FailurePolicy::FailClosed,
+        plugins: vec![plugin("plugin", "", false)],
+        clusters: BTreeMap::new(),
+        events: vec![],
+        faults: Faults::default(),
+        bounds: Bounds {
+            until: Duration::from_secs(2),
+            settle: Duration::from_secs(5),
+            slack: ms(100),
+            steps: 2000,
+        },
+        rules: vec![],
+    };
+    assert_eq!(scenario, expected);
+    assert_eq!(parse("{scenario: a-1, module: m.wasm, workers: , clusters: , events: , must: }"), [expected]);
+    assert_eq!(parse("{scenario: a, module: m, expect: broken}")[0].expect, Some(Expectation::Broken));
+}
+
+#[test]
+fn each_variant_is_a_scenario_whose_configurations_it_changes() {
+    let scenarios = parse(WHOLE);
+    let told: Vec<_> = scenarios.iter().map(|s| (s.variant.as_str(), s.expect, s.about.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("naive", Some(Expectation::Broken), "Every key."),
+            ("fixed", Some(Expectation::Clean), "It holds."),
+        ]
+    );
+    let fixed = &scenarios[1];
+    assert_eq!(
+        fixed.plugins,
+        [
+            plugin("health", r#"{"deep":{"a":1},"fixed":true,"list":[1,2],"scenario":"s"}"#, false),
+            plugin("clock", "plain", true),
+            plugin("bare", r#"{"deep":{},"fixed":true}"#, false),
+        ]
+    );
+    let configured = fixed.events.iter().find_map(|event| match &event.kind {
+        EventKind::Configure { configuration, .. } => {
+            Some(String::from_utf8_lossy(configuration).into_owned())
+        }
+        _ => None,
+    });
+    assert_eq!(configured.as_deref(), Some(r#"{"deep":{"a":3},"fixed":true}"#));
+    let naive = Scenario { variant: String::new(), expect: None, ..scenarios[0].clone() };
+    let (without, _) = WHOLE.split_once("variants:").expect("the variants come last");
+    assert_eq!([naive], parse(without).as_slice());
+}
+
+#[test]
+fn what_a_file_means_depends_on_its_tree_alone() {
+    let (text, _) = WHOLE.split_once("variants:").expect("the variants come last");
+    let tree: yaml_serde::Value = yaml_serde::from_str(text).expect("YAML");
+    let again = yaml_serde::to_string(&tree).expect("YAML");
+    assert_ne!(text, again);
+    assert_eq!(parse(text), parse(&again));
+    let json = serde_json::to_string(&tree).expect("JSON");
+    assert_eq!(parse(text), parse(&json), "JSON is YAML");
+    let mut entries: Vec<_> = tree.as_mapping().expect("a mapping").clone().into_iter().collect();
+    entries.reverse();
+    let reversed: yaml_serde::Mapping = entries.into_iter().collect();
+    assert_eq!(parse(text), parse(&yaml_serde::to_string(&reversed).expect("YAML")));
+}
+
+#[test]
+fn anchors_and_merge_keys_are_understood() {
+    let text = "
+scenario: a
+module: m
+events:
+  - &first {at: 1ms, request: A, path: /x}
+  - {<<: *first, request: B}
+";
+    let scenario = &parse(text)[0];
+    let paths = scenario.events.iter().map(|event| match &event.kind {
+        EventKind::Request { name, request, .. } => (name.as_str(), request.path.as_slice()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(paths.collect::<Vec<_>>(), [("A", b"/x".as_slice()), ("B", b"/x")]);
+}
+
+#[test]
+fn a_modules_path_is_relative_to_its_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("race.yaml");
+    let load = |module: &str| {
+        fs::write(&path, format!("{{scenario: a, module: '{module}'}}")).expect("the file is written");
+        Scenario::load(&path).expect("it is read").remove(0).module
+    };
+    assert_eq!(load("../m.wasm"), folder.path().join("../m.wasm").display().to_string());
+    assert_eq!(load("/opt/m.wasm"), "/opt/m.wasm");
+    assert_eq!(load("portcullis:filter"), "portcullis:filter");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = Scenario::load("no/such.yaml").expect_err("there is none");
+    assert_eq!(
+        error.to_string(),
+        "no/such.yaml: the document: it cannot be read: No such file or directory (os error 2): \
+         check the path, and that it is UTF-8 text"
+    );
+}
+
+#[test]
+fn the_default_scenario_asks_both_workers_early_and_late() {
+    let scenario = Scenario::default_for("my.wasm");
+    assert_eq!((scenario.module.as_str(), scenario.workers), ("my.wasm", 2));
+    let mut asked: Vec<(usize, bool)> = scenario
+        .events
+        .iter()
+        .map(|event| match &event.kind {
+            EventKind::Request { worker, .. } => (*worker, event.at >= Duration::from_secs(1)),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    asked.sort_unstable();
+    asked.dedup();
+    assert_eq!(asked, [(0, false), (0, true), (1, false), (1, true)]);
+    for event in &scenario.events {
+        let EventKind::Request { name, request, .. } = &event.kind else { continue };
+        let length = request.headers.iter().find(|(name, _)| name == b"content-length");
+        let length = length.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        assert_eq!(length, request.body.as_ref().map(|body| body.len().to_string()), "{name}");
+    }
+    assert_eq!(scenario.rules, [Rule::Agreement { request: Box::new(Request::get("/")) }]);
+}
+
+// === The world ===
+
+#[test]
+fn the_world_answers_as_the_file_says_until_an_event_changes_it() {
+    use host_harness::world::World;
+    let text = "
+scenario: a
+module: m
+clusters:
+  feed: {answers: [{status: 201}, {status: 202}], paths: {/b: [{status: 404}]}}
+events:
+  - {at: 1s, cluster: feed, path: /b, answers: [{status: 203}]}
+  - {at: 2s, cluster: feed, answers: [{status: 204}]}
+  - {at: 3s, request: A}
+";
+    let scenario = parse(text).remove(0);
+    let mut world = scenario.world();
+    assert_eq!(["/", "/b", "/", "/"].map(|path| status(&mut world, "feed", path)), [201, 404, 202, 202]);
+    assert_eq!(status(&mut world, "upstream", "/"), 200);
+    assert!(scenario.events[0].kind.change_answers(&mut world));
+    assert_eq!(["/b", "/"].map(|path| status(&mut world, "feed", path)), [203, 202]);
+    assert!(scenario.events[1].kind.change_answers(&mut world));
+    assert_eq!(["/b", "/"].map(|path| status(&mut world, "feed", path)), [204, 204]);
+    assert!(!scenario.events[2].kind.change_answers(&mut world));
+    assert_eq!(world.now(), Duration::ZERO);
+}
+
+#[test]
+fn with_any_cluster_no_cluster_is_unknown() {
+    let text = r#"
+scenario: a
+module: m
+clusters:
+  feed: {answers: [{status: 201}]}
+  "*": {answers: [{status: 202}, {status: 203}]}
+events:
+  - {at: 1s, cluster: hub, answers: [{status: 204}]}
+must:
+  at_most:
+    - {cluster: hub, calls: 1}
+"#;
+    let scenario = parse(text).remove(0);
+    let mut world = scenario.world();
+    assert_eq!(["feed", "hub", "store"].map(|cluster| status(&mut world, cluster, "/")), [201, 202, 203]);
+    scenario.events[0].kind.change_answers(&mut world);
+    assert_eq!(["feed", "hub", "store"].map(|cluster| status(&mut world, cluster, "/")), [201, 204, 203]);
+}
+
+fn status(world: &mut host_harness::world::Scripted, cluster: &str, path: &str) -> u16 {
+    use host_harness::{
+        envoy::StreamId,
+        world::{Call, CallId, Origin, Outcome, Sent, World},
+    };
+    let call = Call {
+        id: CallId(1),
+        origin: Origin::Router { stream: StreamId(1) },
+        cluster: cluster.to_owned(),
+        headers: vec![(b":path".to_vec(), path.as_bytes().to_vec())],
+        body: Bytes::new(),
+        trailers: Vec::new(),
+        timeout: None,
+    };
+    match world.send(&call) {
+        Ok(Sent::After(_, Outcome::Response(response))) => response.status,
+        other => panic!("{other:?}"),
+    }
+}
+
+// === Helpers ===
+
+fn parse(text: &str) -> Vec<Scenario> {
+    Scenario::parse(text, "t.yaml").unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn plugin(name: &str, configuration: &str, singleton: bool) -> Plugin {
+    Plugin { name: name.to_owned(), configuration: configuration.as_bytes().to_vec(), singleton }
+}
+
+fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
