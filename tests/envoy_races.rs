@@ -3,11 +3,19 @@
 //!
 //! The guest is `guests/races.wat`. Each race stands beside the guest that does not have it, under the same load.
 
-use std::{sync::Barrier, thread, time::Duration};
+use std::{
+    sync::{Arc, Barrier},
+    thread,
+    time::Duration,
+};
 
 use host_harness::{
     abi::{Module, Runtime},
     envoy::{Envoy, EnvoyOptions, Exchange, Request},
+    race::{
+        scenario::Scenario,
+        search::{self, Options, Report},
+    },
     servers::client::{self, Connection},
     world::Scripted,
 };
@@ -56,6 +64,11 @@ fn an_update_without_a_compare_is_lost() {
     let before = real.counter();
     let counted = real.at_once("/C", per_worker);
     assert_eq!(real.counter(), before + counted);
+
+    // The harness finds the one between two hostcalls, and nothing in the other.
+    assert_eq!(explore("/c", "/n", false).failing, 0);
+    assert!(explore("/c", "/n", true).first.is_some());
+    assert_eq!(explore("/C", "/n", true).failing, 0);
 }
 
 #[test]
@@ -134,6 +147,11 @@ fn a_snapshot_in_a_message_overtakes_a_later_one() {
     });
     let stale = stale.unwrap_or_else(|| panic!("{published} messages came in the order of their updates"));
     assert!(stale < published);
+
+    // The harness finds it between two hostcalls, and nothing in what was read when the call came.
+    assert_eq!(explore("/p", "/v", false).failing, 0);
+    assert!(explore("/p", "/v", true).first.is_some());
+    assert_eq!(explore("/p", "/r", true).failing, 0);
 }
 
 #[test]
@@ -267,6 +285,24 @@ fn harness() -> Envoy<Scripted> {
     let module = Module::load(&runtime, GUEST.as_bytes()).expect("the guest is a module");
     let options = EnvoyOptions { concurrency: 2, ..EnvoyOptions::default() };
     Envoy::start(&module, options, Scripted::new()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Explores a request on each of two workers, after which the one that is the consumer must answer 2.
+fn explore(path: &str, then: &str, inside_callbacks: bool) -> Report {
+    let text = format!(
+        "scenario: race\nmodule: races.wat\nworkers: 2\nevents:\n\
+         - {{at: 0ms, request: a, worker: 0, path: {path}}}\n- {{at: 0ms, request: b, worker: 1, path: {path}}}\n\
+         must: {{eventually: [{{workers: [1], request: {{path: {then}}}, answer: {{status: 200, body: \"2\"}}}}]}}\n"
+    );
+    let mut scenarios = Scenario::parse(&text, "race.yaml").unwrap_or_else(|error| panic!("{error}"));
+    let scenario = Arc::new(scenarios.remove(0));
+    let runtime = Runtime::new().expect("wasmtime runs here");
+    let module = Module::load(&runtime, GUEST.as_bytes()).expect("the guest is a module");
+    // Every schedule with at most two preemptions, however long that takes.
+    let options =
+        Options { inside_callbacks, random: 0, exhaustive: false, time: Duration::MAX, ..Options::default() };
+    let report = search::explore(&module, &scenario, &options, &mut |_, _| {});
+    report.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A request whose body comes later.

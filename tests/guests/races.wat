@@ -2,7 +2,8 @@
 ;;
 ;; The path's first letter chooses: `c` counts without a compare, `C` with one; `p` raises the status and puts it into the
 ;; queue; `h` and `x` do what `c` and `p` do, but end it when the request's body has come; `e` puts an item into the queue
-;; that tells nothing; `i` does nothing. Every answer is seven words: which VM this is, the status that it last took out of
+;; that tells nothing; `i` does nothing. `n`, `v` and `r` answer with one digit: the counter, the status as the queue told
+;; it, and the status as it was read then. Every other answer is seven words: which VM this is, the status that it last took out of
 ;; the queue, the status that it read when it was last called for the queue, how many items it took, how often it was
 ;; called, how often for nothing, and the counter.
 (module
@@ -71,6 +72,11 @@
     (drop (call $respond (i32.const 200) (i32.const 0) (i32.const 0) (i32.const 256) (i32.const 28)
       (i32.const 0) (i32.const 0) (i32.const -1))))
 
+  (func $digit (param $value i32)
+    (i32.store8 (i32.const 40) (i32.add (local.get $value) (i32.const 48)))
+    (drop (call $respond (i32.const 200) (i32.const 0) (i32.const 0) (i32.const 40) (i32.const 1)
+      (i32.const 0) (i32.const 0) (i32.const -1))))
+
   (func (export "proxy_on_configure") (param i32 i32) (result i32)
     (i32.store (i32.const 256) (call $raise (i32.const 80) (i32.const 3)))
     (drop (call $register (i32.const 96) (i32.const 4) (i32.const 24)))
@@ -107,6 +113,12 @@
         (global.set $value (call $raise (i32.const 112) (i32.const 6)))
         (drop (call $increment (global.get $held) (i64.const 1)))
         (return (i32.const 1))))
+    (if (i32.eq (global.get $letter) (i32.const 110)) ;; n
+      (then (call $digit (call $read (i32.const 64) (i32.const 7))) (return (i32.const 1))))
+    (if (i32.eq (global.get $letter) (i32.const 118)) ;; v
+      (then (call $digit (i32.load (i32.const 260))) (return (i32.const 1))))
+    (if (i32.eq (global.get $letter) (i32.const 114)) ;; r
+      (then (call $digit (i32.load (i32.const 264))) (return (i32.const 1))))
     (call $answer)
     (i32.const 1))
   (func (export "proxy_on_request_body") (param i32 i32 i32) (result i32)
