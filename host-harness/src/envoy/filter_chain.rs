@@ -333,13 +333,21 @@ impl Turn {
     async fn settle(&mut self, id: StreamId, direction: Direction, asked: Asked) -> bool {
         let vm = self.core().streams.get(&id).and_then(|stream| stream.vm);
         if let (Some(vm), Asked::Answered { .. } | Asked::Failed) = (vm, asked) {
+            self.set_deciding(id, direction == Direction::Request);
             self.after_call(vm).await;
+            self.set_deciding(id, false);
         }
         if asked == Asked::Failed {
             self.fail_stream(id).await;
             return false;
         }
         self.goes_on(id, direction)
+    }
+
+    fn set_deciding(&mut self, id: StreamId, deciding: bool) {
+        if let Some(stream) = self.core_mut().streams.get_mut(&id) {
+            stream.deciding = deciding;
+        }
     }
 
     /// Headers got past the plugin.

@@ -109,7 +109,13 @@ fn percent_encoded(text: &[u8]) -> Vec<u8> {
 impl Turn {
     /// Answers a stream because its plugin asked for it.
     pub(super) async fn guest_reply(&mut self, vm: VmIndex, id: StreamId, response: LocalResponse) {
-        // Of several replies in one callback the first is sent, but the last one's details are logged.
+        // Of several replies in a callback of the request the first is sent, but the last one's details are logged.
+        // Elsewhere each is sent at once, the second in the callbacks of the first and in place of it.
+        // Source: Envoy `source/common/http/filter_manager.cc` (`sendLocalReply`, `IsDecodingMask`).
+        if !self.core().streams.get(&id).is_some_and(|stream| stream.deciding) {
+            let details = response.details.clone();
+            return self.reply(id, Reply::guest(response, &details)).await;
+        }
         let later = self.core().vms[vm].after_call.iter().rev().find_map(|action| match action {
             AfterCall::LocalResponse { stream, response } if *stream == id => Some(response.details.clone()),
             _ => None,

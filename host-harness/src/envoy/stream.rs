@@ -120,6 +120,8 @@ pub(super) struct Stream {
     pub(super) answered_by: Option<AnsweredBy>,
     /// A local reply has begun, so the request goes no further.
     pub(super) replying: bool,
+    /// A callback of the request runs, or what it asked for is done.
+    pub(super) deciding: bool,
     /// The VM failed under this stream, so the plugin is not asked any more.
     pub(super) failed: bool,
     /// Whether the plugin's `proxy_on_log` runs, which sees all headers.
@@ -252,6 +254,7 @@ impl Stream {
             details: String::new(),
             answered_by: None,
             replying: false,
+            deciding: false,
             failed: false,
             logging: false,
             finished: false,

@@ -24,6 +24,7 @@ pub fn all() -> Vec<Case> {
         body_cases::all(),
         call_cases::all(),
         general(),
+        grpc(),
         wasi(),
         bad_places(),
         bad_bytes(),
@@ -104,6 +105,19 @@ fn general() -> Vec<Case> {
                 Call::new("proxy_call_foreign_function", [text("no_such"), text("x"), GivesBytes]),
                 Call::new("proxy_call_foreign_function", [text(""), text(""), GivesBytes]),
             ],
+        ),
+        Case::new(
+            "foreign function: those of Envoy",
+            [
+                "compress",
+                "uncompress",
+                "declare_property",
+                "set_envoy_filter_state",
+                "verify_signature",
+                "sign",
+                "expr_create",
+            ]
+            .map(|name| Call::new("proxy_call_foreign_function", [text(name), text("x"), GivesBytes])),
         ),
         Case::new(
             "foreign function: clear_route_cache",
@@ -204,6 +218,54 @@ fn bad_bytes() -> Vec<Case> {
         Case::new(format!("bad bytes {index}: {function}"), [Call::new(function, arguments)])
     };
     calls.into_iter().enumerate().map(case).collect()
+}
+
+/// gRPC that fails at once.
+fn grpc() -> Vec<Case> {
+    let start = |function, service: &str| {
+        let mut arguments =
+            vec![text(service), text("a.S"), text("M"), Bytes(pairs::to_bytes::<&str, &str>(&[]))];
+        if function == "proxy_grpc_call" {
+            arguments.extend([text(""), Int(100)]);
+        }
+        arguments.push(GivesWord);
+        Call::new(function, arguments)
+    };
+    let one = |function, token| Call::new(function, [Int(token)]);
+    let send = |token, end| Call::new("proxy_grpc_send", [Int(token), text("x"), Int(end)]);
+    let tokens = [0, 1, 2, 3, 9998, 9999, u32::MAX];
+    vec![
+        Case::new(
+            "grpc: a service that cannot be read",
+            [start("proxy_grpc_call", "\u{1}junk"), start("proxy_grpc_stream", "\u{1}junk")],
+        ),
+        Case::new(
+            "grpc: tokens that never were are not cancelled",
+            tokens.map(|token| one("proxy_grpc_cancel", token)),
+        ),
+        Case::new(
+            "grpc: tokens that never were are not closed",
+            tokens.map(|token| one("proxy_grpc_close", token)),
+        ),
+        Case::new("grpc: tokens that never were are not sent to", tokens.map(|token| send(token, 0))),
+        Case::new("grpc: nor with the end", tokens.map(|token| send(token, 1))),
+        Case::new(
+            "grpc: bytes outside of memory",
+            [
+                Call::new("proxy_grpc_send", [Int(1), OutsideBytes, Int(0)]),
+                Call::new("proxy_grpc_send", [Int(2), OutsideBytes, Int(0)]),
+                Call::new(
+                    "proxy_grpc_call",
+                    [OutsideBytes, text("a.S"), text("M"), text(""), text(""), Int(100), GivesWord],
+                ),
+                Call::new("proxy_grpc_stream", [OutsideBytes, text("a.S"), text("M"), text(""), GivesWord]),
+            ],
+        ),
+        Case::new(
+            "grpc: metadata in header maps outside of any",
+            [get(4, "a"), get(5, "a"), get_pairs(4), size(5)],
+        ),
+    ]
 }
 
 fn wasi() -> Vec<Case> {

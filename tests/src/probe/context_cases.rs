@@ -3,8 +3,10 @@
 use super::{
     Argument::{Int, Stream},
     Call, Case,
-    Phase::{self, Delete, Done, Log, RequestBody, RequestHeaders, ResponseHeaders, Tick},
+    Phase::{self, Delete, Done, HttpCallResponse, Log, RequestBody, RequestHeaders, ResponseHeaders, Tick},
+    call_cases,
     cases::{add, get, property, set_property, size},
+    sides::CLUSTER,
 };
 
 /// All of them.
@@ -71,14 +73,22 @@ fn held(name: &str, calls: Vec<Call>) -> Case {
     )
 }
 
+fn reply(status: u32) -> Call {
+    let details = || super::cases::text("probe details");
+    let nothing = || super::cases::text("");
+    let body = super::cases::text("no");
+    Call::new("proxy_send_local_response", [Int(status), details(), body, nothing(), Int(u32::MAX)])
+}
+
+/// A story whose request is held until a call is answered.
+fn answered(name: &str, calls: Vec<Call>) -> Case {
+    Case::story(name)
+        .stop(RequestHeaders, 1, [call_cases::call(CLUSTER, "plain", 0)])
+        .at(HttpCallResponse, calls)
+        .at(Log, [property("response.code"), property("response.code_details"), property("response.flags")])
+}
+
 fn effective_contexts() -> Vec<Case> {
-    let reply = || {
-        let nothing = || super::cases::text("");
-        Call::new(
-            "proxy_send_local_response",
-            [Int(403), nothing(), super::cases::text("no"), nothing(), Int(u32::MAX)],
-        )
-    };
     vec![
         held(
             "context: nothing of a stream is in reach of the root",
@@ -124,7 +134,7 @@ fn effective_contexts() -> Vec<Case> {
             "context: one that is not there changes nothing",
             vec![effective(Stream), effective(Int(99_999)), get(0, "x-one")],
         ),
-        held("context: a response to the root goes nowhere", vec![reply()]),
+        held("context: a response to the root goes nowhere", vec![reply(403)]),
         held("context: the root goes on and ends nowhere", vec![go_on(0), go_on(1), close(0), close(1)]),
         Case::story("context: the root is named in a callback of the stream").at(
             RequestHeaders,
@@ -148,15 +158,15 @@ fn effective_contexts() -> Vec<Case> {
             .at(Tick, [tick(0), effective(Stream), get(0, "x-one")])
             .until(Tick, 1),
         Case::story("context: a response to the root from a stream stops the stream")
-            .at(RequestHeaders, [tick(1), effective(Int(1)), reply()])
+            .at(RequestHeaders, [tick(1), effective(Int(1)), reply(403)])
             .step(Tick, 0, 0, [tick(0), effective(Stream), get(0, "x-one"), go_on(0)]),
         Case::story("context: a response to a stream that is held")
             .stop(RequestHeaders, 1, [tick(1)])
-            .step(Tick, 0, 0, [tick(0), effective(Stream), reply(), get(0, "x-one")])
+            .step(Tick, 0, 0, [tick(0), effective(Stream), reply(403), get(0, "x-one")])
             .at(ResponseHeaders, [get(2, ":status"), get(0, "x-one")]),
         Case::story("context: a request goes on behind a response that is not complete")
             .stop(RequestHeaders, 1, [tick(1)])
-            .step(Tick, 0, 0, [tick(0), effective(Stream), reply(), go_on(0)])
+            .step(Tick, 0, 0, [tick(0), effective(Stream), reply(403), go_on(0)])
             .at(Log, [property("response.code"), property("upstream.transport_failure_reason")])
             .unseen(),
     ]
@@ -247,6 +257,32 @@ fn resumed() -> Vec<Case> {
         Case::story("ended: of ending and going on, the first counts")
             .stop(RequestHeaders, 1, [tick(1)])
             .step(Tick, 0, 0, [tick(0), effective(Stream), close(0), go_on(0)]),
+        answered("answered: from the answer of a call", vec![effective(Stream), reply(403)]),
+        answered("answered: without naming the stream", vec![reply(403), effective(Stream), go_on(0)]),
+        answered("ended: from the answer of a call", vec![effective(Stream), close(0)]),
+        answered(
+            "held: headers are changed by the answer of a call",
+            vec![effective(Stream), add(0, "x-user", "ada"), go_on(0)],
+        ),
+        Case::story("held: the response is changed by the answer of a call")
+            .stop(ResponseHeaders, 4, [call_cases::call(CLUSTER, "plain", 0)])
+            .at(HttpCallResponse, [effective(Stream), add(2, "x-user", "ada"), get(2, ":status"), go_on(1)]),
+        Case::story("answered: in place of a response that is held")
+            .stop(ResponseHeaders, 4, [call_cases::call(CLUSTER, "plain", 0)])
+            .at(HttpCallResponse, [effective(Stream), reply(403)])
+            .at(Log, [property("response.code"), property("response.code_details")]),
+        Case::story("answered: twice, from a callback and from a tick")
+            .stop(RequestHeaders, 1, [tick(1)])
+            .step(Tick, 0, 0, [tick(0), effective(Stream), reply(403), reply(404)])
+            .at(Log, [property("response.code"), property("response.code_details")]),
+        Case::story("answered: twice on request body")
+            .stop(RequestBody, 1, [reply(403), reply(404)])
+            .at(Log, [property("response.code"), property("response.code_details")])
+            .body(&["hello"]),
+        Case::story("answered: by the answer of a call, twice")
+            .stop(RequestHeaders, 1, [call_cases::call(CLUSTER, "plain", 0)])
+            .at(HttpCallResponse, [effective(Stream), reply(403), reply(404)])
+            .at(Log, [property("response.code"), property("response.code_details")]),
         Case::story("ended: in on request headers").stop(RequestHeaders, 1, [close(0)]),
         Case::story("ended: in on request body").stop(RequestBody, 1, [close(0)]).body(&["hello"]),
         Case::story("ended: in on response headers").stop(ResponseHeaders, 1, [close(1)]),

@@ -181,6 +181,12 @@ fn header_writes() -> Vec<Case> {
     cases
 }
 
+/// Replaces the request's headers by so many.
+fn many(count: usize) -> Call {
+    let headers: Vec<(String, &str)> = (0..count).map(|number| (format!("x-{number}"), "1")).collect();
+    Call::new("proxy_set_header_map_pairs", [Int(0), Bytes(host_harness::abi::pairs::to_bytes(&headers))])
+}
+
 fn header_changes() -> Vec<Case> {
     let all = || get_pairs(REQUEST_HEADERS);
     vec![
@@ -267,6 +273,8 @@ fn header_changes() -> Vec<Case> {
                 get(0, "x-raw"),
             ],
         ),
+        Case::new("headers: as many as Envoy takes", [many(1024), get(0, "x-1023"), get(0, "x-one")]),
+        Case::new("headers: more than Envoy takes", [many(1025), get(0, "x-1023"), get(0, "x-one")]),
         Case::new("headers: no name at all", [add(0, "", "1"), get(0, ""), remove(0, "")]),
         Case::new(
             "headers: malformed pairs",

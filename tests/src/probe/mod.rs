@@ -148,7 +148,7 @@ pub enum Argument {
 }
 
 /// Every hostcall that a case may make, and its parameters: `i` is 32 bits and `l` is 64.
-const SIGNATURES: [(&str, &str); 45] = [
+const SIGNATURES: [(&str, &str); 50] = [
     ("proxy_log", "iii"),
     ("proxy_get_log_level", "i"),
     ("proxy_get_status", "iii"),
@@ -183,6 +183,11 @@ const SIGNATURES: [(&str, &str); 45] = [
     ("proxy_record_metric", "il"),
     ("proxy_get_metric", "ii"),
     ("proxy_call_foreign_function", "iiiiii"),
+    ("proxy_grpc_call", "iiiiiiiiiiii"),
+    ("proxy_grpc_stream", "iiiiiiiii"),
+    ("proxy_grpc_send", "iiii"),
+    ("proxy_grpc_cancel", "i"),
+    ("proxy_grpc_close", "i"),
     ("args_sizes_get", "ii"),
     ("clock_time_get", "ili"),
     ("environ_sizes_get", "ii"),

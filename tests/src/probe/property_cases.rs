@@ -224,6 +224,24 @@ fn properties_by_phase() -> Vec<Case> {
                 [property("response.code"), property("response.code_details"), property("response.flags")],
             )
             .answer("failed"),
+        Case::story("property: codes of an own response")
+            .at(
+                super::Phase::RequestHeaders,
+                [Call::new(
+                    "proxy_send_local_response",
+                    [
+                        super::Argument::Int(418),
+                        text("why it was  answered\tso"),
+                        text(""),
+                        text(""),
+                        super::Argument::Int(u32::MAX),
+                    ],
+                )],
+            )
+            .at(
+                Log,
+                [property("response.code"), property("response.code_details"), property("response.flags")],
+            ),
         Case::story("property: codes when there is no connection")
             .at(
                 Log,
