@@ -5,7 +5,9 @@
 //! | [`scenario`] | what is run: VMs, clusters, requests, and what must hold |
 //! | [`trace`] | one run, step by step, in names that people know |
 //! | [`oracle`] | what holds and what does not, judged over what was seen |
+//! | [`render`] | a run as a page, a drawing, text, or a file for trace viewers |
 
 pub mod oracle;
+pub mod render;
 pub mod scenario;
 pub mod trace;

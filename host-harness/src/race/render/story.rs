@@ -1,0 +1,207 @@
+//! What failed and why, in sentences: which two turns raced, where one was held, and what the other did meanwhile.
+
+use super::{
+    run::{Hold, Run, Turn},
+    words,
+};
+use crate::race::trace::{Finding, Step, Verb};
+
+/// The first finding of a run, told.
+pub(super) struct Story<'a> {
+    /// What failed, in one sentence.
+    pub(super) headline: String,
+    pub(super) finding: Option<&'a Finding>,
+    /// The step at which it showed.
+    pub(super) shows: Option<usize>,
+    /// The step after which every way to go on fails.
+    pub(super) inevitable: Option<usize>,
+    /// The turns that raced: A, which was held back, and B.
+    pub(super) raced: Option<[usize; 2]>,
+    /// Where A (or else B) stood still while the other went on.
+    pub(super) hold: Option<(usize, Hold)>,
+    /// How it came to it, one sentence each.
+    pub(super) sentences: Vec<String>,
+}
+
+impl<'a> Story<'a> {
+    pub(super) fn of(run: &Run<'a>) -> Self {
+        let Some(finding) = run.trace.findings.first() else {
+            return Self {
+                headline: quiet(run),
+                finding: None,
+                shows: None,
+                inevitable: None,
+                raced: None,
+                hold: None,
+                sentences: Vec::new(),
+            };
+        };
+        let raced = finding.raced.as_ref().and_then(|(a, b)| Some([run.turn(a)?, run.turn(b)?]));
+        let mut story = Self {
+            headline: String::new(),
+            finding: Some(finding),
+            shows: run.index(finding.step),
+            inevitable: finding.inevitable_after.and_then(|number| run.index(number)),
+            raced,
+            hold: raced.and_then(|raced| hold(run, raced)),
+            sentences: Vec::new(),
+        };
+        story.headline = story.headline(run, finding);
+        story.sentences = story.sentences(run);
+        story
+    }
+
+    /// `A` or `B`, when this turn is one of those that raced.
+    pub(super) fn letter(&self, turn: usize) -> Option<&'static str> {
+        let [a, b] = self.raced?;
+        if turn == a {
+            Some("A")
+        } else if turn == b {
+            Some("B")
+        } else {
+            None
+        }
+    }
+
+    fn headline(&self, run: &Run<'_>, finding: &Finding) -> String {
+        let failed = self.beliefs(run, finding).unwrap_or_else(|| words::shortened(&finding.message, 300));
+        let name = |turn: usize| run.turns.get(turn).map(|turn| words::turn(turn.name)).unwrap_or_default();
+        match (self.raced, self.hold) {
+            (Some(raced), Some((held, hold))) => {
+                let other = raced.into_iter().find(|&turn| turn != held).unwrap_or(held);
+                let place = match (hold.until.and_then(|i| run.step(i)), run.step(hold.after)) {
+                    (Some(next), _) => format!(" before {}", words::code(&words::brief(next))),
+                    (None, Some(last)) => format!(" after {}", words::code(&words::brief(last))),
+                    (None, None) => String::new(),
+                };
+                format!("{} went on while {} was held{place}: {failed}", name(other), name(held))
+            }
+            (Some([a, b]), None) => format!("{} and {} raced: {failed}", name(a), name(b)),
+            (None, _) => failed,
+        }
+    }
+
+    /// `w2 believes NOT_READY, shared data says READY`: for what did not converge, that says more than a message.
+    fn beliefs(&self, run: &Run<'_>, finding: &Finding) -> Option<String> {
+        let about_beliefs =
+            ["agreement", "convergence", "eventually", "views"].contains(&finding.oracle.as_str());
+        let at = self.shows.filter(|_| about_beliefs)?;
+        for shared in &run.shared {
+            let Some(truth) = shared.truth.at(at) else { continue };
+            let wrong: Vec<_> = shared.views.iter().filter(|view| view.differs_at(at)).collect();
+            let Some((first, others)) = wrong.split_first() else { continue };
+            let believed = first.line.at(at)?;
+            let who = words::visible(run.thread_name(first.thread)).into_owned();
+            let who = match others.len() {
+                0 => format!("{who} believes"),
+                more => format!("{who} and {more} more believe"),
+            };
+            let (believed, truth) =
+                (words::shortened(&believed.value, 80), words::shortened(&truth.value, 80));
+            return Some(format!("{who} {believed}, shared data says {truth}"));
+        }
+        None
+    }
+
+    fn sentences(&self, run: &Run<'_>) -> Vec<String> {
+        let mut sentences = Vec::new();
+        if let (Some(raced), Some((held, hold))) = (self.raced, self.hold) {
+            let other = raced.into_iter().find(|&turn| turn != held).unwrap_or(held);
+            let letter = self.letter(held).unwrap_or("A");
+            if let Some(last) = run.step(hold.after) {
+                sentences.push(match hold.until.and_then(|index| run.step(index)) {
+                    Some(next) => format!(
+                        "{letter} stood still between {} (step {}) and {} (step {}).",
+                        words::code(&words::what(last, 60)),
+                        last.number,
+                        words::code(&words::what(next, 60)),
+                        next.number
+                    ),
+                    None => {
+                        let last_words = words::code(&words::what(last, 60));
+                        format!("{letter} did {last_words} (step {}) and never went on.", last.number)
+                    }
+                });
+            }
+            if let Some(turn) = run.turns.get(other) {
+                let did = deeds(run, turn, &hold);
+                if !did.is_empty() {
+                    let letter = self.letter(other).unwrap_or("B");
+                    sentences.push(format!("Meanwhile {letter} did {}.", did));
+                }
+            }
+        } else if let Some([a, b]) = self.raced {
+            for (letter, turn) in [("A", a), ("B", b)] {
+                let Some(turn) = run.turns.get(turn) else { continue };
+                let did = deeds(run, turn, &Hold { after: 0, until: None });
+                if !did.is_empty() {
+                    sentences.push(format!("{letter} did {did}."));
+                }
+            }
+        }
+        if let Some(step) = self.inevitable.and_then(|index| run.step(index)) {
+            sentences.push(format!(
+                "After step {}, {}, every way to go on fails.",
+                step.number,
+                words::code(&words::what(step, 60))
+            ));
+        }
+        if let (Some(step), Some(finding)) = (self.shows.and_then(|index| run.step(index)), self.finding) {
+            sentences.push(format!(
+                "At step {} it shows: {}.",
+                step.number,
+                words::shortened(finding.message.trim_end_matches('.'), 300)
+            ));
+        }
+        sentences
+    }
+}
+
+fn quiet(run: &Run<'_>) -> String {
+    match run.trace.steps.len() {
+        0 => "Nothing happened: the run has no steps".to_owned(),
+        steps => format!(
+            "Nothing failed in {} on {}",
+            words::count(steps, "step"),
+            words::count(run.threads.len(), "thread")
+        ),
+    }
+}
+
+/// Where one of the two stood still while the other had steps; the first of the pair goes first.
+fn hold(run: &Run<'_>, [a, b]: [usize; 2]) -> Option<(usize, Hold)> {
+    for (held, other) in [(a, b), (b, a)] {
+        let (Some(turn), Some(other)) = (run.turns.get(held), run.turns.get(other)) else { continue };
+        for hold in &turn.holds {
+            let within = |&&step: &&usize| hold.after < step && hold.until.is_none_or(|until| step < until);
+            if other.steps.iter().any(|step| within(&step)) {
+                return Some((held, *hold));
+            }
+        }
+    }
+    None
+}
+
+/// What a turn did of what others can see, while another one was held.
+fn deeds(run: &Run<'_>, turn: &Turn<'_>, hold: &Hold) -> String {
+    let shows = |step: &&Step| {
+        !matches!(step.verb, Verb::Enter | Verb::Return | Verb::Response | Verb::Request | Verb::Metric)
+    };
+    let steps: Vec<&Step> = turn
+        .steps
+        .iter()
+        .filter(|&&step| step >= hold.after && hold.until.is_none_or(|until| step < until))
+        .filter_map(|&step| run.step(step))
+        .filter(shows)
+        .collect();
+    let mut words: Vec<String> =
+        steps.iter().take(5).map(|step| words::code(&words::what(step, 40))).collect();
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return String::new() };
+    if steps.len() > 5 {
+        words.push(format!("and {} more", steps.len() - 5));
+    }
+    match steps.len() {
+        1 => format!("{} (step {})", words.join(", "), first.number),
+        _ => format!("{} (steps {} to {})", words.join(", "), first.number, last.number),
+    }
+}
