@@ -89,7 +89,7 @@ fn pairs_that_are_malformed_are_an_empty_map() {
 #[test]
 fn a_function_that_is_not_here_says_so_once() {
     let body = in_request(
-        "(call $say (call $grpc_cancel (i32.const 1))) (call $say (call $grpc_cancel (i32.const 1)))",
+        r#"(call $say (call $resolve_dns @"a.test" (i32.const 24))) (call $say (call $resolve_dns @"a.test" (i32.const 24)))"#,
     );
     let mut envoy = start_in(&body, EnvoyOptions { concurrency: 2, ..options() }, Scripted::new());
     envoy.exchange(0, Request::get("/"));
@@ -97,7 +97,7 @@ fn a_function_that_is_not_here_says_so_once() {
     assert_eq!(worker_said(&envoy), ["12", "12"]);
     assert_eq!(
         host_said(&envoy),
-        ["worker 0: `proxy_grpc_cancel` is not implemented here and fails; this is logged once"]
+        ["worker 0: `envoy_resolve_dns` is not implemented here and fails; this is logged once"]
     );
 }
 

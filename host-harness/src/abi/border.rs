@@ -5,6 +5,8 @@
 //! from its start, and is given the same replies up to the place where it was held (see [`super::journal`]).
 //! No borrow of guest memory lives across a call into the guest, because its allocator may grow and so move it.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 use wasmtime::Caller;
@@ -19,11 +21,19 @@ use super::{
 /// The guest, seen from inside a hostcall.
 pub(super) type Guest<'a> = Caller<'a, VmState>;
 
+/// What every hostcall costs of a callback's fuel: about the instructions that run in the time that it takes.
+const CALL_FUEL: u64 = 1000;
+/// What each byte that crosses costs beside that. A guest that has the host copy or keep bytes for ever comes to an end
+/// by this, and not by the host's memory.
+const BYTE_FUEL: u64 = 4;
+
 /// What a hostcall works with: the guest's bytes on one side, the host on the other.
 pub(super) struct Border<'a> {
     pub(super) memory: &'a [u8],
     pub(super) host: &'a mut dyn Host,
     pub(super) vm: VmIndex,
+    /// Count of bytes that were read.
+    bytes_read: Cell<u64>,
 }
 
 /// What a guest is given for a hostcall that succeeded.
@@ -62,7 +72,9 @@ impl<'a> Border<'a> {
     ///
     /// Errors: [`Status::InvalidMemoryAccess`] when it is not wholly inside.
     pub(super) fn read(&self, pointer: u32, size: u32) -> Answer<&'a [u8]> {
-        read(self.memory, pointer, size)
+        let bytes = read(self.memory, pointer, size)?;
+        self.bytes_read.set(self.bytes_read.get().saturating_add(u64::from(size)));
+        Ok(bytes)
     }
 
     /// Lets the host decide whether the hostcall goes on now.
@@ -115,6 +127,17 @@ impl From<()> for Reply {
     }
 }
 
+// === impl Output ===
+
+impl Output {
+    fn len(&self) -> u64 {
+        match self {
+            Output::Placed { bytes, .. } => bytes.len() as u64,
+            Output::Given { bytes, .. } => bytes.len() as u64,
+        }
+    }
+}
+
 // === impl Refused ===
 
 impl From<Status> for Refused {
@@ -151,6 +174,7 @@ pub(super) fn answer<R: Into<Reply>, E: Into<Refused>>(
         wasmtime::bail!("restricted_callback: `{function}` cannot be called while {phase}");
     }
     if let Some(kept) = state.journal.replay(function)? {
+        burn(guest, CALL_FUEL);
         return Ok(kept);
     }
     let observed = guest.data().observed;
@@ -191,6 +215,7 @@ fn digest(function: &str, answer: &Result<Reply, u32>) -> u128 {
 /// Errors: a trap of the guest's allocator.
 pub(super) fn deliver(guest: &mut Guest<'_>, reply: Reply, fault: u32) -> wasmtime::Result<u32> {
     for output in reply.outputs {
+        burn(guest, output.len().saturating_mul(BYTE_FUEL));
         let placed = match output {
             Output::Placed { at, bytes } => place(guest, at, &bytes),
             Output::Given { bytes, pointer_at, size_at } => give(guest, &bytes, pointer_at, size_at)?,
@@ -210,7 +235,7 @@ fn at_border<T>(
     let memory = guest.data().memory;
     let (memory, state): (&[u8], &mut VmState) = match memory {
         Some(memory) => {
-            let (memory, state) = memory.data_and_store_mut(guest);
+            let (memory, state) = memory.data_and_store_mut(&mut *guest);
             (memory, state)
         }
         None => (&[], guest.data_mut()),
@@ -220,7 +245,21 @@ fn at_border<T>(
     let Some(host) = slot.as_deref_mut() else {
         wasmtime::bail!("`{function}` was called while no host was lent to the VM");
     };
-    Ok(action(&mut Border { memory, host, vm }))
+    let mut border = Border { memory, host, vm, bytes_read: Cell::new(0) };
+    let done = action(&mut border);
+    let bytes_read = border.bytes_read.get();
+    drop(slot);
+    burn(guest, CALL_FUEL.saturating_add(bytes_read.saturating_mul(BYTE_FUEL)));
+    Ok(done)
+}
+
+/// Takes fuel from the callback, which traps when it goes on with none.
+fn burn(guest: &mut Guest<'_>, cost: u64) {
+    // No fuel at all means that the engine does not meter.
+    if let Ok(left) = guest.get_fuel() {
+        let set = guest.set_fuel(left.saturating_sub(cost));
+        debug_assert!(set.is_ok(), "an engine that has fuel takes fuel");
+    }
 }
 
 fn place(guest: &mut Guest<'_>, at: u32, bytes: &[u8]) -> Answer {

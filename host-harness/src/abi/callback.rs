@@ -53,6 +53,42 @@ pub enum Callback {
         /// Count of trailers.
         trailers: u32,
     },
+    /// `proxy_on_grpc_receive_initial_metadata(root_id, token, headers)`
+    GrpcReceiveInitialMetadata {
+        /// The root context that opened the stream.
+        root_id: u32,
+        /// The stream.
+        token: u32,
+        /// Count of headers.
+        headers: u32,
+    },
+    /// `proxy_on_grpc_receive(root_id, token, message_size)`
+    GrpcReceive {
+        /// The root context that made the call or opened the stream.
+        root_id: u32,
+        /// The call or stream.
+        token: u32,
+        /// Bytes of the message.
+        message_size: u32,
+    },
+    /// `proxy_on_grpc_receive_trailing_metadata(root_id, token, trailers)`
+    GrpcReceiveTrailingMetadata {
+        /// The root context that opened the stream.
+        root_id: u32,
+        /// The stream.
+        token: u32,
+        /// Count of trailers.
+        trailers: u32,
+    },
+    /// `proxy_on_grpc_close(root_id, token, status_code)`
+    GrpcClose {
+        /// The root context that made the call or opened the stream.
+        root_id: u32,
+        /// The call or stream.
+        token: u32,
+        /// gRPC status.
+        status_code: u32,
+    },
     /// `proxy_on_request_headers(context_id, headers, end_of_stream)`
     RequestHeaders {
         /// The stream context.
@@ -133,6 +169,10 @@ impl Callback {
             Callback::Tick { .. } => "proxy_on_tick",
             Callback::QueueReady { .. } => "proxy_on_queue_ready",
             Callback::HttpCallResponse { .. } => "proxy_on_http_call_response",
+            Callback::GrpcReceiveInitialMetadata { .. } => "proxy_on_grpc_receive_initial_metadata",
+            Callback::GrpcReceive { .. } => "proxy_on_grpc_receive",
+            Callback::GrpcReceiveTrailingMetadata { .. } => "proxy_on_grpc_receive_trailing_metadata",
+            Callback::GrpcClose { .. } => "proxy_on_grpc_close",
             Callback::RequestHeaders { .. } => "proxy_on_request_headers",
             Callback::RequestBody { .. } => "proxy_on_request_body",
             Callback::RequestTrailers { .. } => "proxy_on_request_trailers",
@@ -156,6 +196,10 @@ impl Callback {
             Callback::HttpCallResponse { root_id, token, headers, body_size, trailers } => {
                 [root_id, token, headers, body_size, trailers]
             }
+            Callback::GrpcReceiveInitialMetadata { root_id, token, headers: number }
+            | Callback::GrpcReceive { root_id, token, message_size: number }
+            | Callback::GrpcReceiveTrailingMetadata { root_id, token, trailers: number }
+            | Callback::GrpcClose { root_id, token, status_code: number } => [root_id, token, number, 0, 0],
             Callback::RequestHeaders { context_id, headers, end_of_stream }
             | Callback::ResponseHeaders { context_id, headers, end_of_stream } => {
                 [context_id, headers, u32::from(end_of_stream), 0, 0]
@@ -194,7 +238,11 @@ impl Callback {
             | Callback::Configure { root_id, .. }
             | Callback::Tick { root_id }
             | Callback::QueueReady { root_id, .. }
-            | Callback::HttpCallResponse { root_id, .. } => root_id,
+            | Callback::HttpCallResponse { root_id, .. }
+            | Callback::GrpcReceiveInitialMetadata { root_id, .. }
+            | Callback::GrpcReceive { root_id, .. }
+            | Callback::GrpcReceiveTrailingMetadata { root_id, .. }
+            | Callback::GrpcClose { root_id, .. } => root_id,
         }
     }
 }

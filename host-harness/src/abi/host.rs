@@ -43,6 +43,19 @@ pub struct OutgoingHttpCall {
     pub timeout_ms: i32,
 }
 
+/// The arguments of `proxy_grpc_call`, and of `proxy_grpc_stream`, which has neither a message nor a time limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutgoingGrpc {
+    /// Name of the cluster, or an `envoy.config.core.v3.GrpcService` in its byte form.
+    pub upstream: Vec<u8>,
+    /// Name of the service, with its package.
+    pub service: Vec<u8>,
+    /// Name of the method.
+    pub method: Vec<u8>,
+    /// Metadata.
+    pub initial_metadata: Headers,
+}
+
 /// The other side of every hostcall.
 ///
 /// Errors: the [`Status`] that each method documents goes to the guest as it is.
@@ -143,6 +156,17 @@ pub trait Host: Any + Send {
 
     /// Starts an HTTP call for the root context and gives its token.
     fn http_call(&mut self, vm: VmIndex, call: OutgoingHttpCall) -> Answer<u32>;
+
+    /// Starts a gRPC call with its only message for the root context and gives its token; 0 ms is no limit.
+    fn grpc_call(&mut self, vm: VmIndex, call: OutgoingGrpc, message: &[u8], timeout_ms: u32) -> Answer<u32>;
+    /// Opens a gRPC stream for the root context and gives its token.
+    fn grpc_stream(&mut self, vm: VmIndex, stream: OutgoingGrpc) -> Answer<u32>;
+    /// Sends a message on a gRPC stream, the last one if `end`.
+    fn grpc_send(&mut self, vm: VmIndex, token: u32, message: &[u8], end: bool) -> Answer;
+    /// Drops a gRPC call or resets a gRPC stream; no callback follows.
+    fn grpc_cancel(&mut self, vm: VmIndex, token: u32) -> Answer;
+    /// Drops a gRPC call, or ends what the guest sends on a gRPC stream; the server may go on.
+    fn grpc_close(&mut self, vm: VmIndex, token: u32) -> Answer;
 
     /// Defines a metric and gives its id.
     fn define_metric(&mut self, vm: VmIndex, kind: MetricType, name: &[u8]) -> Answer<u32>;

@@ -24,9 +24,9 @@ mod vm;
 mod wasi;
 
 pub use callback::Callback;
-pub use host::{Answer, Go, Host, LocalResponse, OutgoingHttpCall, Point};
+pub use host::{Answer, Go, Host, LocalResponse, OutgoingGrpc, OutgoingHttpCall, Point};
 pub use module::{AbiVersion, LoadError, Module};
-pub use runtime::{Runtime, RuntimeOptions};
+pub use runtime::{HostFunction, Runtime, RuntimeOptions};
 pub use status::{BufferType, HeaderMapType, MetricType, Status, StreamType};
 pub use vm::{HostSlot, Stop, Trap, Vm, VmIndex, VmLimits};
 

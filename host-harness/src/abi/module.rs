@@ -3,16 +3,16 @@
 //! What Envoy finds out when it links (a missing import, a wrong signature, no allocator) is an error here, with the
 //! name of the culprit, so that a module which loads here also loads there.
 
-use std::sync::Arc;
+mod check;
 
+use std::{fmt, sync::Arc};
+
+use sha2::{Digest, Sha256};
 use wasm_encoder::{ExportKind, ExportSection, RawSection};
 use wasmparser::{ExternalKind, Parser, Payload};
-use wasmtime::{ExternType, FuncType, InstancePre, UnknownImportError, ValType};
+use wasmtime::{InstancePre, UnknownImportError};
 
-use super::{
-    runtime::Runtime,
-    vm::{ALLOCATORS, VmState},
-};
+use super::{runtime::Runtime, vm::VmState};
 
 /// A module that can be made into VMs. Cheap to clone.
 #[derive(Clone)]
@@ -22,6 +22,7 @@ pub struct Module {
     /// Exports under which the VM finds every global that a guest can change.
     pub(super) globals: Arc<[String]>,
     abi_version: AbiVersion,
+    sha256: Arc<str>,
 }
 
 /// Which ABI the module says it speaks.
@@ -61,6 +62,17 @@ pub enum LoadError {
         /// Name of the import.
         name: String,
     },
+    /// The module needs a function of another version of the ABI than the one that it says it speaks.
+    #[error(
+        "import `env.{name}` is not in Proxy-Wasm ABI {abi}, which the module exports: Envoy offers it to modules of other \
+         versions of the ABI alone"
+    )]
+    ImportOfOtherAbi {
+        /// Name of the import.
+        name: String,
+        /// The module's version.
+        abi: AbiVersion,
+    },
     /// The module needs a function with other types than the ABI's.
     #[error("an import does not have the ABI's type: {reason}")]
     ImportType {
@@ -83,29 +95,19 @@ pub enum LoadError {
     /// The module keeps its memory to itself.
     #[error("the module does not export `memory`")]
     NoMemory,
+    /// The module's memory is none that the host can work with.
+    #[error("the module's `memory` is of no use to a Proxy-Wasm host: {what}")]
+    Memory {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Tables that are larger than V8 makes them.
+    #[error("the module's tables begin with up to {elements} elements; 10000000 are allowed, as in V8")]
+    Tables {
+        /// The size of the largest one, times their number.
+        elements: u64,
+    },
 }
-
-/// Every callback of the ABI that is called here: counts of `i32` parameters that are allowed, and whether it returns one.
-const CALLBACKS: &[(&str, &[usize], bool)] = &[
-    ("proxy_on_context_create", &[2], false),
-    ("proxy_on_vm_start", &[2], true),
-    ("proxy_on_configure", &[2], true),
-    ("proxy_on_tick", &[1], false),
-    ("proxy_on_queue_ready", &[2], false),
-    ("proxy_on_http_call_response", &[5], false),
-    // Two parameters in ABI 0.1.0.
-    ("proxy_on_request_headers", &[3, 2], true),
-    ("proxy_on_request_body", &[3], true),
-    ("proxy_on_request_trailers", &[2], true),
-    ("proxy_on_response_headers", &[3, 2], true),
-    ("proxy_on_response_body", &[3], true),
-    ("proxy_on_response_trailers", &[2], true),
-    ("proxy_on_log", &[1], false),
-    ("proxy_on_done", &[1], true),
-    ("proxy_on_delete", &[1], false),
-    ("proxy_on_memory_allocate", &[1], true),
-    ("malloc", &[1], true),
-];
 
 // === impl Module ===
 
@@ -115,14 +117,19 @@ impl Module {
     /// Errors: one of [`LoadError`], with the name of what is wrong.
     /// Source: the checks of proxy-wasm-cpp-host `src/wasm.cc` (`WasmBase::load`, `WasmBase::initialize`).
     pub fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Module, LoadError> {
-        let compile = |reason: String| LoadError::Compile { reason };
+        let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let compile = |reason: String| LoadError::Compile { reason: shorten(reason) };
+        check::check_form(bytes)?;
         let binary = wat::parse_bytes(bytes).map_err(|error| compile(error.to_string()))?;
+        if Parser::is_component(&binary) {
+            return Err(compile("it is a component, and Proxy-Wasm runs core modules".to_owned()));
+        }
         // What is no valid module is left to the compiler, which says it best.
         let (binary, globals) = export_globals(&binary).unwrap_or((binary.into_owned(), Vec::new()));
         let module =
             wasmtime::Module::new(&runtime.engine, binary).map_err(|error| compile(format!("{error:#}")))?;
         let abi_version = AbiVersion::of(&module)?;
-        check_exports(&module)?;
+        check::check(&module, abi_version)?;
         let pre = runtime.linker.instantiate_pre(&module).map_err(|error| {
             match error.downcast_ref::<UnknownImportError>() {
                 Some(unknown) => LoadError::UnknownImport {
@@ -132,7 +139,19 @@ impl Module {
                 None => LoadError::ImportType { reason: format!("{error:#}") },
             }
         })?;
-        Ok(Module { pre, metered: runtime.is_metered(), globals: globals.into(), abi_version })
+        Ok(Module {
+            pre,
+            metered: runtime.is_metered(),
+            globals: globals.into(),
+            abi_version,
+            sha256: sha256.into(),
+        })
+    }
+
+    /// SHA-256 of the bytes that it was loaded from, in hex.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// Whether the module asks for a function of `env`.
@@ -162,6 +181,26 @@ impl AbiVersion {
             })
             .ok_or_else(|| LoadError::AbiVersion { found: exports().next().map(str::to_owned) })
     }
+}
+
+impl fmt::Display for AbiVersion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            AbiVersion::V0_1_0 => "0.1.0",
+            AbiVersion::V0_2_0 => "0.2.0",
+            AbiVersion::V0_2_1 => "0.2.1",
+        })
+    }
+}
+
+/// Keeps what a message quotes of a module within bounds.
+fn shorten(mut reason: String) -> String {
+    let end = reason.floor_char_boundary(1000);
+    if end < reason.len() {
+        reason.truncate(end);
+        reason.push('…');
+    }
+    reason
 }
 
 const PREFIX: &str = "proxy_abi_version_";
@@ -217,30 +256,4 @@ fn export_globals(binary: &[u8]) -> Option<(Vec<u8>, Vec<String>)> {
 
 fn global_name(index: u32) -> String {
     format!("portcullis global {index}")
-}
-
-fn check_exports(module: &wasmtime::Module) -> Result<(), LoadError> {
-    for (name, parameters, returns) in CALLBACKS {
-        let Some(ExternType::Func(function)) = module.get_export(name) else {
-            continue;
-        };
-        if !parameters.iter().any(|count| is_of_words(&function, *count, *returns)) {
-            return Err(LoadError::ExportType { name: (*name).to_owned(), found: function.to_string() });
-        }
-    }
-    if !ALLOCATORS.iter().any(|name| matches!(module.get_export(name), Some(ExternType::Func(_)))) {
-        return Err(LoadError::NoAllocator);
-    }
-    match module.get_export("memory") {
-        Some(ExternType::Memory(_)) => Ok(()),
-        _ => Err(LoadError::NoMemory),
-    }
-}
-
-fn is_of_words(function: &FuncType, parameters: usize, returns: bool) -> bool {
-    let is_word = |value: ValType| matches!(value, ValType::I32);
-    function.params().len() == parameters
-        && function.results().len() == usize::from(returns)
-        && function.params().all(is_word)
-        && function.results().all(is_word)
 }

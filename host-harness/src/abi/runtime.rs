@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use wasmtime::{Cache, CacheConfig, Config, Engine, Linker};
+use wasmtime::{Cache, CacheConfig, Config, Engine, Extern, Linker, Store};
 
-use super::{hostcalls, vm::VmState, wasi};
+use super::{HostSlot, VmLimits, hostcalls, vm::VmState, wasi};
 
 /// V8 gives a guest about this much native stack, in bytes.
 const STACK_BYTES: usize = 1024 * 1024;
@@ -29,6 +29,19 @@ pub struct Runtime {
     pub(super) engine: Engine,
     pub(super) linker: Linker<VmState>,
     metered: bool,
+}
+
+/// A function that guests can import.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostFunction {
+    /// Module of the import: `env`, or one of the two names of WASI.
+    pub module: String,
+    /// Name of the import.
+    pub name: String,
+    /// Types of the parameters as the text format writes them, `i32` or `i64`.
+    pub parameters: Vec<String>,
+    /// Types of the results, in the same form.
+    pub results: Vec<String>,
 }
 
 // === impl RuntimeOptions ===
@@ -78,5 +91,25 @@ impl Runtime {
     #[must_use]
     pub fn is_metered(&self) -> bool {
         self.metered
+    }
+
+    /// Every function that guests can import, sorted. Some of them are for modules of one version of the ABI alone.
+    #[must_use]
+    pub fn functions(&self) -> Vec<HostFunction> {
+        let mut store = Store::new(&self.engine, VmState::new(0, HostSlot::default(), &VmLimits::default()));
+        let linked: Vec<(String, String, Extern)> = self
+            .linker
+            .iter(&mut store)
+            .map(|(module, name, item)| (module.to_owned(), name.to_owned(), item))
+            .collect();
+        let functions = linked.into_iter().filter_map(|(module, name, item)| {
+            let ty = item.into_func()?.ty(&store);
+            let parameters = ty.params().map(|value| value.to_string()).collect();
+            let results = ty.results().map(|value| value.to_string()).collect();
+            Some(HostFunction { module, name, parameters, results })
+        });
+        let mut functions: Vec<HostFunction> = functions.collect();
+        functions.sort();
+        functions
     }
 }

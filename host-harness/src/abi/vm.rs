@@ -21,7 +21,10 @@ use super::{
 };
 
 /// What a guest may export for the host to get memory from it, first choice first.
-pub(super) const ALLOCATORS: [&str; 2] = ["proxy_on_memory_allocate", "malloc"];
+pub(super) const ALLOCATORS: [&str; 2] = ["malloc", "proxy_on_memory_allocate"];
+
+/// Most elements of one table, as in V8.
+pub(super) const TABLE_ELEMENTS: usize = 10_000_000;
 
 /// Number of a VM, chosen by its host and given back with every hostcall.
 pub type VmIndex = usize;
@@ -35,7 +38,8 @@ pub struct HostSlot(Arc<Mutex<Option<Box<dyn Host>>>>);
 pub struct VmLimits {
     /// Most bytes of guest memory.
     pub memory_bytes: usize,
-    /// Most fuel (about one unit an instruction) that one callback may burn; `None` is no limit.
+    /// Most fuel that one callback may burn: about one unit an instruction, 1000 a hostcall, and 4 for each byte that crosses.
+    /// `None` is no limit.
     pub callback_fuel: Option<u64>,
 }
 
@@ -102,6 +106,10 @@ struct Exports {
     tick: Option<TypedFunc<u32, ()>>,
     queue_ready: Option<TypedFunc<(u32, u32), ()>>,
     http_call_response: Option<TypedFunc<HttpCallArguments, ()>>,
+    grpc_receive_initial_metadata: Option<TypedFunc<(u32, u32, u32), ()>>,
+    grpc_receive: Option<TypedFunc<(u32, u32, u32), ()>>,
+    grpc_receive_trailing_metadata: Option<TypedFunc<(u32, u32, u32), ()>>,
+    grpc_close: Option<TypedFunc<(u32, u32, u32), ()>>,
     request_headers: Option<HeadersExport>,
     request_body: Option<TypedFunc<(u32, u32, u32), u32>>,
     request_trailers: Option<TypedFunc<(u32, u32), u32>>,
@@ -186,6 +194,25 @@ impl Phase {
     }
 }
 
+// === impl VmState ===
+
+impl VmState {
+    pub(super) fn new(index: VmIndex, host: HostSlot, limits: &VmLimits) -> VmState {
+        let bounds =
+            StoreLimitsBuilder::new().memory_size(limits.memory_bytes).table_elements(TABLE_ELEMENTS);
+        VmState {
+            index,
+            host,
+            phase: Phase::Starting,
+            journal: Journal::default(),
+            observed: false,
+            memory: None,
+            allocate: None,
+            limits: bounds.build(),
+        }
+    }
+}
+
 // === impl Vm ===
 
 impl Vm {
@@ -201,16 +228,7 @@ impl Vm {
     }
 
     fn instantiate(module: &Module, index: VmIndex, host: HostSlot, limits: VmLimits) -> Result<Vm, Trap> {
-        let state = VmState {
-            index,
-            host,
-            phase: Phase::Starting,
-            journal: Journal::default(),
-            observed: false,
-            memory: None,
-            allocate: None,
-            limits: StoreLimitsBuilder::new().memory_size(limits.memory_bytes).build(),
-        };
+        let state = VmState::new(index, host, &limits);
         let mut store = Store::new(module.pre.module().engine(), state);
         store.limiter(|state| &mut state.limits);
         refuel(&mut store, &limits, module.metered);
@@ -234,6 +252,10 @@ impl Vm {
             Callback::Tick { .. } => exports.tick.is_some(),
             Callback::QueueReady { .. } => exports.queue_ready.is_some(),
             Callback::HttpCallResponse { .. } => exports.http_call_response.is_some(),
+            Callback::GrpcReceiveInitialMetadata { .. } => exports.grpc_receive_initial_metadata.is_some(),
+            Callback::GrpcReceive { .. } => exports.grpc_receive.is_some(),
+            Callback::GrpcReceiveTrailingMetadata { .. } => exports.grpc_receive_trailing_metadata.is_some(),
+            Callback::GrpcClose { .. } => exports.grpc_close.is_some(),
             Callback::RequestHeaders { .. } => exports.request_headers.is_some(),
             Callback::RequestBody { .. } => exports.request_body.is_some(),
             Callback::RequestTrailers { .. } => exports.request_trailers.is_some(),
@@ -308,6 +330,20 @@ impl Vm {
             Callback::HttpCallResponse { root_id, token, headers, body_size, trailers } => {
                 run(store, &exports.http_call_response, (root_id, token, headers, body_size, trailers))
                     .map(|done| done.map(|()| 0))
+            }
+            Callback::GrpcReceiveInitialMetadata { root_id, token, headers } => {
+                run(store, &exports.grpc_receive_initial_metadata, (root_id, token, headers))
+                    .map(|done| done.map(|()| 0))
+            }
+            Callback::GrpcReceive { root_id, token, message_size } => {
+                run(store, &exports.grpc_receive, (root_id, token, message_size)).map(|done| done.map(|()| 0))
+            }
+            Callback::GrpcReceiveTrailingMetadata { root_id, token, trailers } => {
+                run(store, &exports.grpc_receive_trailing_metadata, (root_id, token, trailers))
+                    .map(|done| done.map(|()| 0))
+            }
+            Callback::GrpcClose { root_id, token, status_code } => {
+                run(store, &exports.grpc_close, (root_id, token, status_code)).map(|done| done.map(|()| 0))
             }
             Callback::RequestHeaders { context_id, headers, end_of_stream } => {
                 run_headers(store, exports.request_headers.as_ref(), context_id, headers, end_of_stream)
@@ -484,6 +520,10 @@ impl Exports {
             tick: find(instance, store, "proxy_on_tick"),
             queue_ready: find(instance, store, "proxy_on_queue_ready"),
             http_call_response: find(instance, store, "proxy_on_http_call_response"),
+            grpc_receive_initial_metadata: find(instance, store, "proxy_on_grpc_receive_initial_metadata"),
+            grpc_receive: find(instance, store, "proxy_on_grpc_receive"),
+            grpc_receive_trailing_metadata: find(instance, store, "proxy_on_grpc_receive_trailing_metadata"),
+            grpc_close: find(instance, store, "proxy_on_grpc_close"),
             request_headers: find_headers(instance, store, "proxy_on_request_headers"),
             request_body: find(instance, store, "proxy_on_request_body"),
             request_trailers: find(instance, store, "proxy_on_request_trailers"),

@@ -14,12 +14,13 @@ use bytes::Bytes;
 use super::{
     events::{Event, EventKey, Events},
     exchange::StreamId,
+    grpc::GrpcInFlight,
     log::{LogLine, LogSource},
     metrics::Metrics,
     options::EnvoyOptions,
     random::Random,
     record::Recorder,
-    schedule::Exploration,
+    schedule::{Exploration, Fault},
     shared_data::SharedData,
     shared_queue::SharedQueues,
     stream::Stream,
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     abi::{Headers, VmIndex},
-    world::{Call, CallId, Origin, Refusal, Sent, World},
+    world::{Call, CallId, Origin, Outcome, Refusal, Sent, World},
 };
 
 /// The number stream of request ids; VMs have the numbers from 0 on.
@@ -45,6 +46,7 @@ pub(crate) struct Core {
     pub(super) vms: Vec<VmRecord>,
     pub(super) streams: BTreeMap<StreamId, Stream>,
     pub(super) calls: BTreeMap<CallId, InFlight>,
+    pub(super) grpc: BTreeMap<CallId, GrpcInFlight>,
     /// After shutdown has begun, calls are taken and never sent.
     pub(super) stopping: bool,
     /// Who decides what comes next, while runs are explored.
@@ -55,10 +57,16 @@ pub(crate) struct Core {
     pub(crate) request_names: BTreeMap<u32, String>,
     /// Names of streams that have one.
     pub(crate) stream_names: BTreeMap<u64, String>,
-    /// What each thread's guest last said that it believes.
-    pub(crate) views: BTreeMap<(VmSlot, String), String>,
+    /// What guests said that they believe, in order: the VM, the view's name, what is believed.
+    pub(super) views: Vec<(String, String, String)>,
+    /// Why VMs failed, in order.
+    pub(super) traps: Vec<String>,
+    /// Names of the requests on whose behalf calls were made.
+    pub(super) callers: BTreeMap<CallId, String>,
     /// What was seen, when someone wants to know.
     pub(crate) recorder: Option<Recorder>,
+    /// The fault that the last call met.
+    pub(super) last_fault: Option<Fault>,
     calls_made: BTreeMap<VmSlot, u32>,
     reported: BTreeSet<&'static str>,
     random: Random,
@@ -73,6 +81,8 @@ pub(super) struct InFlight {
     pub(super) sent_at: Duration,
     /// Which one of its thread it is, from 1; 0 for the router's.
     pub(super) ordinal: u32,
+    /// Whether the answer comes a second time, which no host may do.
+    again: bool,
     timeout_event: Option<EventKey>,
     answer_event: Option<EventKey>,
 }
@@ -94,6 +104,15 @@ pub(super) struct Outgoing {
     pub(super) timeout: Option<Duration>,
 }
 
+// === impl InFlight ===
+
+impl InFlight {
+    /// Whether neither an answer nor a time limit will end it.
+    pub(super) fn is_endless(&self) -> bool {
+        self.timeout_event.is_none() && self.answer_event.is_none()
+    }
+}
+
 // === impl Core ===
 
 impl Core {
@@ -110,13 +129,17 @@ impl Core {
             vms: Vec::new(),
             streams: BTreeMap::new(),
             calls: BTreeMap::new(),
+            grpc: BTreeMap::new(),
             stopping: false,
             exploration: None,
             reads_metrics: true,
             request_names: BTreeMap::new(),
             stream_names: BTreeMap::new(),
-            views: BTreeMap::new(),
+            views: Vec::new(),
+            traps: Vec::new(),
+            callers: BTreeMap::new(),
             recorder: None,
+            last_fault: None,
             calls_made: BTreeMap::new(),
             reported: BTreeSet::new(),
             random,
@@ -138,13 +161,17 @@ impl Core {
             vms: self.vms.clone(),
             streams: self.streams.clone(),
             calls: self.calls.clone(),
+            grpc: self.grpc.clone(),
             stopping: self.stopping,
             exploration: None,
             reads_metrics: self.reads_metrics,
             request_names: self.request_names.clone(),
             stream_names: self.stream_names.clone(),
             views: self.views.clone(),
+            traps: Vec::new(),
+            callers: BTreeMap::new(),
             recorder: None,
+            last_fault: None,
             calls_made: self.calls_made.clone(),
             reported: self.reported.clone(),
             random: self.random.clone(),
@@ -183,6 +210,12 @@ impl Core {
         StreamId(self.last_stream)
     }
 
+    /// The number of the next call or gRPC exchange.
+    pub(super) fn next_call(&mut self) -> CallId {
+        self.last_call += 1;
+        CallId(self.last_call)
+    }
+
     /// A random request id in the form of a version 4 UUID.
     pub(super) fn next_request_id(&mut self) -> String {
         let mut bytes = [0; 16];
@@ -203,10 +236,19 @@ impl Core {
         let Outgoing { cluster, headers, body, trailers, timeout } = outgoing;
         let call = Call { id, origin, cluster, headers, body, trailers, timeout };
         let sent = if self.stopping { Sent::Never } else { self.world.send(&call)? };
+        let fault = self.choose_fault(&call);
+        self.last_fault = fault;
+        let sent = match fault {
+            Some(fault) => fault.befall(sent)?,
+            None => sent,
+        };
         self.last_call = id.0;
         let ordinal = match owner {
             Owner::Router { .. } => 0,
             Owner::HttpCall { vm, .. } => {
+                let stream = self.vms[vm].acting_stream();
+                let caller = stream.and_then(|stream| self.stream_names.get(&stream.0).cloned());
+                self.callers.extend(caller.map(|caller| (id, caller)));
                 let made = self.calls_made.entry(self.vms[vm].role.slot()).or_default();
                 *made += 1;
                 *made
@@ -217,8 +259,20 @@ impl Core {
             Sent::Pending | Sent::Never => None,
         };
         let timeout_event = timeout.map(|limit| self.post_after(limit, Event::CallTimeout { call: id }));
-        self.calls.insert(id, InFlight { owner, sent_at: self.now(), ordinal, timeout_event, answer_event });
+        let again = fault == Some(Fault::Duplicate);
+        self.calls
+            .insert(id, InFlight { owner, sent_at: self.now(), ordinal, again, timeout_event, answer_event });
         Ok(id)
+    }
+
+    /// A call was answered, and is answered once more if that is the fault that it meets.
+    pub(super) fn answered(&mut self, call: CallId, outcome: &Outcome) -> Option<InFlight> {
+        let in_flight = self.complete(call)?;
+        if in_flight.again {
+            let event = self.post_after(Duration::ZERO, Event::Answer { call, outcome: outcome.clone() });
+            self.calls.insert(call, InFlight { again: false, answer_event: Some(event), ..in_flight });
+        }
+        Some(in_flight)
     }
 
     /// Takes a call off the list because it was answered.
@@ -249,6 +303,7 @@ impl Core {
         for call in calls {
             self.abandon(call);
         }
+        self.silence_grpc(vm, None);
     }
 
     /// Sets the timer of a VM for one period from now.

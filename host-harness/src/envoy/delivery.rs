@@ -52,6 +52,8 @@ impl Turn {
             Event::Tick { vm } => self.tick(vm).await,
             Event::Answer { call, outcome } => self.answer(call, outcome).await,
             Event::CallTimeout { call } => self.time_out(call).await,
+            Event::Grpc { call, event } => self.grpc_event(call, Some(event)).await,
+            Event::GrpcTimeout { call } => self.grpc_event(call, None).await,
             Event::QueueReady { consumer, token } => self.queue_ready(consumer, token).await,
             Event::NextPart { stream } => self.feed(stream).await,
             Event::StreamIdle { stream } => self.idle(stream).await,
@@ -75,7 +77,7 @@ impl Turn {
 
     /// Hands the outcome of a call to whoever made it.
     pub(super) async fn answer(&mut self, call: CallId, outcome: Outcome) {
-        let Some(in_flight) = self.core_mut().complete(call) else {
+        let Some(in_flight) = self.core_mut().answered(call, &outcome) else {
             return;
         };
         if let Some(recorder) = &mut self.core_mut().recorder {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     abi::VmIndex,
-    world::{CallId, Outcome, World},
+    world::{CallId, GrpcEvent, Outcome, World},
 };
 
 /// Something that will happen.
@@ -22,6 +22,10 @@ pub(super) enum Event {
     Answer { call: CallId, outcome: Outcome },
     /// A call's time limit is over.
     CallTimeout { call: CallId },
+    /// Something comes from a gRPC server.
+    Grpc { call: CallId, event: GrpcEvent },
+    /// A gRPC call's time limit is over.
+    GrpcTimeout { call: CallId },
     /// A queue's consumer is told of one item.
     QueueReady { consumer: Consumer, token: u32 },
     /// The client sends the next part of a request's body.

@@ -1,20 +1,28 @@
 //! Running the same beginning again and again, each time in the order that a scheduler decides.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
-    Envoy, Exchange, Request, StreamId,
+    Envoy, Exchange, Request,
     delivery::Job,
     events::{Change, Event, PlannedRequest},
-    schedule::{Candidate, Exploration, Next},
+    schedule::{Candidate, Exploration, Next, Scheduler},
     turn::{Task, Turn},
     vms::VmSlot,
 };
 use crate::{
     abi::Trap,
-    envoy::{core::Core, record::Recorder},
+    envoy::{
+        core::{Core, Owner},
+        record::Recorder,
+        vms::vm_name,
+    },
     race::trace::Step,
-    world::{Scripted, World},
+    world::{Call, Scripted, World},
 };
 
 /// A run that is under way.
@@ -61,7 +69,7 @@ impl Envoy<Scripted> {
     /// Errors: a VM that had grown could not be made anew.
     pub(crate) fn run(&mut self, exploration: Exploration, recorded: bool) -> Result<Run<'_>, Trap> {
         self.proxy_mut().thaw()?;
-        let observed = exploration.scheduler.wants_fingerprint();
+        let observed = exploration.scheduler().is_some_and(Scheduler::wants_fingerprint);
         for guest in self.proxy_mut().guests.iter_mut().flatten() {
             guest.observe(observed);
         }
@@ -112,6 +120,7 @@ impl Run<'_> {
         if let Some(exploration) = &mut core.exploration {
             exploration.begin(candidate.turn);
         }
+        core.ask(|scheduler, names| scheduler.begins(names, candidate.turn));
         let proxy = self.envoy.proxy.take()?;
         Some(Turn::new(proxy, self.envoy.slot.clone()).doing(Job::Event(event)))
     }
@@ -122,6 +131,7 @@ impl Run<'_> {
         if let Some(exploration) = &mut self.core_mut().exploration {
             exploration.resume(candidate.turn);
         }
+        self.core_mut().ask(|scheduler, names| scheduler.begins(names, candidate.turn));
         let proxy = self.envoy.proxy.take()?;
         self.envoy.slot.put(proxy);
         Some(task)
@@ -131,15 +141,107 @@ impl Run<'_> {
         self.envoy.proxy().core()
     }
 
-    pub(crate) fn core_mut(&mut self) -> &mut Core {
+    fn core_mut(&mut self) -> &mut Core {
         self.envoy.proxy_mut().core_mut()
     }
 
+    /// Decisions and hostcalls so far.
+    pub(crate) fn steps(&self) -> usize {
+        self.core().exploration.as_ref().map_or(0, |exploration| exploration.steps)
+    }
+
+    /// Number of the last step that was recorded.
+    pub(crate) fn last_step(&self) -> usize {
+        self.core().recorder.as_ref().map_or(0, |recorder| recorder.steps.len())
+    }
+
+    /// Whether the scheduler has seen enough of this run.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        let scheduler = self.core().exploration.as_ref().and_then(Exploration::scheduler);
+        scheduler.is_some_and(Scheduler::is_done)
+    }
+
     /// Streams that have ended since this was asked last, with the names of those that have one.
-    pub(crate) fn take_finished(&mut self) -> Vec<(StreamId, Option<String>, Exchange)> {
+    pub(crate) fn take_finished(&mut self) -> Vec<(Option<String>, Exchange)> {
+        if self.envoy.proxy().finished.is_empty() {
+            return Vec::new();
+        }
         let finished = std::mem::take(&mut self.envoy.proxy_mut().finished);
         let names = &self.core().stream_names;
-        finished.into_iter().map(|(id, exchange)| (id, names.get(&id.0).cloned(), exchange)).collect()
+        finished.into_iter().map(|(id, exchange)| (names.get(&id.0).cloned(), exchange)).collect()
+    }
+
+    /// Calls that were made, but for the first ones, with the request on whose behalf they were, where that is known.
+    pub(crate) fn calls_from(&self, skip: usize) -> impl Iterator<Item = (Option<String>, &Call)> {
+        let core = self.core();
+        let seen = self.envoy.world().seen().get(skip..).unwrap_or_default();
+        seen.iter().map(|seen| (core.callers.get(&seen.call.id).cloned(), &seen.call))
+    }
+
+    /// Why VMs failed, in order.
+    pub(crate) fn traps(&self) -> &[String] {
+        &self.core().traps
+    }
+
+    /// What guests said that they believe, but for the first ones: the VM, the view's name, what is believed.
+    pub(crate) fn views_from(&self, skip: usize) -> Vec<(String, String, String)> {
+        self.core().views.get(skip..).unwrap_or_default().to_vec()
+    }
+
+    /// VMs that can be called.
+    pub(crate) fn alive(&self) -> BTreeSet<String> {
+        let vms = &self.core().vms;
+        let alive = vms.iter().enumerate().filter(|(_, record)| !record.failed);
+        alive.map(|(vm, record)| vm_name(record.role.slot(), vm)).collect()
+    }
+
+    /// Streams with a name that wait for the filter.
+    pub(crate) fn stuck(&self) -> Vec<(String, usize)> {
+        let core = self.core();
+        let waiting = core.streams.iter().filter(|(_, stream)| stream.upstream_call.is_none());
+        waiting
+            .filter_map(|(id, stream)| Some((core.stream_names.get(&id.0)?.clone(), stream.worker)))
+            .collect()
+    }
+
+    /// Calls of filters that nothing will ever end: the thread and the cluster.
+    pub(crate) fn leaked_calls(&self) -> Vec<(String, String)> {
+        let core = self.core();
+        let endless = core.calls.iter().filter(|(_, call)| call.is_endless());
+        endless
+            .filter_map(|(id, call)| match call.owner {
+                Owner::HttpCall { vm, .. } => {
+                    let seen = self.envoy.world().seen().iter().find(|seen| seen.call.id == *id)?;
+                    Some((core.vms[vm].role.slot().to_string(), seen.call.cluster.clone()))
+                }
+                Owner::Router { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Sizes of what must not grow for ever, by name.
+    pub(crate) fn sizes(&self) -> BTreeMap<String, u64> {
+        let core = self.core();
+        let number = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
+        let data: usize = core.data.iter().map(|(_, key, value, _)| key.len() + value.len()).sum();
+        let items: usize = core.queues.iter().map(|(_, _, items)| items.len()).sum();
+        let mut sizes = BTreeMap::from([
+            ("shared data bytes".to_owned(), number(data)),
+            ("queued items".to_owned(), number(items)),
+            ("calls in flight".to_owned(), number(core.calls.len())),
+            ("open streams".to_owned(), number(core.streams.len())),
+        ]);
+        for view in self.envoy.vms() {
+            sizes.insert(format!("{} memory bytes", view.role.slot()), number(view.memory_bytes));
+        }
+        sizes
+    }
+
+    /// The turn that keeps the run going, for people.
+    pub(crate) fn busy(&self) -> String {
+        let core = self.core();
+        let next = core.candidates().first().map(|candidate| core.turn_name(candidate.turn).to_string());
+        next.unwrap_or_else(|| "nobody".to_owned())
     }
 
     /// Ends the run. Nobody decides any more; the Envoy can be asked like any other until the next run.
@@ -159,9 +261,8 @@ fn choose(core: &mut Core) -> Option<Candidate> {
         [only] => Some(*only),
         several => {
             core.tell_fingerprint();
-            let exploration = core.exploration.as_mut()?;
-            exploration.steps += 1;
-            let chosen = exploration.scheduler.next(several);
+            core.exploration.as_mut()?.steps += 1;
+            let chosen = core.ask(|scheduler, names| scheduler.next(names, several))?;
             several.get(chosen).copied()
         }
     }

@@ -12,12 +12,12 @@ use super::{
     record::{Note, text},
     shared_queue::Consumer,
     stream::{Direction, Half, Stream},
-    vms::{AfterCall, ROOT},
+    vms::{AfterCall, ROOT, vm_name},
 };
 use crate::{
     abi::{
-        Answer, BufferType, Go, HeaderMapType, Headers, Host, LocalResponse, MetricType, OutgoingHttpCall,
-        Point, Status, StreamType, VmIndex,
+        Answer, BufferType, Go, HeaderMapType, Headers, Host, LocalResponse, MetricType, OutgoingGrpc,
+        OutgoingHttpCall, Point, Status, StreamType, VmIndex,
     },
     race::trace::Verb,
     world::Refusal,
@@ -317,11 +317,17 @@ impl Host for Core {
             timeout,
         };
         let (cluster, path) = (outgoing.cluster.clone(), outgoing.headers.first(b":path").map(text));
+        self.last_fault = None;
         let sent = self.send(Owner::HttpCall { vm, token }, outgoing);
+        let fault = self.last_fault;
         let step = self.note(vm, Verb::Call, || Note {
             object: cluster,
             argument: path.unwrap_or_default(),
-            observed: sent.as_ref().map_or_else(|refusal| format!("{refusal:?}"), |_| "sent".to_owned()),
+            observed: match (&sent, fault) {
+                (_, Some(fault)) => format!("met fault {}", fault.as_str()),
+                (Ok(_), None) => "sent".to_owned(),
+                (Err(refusal), None) => refusal.to_string(),
+            },
         });
         match sent {
             Err(Refusal::UnknownCluster) => Err(Status::BadArgument),
@@ -334,6 +340,26 @@ impl Host for Core {
                 sent.map(|_| token).map_err(|_| Status::InternalFailure)
             }
         }
+    }
+
+    fn grpc_call(&mut self, vm: VmIndex, call: OutgoingGrpc, message: &[u8], timeout_ms: u32) -> Answer<u32> {
+        self.begin_grpc(vm, call, Some((message, timeout_ms)))
+    }
+
+    fn grpc_stream(&mut self, vm: VmIndex, stream: OutgoingGrpc) -> Answer<u32> {
+        self.begin_grpc(vm, stream, None)
+    }
+
+    fn grpc_send(&mut self, vm: VmIndex, token: u32, message: &[u8], end: bool) -> Answer {
+        self.grpc_message(vm, token, message, end)
+    }
+
+    fn grpc_cancel(&mut self, vm: VmIndex, token: u32) -> Answer {
+        self.cancel_grpc(vm, token)
+    }
+
+    fn grpc_close(&mut self, vm: VmIndex, token: u32) -> Answer {
+        self.close_grpc(vm, token)
     }
 
     fn define_metric(&mut self, vm: VmIndex, kind: MetricType, name: &[u8]) -> Answer<u32> {
@@ -374,7 +400,7 @@ impl Host for Core {
                 argument: belief.clone(),
                 ..Note::default()
             });
-            self.views.insert((self.vms[vm].role.slot(), view), belief);
+            self.views.push((vm_name(self.vms[vm].role.slot(), vm), view, belief));
             return Ok(Bytes::new());
         }
         // There is one route, so there is nothing to match again.
@@ -413,7 +439,8 @@ impl Core {
                 let trailers = &self.vms[vm].call_response.as_ref()?.trailers;
                 (!trailers.is_empty()).then_some(trailers)
             }
-            HeaderMapType::GrpcReceiveInitialMetadata | HeaderMapType::GrpcReceiveTrailingMetadata => None,
+            HeaderMapType::GrpcReceiveInitialMetadata => self.vms[vm].grpc.initial.as_ref(),
+            HeaderMapType::GrpcReceiveTrailingMetadata => self.vms[vm].grpc.trailing.as_ref(),
         }
     }
 
@@ -442,11 +469,11 @@ impl Core {
             BufferType::HttpRequestBody => Ok(self.body(vm, Direction::Request)),
             BufferType::HttpResponseBody => Ok(self.body(vm, Direction::Response)),
             BufferType::PluginConfiguration => Err(Status::NotFound),
+            BufferType::GrpcReceiveBuffer => Ok(&record.grpc.message),
             // These are there, and empty.
-            BufferType::NetworkDownstreamData
-            | BufferType::NetworkUpstreamData
-            | BufferType::GrpcReceiveBuffer
-            | BufferType::CallData => Ok(&[]),
+            BufferType::NetworkDownstreamData | BufferType::NetworkUpstreamData | BufferType::CallData => {
+                Ok(&[])
+            }
         }
     }
 

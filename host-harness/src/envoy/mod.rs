@@ -22,6 +22,8 @@ mod exchange;
 pub(crate) mod explore;
 mod filter_chain;
 mod fingerprint;
+mod grpc;
+mod grpc_service;
 mod headers;
 mod hostcalls;
 mod lifecycle;

@@ -177,6 +177,7 @@ impl Proxy {
         core.silence(vm);
         core.log(role, LogSource::Host, log::Level::Error, &trap.to_string());
         core.vms[vm].failed = true;
+        core.traps.push(format!("{trap} on {}", role.slot()));
         core.vms[vm].trap = Some(trap);
     }
 

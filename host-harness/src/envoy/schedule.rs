@@ -8,16 +8,18 @@
 //! What keeps its order: notices posted to one thread (a queue), and timers of one thread. What happens outside may come
 //! late, but by no more than the slack of [`Limits`].
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{any::Any, collections::BTreeMap, time::Duration};
 
 use super::{
     core::{Core, Owner},
     events::{Event, EventKey},
+    record::text,
     vms::VmSlot,
 };
 use crate::{
     abi::{Go, Point, VmIndex},
-    race::trace::FaultClass,
+    race::trace::{FaultClass, TurnName, Verb},
+    world::{Call, Origin, Outcome, Refusal, Response, Sent},
 };
 
 /// A turn, by what people call it. The same in every order in which it can happen.
@@ -38,6 +40,7 @@ pub(crate) enum TurnKind {
     Tick,
     Ready,
     Response,
+    Grpc,
     Timeout,
     Upstream,
     Request,
@@ -75,15 +78,30 @@ pub(crate) enum Fault {
 }
 
 /// Decides what happens next.
-pub(crate) trait Scheduler: Send {
-    /// Whether a callback that begins now may be held somewhere in it.
+pub(crate) trait Scheduler: Any + Send {
+    /// Whether a callback that begins now may be held somewhere in it, which costs a little.
     fn may_hold(&mut self) -> bool;
     /// A turn is about to make a hostcall that others can see: `None` lets it go on, or else which candidate comes first.
-    fn at_point(&mut self, turn: TurnId, point: &Point<'_>, candidates: &[Candidate]) -> Option<usize>;
-    /// No turn runs: which candidate comes next. There is at least one.
-    fn next(&mut self, candidates: &[Candidate]) -> usize;
+    /// Only `None` counts in a callback of which [`Scheduler::may_hold`] said that it is not held.
+    fn at_point(
+        &mut self,
+        names: &dyn Names,
+        turn: TurnId,
+        point: &Point<'_>,
+        candidates: &[Candidate],
+    ) -> Option<usize>;
+    /// No turn runs: which candidate comes next. There are at least two.
+    fn next(&mut self, names: &dyn Names, candidates: &[Candidate]) -> usize;
     /// A filter makes a call: a fault that it meets, one of these.
-    fn fault(&mut self, turn: Option<TurnId>, faults: &[Fault]) -> Option<Fault>;
+    fn fault(&mut self, names: &dyn Names, turn: Option<TurnId>, faults: &[Fault]) -> Option<Fault>;
+    /// A turn begins, or goes on.
+    fn begins(&mut self, names: &dyn Names, turn: TurnId) {
+        let (_, _) = (names, turn);
+    }
+    /// Whether the rest of the run is of no interest.
+    fn is_done(&self) -> bool {
+        false
+    }
     /// Whether [`Core::fingerprint`] is wanted before [`Scheduler::next`] and [`Scheduler::at_point`].
     fn wants_fingerprint(&self) -> bool {
         false
@@ -92,6 +110,16 @@ pub(crate) trait Scheduler: Send {
     fn fingerprint(&mut self, state: u128) {
         let _ = state;
     }
+}
+
+/// What things are called, and where the run is.
+pub(crate) trait Names {
+    /// What people call a turn.
+    fn turn(&self, turn: TurnId) -> TurnName;
+    /// A hostcall as a step of a trace has it: what is done, to what.
+    fn point(&self, point: &Point<'_>) -> (Verb, String);
+    /// Number of the last step that was recorded; 0 where none are.
+    fn last_step(&self) -> usize;
 }
 
 /// What bounds a run.
@@ -105,7 +133,8 @@ pub(crate) struct Limits {
 
 /// What is known about the order of things while a run is explored.
 pub(crate) struct Exploration {
-    pub(crate) scheduler: Box<dyn Scheduler>,
+    /// Taken out while it is asked.
+    scheduler: Option<Box<dyn Scheduler>>,
     pub(super) limits: Limits,
     /// Faults that may still be added.
     pub(super) faults: Vec<Fault>,
@@ -129,6 +158,17 @@ pub(super) struct Held {
     since: Duration,
 }
 
+// === impl TurnId ===
+
+impl TurnId {
+    /// Whether it cannot begin before another one that was asked for earlier.
+    fn comes_behind(self, other: TurnId) -> bool {
+        let alike = self.thread == other.thread && self.kind == other.kind;
+        // What one gRPC server says comes in order, too.
+        alike && (self.kind.keeps_order() || self.kind == TurnKind::Grpc && self.of == other.of)
+    }
+}
+
 // === impl TurnKind ===
 
 impl TurnKind {
@@ -139,6 +179,7 @@ impl TurnKind {
             TurnKind::Tick => "tick",
             TurnKind::Ready => "ready",
             TurnKind::Response => "response",
+            TurnKind::Grpc => "grpc",
             TurnKind::Timeout => "timeout",
             TurnKind::Upstream => "upstream",
             TurnKind::Request => "request",
@@ -158,11 +199,39 @@ impl TurnKind {
 // === impl Fault ===
 
 impl Fault {
+    /// What becomes of a call that meets it.
+    ///
+    /// Errors: a refusal.
+    pub(super) fn befall(self, sent: Sent) -> Result<Sent, Refusal> {
+        let delay = match &sent {
+            Sent::After(delay, _) => *delay,
+            Sent::Pending | Sent::Never => Duration::ZERO,
+        };
+        Ok(match self {
+            Fault::Refusal => return Err(Refusal::NoHost),
+            Fault::Timeout => Sent::Never,
+            Fault::Reset => {
+                let begun = Response { status: 200, ..Response::default() };
+                Sent::After(delay, Outcome::ResetAfterHeaders(begun))
+            }
+            Fault::ConnectFailure => Sent::After(delay, Outcome::ConnectFailure),
+            Fault::Duplicate => sent,
+        })
+    }
+
     pub(crate) fn class(self) -> FaultClass {
         match self {
             Fault::Duplicate => FaultClass::L3,
             _ => FaultClass::L1,
         }
+    }
+
+    const ALL: [Fault; 5] =
+        [Fault::Reset, Fault::Refusal, Fault::Timeout, Fault::ConnectFailure, Fault::Duplicate];
+
+    /// Reads what [`Fault::as_str`] gives.
+    pub(crate) fn parse(name: &str) -> Option<Fault> {
+        Fault::ALL.into_iter().find(|fault| fault.as_str() == name)
     }
 
     pub(crate) fn as_str(self) -> &'static str {
@@ -181,7 +250,7 @@ impl Fault {
 impl Exploration {
     pub(crate) fn new(scheduler: Box<dyn Scheduler>, limits: Limits, faults: Vec<Fault>) -> Exploration {
         Exploration {
-            scheduler,
+            scheduler: Some(scheduler),
             limits,
             faults,
             class: FaultClass::L0,
@@ -192,6 +261,19 @@ impl Exploration {
             steps: 0,
             histories: BTreeMap::new(),
         }
+    }
+
+    /// The scheduler, when it is not being asked.
+    pub(crate) fn into_scheduler(self) -> Option<Box<dyn Scheduler>> {
+        self.scheduler
+    }
+
+    pub(super) fn scheduler(&self) -> Option<&dyn Scheduler> {
+        self.scheduler.as_deref()
+    }
+
+    pub(super) fn may_hold(&mut self) -> bool {
+        self.scheduler.as_mut().is_some_and(|scheduler| scheduler.may_hold())
     }
 
     pub(super) fn begin(&mut self, turn: TurnId) {
@@ -252,10 +334,7 @@ impl Core {
                 // Nobody is there any more to whom it could happen; it happens at once, to nobody.
                 continue;
             };
-            let behind = turn.kind.keeps_order()
-                && candidates
-                    .iter()
-                    .any(|other| other.turn.thread == turn.thread && other.turn.kind == turn.kind);
+            let behind = candidates.iter().any(|other| turn.comes_behind(other.turn));
             if behind || exploration.is_busy(turn.thread) {
                 continue;
             }
@@ -296,6 +375,10 @@ impl Core {
                     },
                 }
             }
+            Event::Grpc { call, .. } | Event::GrpcTimeout { call } => {
+                let in_flight = self.grpc.get(call)?;
+                counted(self.vms.get(in_flight.vm)?.role.slot(), TurnKind::Grpc, in_flight.token)
+            }
             Event::NextPart { stream } | Event::StreamIdle { stream } | Event::Leave { stream } => {
                 let kind = match event {
                     Event::NextPart { .. } => TurnKind::Body,
@@ -315,6 +398,28 @@ impl Core {
         })
     }
 
+    /// Asks the scheduler whether a filter's call meets a fault.
+    pub(super) fn choose_fault(&mut self, call: &Call) -> Option<Fault> {
+        if !matches!(call.origin, Origin::HttpCall { .. }) || self.now() >= self.limits_until() {
+            return None;
+        }
+        self.tell_fingerprint();
+        let exploration = self.exploration.as_ref()?;
+        let (running, mut faults) = (exploration.running, exploration.faults.clone());
+        faults.dedup();
+        // Without a time limit, a call that is not answered in time is not a fault that Envoy has.
+        faults.retain(|fault| *fault != Fault::Timeout || call.timeout.is_some());
+        if faults.is_empty() {
+            return None;
+        }
+        let fault = self.ask(|scheduler, names| scheduler.fault(names, running, &faults)).flatten()?;
+        let exploration = self.exploration.as_mut()?;
+        let at = exploration.faults.iter().position(|other| *other == fault)?;
+        exploration.faults.remove(at);
+        exploration.class = exploration.class.max(fault.class());
+        Some(fault)
+    }
+
     /// What a turn is about, for people.
     pub(crate) fn subject(&self, turn: TurnId) -> String {
         match turn.kind {
@@ -323,7 +428,9 @@ impl Core {
             TurnKind::Upstream | TurnKind::Body | TurnKind::Idle | TurnKind::Leave | TurnKind::Timeout => {
                 self.stream_names.get(&u64::from(turn.of)).cloned().unwrap_or_default()
             }
-            TurnKind::Configure | TurnKind::Tick | TurnKind::Response | TurnKind::Change => String::new(),
+            TurnKind::Configure | TurnKind::Tick | TurnKind::Response | TurnKind::Grpc | TurnKind::Change => {
+                String::new()
+            }
         }
     }
 
@@ -337,8 +444,7 @@ impl Core {
             return Go::On;
         }
         exploration.steps += 1;
-        let record = &mut self.vms[vm];
-        if std::mem::take(&mut record.resumed) || !record.may_hold {
+        if std::mem::take(&mut self.vms[vm].resumed) {
             return Go::On;
         }
         let Some(turn) = exploration.running else {
@@ -350,10 +456,12 @@ impl Core {
         }
         self.tell_fingerprint();
         let now = self.now();
+        let first =
+            self.ask(|scheduler, names| scheduler.at_point(names, turn, point, &candidates)).flatten();
         let Some(exploration) = &mut self.exploration else {
             return Go::On;
         };
-        match exploration.scheduler.at_point(turn, point, &candidates) {
+        match first.filter(|_| self.vms[vm].may_hold) {
             None => Go::On,
             Some(first) => {
                 exploration.hold(turn, now, candidates[first]);
@@ -372,11 +480,45 @@ impl Core {
     }
 
     pub(super) fn tell_fingerprint(&mut self) {
-        if self.exploration.as_ref().is_some_and(|exploration| exploration.scheduler.wants_fingerprint()) {
+        let scheduler = self.exploration.as_ref().and_then(Exploration::scheduler);
+        if scheduler.is_some_and(Scheduler::wants_fingerprint) {
             let state = self.fingerprint();
-            if let Some(exploration) = &mut self.exploration {
-                exploration.scheduler.fingerprint(state);
-            }
+            self.ask(|scheduler, _names| scheduler.fingerprint(state));
         }
+    }
+
+    /// Asks the scheduler something; `None` where there is none.
+    pub(super) fn ask<T>(&mut self, question: impl FnOnce(&mut dyn Scheduler, &dyn Names) -> T) -> Option<T> {
+        let mut scheduler = self.exploration.as_mut()?.scheduler.take()?;
+        let answer = question(&mut *scheduler, self);
+        if let Some(exploration) = &mut self.exploration {
+            exploration.scheduler = Some(scheduler);
+        }
+        Some(answer)
+    }
+}
+
+impl Names for Core {
+    fn turn(&self, turn: TurnId) -> TurnName {
+        self.turn_name(turn)
+    }
+
+    fn point(&self, point: &Point<'_>) -> (Verb, String) {
+        let queue = |token: &u32| self.queues.name(*token).unwrap_or_default();
+        match point {
+            Point::Get { key } => (Verb::Get, text(key)),
+            Point::Set { key, .. } => (Verb::Set, text(key)),
+            Point::Register { queue } => (Verb::Register, text(queue)),
+            Point::Resolve { queue } => (Verb::Resolve, text(queue)),
+            Point::Push { token, .. } => (Verb::Push, queue(token)),
+            Point::Post { token } => (Verb::Post, queue(token)),
+            Point::Dequeue { token } => (Verb::Dequeue, queue(token)),
+            Point::ChangeMetric { id } => (Verb::ChangeMetric, id.to_string()),
+            Point::ReadMetric { id } => (Verb::Metric, id.to_string()),
+        }
+    }
+
+    fn last_step(&self) -> usize {
+        self.recorder.as_ref().map_or(0, |recorder| recorder.steps.len())
     }
 }

@@ -9,7 +9,12 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    events::EventKey, exchange::StreamId, metrics::MetricIds, random::Random, shared_queue::Consumer,
+    events::EventKey,
+    exchange::StreamId,
+    grpc::{GrpcReceived, GrpcStep, GrpcTokens},
+    metrics::MetricIds,
+    random::Random,
+    shared_queue::Consumer,
     stream::Direction,
 };
 use crate::abi::{Headers, LocalResponse, Trap};
@@ -88,6 +93,9 @@ pub(super) struct VmRecord {
     pub(super) status: (u32, Bytes),
     /// What the running `proxy_on_http_call_response` can read.
     pub(super) call_response: Option<CallResponse>,
+    pub(super) grpc_tokens: GrpcTokens,
+    /// What the running gRPC callback can read.
+    pub(super) grpc: GrpcReceived,
     /// Whether `proxy_on_configure` runs, the only time that the plugin's configuration can be read.
     pub(super) configuring: bool,
     /// Set by a local response: the callback's own return value does not count.
@@ -121,6 +129,12 @@ pub(super) enum AfterCall {
     Continue { stream: StreamId, direction: Direction },
     Close { stream: StreamId },
     DeleteRoot,
+    Grpc { root_id: u32, token: u32, step: GrpcStep },
+}
+
+/// A name that a VM which takes another's place does not have.
+pub(super) fn vm_name(thread: VmSlot, number: usize) -> String {
+    format!("{thread}/{number}")
 }
 
 // === impl VmRole ===
@@ -172,6 +186,8 @@ impl VmRecord {
             tick_event: None,
             status: (0, Bytes::new()),
             call_response: None,
+            grpc_tokens: GrpcTokens::default(),
+            grpc: GrpcReceived::default(),
             configuring: false,
             stop_iteration: false,
             after_call: VecDeque::new(),
@@ -201,6 +217,11 @@ impl VmRecord {
     /// The stream that hostcalls act on; `None` for a root context.
     pub(super) fn acting_stream(&self) -> Option<StreamId> {
         self.contexts.get(&self.acting()).copied().flatten()
+    }
+
+    /// The root context of the context that hostcalls act on, which calls belong to.
+    pub(super) fn acting_root(&self) -> u32 {
+        ROOT
     }
 
     /// Moves on to the next token.

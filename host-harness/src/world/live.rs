@@ -1,4 +1,4 @@
-//! A world in real time: every call is real HTTP/1.1 over loopback, made by a background runtime.
+//! A world in real time: every call is real HTTP/1.1 over loopback, made by a background runtime. It has no gRPC.
 //!
 //! Each call has a connection of its own, without a pool, so that the phase in which a connection fails (no connection,
 //! before the headers, in the body) is seen exactly; Envoy's answer depends on it.

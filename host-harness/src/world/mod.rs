@@ -3,6 +3,7 @@
 //! A [`World`] reports what happened on the wire and nothing more; what Envoy makes of it (a synthesized 503 or 504, a
 //! reset, a time limit) is decided once, in [`crate::envoy`], so that a script and a real server cannot differ in it.
 
+mod grpc;
 mod live;
 mod scripted;
 
@@ -12,8 +13,9 @@ use bytes::Bytes;
 
 use crate::abi::Headers;
 
+pub use grpc::{GrpcAsked, GrpcCall, GrpcEvent, GrpcEvents, GrpcReply, GrpcSeen, GrpcWorld};
 pub use live::Live;
-pub use scripted::{Reply, Scripted, Seen};
+pub use scripted::{ANY_CLUSTER, Reply, Scripted, Seen};
 
 /// Number of one HTTP exchange with a cluster, counted from 1 over a whole Envoy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +48,13 @@ pub enum Origin {
         /// Which VM.
         vm: crate::envoy::VmRole,
         /// Token of the call in that VM.
+        token: u32,
+    },
+    /// A filter's `proxy_grpc_call` or `proxy_grpc_stream`.
+    GrpcCall {
+        /// Which VM.
+        vm: crate::envoy::VmRole,
+        /// Token of the call or stream in that VM.
         token: u32,
     },
     /// Envoy's router, for a stream.
@@ -82,11 +91,13 @@ pub enum Outcome {
 }
 
 /// A call that was not even started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// There is no such cluster.
+    #[error("no such cluster")]
     UnknownCluster,
     /// The cluster has no host to send to, or no room.
+    #[error("no healthy host")]
     NoHost,
 }
 
@@ -117,6 +128,10 @@ pub trait World: Any + Send {
     fn wait(&mut self, until: Duration) -> Option<(CallId, Outcome)>;
     /// Whether a call is [`Sent::Pending`].
     fn is_pending(&self) -> bool;
+    /// Its gRPC servers; `None` for a world that has none, in which every gRPC exchange of a filter fails.
+    fn grpc(&mut self) -> Option<&mut dyn GrpcWorld> {
+        None
+    }
     /// What it would answer from now on, in few bits: two worlds with the same answer everything alike.
     fn fingerprint(&self) -> u64 {
         0

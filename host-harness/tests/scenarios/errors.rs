@@ -243,6 +243,10 @@ pub(super) const WRONG: &[(&str, &str)] = &[
         r#"t.yaml: events[0].method: "G ET" is no HTTP method: give one such as `GET`"#,
     ),
     (
+        r#"{scenario: a, module: m, events: [{at: 1s, request: A, path: /x y}]}"#,
+        r#"t.yaml: events[0].path: "/x y" is no path: begin it with `/`, and encode spaces and control characters"#,
+    ),
+    (
         r#"{scenario: a, module: m, events: [{at: 1s, request: A, path: x}]}"#,
         r#"t.yaml: events[0].path: "x" is no path: begin it with `/`, and encode spaces and control characters"#,
     ),
@@ -369,6 +373,10 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     (
         r#"{scenario: a, module: m, <<: 3}"#,
         "t.yaml: the document: a merge key (`<<`) is wrong: expected a mapping or list of mappings for merging, but found scalar: merge mappings alone",
+    ),
+    (
+        r#"{scenario: a, module: m, clusters: {"*": {}}, must: {at_most: [{cluster: "*", calls: 1}]}}"#,
+        "t.yaml: must.at_most[0].cluster: `*` is no single cluster: name the one that is meant",
     ),
 ];
 

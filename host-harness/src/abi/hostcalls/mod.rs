@@ -3,6 +3,7 @@
 //! The order of checks is Envoy's (proxy-wasm-cpp-host `src/exports.cc`): first the type numbers, then the pointers,
 //! then the meaning. A guest that passes several wrong arguments sees the same status there and here.
 
+mod grpc;
 mod http;
 mod shared;
 
@@ -28,7 +29,8 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     link_metrics(linker)?;
     link_others(linker)?;
     shared::link(linker)?;
-    http::link(linker)
+    http::link(linker)?;
+    grpc::link(linker)
 }
 
 fn link_general(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
@@ -174,14 +176,7 @@ fn link_others(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
 }
 
 /// Functions of the ABI that answer [`Status::Unimplemented`], with their counts of `i32` parameters.
-const UNIMPLEMENTED: &[(&str, usize)] = &[
-    ("proxy_grpc_call", 12),
-    ("proxy_grpc_stream", 9),
-    ("proxy_grpc_send", 4),
-    ("proxy_grpc_cancel", 1),
-    ("proxy_grpc_close", 1),
-    ("envoy_resolve_dns", 3),
-];
+const UNIMPLEMENTED: &[(&str, usize)] = &[("envoy_resolve_dns", 3)];
 
 fn link_unimplemented(
     linker: &mut Linker<VmState>,

@@ -145,6 +145,13 @@ mod tests {
     }
 
     #[test]
+    fn a_trailer_makes_a_difference() {
+        let without = exchange(200, "x", &[]);
+        let with = Exchange { trailers: vec![(b"sum".to_vec(), b"1".to_vec())], ..without.clone() };
+        assert!(told_of(&[Some(&without), Some(&with)]).is_some());
+    }
+
+    #[test]
     fn silence_of_all_is_no_agreement() {
         assert_eq!(told_of(&[None, None]).as_deref(), Some("convergence: no worker answers `GET /state`"));
         let none = exchange(0, "", &[]);

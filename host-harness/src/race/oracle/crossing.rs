@@ -197,6 +197,14 @@ mod tests {
     }
 
     #[test]
+    fn nonces_that_overlap_in_what_was_seen_are_both_found() {
+        let nonces = [("B", "abc"), ("C", "cde")].map(|(name, nonce)| (name.to_owned(), nonce.into()));
+        let crossing = Crossing::new(&nonces).expect("none is in the other");
+        let told = crossing.judge("A", "response body", b"abcde").expect("it is told");
+        assert!(told.message.ends_with("holds 2 nonces of requests `B` and `C`"), "{told}");
+    }
+
+    #[test]
     fn nonces_that_cannot_be_told_apart_are_refused() {
         let of = |nonces: [(&str, &str); 2]| {
             let nonces = nonces.map(|(name, nonce)| (name.to_owned(), nonce.as_bytes().to_vec()));

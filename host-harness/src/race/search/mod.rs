@@ -1,0 +1,405 @@
+//! Looking for a schedule that breaks a scenario, and proving that there is none.
+//!
+//! A campaign has phases, cheapest first: every schedule without a preemption, with one, with two ([`systematic`]); then a
+//! portfolio of random ones ([`portfolio`]); then every schedule there is. A systematic phase keeps the states that it has
+//! been in, so it ends when all of them are known, and says how many schedules that covers.
+
+mod choice;
+mod portfolio;
+mod systematic;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::choice::{Choice, Follow};
+use self::{
+    choice::Noting,
+    portfolio::{Portfolio, Strategy},
+    systematic::{Systematic, Tree},
+};
+use super::{
+    replay::Replay,
+    scenario::Scenario,
+    schedule::Schedule,
+    stage::{Ran, Stage, StageError},
+    trace::{FaultClass, Finding},
+};
+use crate::{abi::Module, envoy::schedule::Scheduler};
+
+/// How far a campaign goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Most preemptions of the bounded phases; each smaller bound is searched before.
+    pub preemptions: u32,
+    /// Count of random schedules between the bounded phases and the exhaustive one.
+    pub random: u64,
+    /// Whether every schedule is tried in the end.
+    pub exhaustive: bool,
+    /// Most time for all of it.
+    pub time: Duration,
+    /// Most schedules for all of it.
+    pub schedules: u64,
+    /// Seed of the random schedules.
+    pub seed: u64,
+    /// Which part of the work is done here, counted from 1, and of how many.
+    pub shard: (u32, u32),
+    /// Whether callbacks may be held inside; without it, only their order differs.
+    pub inside_callbacks: bool,
+    /// Whether the campaign ends with the first schedule that breaks the scenario.
+    pub stop_at_first: bool,
+}
+
+/// What a campaign found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The scenario.
+    pub scenario: String,
+    /// Its variant; empty when it has none.
+    pub variant: String,
+    /// Phases, in the order in which they ran.
+    pub phases: Vec<Phase>,
+    /// Schedules that were run.
+    pub schedules: u64,
+    /// Hostcalls and decisions in all of them.
+    pub steps: u64,
+    /// Wall time in seconds.
+    pub seconds: f64,
+    /// Schedules that broke the scenario.
+    pub failing: u64,
+    /// What broke it first.
+    pub first: Option<Found>,
+    /// Schedules that were run a second time and came out differently: chance that is hidden from the harness.
+    pub not_repeatable: u64,
+    /// Why it was not explored at all.
+    pub not_run: Option<String>,
+}
+
+/// One phase of a campaign.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Phase {
+    /// `bound 0`, `random`, `pct 3`, `exhaustive` and so on.
+    pub name: String,
+    /// Schedules that were run.
+    pub schedules: u64,
+    /// Schedules that broke the scenario.
+    pub failing: u64,
+    /// Wall time in seconds.
+    pub seconds: f64,
+    /// Whether nothing of the phase was left out.
+    pub complete: bool,
+    /// What a complete systematic phase covers.
+    pub certificate: Option<Certificate>,
+    /// For a random phase: a schedule that is broken by a race of depth 2 was missed with at most this probability.
+    pub missed_depth_2: Option<f64>,
+}
+
+/// What a complete systematic phase has covered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Different states in which there was a choice.
+    pub states: u64,
+    /// Schedules through them, as text because there are many.
+    pub paths: String,
+}
+
+/// A schedule that breaks a scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// Which oracle says so.
+    pub oracle: String,
+    /// One sentence.
+    pub message: String,
+    /// How far from plain interleaving it had to go.
+    pub class: FaultClass,
+    /// The phase that found it.
+    pub phase: String,
+    /// Number of the schedule, from 1.
+    pub schedule: u64,
+    /// Seconds since the campaign began.
+    pub seconds: f64,
+    /// What was chosen, at each choice.
+    pub(crate) choices: Vec<Choice>,
+}
+
+/// What is told while a campaign runs.
+pub type Progress<'a> = &'a mut dyn FnMut(&Report, &str);
+
+/// How long a shorter way is looked for.
+const MINIMAL_TIME: Duration = Duration::from_secs(5);
+/// How many runs there are between two looks at whether a run can be repeated.
+const REPEAT_EVERY: u64 = 64;
+
+// === impl Options ===
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            preemptions: 2,
+            random: 2000,
+            exhaustive: true,
+            time: Duration::from_secs(10),
+            schedules: u64::MAX,
+            seed: 1,
+            shard: (1, 1),
+            inside_callbacks: true,
+            stop_at_first: true,
+        }
+    }
+}
+
+/// A scheduler that takes the same choices and then random ones.
+pub(super) fn continuation(prefix: &[Choice], seed: u64) -> Box<dyn Scheduler> {
+    let random = Portfolio::new(Strategy::Walk, seed, 1);
+    Box::new(Follow::and_then(prefix.to_vec(), Box::new(random)))
+}
+
+/// The choices that a schedule makes, and the step before each.
+pub(super) fn recorded_choices(stage: &mut Stage, schedule: &Schedule) -> (Vec<Choice>, Vec<usize>) {
+    let noting = Noting::new(Box::new(Replay::new(schedule, false)));
+    let ran = stage.run(Box::new(noting), true);
+    Noting::of(&*ran.scheduler).made()
+}
+
+/// Choices with as few preemptions as possible that fail by the same oracle, if the bounded search finds any soon.
+pub(super) fn minimal(stage: &mut Stage, found: &Found, options: &Options) -> Option<Vec<Choice>> {
+    let preemptions = found.choices.iter().filter(|choice| choice.inside && choice.taken > 0).count();
+    let began = Instant::now();
+    for bound in 0..u32::try_from(preemptions).unwrap_or(u32::MAX).min(options.preemptions + 1) {
+        let mut tree = Tree::new(Some(bound), options.inside_callbacks, (1, 1));
+        while began.elapsed() < MINIMAL_TIME {
+            let ran = stage.run(Box::new(Systematic::new(tree)), false);
+            let choices = Systematic::of(&*ran.scheduler).choices();
+            if ran.violations.iter().any(|broken| broken.violation.oracle == found.oracle) {
+                return Some(choices);
+            }
+            tree = Systematic::into_tree_of(ran.scheduler, choices);
+            if !tree.backtrack() {
+                break;
+            }
+        }
+    }
+    None
+}
+
+/// Searches the schedules of one scenario.
+///
+/// Errors: the scenario cannot be set up.
+pub fn explore(
+    module: &Module,
+    scenario: &Arc<Scenario>,
+    options: &Options,
+    progress: Progress<'_>,
+) -> Result<Report, StageError> {
+    let mut campaign = Campaign::new(Stage::new(module, scenario)?, options.clone());
+    campaign.run(progress);
+    Ok(campaign.report)
+}
+
+struct Campaign {
+    stage: Stage,
+    options: Options,
+    report: Report,
+    began: Instant,
+}
+
+// === impl Campaign ===
+
+impl Campaign {
+    fn new(stage: Stage, options: Options) -> Campaign {
+        let report = Report::new(stage.scenario());
+        Campaign { stage, options, report, began: Instant::now() }
+    }
+
+    fn run(&mut self, progress: Progress<'_>) {
+        let bounds = if self.options.inside_callbacks { self.options.preemptions } else { 0 };
+        for bound in 0..=bounds {
+            self.systematic(Some(bound), progress);
+        }
+        if self.options.inside_callbacks {
+            self.portfolio(progress);
+        }
+        if self.options.exhaustive && self.options.inside_callbacks {
+            self.systematic(None, progress);
+        }
+        self.report.seconds = self.began.elapsed().as_secs_f64();
+    }
+
+    fn is_over(&self) -> bool {
+        (self.options.stop_at_first && self.report.first.is_some())
+            || self.began.elapsed() >= self.options.time
+            || self.report.schedules >= self.options.schedules
+    }
+
+    fn systematic(&mut self, bound: Option<u32>, progress: Progress<'_>) {
+        let name = bound.map_or_else(|| "exhaustive".to_owned(), |bound| format!("bound {bound}"));
+        if self.is_over() {
+            return;
+        }
+        let mut phase = Phase::new(&name);
+        let began = Instant::now();
+        let mut tree = Tree::new(bound, self.options.inside_callbacks, self.options.shard);
+        loop {
+            let scheduler = Systematic::new(tree);
+            let ran = self.stage.run(Box::new(scheduler), false);
+            let choices =
+                self.count(&mut phase, &ran, progress, |ran| Systematic::of(&*ran.scheduler).choices());
+            tree = Systematic::into_tree_of(ran.scheduler, choices);
+            if !tree.backtrack() {
+                phase.complete = true;
+                break;
+            }
+            if self.is_over() {
+                break;
+            }
+        }
+        phase.seconds = began.elapsed().as_secs_f64();
+        // A part of the work proves nothing about the whole.
+        if phase.complete && self.options.shard.1 == 1 {
+            phase.certificate = Some(tree.certificate());
+        }
+        self.report.phases.push(phase);
+    }
+
+    fn portfolio(&mut self, progress: Progress<'_>) {
+        if self.options.random == 0 || self.is_over() {
+            return;
+        }
+        let (shard, shards) = self.options.shard;
+        for strategy in Strategy::ALL {
+            let mut phase = Phase::new(strategy.name());
+            let began = Instant::now();
+            let mut most_steps = 1;
+            let count = self.options.random / u64::try_from(Strategy::ALL.len()).unwrap_or(1);
+            phase.complete = true;
+            for number in 0..count {
+                if number % u64::from(shards) != u64::from(shard - 1) {
+                    continue;
+                }
+                if self.is_over() {
+                    phase.complete = false;
+                    break;
+                }
+                let seed = self.options.seed.wrapping_add(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                let scheduler = Portfolio::new(strategy, seed, most_steps);
+                let ran = self.stage.run(Box::new(scheduler), false);
+                most_steps = most_steps.max(ran.steps);
+                self.count(&mut phase, &ran, progress, |ran| Portfolio::of(&*ran.scheduler).choices());
+            }
+            let threads = self.stage.threads().len();
+            phase.missed_depth_2 = strategy.missed_depth_2(threads, most_steps, phase.schedules);
+            phase.seconds = began.elapsed().as_secs_f64();
+            self.report.phases.push(phase);
+        }
+    }
+
+    /// Counts a run, and gives the choices that were made in it.
+    fn count(
+        &mut self,
+        phase: &mut Phase,
+        ran: &Ran,
+        progress: Progress<'_>,
+        choices: impl Fn(&Ran) -> Vec<Choice>,
+    ) -> Vec<Choice> {
+        let made = choices(ran);
+        phase.schedules += 1;
+        self.report.schedules += 1;
+        self.report.steps += u64::try_from(ran.steps).unwrap_or(u64::MAX);
+        if let Some(broken) = ran.violations.first() {
+            phase.failing += 1;
+            self.report.failing += 1;
+            if self.report.first.is_none() {
+                self.report.first = Some(Found {
+                    oracle: broken.violation.oracle.to_owned(),
+                    message: broken.violation.message.clone(),
+                    class: ran.class,
+                    phase: phase.name.clone(),
+                    schedule: self.report.schedules,
+                    seconds: self.began.elapsed().as_secs_f64(),
+                    choices: made.clone(),
+                });
+            }
+        }
+        if self.report.schedules % REPEAT_EVERY == 1 {
+            self.repeat(&made, ran);
+        }
+        self.report.seconds = self.began.elapsed().as_secs_f64();
+        progress(&self.report, &phase.name);
+        made
+    }
+
+    /// Runs the same choices again; everything must come out the same.
+    fn repeat(&mut self, made: &[Choice], ran: &Ran) {
+        if ran.scheduler.is_done() {
+            return;
+        }
+        let again = self.stage.run(Box::new(Follow::new(made.to_vec())), false);
+        let same = Follow::of(&*again.scheduler).is_faithful()
+            && again.steps == ran.steps
+            && again.violations.len() == ran.violations.len();
+        if !same {
+            self.report.not_repeatable += 1;
+        }
+    }
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Of a scenario of which nothing has been run.
+    fn new(scenario: &Scenario) -> Report {
+        Report {
+            scenario: scenario.name.clone(),
+            variant: scenario.variant.clone(),
+            phases: Vec::new(),
+            schedules: 0,
+            steps: 0,
+            seconds: 0.0,
+            failing: 0,
+            first: None,
+            not_repeatable: 0,
+            not_run: None,
+        }
+    }
+
+    /// Of a scenario that cannot be set up.
+    #[must_use]
+    pub fn of_failure(scenario: &Scenario, error: &StageError) -> Report {
+        Report { not_run: Some(error.to_string()), ..Report::new(scenario) }
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    pub(super) fn of(finding: &Finding, phase: &str, choices: Vec<Choice>) -> Found {
+        Found {
+            oracle: finding.oracle.clone(),
+            message: finding.message.clone(),
+            class: finding.class,
+            phase: phase.to_owned(),
+            schedule: 0,
+            seconds: 0.0,
+            choices,
+        }
+    }
+}
+
+// === impl Phase ===
+
+impl Phase {
+    fn new(name: &str) -> Phase {
+        Phase {
+            name: name.to_owned(),
+            schedules: 0,
+            failing: 0,
+            seconds: 0.0,
+            complete: false,
+            certificate: None,
+            missed_depth_2: None,
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Every schedule, one after the other, without going through any state twice.
+
+use std::{
+    any::Any,
+    collections::{HashMap, hash_map::Entry},
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use super::{
+    Certificate,
+    choice::{Choice, ways},
+};
+use crate::{
+    abi::Point,
+    envoy::schedule::{Candidate, Fault, Names, Scheduler, TurnId},
+};
+
+/// At this choice it is decided which shard a schedule belongs to.
+const SHARD_DEPTH: usize = 6;
+
+/// What has been searched so far.
+pub(super) struct Tree {
+    /// Most preemptions in a schedule; `None` is any number.
+    bound: Option<u32>,
+    inside_callbacks: bool,
+    shard: (u32, u32),
+    /// The choices with which the next run begins.
+    prefix: Vec<Choice>,
+    /// Numbers of states in which there was a choice. A state is left with a number of preemptions to spare, so that
+    /// number is a part of it.
+    numbers: HashMap<(u128, u32), usize>,
+    /// For each state, what each way leads to.
+    states: Vec<Vec<Option<End>>>,
+}
+
+/// What a way leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The end of the run.
+    Over,
+    /// The next choice.
+    State(usize),
+}
+
+/// Runs one schedule: the tree's prefix, and then what nobody decides.
+pub(super) struct Systematic {
+    tree: Tree,
+    made: Vec<Choice>,
+    preemptions: u32,
+    fingerprint: u128,
+    /// The last choice: the state and the way.
+    last: Option<(usize, usize)>,
+    /// From here on everything has been seen before, or is not ours.
+    done: bool,
+}
+
+// === impl Tree ===
+
+impl Tree {
+    pub(super) fn new(bound: Option<u32>, inside_callbacks: bool, shard: (u32, u32)) -> Tree {
+        Tree {
+            bound,
+            inside_callbacks,
+            shard,
+            prefix: Vec::new(),
+            numbers: HashMap::new(),
+            states: Vec::new(),
+        }
+    }
+
+    /// Goes on to the next schedule; false when there is none.
+    pub(super) fn backtrack(&mut self) -> bool {
+        while let Some(last) = self.prefix.last_mut() {
+            if last.taken + 1 < last.ways {
+                last.taken += 1;
+                return true;
+            }
+            self.prefix.pop();
+        }
+        false
+    }
+
+    /// What has been covered, once there is no next schedule.
+    pub(super) fn certificate(&self) -> Certificate {
+        // A state is only reached from states with lower histories, so there is no cycle; but numbers are not in order.
+        let mut paths: Vec<Option<u128>> = vec![None; self.states.len()];
+        let mut stack: Vec<usize> = if self.states.is_empty() { Vec::new() } else { vec![0] };
+        while let Some(state) = stack.last().copied() {
+            let unknown = self.states[state].iter().find_map(|end| match end {
+                Some(End::State(next)) if paths[*next].is_none() => Some(*next),
+                _ => None,
+            });
+            match unknown {
+                Some(next) => stack.push(next),
+                None => {
+                    let sum = self.states[state].iter().map(|end| match end {
+                        Some(End::State(next)) => paths[*next].unwrap_or(0),
+                        Some(End::Over) => 1,
+                        None => 0,
+                    });
+                    paths[state] = Some(sum.fold(0, u128::saturating_add));
+                    stack.pop();
+                }
+            }
+        }
+        let total = paths.first().copied().flatten().unwrap_or(1);
+        let states = u64::try_from(self.states.len()).unwrap_or(u64::MAX);
+        Certificate { states, paths: total.to_string() }
+    }
+
+    fn is_ours(&self, made: &[Choice]) -> bool {
+        let (shard, shards) = self.shard;
+        let mut hasher = DefaultHasher::new();
+        for choice in made {
+            choice.taken.hash(&mut hasher);
+        }
+        hasher.finish() % u64::from(shards) == u64::from(shard - 1)
+    }
+}
+
+// === impl Systematic ===
+
+impl Systematic {
+    pub(super) fn new(tree: Tree) -> Systematic {
+        Systematic { tree, made: Vec::new(), preemptions: 0, fingerprint: 0, last: None, done: false }
+    }
+
+    pub(super) fn of(scheduler: &dyn Scheduler) -> &Systematic {
+        let scheduler: &dyn Any = scheduler;
+        scheduler.downcast_ref().expect("the scheduler that was put in")
+    }
+
+    pub(super) fn choices(&self) -> Vec<Choice> {
+        self.made.clone()
+    }
+
+    /// The tree, with these choices as the schedule that was run last.
+    pub(super) fn into_tree_of(scheduler: Box<dyn Scheduler>, choices: Vec<Choice>) -> Tree {
+        let scheduler: Box<dyn Any> = scheduler;
+        let mut run = scheduler.downcast::<Systematic>().expect("the scheduler that was put in");
+        if !run.done {
+            run.leads_to(End::Over);
+        }
+        run.tree.prefix = choices;
+        run.tree
+    }
+
+    fn leads_to(&mut self, end: End) {
+        if let Some((state, way)) = self.last {
+            if let Some(known) = self.tree.states.get_mut(state).and_then(|ways| ways.get_mut(way)) {
+                *known = Some(end);
+            }
+        }
+    }
+
+    fn choose(&mut self, count: usize, inside: bool) -> usize {
+        if self.done {
+            return 0;
+        }
+        let depth = self.made.len();
+        if depth == SHARD_DEPTH && !self.tree.is_ours(&self.made) {
+            self.done = true;
+            return 0;
+        }
+        let spare = self.tree.bound.map_or(u32::MAX, |bound| bound - self.preemptions);
+        let fresh = self.tree.states.len();
+        let (number, known) = match self.tree.numbers.entry((self.fingerprint, spare)) {
+            Entry::Occupied(entry) => (*entry.get(), true),
+            Entry::Vacant(entry) => (*entry.insert(fresh), false),
+        };
+        if !known {
+            self.tree.states.push(vec![None; count]);
+        }
+        self.leads_to(End::State(number));
+        let followed = self.tree.prefix.get(depth).copied();
+        if followed.is_none() && known {
+            self.done = true;
+            return 0;
+        }
+        let choice = followed.unwrap_or(Choice { ways: ways(count), taken: 0, inside });
+        let taken = usize::from(choice.taken);
+        self.preemptions += u32::from(inside && taken > 0);
+        self.last = Some((number, taken));
+        self.made.push(choice);
+        taken
+    }
+}
+
+impl Scheduler for Systematic {
+    fn may_hold(&mut self) -> bool {
+        let rest = self.tree.prefix.get(self.made.len()..).unwrap_or_default();
+        rest.iter().any(|choice| choice.inside && choice.taken > 0)
+    }
+
+    fn at_point(
+        &mut self,
+        _names: &dyn Names,
+        _turn: TurnId,
+        _point: &Point<'_>,
+        candidates: &[Candidate],
+    ) -> Option<usize> {
+        let spent = self.tree.bound.is_some_and(|bound| self.preemptions >= bound);
+        if spent || !self.tree.inside_callbacks {
+            return None;
+        }
+        self.choose(candidates.len() + 1, true).checked_sub(1)
+    }
+
+    fn next(&mut self, _names: &dyn Names, candidates: &[Candidate]) -> usize {
+        self.choose(candidates.len(), false)
+    }
+
+    fn fault(&mut self, _names: &dyn Names, _turn: Option<TurnId>, faults: &[Fault]) -> Option<Fault> {
+        faults.get(self.choose(faults.len() + 1, false).checked_sub(1)?).copied()
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn wants_fingerprint(&self) -> bool {
+        true
+    }
+
+    fn fingerprint(&mut self, state: u128) {
+        self.fingerprint = state;
+    }
+}

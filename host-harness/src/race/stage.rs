@@ -1,0 +1,326 @@
+//! A scenario that is set up once and run many times.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use super::{
+    oracle::{
+        Violation,
+        crossing::{self, Crossing},
+        growth,
+        judge::Judge,
+        views::{self, View},
+    },
+    scenario::{EventKind, Scenario},
+    trace::{FaultClass, Step},
+};
+use crate::{
+    abi::Module,
+    envoy::{
+        Envoy, EnvoyOptions, Exchange, PluginOptions, Request, StartError,
+        explore::Run,
+        schedule::{Exploration, Fault, Limits, Scheduler},
+    },
+    world::Scripted,
+};
+
+/// The header in which every request of a scenario carries its nonce.
+const NONCE_HEADER: &str = "x-portcullis-nonce";
+/// How long one question in the end may take.
+const PROBE_TIME: Duration = Duration::from_secs(60);
+
+/// A scenario, set up.
+pub(crate) struct Stage {
+    envoy: Envoy<Scripted>,
+    judge: Judge,
+    crossing: Option<Crossing>,
+    scenario: Arc<Scenario>,
+    module_sha256: String,
+}
+
+/// What came of a run.
+pub(crate) struct Ran {
+    pub(crate) scheduler: Box<dyn Scheduler>,
+    pub(crate) violations: Vec<Broken>,
+    pub(crate) class: FaultClass,
+    /// Hostcalls and decisions.
+    pub(crate) steps: usize,
+    /// What happened, where it was recorded.
+    pub(crate) trace: Vec<Step>,
+}
+
+/// A violation and when it showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) violation: Violation,
+    /// Number of the step, where steps were recorded.
+    pub(crate) step: usize,
+}
+
+/// Why a scenario cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The plugin does not come up.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The scenario asks for something that the harness does not have.
+    #[error("scenario `{scenario}`: {what}")]
+    Unsupported {
+        /// The scenario.
+        scenario: String,
+        /// What is asked for, and what to do.
+        what: String,
+    },
+}
+
+// === impl Stage ===
+
+impl Stage {
+    /// Starts the scenario's Envoy and makes that the beginning of every run.
+    ///
+    /// Errors: the plugin does not come up, or the scenario asks for what is not there.
+    pub(crate) fn new(module: &Module, scenario: &Arc<Scenario>) -> Result<Stage, StageError> {
+        let unsupported = |what: String| StageError::Unsupported { scenario: scenario.name.clone(), what };
+        let [plugin] = scenario.plugins.as_slice() else {
+            return Err(unsupported("several plugins in one scenario are not explored yet".to_owned()));
+        };
+        let options = EnvoyOptions {
+            concurrency: scenario.workers,
+            plugin: PluginOptions {
+                name: plugin.name.clone(),
+                root_id: plugin.name.clone(),
+                vm_id: scenario.vm_id.clone(),
+                configuration: plugin.configuration.clone(),
+                failure_policy: scenario.failure_policy,
+                ..PluginOptions::default()
+            },
+            seed: scenario.seed,
+            ..EnvoyOptions::default()
+        };
+        let mut envoy = Envoy::start(module, options, scenario.world())?;
+        let mut nonces = Vec::new();
+        for event in &scenario.events {
+            match &event.kind {
+                EventKind::Request { name, worker, request, leaves_after } => {
+                    let nonce = crossing::nonce(name);
+                    let mut request = request.as_ref().clone();
+                    request.headers.push((NONCE_HEADER.as_bytes().to_vec(), nonce.clone().into_bytes()));
+                    nonces.push((name.clone(), nonce.into_bytes()));
+                    envoy.plan_request(event.at, name, *worker, request, *leaves_after);
+                }
+                EventKind::Answers { .. } => {
+                    let kind = event.kind.clone();
+                    envoy.plan_change(event.at, move |world| {
+                        let world: &mut dyn std::any::Any = world;
+                        if let Some(world) = world.downcast_mut() {
+                            kind.change_answers(world);
+                        }
+                    });
+                }
+                EventKind::Configure { .. } | EventKind::Remove { .. } => {
+                    return Err(unsupported("changes of the configuration are not explored yet".to_owned()));
+                }
+            }
+        }
+        envoy.freeze();
+        let crossing = if nonces.is_empty() { None } else { Crossing::new(&nonces).ok() };
+        Ok(Stage {
+            envoy,
+            judge: Judge::new(scenario),
+            crossing,
+            scenario: Arc::clone(scenario),
+            module_sha256: module.sha256().to_owned(),
+        })
+    }
+
+    pub(crate) fn scenario(&self) -> &Arc<Scenario> {
+        &self.scenario
+    }
+
+    pub(crate) fn module_sha256(&self) -> &str {
+        &self.module_sha256
+    }
+
+    /// Threads in the order in which they are drawn.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        self.envoy.vms().iter().map(|vm| vm.role.slot().to_string()).collect()
+    }
+
+    /// Runs the scenario once.
+    pub(crate) fn run(&mut self, scheduler: Box<dyn Scheduler>, recorded: bool) -> Ran {
+        let bounds = self.scenario.bounds;
+        let limits = Limits { until: bounds.until, slack: bounds.slack };
+        let exploration = Exploration::new(scheduler, limits, faults(&self.scenario));
+        let mut judge = self.judge.clone();
+        let crossing = self.crossing.as_ref();
+        let mut broken = Vec::new();
+        let mut run = match self.envoy.run(exploration, recorded) {
+            Ok(run) => run,
+            Err(trap) => panic!("a VM that had started once does not start again: {trap}"),
+        };
+        let mut rounds = Vec::new();
+        let mut watched = Watched::default();
+        let mut livelock = false;
+        for round in 1..=growth::LEAST_SAMPLES {
+            let round = u32::try_from(round).unwrap_or(1);
+            let part = bounds.settle * round / u32::try_from(growth::LEAST_SAMPLES).unwrap_or(1);
+            while run.advance(bounds.until + part) {
+                watched.look(&mut run, &mut judge, crossing, &mut broken);
+                if run.is_abandoned() {
+                    break;
+                }
+                if run.steps() > bounds.steps {
+                    livelock = true;
+                    break;
+                }
+            }
+            rounds.push(run.sizes());
+        }
+        if run.is_abandoned() {
+            return end(run, Vec::new());
+        }
+        if livelock {
+            broken.push(Broken {
+                violation: Violation {
+                    oracle: "livelock",
+                    message: format!(
+                        "the run must become quiet, and it does not in {} steps: {} is still busy at {:?}",
+                        bounds.steps,
+                        run.busy(),
+                        run.core().now(),
+                    ),
+                },
+                step: run.last_step(),
+            });
+            return end(run, broken);
+        }
+        watched.at_end(&run, &mut broken);
+        let last = run.last_step();
+        let alive: BTreeSet<String> = run.alive();
+        for violation in growth::judge(&rounds).into_iter().chain(views::judge_end(&watched.views, &alive)) {
+            broken.push(Broken { violation, step: last });
+        }
+        for (step, violation) in views::judge_versions(&watched.views) {
+            broken.push(Broken { violation, step });
+        }
+        let ran = end(run, broken);
+        self.ask(judge, ran, last)
+    }
+
+    /// Asks what must hold in the end, of an Envoy that nobody disturbs any more.
+    fn ask(&mut self, mut judge: Judge, mut ran: Ran, step: usize) -> Ran {
+        for (probe, request) in judge.probes() {
+            let exchange = self.probe(probe.worker, request);
+            judge.probed(probe, exchange.as_ref());
+        }
+        ran.violations.extend(judge.finish().into_iter().map(|violation| Broken { violation, step }));
+        ran
+    }
+
+    fn probe(&mut self, worker: usize, request: Request) -> Option<Exchange> {
+        let id = self.envoy.begin(worker, request);
+        let limit = self.envoy.now() + PROBE_TIME;
+        let mut exchange = None;
+        self.envoy.run_until(limit, |envoy| {
+            exchange = exchange.take().or_else(|| envoy.take(id));
+            exchange.is_some()
+        });
+        exchange
+    }
+}
+
+fn end(run: Run<'_>, violations: Vec<Broken>) -> Ran {
+    let steps = run.steps();
+    let (exploration, trace) = run.end();
+    let exploration = exploration.expect("the exploration was put in when the run began");
+    let class = exploration.class;
+    let scheduler = exploration.into_scheduler().expect("nobody asks the scheduler after the run");
+    Ran { scheduler, violations, class, steps, trace }
+}
+
+/// Every fault that a run may add, each as often as it may.
+fn faults(scenario: &Scenario) -> Vec<Fault> {
+    let faults = &scenario.faults;
+    let kinds = [
+        (Fault::Reset, faults.resets),
+        (Fault::Refusal, faults.refusals),
+        (Fault::Timeout, faults.timeouts),
+        (Fault::ConnectFailure, faults.connect_failures),
+        (Fault::Duplicate, faults.duplicates),
+    ];
+    kinds
+        .into_iter()
+        .flat_map(|(fault, count)| std::iter::repeat_n(fault, usize::try_from(count).unwrap_or(usize::MAX)))
+        .collect()
+}
+
+/// What is looked at after every step of a run.
+#[derive(Default)]
+struct Watched {
+    traps: usize,
+    calls: usize,
+    views: Vec<View>,
+    seen_views: usize,
+}
+
+// === impl Watched ===
+
+impl Watched {
+    fn look(
+        &mut self,
+        run: &mut Run<'_>,
+        judge: &mut Judge,
+        crossing: Option<&Crossing>,
+        broken: &mut Vec<Broken>,
+    ) {
+        let step = run.last_step();
+        let mut add = |violations: Vec<Violation>| {
+            broken.extend(violations.into_iter().map(|violation| Broken { violation, step }));
+        };
+        for (name, exchange) in run.take_finished() {
+            let Some(name) = name else { continue };
+            add(judge.answered(&name, &exchange));
+            if let Some(crossing) = crossing {
+                add(crossing.judge_exchange(&name, &exchange));
+            }
+        }
+        for (name, call) in run.calls_from(self.calls) {
+            self.calls += 1;
+            add(judge.called(call));
+            if let (Some(crossing), Some(name)) = (crossing, name) {
+                add(crossing.judge_call(&name, call));
+            }
+        }
+        let traps = run.traps();
+        for trap in traps.iter().skip(self.traps) {
+            let message = format!("no callback may fail, and {trap}");
+            add(vec![Violation { oracle: "trap", message }]);
+        }
+        self.traps = traps.len();
+        for (vm, name, value) in run.views_from(self.seen_views) {
+            self.seen_views += 1;
+            let (version, value) = match value.split_once(':') {
+                Some((version, value)) if version.parse::<u64>().is_ok() => {
+                    (version.parse().ok(), value.to_owned())
+                }
+                _ => (None, value),
+            };
+            self.views.push(View { vm, name, version, value, step });
+        }
+    }
+
+    fn at_end(&self, run: &Run<'_>, broken: &mut Vec<Broken>) {
+        let step = run.last_step();
+        for (name, worker) in run.stuck() {
+            let message = format!(
+                "every request must be answered, and `{name}` on w{worker} still waits when nothing is to come"
+            );
+            broken.push(Broken { violation: Violation { oracle: "stuck-stream", message }, step });
+        }
+        for (thread, cluster) in run.leaked_calls() {
+            let message = format!(
+                "every call must end, and a call of {thread} to cluster `{cluster}` never does: give it a time limit"
+            );
+            broken.push(Broken { violation: Violation { oracle: "call-leak", message }, step });
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Other people's modules: every version of the ABI, the SDKs' own toolchains, and what Envoy would refuse.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod abi;
