@@ -32,8 +32,9 @@ pub(crate) struct Page<'b> {
 
 /// `CHROMIUM`, or the first of the usual names in `PATH`.
 fn find() -> PathBuf {
-    if let Some(path) = env::var_os("CHROMIUM") {
-        return path.into();
+    if let Some(path) = env::var_os("CHROMIUM").map(PathBuf::from) {
+        assert!(path.is_file(), "CHROMIUM is `{}`, and there is no such file", path.display());
+        return path;
     }
     let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
     let directories: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();

@@ -207,9 +207,7 @@ impl<'a, 'b> Pen<'a, 'b> {
         let lines = match wordless {
             true => Default::default(),
             // Its font is a little smaller than that of the rest.
-            false => {
-                [words::verb(step.verb).to_owned(), room(&words::gist(step), (place.width - 4.0) * 1.05)]
-            }
+            false => [step.verb.to_string(), room(&words::gist(step), (place.width - 4.0) * 1.05)],
         };
         self.layout.ticks.push(Tick {
             x: place.middle(),
@@ -326,7 +324,7 @@ impl<'a, 'b> Pen<'a, 'b> {
             }
             let touch = match step.verb {
                 _ if !words::succeeded(step) && matches!(step.verb, Verb::Set | Verb::Push) => Touch::Refused,
-                Verb::Get | Verb::Dequeue | Verb::Answer => Touch::Reads,
+                Verb::Get | Verb::Dequeue | Verb::Resolve => Touch::Reads,
                 _ => Touch::Writes,
             };
             self.touch(index, y, touch);
@@ -358,7 +356,7 @@ impl<'a, 'b> Pen<'a, 'b> {
                     self.moment((segment.from, next), y + 9.0, 18.0, "value", &segment.value);
                 }
             }
-            self.touches(queue.name, &[Verb::Push, Verb::Dequeue, Verb::Register], y + 9.0);
+            self.touches(queue.name, &[Verb::Push, Verb::Dequeue, Verb::Register, Verb::Resolve], y + 9.0);
         }
         if queues.len() > SHARED {
             self.layout.notes.push(format!("{} are not drawn", words::count(queues.len() - SHARED, "queue")));

@@ -287,7 +287,7 @@ fn queues(trace: &Trace) -> Vec<Queue<'_>> {
     let mut items: Vec<VecDeque<&str>> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for (index, step) in trace.steps.iter().enumerate() {
-        if !matches!(step.verb, Verb::Register | Verb::Push | Verb::Post | Verb::Dequeue) {
+        if !matches!(step.verb, Verb::Register | Verb::Resolve | Verb::Push | Verb::Post | Verb::Dequeue) {
             continue;
         }
         let name = step.object.as_str();

@@ -185,7 +185,9 @@ fn hold(run: &Run<'_>, [a, b]: [usize; 2]) -> Option<(usize, Hold)> {
 /// What a turn did of what others can see, while another one was held.
 fn deeds(run: &Run<'_>, turn: &Turn<'_>, hold: &Hold) -> String {
     let shows = |step: &&Step| {
-        !matches!(step.verb, Verb::Enter | Verb::Return | Verb::Response | Verb::Request | Verb::Metric)
+        let silent =
+            [Verb::Enter, Verb::Return, Verb::Response, Verb::Request, Verb::Metric, Verb::ChangeMetric];
+        !silent.contains(&step.verb)
     };
     let steps: Vec<&Step> = turn
         .steps

@@ -94,28 +94,6 @@ pub(super) fn thread(name: &str) -> &str {
     if name.is_empty() { "outside" } else { name }
 }
 
-/// The verb, as a trace file has it.
-pub(super) fn verb(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Enter => "enter",
-        Verb::Return => "return",
-        Verb::Trap => "trap",
-        Verb::Get => "get",
-        Verb::Set => "set",
-        Verb::Register => "register",
-        Verb::Push => "push",
-        Verb::Post => "post",
-        Verb::Dequeue => "dequeue",
-        Verb::Metric => "metric",
-        Verb::Call => "call",
-        Verb::Response => "response",
-        Verb::Request => "request",
-        Verb::Answer => "answer",
-        Verb::View => "view",
-        Verb::Change => "change",
-    }
-}
-
 /// Words as code in a sentence.
 pub(super) fn code(text: &str) -> String {
     format!("`{}`", text.replace('`', "'"))
@@ -123,14 +101,14 @@ pub(super) fn code(text: &str) -> String {
 
 /// `push status`: what a step did, in two words.
 pub(super) fn brief(step: &Step) -> String {
-    format!("{} {}", verb(step.verb), shortened(&step.object, 48))
+    format!("{} {}", step.verb, shortened(&step.object, 48))
 }
 
 /// `set status = READY`: what a step did, with what was given.
 pub(super) fn what(step: &Step, limit: usize) -> String {
     let object = shortened(&step.object, limit);
     let argument = shortened(&step.argument, limit);
-    let verb = verb(step.verb);
+    let verb = step.verb;
     match step.verb {
         Verb::Return => format!("return from {object}"),
         Verb::Trap => format!("trap in {object}"),
@@ -167,7 +145,7 @@ pub(super) fn gist(step: &Step) -> Cow<'_, str> {
         Verb::Enter | Verb::Request => Cow::Borrowed(&step.object),
         Verb::Set | Verb::Push if succeeded(step) => Cow::Borrowed(&step.argument),
         Verb::View | Verb::Change => Cow::Borrowed(&step.argument),
-        Verb::Register if step.observed.is_empty() => Cow::Borrowed(&step.object),
+        Verb::Register | Verb::Resolve if step.observed.is_empty() => Cow::Borrowed(&step.object),
         Verb::Call if succeeded(step) => Cow::Borrowed(&step.object),
         Verb::Post => Cow::Owned(format!("→ {}", step.observed)),
         _ => Cow::Borrowed(outcome(step)),
