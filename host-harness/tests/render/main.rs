@@ -1,16 +1,20 @@
 //! Runs as pictures: what each of the four says, and what a real browser makes of the page.
 //!
-//! The runs of `tests/traces` are written by hand. Those that are only large are made here.
+//! The runs of `tests/traces` are written by hand. Those that are only large are made here, and one is recorded.
 
 mod browser;
 mod page;
 mod perfetto;
+mod recorded;
 mod svg;
 mod text;
 
 use std::time::Duration;
 
-use host_harness::race::trace::{FaultClass, Finding, Step, Trace, TurnName, Verb};
+use host_harness::race::{
+    Explanation,
+    trace::{FaultClass, Finding, Step, Trace, TurnName, Verb},
+};
 
 /// Every run that is drawn in these tests.
 const TRACES: [&str; 6] =
@@ -25,6 +29,14 @@ fn trace(name: &str) -> Trace {
     let path = format!("{}/tests/traces/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// `stale-snapshot` with how likely it was to fail.
+fn explained() -> Explanation {
+    Explanation {
+        trace: trace("stale-snapshot"),
+        risk: vec![(0, 0.1), (16, 0.25), (20, 0.0), (23, 0.5), (28, 1.0)],
+    }
 }
 
 /// Every run, those that are only large among them.

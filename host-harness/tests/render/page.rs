@@ -1,12 +1,12 @@
 //! The page, in a browser that is cut off from every network.
 
-use host_harness::race::render::{Format, render};
+use host_harness::race::render::{Format, render, render_explained};
 use serde_json::{Value, json};
 
 use crate::{
     STALE,
     browser::{Browser, Page},
-    storm, trace, traces,
+    explained, storm, trace, traces,
 };
 
 const LARGEST: usize = 300_000;
@@ -83,6 +83,16 @@ fn keys_step_through_the_run_and_the_state_follows() {
     page.press("Home");
     assert_eq!(step(&mut page), "Step 1 of 38");
     assert_eq!(state(&mut page), json!([]), "nothing is known yet");
+    page.finish();
+}
+
+#[test]
+fn the_chance_to_fail_is_part_of_the_state() {
+    let mut browser = Browser::start();
+    let mut page = browser.open("risk.html", &render_explained(&explained(), Format::Html), "#step=22");
+    assert_eq!(state(&mut page)[0], json!(["chance to fail", "0 %", false]));
+    page.press("ArrowRight");
+    assert_eq!(state(&mut page)[0], json!(["chance to fail", "50 %", false]));
     page.finish();
 }
 

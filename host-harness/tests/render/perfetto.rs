@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use host_harness::race::render::{Format, render};
+use host_harness::race::render::{Format, render, render_explained};
 use serde_json::Value;
 
-use crate::{trace, traces};
+use crate::{explained, traces};
 
 fn events(text: &str) -> Vec<Value> {
     let file: Value = serde_json::from_str(text).unwrap();
@@ -73,7 +73,7 @@ fn slices_of_a_track_nest() {
 
 #[test]
 fn turns_callbacks_holds_and_hostcalls_are_on_the_tracks_of_their_threads() {
-    let events = events(&render(&trace("stale-snapshot"), Format::Perfetto));
+    let events = events(&render(&explained().trace, Format::Perfetto));
     let named = |name: &str| {
         events
             .iter()
@@ -104,7 +104,7 @@ fn turns_callbacks_holds_and_hostcalls_are_on_the_tracks_of_their_threads() {
 
 #[test]
 fn counters_tell_what_each_vm_believes_and_how_many_differ() {
-    let events = events(&render(&trace("stale-snapshot"), Format::Perfetto));
+    let events = events(&render_explained(&explained(), Format::Perfetto));
     let counter = |name: &str, unit: &str| -> Vec<u64> {
         let named = events.iter().filter(|event| event["ph"] == "C" && event["name"] == name);
         named.map(|event| event["args"][unit].as_u64().unwrap()).collect()
@@ -112,4 +112,5 @@ fn counters_tell_what_each_vm_believes_and_how_many_differ() {
     assert_eq!(counter("w2 believes status", "value"), [0, 1, 2], "none, READY, NOT_READY");
     assert_eq!(counter("views that differ from status", "views"), [1, 0, 1, 0], "until the end of the run");
     assert_eq!(counter("queue notices", "items"), [1, 0, 1, 0]);
+    assert_eq!(counter("chance to fail", "percent"), [10, 25, 0, 50, 100]);
 }

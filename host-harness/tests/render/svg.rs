@@ -1,8 +1,8 @@
 //! The drawing for documents.
 
-use host_harness::race::render::{Format, render};
+use host_harness::race::render::{Format, render, render_explained};
 
-use crate::{STALE, storm, trace, traces};
+use crate::{STALE, explained, storm, trace, traces};
 
 fn drawing(name: &str) -> String {
     render(&trace(name), Format::Svg)
@@ -74,4 +74,15 @@ fn a_long_run_is_clipped_to_what_explains_its_finding() {
         assert_eq!(count(&svg, &format!(r#"<rect class="{class}""#)), 1, "{class}");
     }
     assert!(svg.contains("threads did nothing in these steps."), "{svg}");
+}
+
+#[test]
+fn the_chance_to_fail_is_drawn_where_it_is_known() {
+    let svg = render_explained(&explained(), Format::Svg);
+    assert!(svg.contains(">chance to fail<"), "{svg}");
+    for (chance, class) in [("10 %", "risk"), ("25 %", "risk"), ("50 %", "risk"), ("100 %", "risk certain")] {
+        assert_eq!(count(&svg, &format!(r#"<title>{chance}</title></rect>"#)), 1, "{chance}");
+        assert!(svg.contains(&format!(r#"<rect class="{class}""#)), "{class}");
+    }
+    assert!(!drawing("stale-snapshot").contains("chance to fail"));
 }

@@ -1,9 +1,9 @@
 //! Text for logs.
 
-use host_harness::race::render::{Format, render};
+use host_harness::race::render::{Format, render, render_explained};
 use unicode_width::UnicodeWidthStr;
 
-use crate::{STALE, storm, trace, traces};
+use crate::{STALE, explained, storm, trace, traces};
 
 #[test]
 fn the_headline_and_the_two_turns_come_first() {
@@ -67,4 +67,12 @@ fn a_run_without_steps_or_findings_is_told_too() {
     let one = render(&trace("one-step"), Format::Text);
     assert!(one.contains("Nothing failed in 1 step on 1 thread\n"), "{one}");
     assert!(one.contains("      1   └ enter on_tick\n"), "{one}");
+}
+
+#[test]
+fn the_step_that_decides_is_told_with_the_chance_before_it() {
+    let text = render_explained(&explained(), Format::Text);
+    let sentence =
+        "After step 28, `push notices ← NOT_READY`, every way to go on fails; before it, 50 % of random";
+    assert!(text.contains(sentence), "{text}");
 }

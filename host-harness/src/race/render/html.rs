@@ -199,7 +199,7 @@ impl Page<'_, '_> {
                     @if let Some(letter) = letter { " [" (letter) "]" }
                 }
                 td { (words::what(step, self.value)) }
-                td { (words::shortened(words::outcome(step), self.value)) }
+                td { (words::shortened(&words::outcome(step), self.value)) }
                 td {
                     @for cause in &step.causes { "caused by " (cause) " " }
                     @if step.held { mark.hold { "held here " } }
@@ -260,6 +260,12 @@ impl Page<'_, '_> {
             if !values.is_empty() {
                 lines.push(json!({"kind": "held", "name": format!("{} held", words::turn(turn.name)), "values": values}));
             }
+        }
+        if !self.run.risk.is_empty() {
+            let risk = self.run.risk.iter();
+            let values: Vec<_> =
+                risk.map(|&(place, share)| json!([place.map_or(0, shown), words::percent(share)])).collect();
+            lines.insert(0, json!({"kind": "risk", "name": "chance to fail", "values": values}));
         }
         lines.truncate(LINES);
         let places: Vec<Value> =

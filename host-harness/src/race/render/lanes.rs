@@ -26,6 +26,7 @@ const BAR_HEIGHT: f64 = 20.0;
 pub(super) fn draw(layout: &mut Layout, run: &Run<'_>, story: &Story<'_>) {
     let mut pen = Pen { layout, run, story, bars: HashMap::new(), y: 0.0 };
     pen.threads();
+    pen.risk();
     pen.shared();
     pen.queues();
     pen.clusters();
@@ -186,7 +187,10 @@ impl<'a, 'b> Pen<'a, 'b> {
             let inset = 3.0 + 2.0 * callback.depth as f64;
             // Its name stays clear of the part in which it was held.
             let clear = holds.iter().map(|hold| hold.0).filter(|&hold| hold > from).fold(to, f64::min);
-            let text = room(words::callback(callback.export), clear - from - inset - 10.0);
+            let name = words::callback(callback.export);
+            let text = room(name, clear - from - inset - 10.0);
+            // The beginning of a name, which many have in common, says nothing.
+            let text = if text == name || words::width(&text) > 8 { text } else { String::new() };
             let class = format!("callback {class}{}", if callback.trapped { " trapped" } else { "" });
             self.bar((from + 2.0 + inset, to - 2.0 - inset), y + inset, BAR_HEIGHT - 2.0 * inset, &class, "");
             if let Some(bar) = self.layout.bars.last_mut() {
@@ -216,6 +220,27 @@ impl<'a, 'b> Pen<'a, 'b> {
             lines,
             title: describe(step),
         });
+    }
+
+    // --- how likely it was to fail
+
+    fn risk(&mut self) {
+        if self.run.risk.is_empty() {
+            return;
+        }
+        let y = self.lane(38.0, "chance to fail", "of random ways on", "risk");
+        let base = y + 33.0;
+        let nexts = self.run.risk.iter().skip(1).map(|(place, _)| *place).chain([None]);
+        for (&(place, share), next) in self.run.risk.iter().zip(nexts) {
+            let left = place.and_then(|index| self.layout.column(index)).map_or(0.0, Place::end);
+            let right =
+                next.and_then(|index| self.layout.column(index)).map_or(self.layout.width, Place::end);
+            let height = 1.0 + 26.0 * share.clamp(0.0, 1.0);
+            if right > left {
+                let class = if share >= 1.0 { "risk certain" } else { "risk" };
+                self.bar((left, right), base - height, height, class, &words::percent(share));
+            }
+        }
     }
 
     // --- what is shared
@@ -531,7 +556,7 @@ pub(super) fn describe(step: &Step) -> String {
     let mut text = format!("{} · {} · {}", step.number, words::turn(&step.turn), words::what(step, 120));
     let outcome = words::outcome(step);
     if !outcome.is_empty() {
-        text.push_str(&format!(" → {}", words::shortened(outcome, 120)));
+        text.push_str(&format!(" → {}", words::shortened(&outcome, 120)));
     }
     if step.held {
         text.push_str(" · held right after");

@@ -245,6 +245,6 @@ impl Layout {
 
 /// Entries and returns need no words: their callback's bar has its name.
 fn is_narrow(step: &Step) -> bool {
-    let unremarkable = || matches!(words::outcome(step), "" | "Continue" | "true");
+    let unremarkable = || matches!(&*words::outcome(step), "" | "Continue" | "true");
     step.verb == Verb::Enter || step.verb == Verb::Return && unremarkable()
 }

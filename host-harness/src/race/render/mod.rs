@@ -19,7 +19,7 @@ mod svg;
 mod text;
 mod words;
 
-use super::trace::Trace;
+use super::{Explanation, trace::Trace};
 
 /// How a run is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,7 +38,16 @@ pub enum Format {
 ///
 /// No trace is refused: numbers that name no step are passed over, and what a picture has no room for is counted in it.
 pub fn render(trace: &Trace, format: Format) -> String {
-    let run = run::Run::new(trace);
+    draw(trace, &[], format)
+}
+
+/// Draws a run with how likely it was to fail after each of its steps.
+pub fn render_explained(explanation: &Explanation, format: Format) -> String {
+    draw(&explanation.trace, &explanation.risk, format)
+}
+
+fn draw(trace: &Trace, risk: &[(usize, f64)], format: Format) -> String {
+    let run = run::Run::new(trace, risk);
     let story = story::Story::of(&run);
     match format {
         Format::Html => html::page(&run, &story),

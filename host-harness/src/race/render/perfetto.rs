@@ -159,6 +159,10 @@ impl Writer<'_, '_> {
             self.line(&mut track, &format!("shared data {key}"), &shared.truth);
             self.views(shared, &key);
         }
+        for &(place, share) in &self.run.risk {
+            let percent = (share * 100.0).round().clamp(0.0, 100.0) as usize;
+            self.counter(place.unwrap_or_default(), "chance to fail", "percent", percent);
+        }
         for queue in &self.run.queues {
             let name = words::shortened(queue.name, 80);
             self.line(&mut track, &format!("queue {name}"), &queue.line);

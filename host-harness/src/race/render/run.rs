@@ -20,6 +20,8 @@ pub(super) struct Run<'a> {
     pub(super) shared: Vec<Shared<'a>>,
     pub(super) queues: Vec<Queue<'a>>,
     pub(super) exchanges: Vec<Exchange<'a>>,
+    /// The share of random ways to go on that fail, after a step; nothing stands for the beginning.
+    pub(super) risk: Vec<(Option<usize>, f64)>,
     by_number: HashMap<usize, usize>,
 }
 
@@ -109,7 +111,7 @@ pub(super) enum ExchangeKind {
 // === impl Run ===
 
 impl<'a> Run<'a> {
-    pub(super) fn new(trace: &'a Trace) -> Self {
+    pub(super) fn new(trace: &'a Trace, risk: &[(usize, f64)]) -> Self {
         let by_number: HashMap<usize, usize> =
             trace.steps.iter().enumerate().rev().map(|(index, step)| (step.number, index)).collect();
         let causes = trace
@@ -137,8 +139,10 @@ impl<'a> Run<'a> {
             shared: Vec::new(),
             queues: queues(trace),
             exchanges: Vec::new(),
+            risk: Vec::new(),
             by_number,
         };
+        run.risk = run.risk(risk);
         run.exchanges = run.exchanges();
         run.shared = run.shared();
         run
@@ -185,6 +189,21 @@ impl<'a> Run<'a> {
         found
     }
 
+    /// In order of steps; what names no step is passed over.
+    fn risk(&self, risk: &[(usize, f64)]) -> Vec<(Option<usize>, f64)> {
+        let places = risk.iter().filter_map(|&(number, share)| match number {
+            0 => Some((None, share)),
+            number => Some((Some(self.index(number)?), share)),
+        });
+        let mut places: Vec<_> = places.filter(|(_, share)| share.is_finite()).collect();
+        places.sort_by_key(|(place, _)| *place);
+        // A step may be followed by several choices; the last of them is what it led to.
+        places.reverse();
+        places.dedup_by_key(|(place, _)| *place);
+        places.reverse();
+        places
+    }
+
     fn exchanges(&self) -> Vec<Exchange<'a>> {
         let mut exchanges: Vec<Exchange<'a>> = Vec::new();
         let mut calls: HashMap<usize, usize> = HashMap::new();
@@ -197,7 +216,7 @@ impl<'a> Run<'a> {
                 }
             }
             let kind = match step.verb {
-                Verb::Call if words::succeeded(step) => {
+                Verb::Call if went_out(step) => {
                     calls.insert(index, exchanges.len());
                     ExchangeKind::Call
                 }
@@ -236,7 +255,7 @@ impl<'a> Run<'a> {
                 Verb::Get => one.read(index, &step.observed),
                 Verb::Set if words::succeeded(step) => {
                     let version = step.observed.strip_prefix("ok ").unwrap_or_default();
-                    one.truth.push(index, written(&step.argument), version);
+                    one.truth.push(index, words::written(&step.argument), version);
                 }
                 Verb::View => {
                     let thread = self.turn_at(index).map_or(0, |turn| turn.thread);
@@ -315,6 +334,12 @@ fn queues(trace: &Trace) -> Vec<Queue<'_>> {
     queues
 }
 
+/// Whether a call left Envoy, be it to meet a fault.
+fn went_out(step: &Step) -> bool {
+    let fault = step.observed.strip_prefix("met fault ");
+    words::succeeded(step) || fault.is_some_and(|fault| fault != "refusal")
+}
+
 /// Where a view differs from what is true; before either is known, nowhere.
 fn differences(truth: &Line, view: &Line, end: usize) -> Vec<(usize, usize)> {
     let mut places: Vec<usize> = truth.segments.iter().chain(&view.segments).map(|s| s.from).collect();
@@ -346,20 +371,6 @@ impl Turn<'_> {
         self.steps.last().copied().unwrap_or_default()
     }
 
-    /// The exports of its callbacks, each once; without the making of a context where there is anything else.
-    pub(super) fn exports(&self) -> Vec<&str> {
-        let mut exports = Vec::new();
-        for callback in &self.callbacks {
-            if !exports.contains(&callback.export) {
-                exports.push(callback.export);
-            }
-        }
-        if exports.len() > 1 {
-            exports.retain(|export| *export != "proxy_on_context_create");
-        }
-        exports
-    }
-
     /// Its steps as spans that nothing of it is missing from, by index.
     pub(super) fn spans(&self) -> Vec<(usize, usize)> {
         let mut spans: Vec<(usize, usize)> = Vec::new();
@@ -374,6 +385,21 @@ impl Turn<'_> {
 }
 
 impl<'a> Turn<'a> {
+    /// The exports of the callbacks in which something was done, each once; of all callbacks if nothing was.
+    pub(super) fn exports(&self) -> Vec<&'a str> {
+        let busy = |callback: &&Callback<'_>| {
+            self.steps.iter().any(|&step| callback.from < step && step < callback.to) || callback.trapped
+        };
+        let some = self.callbacks.iter().any(|callback| busy(&callback));
+        let mut exports = Vec::new();
+        for callback in self.callbacks.iter().filter(|callback| !some || busy(callback)) {
+            if !exports.contains(&callback.export) {
+                exports.push(callback.export);
+            }
+        }
+        exports
+    }
+
     fn read(&mut self, trace: &'a Trace) {
         let mut open: Vec<usize> = Vec::new();
         let last = self.last();
@@ -448,15 +474,11 @@ impl Segment {
 
     /// `READY c2`
     pub(super) fn text(&self) -> String {
-        if self.version.is_empty() { self.value.clone() } else { format!("{} {}", self.value, self.version) }
-    }
-}
-
-/// `READY if c1` → `READY`: what was written, without the condition.
-fn written(argument: &str) -> &str {
-    match argument.rsplit_once(" if c") {
-        Some((value, cas)) if cas.parse::<i64>().is_ok() => value,
-        _ => argument,
+        match (self.value.as_str(), self.version.as_str()) {
+            (value, "") => value.to_owned(),
+            ("", version) => format!("\"\" {version}"),
+            (value, version) => format!("{value} {version}"),
+        }
     }
 }
 
@@ -475,12 +497,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_and_conditions_are_told_from_values() {
+    fn versions_are_told_from_values() {
         assert_eq!(versioned("READY c2"), ("READY", "c2"));
         assert_eq!(versioned("vitamin c"), ("vitamin c", ""));
         assert_eq!(versioned("c2"), ("c2", ""));
-        assert_eq!(written("READY if c1"), "READY");
-        assert_eq!(written("now if c-1"), "now");
-        assert_eq!(written("only if clear"), "only if clear");
     }
 }

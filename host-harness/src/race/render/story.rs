@@ -37,11 +37,14 @@ impl<'a> Story<'a> {
             };
         };
         let raced = finding.raced.as_ref().and_then(|(a, b)| Some([run.turn(a)?, run.turn(b)?]));
+        let shows = run.index(finding.step);
+        // What is already seen needs nobody to say that it is inevitable.
+        let decides = |index: &usize| shows.is_none_or(|shows| *index < shows);
         let mut story = Self {
             headline: String::new(),
             finding: Some(finding),
-            shows: run.index(finding.step),
-            inevitable: finding.inevitable_after.and_then(|number| run.index(number)),
+            shows,
+            inevitable: finding.inevitable_after.and_then(|number| run.index(number)).filter(decides),
             raced,
             hold: raced.and_then(|raced| hold(run, raced)),
             sentences: Vec::new(),
@@ -64,7 +67,7 @@ impl<'a> Story<'a> {
     }
 
     fn headline(&self, run: &Run<'_>, finding: &Finding) -> String {
-        let failed = self.beliefs(run, finding).unwrap_or_else(|| words::shortened(&finding.message, 300));
+        let failed = self.beliefs(run, finding).unwrap_or_else(|| message(finding, 300));
         let name = |turn: usize| run.turns.get(turn).map(|turn| words::turn(turn.name)).unwrap_or_default();
         match (self.raced, self.hold) {
             (Some(raced), Some((held, hold))) => {
@@ -76,7 +79,13 @@ impl<'a> Story<'a> {
                 };
                 format!("{} went on while {} was held{place}: {failed}", name(other), name(held))
             }
-            (Some([a, b]), None) => format!("{} and {} raced: {failed}", name(a), name(b)),
+            (Some([a, b]), None) => {
+                let (first, second) = if starts(run, a) <= starts(run, b) { (a, b) } else { (b, a) };
+                match in_usual_order(run, first, second) {
+                    true => format!("{} and {} raced: {failed}", name(a), name(b)),
+                    false => format!("{} came before {}: {failed}", name(first), name(second)),
+                }
+            }
             (None, _) => failed,
         }
     }
@@ -112,13 +121,13 @@ impl<'a> Story<'a> {
                 sentences.push(match hold.until.and_then(|index| run.step(index)) {
                     Some(next) => format!(
                         "{letter} stood still between {} (step {}) and {} (step {}).",
-                        words::code(&words::what(last, 60)),
+                        words::deed(last, 60),
                         last.number,
-                        words::code(&words::what(next, 60)),
+                        words::deed(next, 60),
                         next.number
                     ),
                     None => {
-                        let last_words = words::code(&words::what(last, 60));
+                        let last_words = words::deed(last, 60);
                         format!("{letter} did {last_words} (step {}) and never went on.", last.number)
                     }
                 });
@@ -140,21 +149,45 @@ impl<'a> Story<'a> {
             }
         }
         if let Some(step) = self.inevitable.and_then(|index| run.step(index)) {
+            let before = run.risk.iter().rev().find(|(_, share)| *share < 1.0);
+            let before = before.map_or(String::new(), |(_, share)| {
+                format!("; before it, {} of random ways did", words::percent(*share))
+            });
             sentences.push(format!(
-                "After step {}, {}, every way to go on fails.",
+                "After step {}, {}, every way to go on fails{before}.",
                 step.number,
-                words::code(&words::what(step, 60))
+                words::deed(step, 60)
             ));
         }
-        if let (Some(step), Some(finding)) = (self.shows.and_then(|index| run.step(index)), self.finding) {
-            sentences.push(format!(
-                "At step {} it shows: {}.",
-                step.number,
-                words::shortened(finding.message.trim_end_matches('.'), 300)
-            ));
+        if let (Some(index), Some(finding)) = (self.shows, self.finding) {
+            let number = run.step(index).map_or(0, |step| step.number);
+            let message = message(finding, 300);
+            sentences.push(match index + 1 == run.trace.steps.len() {
+                true => format!("In the end (step {number}): {}.", message.trim_start_matches("in the end ")),
+                false => format!("At step {number} it shows: {message}."),
+            });
         }
         sentences
     }
+}
+
+/// A finding's message in one line, whose end is left to the sentence that it is put into.
+fn message(finding: &Finding, limit: usize) -> String {
+    let line = finding.message.lines().next().unwrap_or_default();
+    // What wasmtime says of every trap; the frames would follow.
+    let line = line.strip_suffix(": error while executing at wasm backtrace:").unwrap_or(line);
+    words::shortened(line.trim_end_matches(['.', ':', ' ']), limit)
+}
+
+fn starts(run: &Run<'_>, turn: usize) -> usize {
+    run.turns.get(turn).map_or(0, Turn::first)
+}
+
+/// Whether the order of two turns says nothing: they are of one kind on one thread, and came as they are counted.
+fn in_usual_order(run: &Run<'_>, first: usize, second: usize) -> bool {
+    let (Some(first), Some(second)) = (run.turns.get(first), run.turns.get(second)) else { return true };
+    let (first, second) = (first.name, second.name);
+    first.thread == second.thread && first.event == second.event && first.ordinal <= second.ordinal
 }
 
 fn quiet(run: &Run<'_>) -> String {
@@ -196,8 +229,7 @@ fn deeds(run: &Run<'_>, turn: &Turn<'_>, hold: &Hold) -> String {
         .filter_map(|&step| run.step(step))
         .filter(shows)
         .collect();
-    let mut words: Vec<String> =
-        steps.iter().take(5).map(|step| words::code(&words::what(step, 40))).collect();
+    let mut words: Vec<String> = steps.iter().take(5).map(|step| words::deed(step, 40)).collect();
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return String::new() };
     if steps.len() > 5 {
         words.push(format!("and {} more", steps.len() - 5));

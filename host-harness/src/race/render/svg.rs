@@ -229,7 +229,8 @@ fn caption(bar: &Bar) -> Markup {
     let x = if middle { bar.x + bar.width / 2.0 } else { bar.x + 7.0 };
     html! {
         @if !bar.text.is_empty() {
-            @let y = bar.y + bar.height / 2.0 + 4.0;
+            // The chance to fail stands above its bar's foot, however low the bar is.
+            @let y = if bar.class.starts_with("risk") { bar.y + bar.height - 4.0 } else { bar.y + bar.height / 2.0 + 4.0 };
             text class=(format_args!("in {}", bar.class.trim_end())) x=(px(x)) y=(px(y)) { (bar.text) }
         }
         @if let Some((letter, text)) = &bar.caption {

@@ -175,10 +175,10 @@ impl<'a, 'b> Rows<'a, 'b> {
         if step.verb == Verb::Enter || step.verb == Verb::Return {
             what = what.replace("return from ", "return ").replace("proxy_", "");
         }
-        if !step.observed.is_empty()
-            && !(words::succeeded(step) && matches!(step.verb, Verb::Set | Verb::Push))
-        {
-            what.push_str(&format!(" → {}", words::shortened(&step.observed, 80)));
+        let outcome = words::outcome(step);
+        let silent = matches!(step.verb, Verb::Set | Verb::Push | Verb::Call) && words::succeeded(step);
+        if !outcome.is_empty() && !silent {
+            what.push_str(&format!(" → {}", words::shortened(&outcome, 80)));
         }
         let shows = self.story.shows == Some(index);
         let mark = match (shows, self.story.inevitable == Some(index), step.held) {

@@ -114,6 +114,7 @@ pub(super) fn what(step: &Step, limit: usize) -> String {
         Verb::Trap => format!("trap in {object}"),
         Verb::Response => format!("response from {object}"),
         Verb::Answer => format!("answer to {object}"),
+        Verb::Set | Verb::Push | Verb::View if argument.is_empty() => format!("{verb} {object} = \"\""),
         _ if argument.is_empty() => format!("{verb} {object}"),
         Verb::Push => format!("push {object} ← {argument}"),
         Verb::Set | Verb::View => format!("{verb} {object} = {argument}"),
@@ -122,11 +123,18 @@ pub(super) fn what(step: &Step, limit: usize) -> String {
 }
 
 /// What came back from a step, in words where the recorder wrote a number down.
-pub(super) fn outcome(step: &Step) -> &str {
+pub(super) fn outcome(step: &Step) -> Cow<'_, str> {
     let observed = step.observed.as_str();
-    if step.verb != Verb::Return {
-        return observed;
+    match step.verb {
+        Verb::Return => Cow::Borrowed(returned(step)),
+        // An empty value, with its version.
+        Verb::Get if observed.starts_with(' ') => Cow::Owned(format!("\"\"{observed}")),
+        _ => Cow::Borrowed(observed),
     }
+}
+
+fn returned(step: &Step) -> &str {
+    let observed = step.observed.as_str();
     let export = callback(&step.object);
     let acts = ["on_request_", "on_response_", "on_new_connection", "on_downstream_data", "on_upstream_data"];
     match (observed, export) {
@@ -139,16 +147,38 @@ pub(super) fn outcome(step: &Step) -> &str {
     }
 }
 
+/// `get status → none`: what a step did, as code in a sentence, with what was read or why it failed.
+pub(super) fn deed(step: &Step, limit: usize) -> String {
+    let reads = matches!(step.verb, Verb::Get | Verb::Dequeue | Verb::Resolve);
+    let refused = matches!(step.verb, Verb::Set | Verb::Push | Verb::Call) && !succeeded(step);
+    match (reads || refused) && !step.observed.is_empty() {
+        true => code(&format!("{} → {}", what(step, limit), shortened(&outcome(step), limit))),
+        false => code(&what(step, limit)),
+    }
+}
+
+/// `READY if c1` → `READY`: what was written, without the condition.
+pub(super) fn written(argument: &str) -> &str {
+    match argument.rsplit_once(" if c") {
+        Some((value, cas)) if cas.parse::<i64>().is_ok() => value,
+        _ => argument,
+    }
+}
+
 /// The one thing about a step that matters most, for the second line under its tick.
 pub(super) fn gist(step: &Step) -> Cow<'_, str> {
     match step.verb {
         Verb::Enter | Verb::Request => Cow::Borrowed(&step.object),
-        Verb::Set | Verb::Push if succeeded(step) => Cow::Borrowed(&step.argument),
+        Verb::Set | Verb::Push if succeeded(step) && written(&step.argument).is_empty() => {
+            Cow::Borrowed("\"\"")
+        }
+        Verb::Set if succeeded(step) => Cow::Borrowed(written(&step.argument)),
+        Verb::Push if succeeded(step) => Cow::Borrowed(&step.argument),
         Verb::View | Verb::Change => Cow::Borrowed(&step.argument),
         Verb::Register | Verb::Resolve if step.observed.is_empty() => Cow::Borrowed(&step.object),
         Verb::Call if succeeded(step) => Cow::Borrowed(&step.object),
         Verb::Post => Cow::Owned(format!("→ {}", step.observed)),
-        _ => Cow::Borrowed(outcome(step)),
+        _ => outcome(step),
     }
 }
 
@@ -165,6 +195,15 @@ pub(super) fn time(at: Duration) -> String {
         micros if micros % 1000 != 0 && micros < 1_000_000 => format!("{} ms", micros as f64 / 1000.0),
         micros if micros < 1_000_000 => format!("{} ms", micros / 1000),
         _ => format!("{} s", (at.as_secs_f64() * 1000.0).round() / 1000.0),
+    }
+}
+
+/// `31 %`; only what is certain is 100 %, and only what was never seen is 0 %.
+pub(super) fn percent(share: f64) -> String {
+    match (share * 100.0).round() {
+        rounded if rounded >= 100.0 && share < 1.0 => "99 %".to_owned(),
+        rounded if rounded <= 0.0 && share > 0.0 => "1 %".to_owned(),
+        rounded => format!("{} %", rounded.clamp(0.0, 100.0)),
     }
 }
 
@@ -218,13 +257,25 @@ mod tests {
                 held: false,
                 causes: Vec::new(),
             };
-            outcome(&step).to_owned()
+            outcome(&step).into_owned()
         };
         assert_eq!(returned("proxy_on_request_headers", "1"), "Pause");
         assert_eq!(returned("proxy_on_request_headers", "0"), "Continue");
         assert_eq!(returned("proxy_on_configure", "0"), "false");
         assert_eq!(returned("proxy_on_tick", "0"), "", "it returns nothing");
         assert_eq!(returned("proxy_on_tick", "7"), "7");
+    }
+
+    #[test]
+    fn a_chance_is_certain_only_when_it_is() {
+        assert_eq!([0.0, 0.001, 0.315, 0.999, 1.0].map(percent), ["0 %", "1 %", "32 %", "99 %", "100 %"]);
+    }
+
+    #[test]
+    fn conditions_are_told_from_values() {
+        assert_eq!(written("READY if c1"), "READY");
+        assert_eq!(written("now if c-1"), "now");
+        assert_eq!(written("only if clear"), "only if clear");
     }
 
     #[test]
