@@ -2,6 +2,7 @@
 //!
 //! The runs of `tests/traces` are written by hand. Those that are only large are made here, and one is recorded.
 
+mod any;
 mod browser;
 mod page;
 mod perfetto;

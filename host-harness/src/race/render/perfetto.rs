@@ -205,6 +205,8 @@ impl Writer<'_, '_> {
             shared.views.iter().flat_map(|view| &view.differs).flat_map(|&(from, to)| [from, to]).collect();
         edges.sort_unstable();
         edges.dedup();
+        // Where the run ends, nothing changes.
+        edges.retain(|edge| *edge < self.run.trace.steps.len());
         for edge in edges {
             let wrong = shared.views.iter().filter(|view| view.differs_at(edge)).count();
             self.counter(edge, &format!("views that differ from {key}"), "views", wrong);
