@@ -128,7 +128,7 @@ impl Page<'_, '_> {
                     "Also: "
                     @for (at, finding) in trace.findings.iter().skip(1).take(20).enumerate() {
                         @if at > 0 { "; " }
-                        (words::shortened(&finding.message, 160)) " ("
+                        (quoted(&words::reason(&finding.message, 160))) " ("
                         @match self.run.index(finding.step) {
                             Some(index) => a href=(format_args!("#step={}", link(index))) { "step " (link(index)) },
                             None => (words::shortened(&finding.oracle, 40)),
@@ -159,7 +159,7 @@ impl Page<'_, '_> {
                             (svg::described(self.run, self.story)) " The table below lists the steps."
                         }
                         (svg::definitions())
-                        (svg::body(&self.layout, false))
+                        (svg::body(self.layout, false))
                     }
                 }
             }
@@ -175,6 +175,7 @@ impl Page<'_, '_> {
             h2 { "Steps" }
             table {
                 caption { "What was done, what was given, and what came back." }
+                colgroup { @for width in [5, 7, 17, 35, 23, 13] { col style=(format_args!("width:{width}%")); } }
                 thead { tr {
                     @for head in ["Step", "Time", "Turn", "What", "Came back", "Notes"] { th scope="col" { (head) } }
                 } }
@@ -303,7 +304,7 @@ fn raced_turn(run: &Run<'_>, letter: &str, class: &str, turn: &Turn<'_>) -> Mark
 
 /// A sentence whose code stands between backquotes, and whose steps become links.
 fn quoted(sentence: &str) -> Markup {
-    let paired = sentence.matches('`').count() % 2 == 0;
+    let paired = sentence.matches('`').count().is_multiple_of(2);
     html! {
         @if paired {
             @for (at, part) in sentence.split('`').enumerate() {

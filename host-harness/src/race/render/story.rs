@@ -67,7 +67,7 @@ impl<'a> Story<'a> {
     }
 
     fn headline(&self, run: &Run<'_>, finding: &Finding) -> String {
-        let failed = self.beliefs(run, finding).unwrap_or_else(|| message(finding, 300));
+        let failed = self.beliefs(run, finding).unwrap_or_else(|| words::reason(&finding.message, 300));
         let name = |turn: usize| run.turns.get(turn).map(|turn| words::turn(turn.name)).unwrap_or_default();
         match (self.raced, self.hold) {
             (Some(raced), Some((held, hold))) => {
@@ -161,7 +161,7 @@ impl<'a> Story<'a> {
         }
         if let (Some(index), Some(finding)) = (self.shows, self.finding) {
             let number = run.step(index).map_or(0, |step| step.number);
-            let message = message(finding, 300);
+            let message = words::reason(&finding.message, 300);
             sentences.push(match index + 1 == run.trace.steps.len() {
                 true => format!("In the end (step {number}): {}.", message.trim_start_matches("in the end ")),
                 false => format!("At step {number} it shows: {message}."),
@@ -169,14 +169,6 @@ impl<'a> Story<'a> {
         }
         sentences
     }
-}
-
-/// A finding's message in one line, whose end is left to the sentence that it is put into.
-fn message(finding: &Finding, limit: usize) -> String {
-    let line = finding.message.lines().next().unwrap_or_default();
-    // What wasmtime says of every trap; the frames would follow.
-    let line = line.strip_suffix(": error while executing at wasm backtrace:").unwrap_or(line);
-    words::shortened(line.trim_end_matches(['.', ':', ' ']), limit)
 }
 
 fn starts(run: &Run<'_>, turn: usize) -> usize {

@@ -39,7 +39,7 @@ pub(super) fn lanes(run: &Run<'_>, story: &Story<'_>) -> String {
         out.extend(wrapped(sentence, "     "));
     }
     for finding in run.trace.findings.iter().skip(1) {
-        let also = format!("Also: {} (step {})", words::shortened(&finding.message, 160), finding.step);
+        let also = format!("Also: {} (step {})", words::reason(&finding.message, 160), finding.step);
         out.extend(wrapped(&also, "     "));
     }
     if !run.trace.steps.is_empty() {

@@ -56,6 +56,17 @@ pub(super) fn padded(text: &str, columns: usize) -> String {
     out
 }
 
+/// Why something failed, in one line whose end is left to the sentence that it is put into.
+pub(super) fn reason(text: &str, limit: usize) -> String {
+    shortened(first_line(text).trim_end_matches(['.', ':', ' ']), limit)
+}
+
+fn first_line(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    // What wasmtime says of every trap; the frames would follow.
+    line.strip_suffix(": error while executing at wasm backtrace:").unwrap_or(line)
+}
+
 /// How many columns of a fixed-width font the text takes.
 pub(super) fn width(text: &str) -> usize {
     text.width()
@@ -127,6 +138,7 @@ pub(super) fn outcome(step: &Step) -> Cow<'_, str> {
     let observed = step.observed.as_str();
     match step.verb {
         Verb::Return => Cow::Borrowed(returned(step)),
+        Verb::Trap => Cow::Borrowed(first_line(observed)),
         // An empty value, with its version.
         Verb::Get if observed.starts_with(' ') => Cow::Owned(format!("\"\"{observed}")),
         _ => Cow::Borrowed(observed),
