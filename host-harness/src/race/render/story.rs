@@ -133,19 +133,14 @@ impl<'a> Story<'a> {
                 });
             }
             if let Some(turn) = run.turns.get(other) {
-                let did = deeds(run, turn, &hold);
-                if !did.is_empty() {
-                    let letter = self.letter(other).unwrap_or("B");
-                    sentences.push(format!("Meanwhile {letter} did {}.", did));
-                }
+                let letter = self.letter(other).unwrap_or("B");
+                sentences.push(format!("Meanwhile {letter} {}.", deeds(run, turn, &hold)));
             }
         } else if let Some([a, b]) = self.raced {
             for (letter, turn) in [("A", a), ("B", b)] {
                 let Some(turn) = run.turns.get(turn) else { continue };
                 let did = deeds(run, turn, &Hold { after: 0, until: None });
-                if !did.is_empty() {
-                    sentences.push(format!("{letter} did {did}."));
-                }
+                sentences.push(format!("{letter} {did}."));
             }
         }
         if let Some(step) = self.inevitable.and_then(|index| run.step(index)) {
@@ -207,27 +202,30 @@ fn hold(run: &Run<'_>, [a, b]: [usize; 2]) -> Option<(usize, Hold)> {
     None
 }
 
-/// What a turn did of what others can see, while another one was held.
+/// What a turn did of what others can see, while another one was held; else which callbacks ran.
 fn deeds(run: &Run<'_>, turn: &Turn<'_>, hold: &Hold) -> String {
-    let shows = |step: &&Step| {
-        let silent =
-            [Verb::Enter, Verb::Return, Verb::Response, Verb::Request, Verb::Metric, Verb::ChangeMetric];
-        !silent.contains(&step.verb)
+    let silent = [Verb::Enter, Verb::Return, Verb::Response, Verb::Request, Verb::Metric, Verb::ChangeMetric];
+    let meanwhile = |step: &&usize| **step >= hold.after && hold.until.is_none_or(|until| **step < until);
+    let all: Vec<&Step> = turn.steps.iter().filter(meanwhile).filter_map(|&step| run.step(step)).collect();
+    let seen: Vec<&Step> = all.iter().copied().filter(|step| !silent.contains(&step.verb)).collect();
+    let (verb, mut told) = match seen.is_empty() {
+        true => (
+            "ran",
+            turn.exports().into_iter().map(|export| words::code(&words::shortened(export, 60))).collect(),
+        ),
+        false => ("did", seen.iter().map(|step| words::deed(step, 40)).collect::<Vec<_>>()),
     };
-    let steps: Vec<&Step> = turn
-        .steps
-        .iter()
-        .filter(|&&step| step >= hold.after && hold.until.is_none_or(|until| step < until))
-        .filter_map(|&step| run.step(step))
-        .filter(shows)
-        .collect();
-    let mut words: Vec<String> = steps.iter().take(5).map(|step| words::deed(step, 40)).collect();
-    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return String::new() };
-    if steps.len() > 5 {
-        words.push(format!("and {} more", steps.len() - 5));
+    if told.is_empty() {
+        told.push("no callback".to_owned());
     }
-    match steps.len() {
-        1 => format!("{} (step {})", words.join(", "), first.number),
-        _ => format!("{} (steps {} to {})", words.join(", "), first.number, last.number),
+    if told.len() > 5 {
+        let more = told.split_off(5).len();
+        told.push(format!("and {more} more"));
+    }
+    let steps = if seen.is_empty() { all } else { seen };
+    let number = |step: Option<&&Step>| step.map_or(0, |step| step.number);
+    match (number(steps.first()), number(steps.last())) {
+        (first, last) if first == last => format!("{verb} {} (step {first})", told.join(", ")),
+        (first, last) => format!("{verb} {} (steps {first} to {last})", told.join(", ")),
     }
 }
