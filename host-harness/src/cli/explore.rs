@@ -19,7 +19,7 @@ use comfy_table::{Table, presets};
 use host_harness::{
     abi::{Module, Runtime, RuntimeOptions},
     race::{
-        builtin,
+        self, builtin,
         scenario::{Expectation, Scenario},
         search::{self, Options, Report},
     },
@@ -181,13 +181,27 @@ fn explore_all(
     let reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
     let reports: Vec<Report> = reports.into_values().collect();
     if let Some(folder) = &arguments.out {
-        write_schedules(folder, scenarios, &reports)?;
+        write_schedules(folder, scenarios, modules, &reports, &options)?;
     }
     Ok(reports)
 }
 
-fn write_schedules(folder: &Path, _scenarios: &[Arc<Scenario>], _reports: &[Report]) -> Result<()> {
+/// Shrinks what was found and writes a schedule file and a timeline for each.
+fn write_schedules(
+    folder: &Path,
+    scenarios: &[Arc<Scenario>],
+    modules: &BTreeMap<String, Module>,
+    reports: &[Report],
+    options: &Options,
+) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    for (scenario, report) in scenarios.iter().zip(reports) {
+        let Some(found) = &report.first else { continue };
+        let (schedule, _) = race::shrink(&modules[&scenario.module], scenario, found, options)?;
+        let name = [scenario.name.as_str(), scenario.variant.as_str()].join("-");
+        let path = folder.join(format!("{}.race", name.trim_end_matches('-')));
+        fs::write(&path, schedule.to_string()).with_context(|| path.display().to_string())?;
+    }
     Ok(())
 }
 

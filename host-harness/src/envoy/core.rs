@@ -65,6 +65,8 @@ pub(crate) struct Core {
     pub(super) callers: BTreeMap<CallId, String>,
     /// What was seen, when someone wants to know.
     pub(crate) recorder: Option<Recorder>,
+    /// The fault that the last call met.
+    pub(super) last_fault: Option<Fault>,
     calls_made: BTreeMap<VmSlot, u32>,
     reported: BTreeSet<&'static str>,
     random: Random,
@@ -137,6 +139,7 @@ impl Core {
             traps: Vec::new(),
             callers: BTreeMap::new(),
             recorder: None,
+            last_fault: None,
             calls_made: BTreeMap::new(),
             reported: BTreeSet::new(),
             random,
@@ -168,6 +171,7 @@ impl Core {
             traps: Vec::new(),
             callers: BTreeMap::new(),
             recorder: None,
+            last_fault: None,
             calls_made: self.calls_made.clone(),
             reported: self.reported.clone(),
             random: self.random.clone(),
@@ -233,6 +237,7 @@ impl Core {
         let call = Call { id, origin, cluster, headers, body, trailers, timeout };
         let sent = if self.stopping { Sent::Never } else { self.world.send(&call)? };
         let fault = self.choose_fault(&call);
+        self.last_fault = fault;
         let sent = match fault {
             Some(fault) => fault.befall(sent)?,
             None => sent,

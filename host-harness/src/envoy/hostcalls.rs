@@ -317,11 +317,17 @@ impl Host for Core {
             timeout,
         };
         let (cluster, path) = (outgoing.cluster.clone(), outgoing.headers.first(b":path").map(text));
+        self.last_fault = None;
         let sent = self.send(Owner::HttpCall { vm, token }, outgoing);
+        let fault = self.last_fault;
         let step = self.note(vm, Verb::Call, || Note {
             object: cluster,
             argument: path.unwrap_or_default(),
-            observed: sent.as_ref().map_or_else(|refusal| format!("{refusal:?}"), |_| "sent".to_owned()),
+            observed: match (&sent, fault) {
+                (_, Some(fault)) => format!("met fault {}", fault.as_str()),
+                (Ok(_), None) => "sent".to_owned(),
+                (Err(refusal), None) => refusal.to_string(),
+            },
         });
         match sent {
             Err(Refusal::UnknownCluster) => Err(Status::BadArgument),

@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{proxy::Proxy, record::Note, vms::AfterCall};
+use super::{proxy::Proxy, record::Note, schedule::Exploration, vms::AfterCall};
 use crate::{
     abi::{Callback, Stop, VmIndex},
     race::trace::Verb,
@@ -111,8 +111,7 @@ impl Turn {
         *record.callbacks.entry(callback.export()).or_default() += 1;
         let thread = record.role.slot();
         let core = self.core_mut();
-        core.vms[vm].may_hold =
-            core.exploration.as_mut().is_some_and(|exploration| exploration.scheduler.may_hold());
+        core.vms[vm].may_hold = core.exploration.as_mut().is_some_and(Exploration::may_hold);
         core.note(vm, Verb::Enter, || Note { object: callback.export().to_owned(), ..Note::default() });
         core.remember(thread, callback.digest());
         let returned = loop {

@@ -34,6 +34,7 @@ pub(crate) struct Stage {
     judge: Judge,
     crossing: Option<Crossing>,
     scenario: Arc<Scenario>,
+    module_sha256: String,
 }
 
 /// What came of a run.
@@ -122,11 +123,21 @@ impl Stage {
         }
         envoy.freeze();
         let crossing = if nonces.is_empty() { None } else { Crossing::new(&nonces).ok() };
-        Ok(Stage { envoy, judge: Judge::new(scenario), crossing, scenario: Arc::clone(scenario) })
+        Ok(Stage {
+            envoy,
+            judge: Judge::new(scenario),
+            crossing,
+            scenario: Arc::clone(scenario),
+            module_sha256: module.sha256().to_owned(),
+        })
     }
 
     pub(crate) fn scenario(&self) -> &Arc<Scenario> {
         &self.scenario
+    }
+
+    pub(crate) fn module_sha256(&self) -> &str {
+        &self.module_sha256
     }
 
     /// Threads in the order in which they are drawn.
@@ -227,7 +238,9 @@ fn end(run: Run<'_>, violations: Vec<Broken>) -> Ran {
     let steps = run.steps();
     let (exploration, trace) = run.end();
     let exploration = exploration.expect("the exploration was put in when the run began");
-    Ran { scheduler: exploration.scheduler, violations, class: exploration.class, steps, trace }
+    let class = exploration.class;
+    let scheduler = exploration.into_scheduler().expect("nobody asks the scheduler after the run");
+    Ran { scheduler, violations, class, steps, trace }
 }
 
 /// Every fault that a run may add, each as often as it may.

@@ -371,6 +371,27 @@ events:
     assert_eq!(world.now(), Duration::ZERO);
 }
 
+#[test]
+fn with_any_cluster_no_cluster_is_unknown() {
+    let text = r#"
+scenario: a
+module: m
+clusters:
+  feed: {answers: [{status: 201}]}
+  "*": {answers: [{status: 202}, {status: 203}]}
+events:
+  - {at: 1s, cluster: hub, answers: [{status: 204}]}
+must:
+  at_most:
+    - {cluster: hub, calls: 1}
+"#;
+    let scenario = parse(text).remove(0);
+    let mut world = scenario.world();
+    assert_eq!(["feed", "hub", "store"].map(|cluster| status(&mut world, cluster, "/")), [201, 202, 203]);
+    scenario.events[0].kind.change_answers(&mut world);
+    assert_eq!(["feed", "hub", "store"].map(|cluster| status(&mut world, cluster, "/")), [201, 204, 203]);
+}
+
 fn status(world: &mut host_harness::world::Scripted, cluster: &str, path: &str) -> u16 {
     use host_harness::{
         envoy::StreamId,

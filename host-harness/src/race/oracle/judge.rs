@@ -1,6 +1,10 @@
 //! A scenario's own rules, judged as its answers and calls happen, and in the end over the answers to its probes.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use super::{Violation, convergence, count, found};
 use crate::{
@@ -15,14 +19,21 @@ use crate::{
 /// one of [`Judge::probes`] is asked and told to [`Judge::probed`]; then [`Judge::finish`] gives what the end breaks.
 #[derive(Debug, Clone)]
 pub struct Judge {
-    rules: Vec<Rule>,
+    rules: Arc<[Rule]>,
     workers: usize,
-    /// The last answer to each request.
-    answers: BTreeMap<String, Exchange>,
-    /// Calls counted for each rule.
-    calls: Vec<usize>,
+    /// What was seen, for each rule.
+    seen: Vec<Seen>,
     /// What was answered to each probe.
     probed: BTreeMap<Probe, Option<Exchange>>,
+}
+
+/// What of the past a rule depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Seen {
+    /// Calls, up to the first that is too many.
+    calls: usize,
+    /// Whether the request of its `when` was answered so.
+    when: bool,
 }
 
 /// A request that is asked in the end, for a rule.
@@ -41,10 +52,9 @@ impl Judge {
     #[must_use]
     pub fn new(scenario: &Scenario) -> Judge {
         Judge {
-            rules: scenario.rules.clone(),
+            rules: scenario.rules.clone().into(),
             workers: scenario.workers,
-            answers: BTreeMap::new(),
-            calls: vec![0; scenario.rules.len()],
+            seen: vec![Seen::default(); scenario.rules.len()],
             probed: BTreeMap::new(),
         }
     }
@@ -55,25 +65,34 @@ impl Judge {
         if !super::is_answered(exchange) {
             return Vec::new();
         }
-        let violations = self.rules.iter().filter_map(|rule| judge_answer(rule, name, exchange)).collect();
-        self.answers.insert(name.to_owned(), exchange.clone());
-        violations
+        for (rule, seen) in self.rules.iter().zip(&mut self.seen) {
+            if let Rule::Eventually { when: Some((request, answer)), .. } = rule
+                && request == name
+            {
+                seen.when = answer.matches(exchange);
+            }
+        }
+        self.rules.iter().filter_map(|rule| judge_answer(rule, name, exchange)).collect()
     }
 
     /// Hears of a call to a cluster; gives what is broken by it, once.
     pub fn called(&mut self, call: &Call) -> Vec<Violation> {
         let mut violations = Vec::new();
-        for (rule, calls) in self.rules.iter().zip(&mut self.calls) {
+        for (rule, seen) in self.rules.iter().zip(&mut self.seen) {
             let Rule::AtMost { cluster, path, calls: most } = rule else { continue };
             if *cluster != call.cluster || path.as_ref().is_some_and(|path| *path != call.path()) {
                 continue;
             }
-            *calls += 1;
-            if *calls == *most + 1 {
+            if seen.calls > *most {
+                continue;
+            }
+            seen.calls += 1;
+            if seen.calls > *most {
                 let path = path.as_deref().map(|path| format!(" for `{path}`")).unwrap_or_default();
                 let message = format!(
-                    "cluster `{cluster}` is called{path} more than {}: this is call {calls}",
-                    count(*most, "time")
+                    "cluster `{cluster}` is called{path} more than {}: this is call {}",
+                    count(*most, "time"),
+                    seen.calls
                 );
                 violations.push(Violation::new("at-most", message));
             }
@@ -85,9 +104,9 @@ impl Judge {
     #[must_use]
     pub fn probes(&self) -> Vec<(Probe, Request)> {
         let mut probes = Vec::new();
-        for (index, rule) in self.rules.iter().enumerate() {
+        for (index, (rule, seen)) in self.rules.iter().zip(&self.seen).enumerate() {
             let (asked, request) = match rule {
-                Rule::Eventually { when, workers, request, .. } if self.applies(when.as_ref()) => {
+                Rule::Eventually { when, workers, request, .. } if when.is_none() || seen.when => {
                     (workers, request)
                 }
                 Rule::Agreement { request } => (&Vec::new(), request),
@@ -133,10 +152,10 @@ impl Judge {
         violations
     }
 
-    fn applies(&self, when: Option<&(String, Answer)>) -> bool {
-        when.is_none_or(|(name, answer)| {
-            self.answers.get(name).is_some_and(|exchange| answer.matches(exchange))
-        })
+    /// Hashes all of the past that decides what is broken in the future. Judges of one scenario that hash the same
+    /// judge the same future the same.
+    pub fn hash_past(&self, hasher: &mut impl Hasher) {
+        self.seen.hash(hasher);
     }
 }
 
@@ -193,6 +212,8 @@ fn unmet(
 
 #[cfg(test)]
 mod tests {
+    use std::hash::DefaultHasher;
+
     use bytes::Bytes;
 
     use super::{super::testing::exchange, *};
@@ -327,6 +348,29 @@ must:
         let mut clone = judge.clone();
         assert_eq!(told(judge.called(&call("feed", "/b"))).len(), 1);
         assert_eq!(told(clone.called(&call("feed", "/b"))).len(), 1);
+    }
+
+    #[test]
+    fn pasts_hash_the_same_when_nothing_in_the_future_can_tell_them_apart() {
+        let past = |judge: &Judge| {
+            let mut hasher = DefaultHasher::new();
+            judge.hash_past(&mut hasher);
+            hasher.finish()
+        };
+        let (mut a, mut b) = (judge(), judge());
+        a.answered("B", &exchange(503, "wait", &[]));
+        assert_eq!(past(&a), past(&b), "no rule depends on how B was answered");
+        a.answered("A", &exchange(503, "wait", &[]));
+        assert_ne!(past(&a), past(&b));
+        b.answered("A", &exchange(503, "", &[]));
+        assert_eq!(past(&a), past(&b));
+        a.called(&call("feed", "/b"));
+        assert_ne!(past(&a), past(&b));
+        for _ in 0..3 {
+            b.called(&call("feed", "/b"));
+            a.called(&call("feed", "/b"));
+        }
+        assert_eq!(past(&a), past(&b), "both are over every limit");
     }
 
     fn judge() -> Judge {

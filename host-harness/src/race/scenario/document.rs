@@ -48,11 +48,13 @@ pub(super) enum Expect {
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub(super) enum FailurePolicy {
-    FailClosed,
-    FailOpen,
-    FailReload,
+    #[serde(rename = "fail_closed")]
+    Closed,
+    #[serde(rename = "fail_open")]
+    Open,
+    #[serde(rename = "fail_reload")]
+    Reload,
 }
 
 /// What is judged in every scenario, by the name that its findings have.
