@@ -19,6 +19,7 @@ use host_harness::{
 static MODULE: LazyLock<Module> =
     LazyLock::new(|| Module::load(runtime(), GUESTS_MODULE).expect("the guests are a module"));
 
+const PAGE: &str = include_str!("../SCENARIOS.md");
 const MS: Duration = Duration::from_millis(1);
 
 // === status ===
@@ -602,6 +603,7 @@ fn every_guest_has_a_scenario_with_its_mistake_and_without() {
                 assert!(starts.is_ok(), "{stem}: {configuration}");
             }
         }
+        assert!(PAGE.contains(&format!("| `{stem}` |")), "{stem} is not on the page of built-in scenarios");
         names.push(stem);
     }
     assert_eq!(names.len(), 30);
