@@ -143,6 +143,48 @@ fn a_loader_puts_the_policy_where_a_reader_finds_it() {
 }
 
 #[test]
+fn shared_data_go_with_the_last_plugin_and_are_not_counted_on_when_one_comes_back() {
+    let answers = |fixed| {
+        let reader = configuration_of("vmid-gc-on-drain", "reader", fixed);
+        let plugins = vec![
+            plugin("loader", &configuration_of("vmid-gc-on-drain", "loader", fixed)),
+            plugin("reader", &reader),
+        ];
+        let options = EnvoyOptions { plugins, ..EnvoyOptions::default() };
+        let mut envoy = Envoy::start(&MODULE, options, answers(["1:allow"])).expect("the canary comes up");
+        assert_eq!(get(&mut envoy, 0, "/").0, 200);
+        envoy.remove_plugin("loader");
+        envoy.run_for(100 * MS);
+        assert_eq!(get(&mut envoy, 0, "/").0, 200, "the reader's VMs hold what is shared");
+        envoy.remove_plugin("reader");
+        envoy.run_for(100 * MS);
+        assert_eq!(envoy.shared_data("policy"), None);
+        envoy.update_plugin("reader", reader).unwrap();
+        envoy.run_for(100 * MS);
+        let first = get(&mut envoy, 0, "/").0;
+        envoy.run_for(500 * MS);
+        (first, host_said(&envoy).is_empty(), get(&mut envoy, 0, "/").0)
+    };
+    assert_eq!(answers(false), (503, false, 503));
+    assert_eq!(answers(true), (503, true, 200));
+}
+
+#[test]
+fn two_notations_of_one_record_take_the_vm() {
+    let status = |fixed| {
+        let each = [("old", "1"), ("new", "2")];
+        let plugins =
+            each.map(|(name, role)| plugin(name, &configuration_of("mixed-version-sd", role, fixed)));
+        let options = EnvoyOptions { plugins: plugins.to_vec(), ..EnvoyOptions::default() };
+        let mut envoy = Envoy::start(&MODULE, options, Scripted::new()).expect("the canary comes up");
+        envoy.run_for(1000 * MS);
+        get(&mut envoy, 0, "/").0
+    };
+    assert_eq!(status(false), 503);
+    assert_eq!(status(true), 200);
+}
+
+#[test]
 fn one_schema_alone_counts_every_tick_of_every_vm() {
     for (role, fixed, record) in
         [("1", false, "4"), ("2", false, "v2;4"), ("1", true, "4"), ("2", true, "v2;4")]
@@ -500,6 +542,20 @@ fn options(configuration: &str, workers: usize, failure_policy: FailurePolicy) -
     let configuration = configuration.as_bytes().to_vec();
     let plugin = PluginOptions { configuration, failure_policy, ..PluginOptions::default() };
     EnvoyOptions { concurrency: workers, plugin, ..EnvoyOptions::default() }
+}
+
+fn configuration_of(scenario: &str, role: &str, fixed: bool) -> String {
+    format!(r#"{{"scenario": "{scenario}", "role": "{role}", "fixed": {fixed}}}"#)
+}
+
+fn plugin(name: &str, configuration: &str) -> PluginOptions {
+    PluginOptions {
+        name: name.to_owned(),
+        root_id: name.to_owned(),
+        configuration: configuration.as_bytes().to_vec(),
+        failure_policy: FailurePolicy::FailClosed,
+        ..PluginOptions::default()
+    }
 }
 
 fn start(scenario: &str, fixed: bool, workers: usize, world: Scripted) -> Envoy<Scripted> {
