@@ -60,17 +60,9 @@ pub(crate) struct Broken {
 /// Why a scenario cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// The plugin does not come up.
+    /// A plugin does not come up.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The scenario asks for something that the harness does not have.
-    #[error("scenario `{scenario}`: {what}")]
-    Unsupported {
-        /// The scenario.
-        scenario: String,
-        /// What is asked for, and what to do.
-        what: String,
-    },
 }
 
 // === impl Stage ===
@@ -78,7 +70,7 @@ pub enum StageError {
 impl Stage {
     /// Starts the scenario's Envoy and makes that the beginning of every run.
     ///
-    /// Errors: the plugin does not come up, or the scenario asks for what is not there.
+    /// Errors: a plugin does not come up.
     pub(crate) fn new(module: &Module, scenario: &Arc<Scenario>) -> Result<Stage, StageError> {
         let plugins = scenario.plugins.iter().map(|plugin| PluginOptions {
             name: plugin.name.clone(),
