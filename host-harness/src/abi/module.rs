@@ -7,6 +7,7 @@ mod check;
 
 use std::{fmt, sync::Arc};
 
+use sha2::{Digest, Sha256};
 use wasm_encoder::{ExportKind, ExportSection, RawSection};
 use wasmparser::{ExternalKind, Parser, Payload};
 use wasmtime::{InstancePre, UnknownImportError};
@@ -21,6 +22,7 @@ pub struct Module {
     /// Exports under which the VM finds every global that a guest can change.
     pub(super) globals: Arc<[String]>,
     abi_version: AbiVersion,
+    sha256: Arc<str>,
 }
 
 /// Which ABI the module says it speaks.
@@ -115,6 +117,7 @@ impl Module {
     /// Errors: one of [`LoadError`], with the name of what is wrong.
     /// Source: the checks of proxy-wasm-cpp-host `src/wasm.cc` (`WasmBase::load`, `WasmBase::initialize`).
     pub fn load(runtime: &Runtime, bytes: &[u8]) -> Result<Module, LoadError> {
+        let sha256: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         let compile = |reason: String| LoadError::Compile { reason: shorten(reason) };
         check::check_form(bytes)?;
         let binary = wat::parse_bytes(bytes).map_err(|error| compile(error.to_string()))?;
@@ -136,7 +139,19 @@ impl Module {
                 None => LoadError::ImportType { reason: format!("{error:#}") },
             }
         })?;
-        Ok(Module { pre, metered: runtime.is_metered(), globals: globals.into(), abi_version })
+        Ok(Module {
+            pre,
+            metered: runtime.is_metered(),
+            globals: globals.into(),
+            abi_version,
+            sha256: sha256.into(),
+        })
+    }
+
+    /// SHA-256 of the bytes that it was loaded from, in hex.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// Whether the module asks for a function of `env`.

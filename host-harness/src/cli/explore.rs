@@ -19,7 +19,7 @@ use comfy_table::{Table, presets};
 use host_harness::{
     abi::{Module, Runtime, RuntimeOptions},
     race::{
-        builtin,
+        self, builtin,
         scenario::{Expectation, Scenario},
         search::{self, Options, Report},
     },
@@ -170,6 +170,7 @@ fn explore_all(
                             }
                         },
                     );
+                    let report = report.unwrap_or_else(|error| Report::of_failure(scenario, &error));
                     bar.inc(1);
                     reports.lock().unwrap_or_else(PoisonError::into_inner).insert(number, report);
                 }
@@ -178,15 +179,29 @@ fn explore_all(
     });
     bar.finish_and_clear();
     let reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let reports = reports.into_values().collect::<Result<Vec<Report>, _>>()?;
+    let reports: Vec<Report> = reports.into_values().collect();
     if let Some(folder) = &arguments.out {
-        write_schedules(folder, scenarios, &reports)?;
+        write_schedules(folder, scenarios, modules, &reports, &options)?;
     }
     Ok(reports)
 }
 
-fn write_schedules(folder: &Path, _scenarios: &[Arc<Scenario>], _reports: &[Report]) -> Result<()> {
+/// Shrinks what was found and writes a schedule file and a timeline for each.
+fn write_schedules(
+    folder: &Path,
+    scenarios: &[Arc<Scenario>],
+    modules: &BTreeMap<String, Module>,
+    reports: &[Report],
+    options: &Options,
+) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    for (scenario, report) in scenarios.iter().zip(reports) {
+        let Some(found) = &report.first else { continue };
+        let (schedule, _) = race::shrink(&modules[&scenario.module], scenario, found, options)?;
+        let name = [scenario.name.as_str(), scenario.variant.as_str()].join("-");
+        let path = folder.join(format!("{}.race", name.trim_end_matches('-')));
+        fs::write(&path, schedule.to_string()).with_context(|| path.display().to_string())?;
+    }
     Ok(())
 }
 
@@ -204,7 +219,7 @@ fn is_as_expected(scenario: &Scenario, report: &Report) -> bool {
         Some(Expectation::Broken) => report.first.is_some(),
         Some(Expectation::Clean) | None => report.first.is_none(),
     };
-    as_expected && report.not_repeatable == 0
+    as_expected && report.not_repeatable == 0 && report.not_run.is_none()
 }
 
 fn table(scenarios: &[Arc<Scenario>], reports: &[Report]) -> Table {
@@ -213,6 +228,9 @@ fn table(scenarios: &[Arc<Scenario>], reports: &[Report]) -> Table {
     table.set_header(["scenario", "variant", "result", "class", "by", "schedules", "seconds", "covered"]);
     for (scenario, report) in scenarios.iter().zip(reports) {
         let result = match (&report.first, is_as_expected(scenario, report)) {
+            _ if report.not_run.is_some() => {
+                format!("NOT RUN: {}", report.not_run.clone().unwrap_or_default())
+            }
             (Some(found), true) => format!("broken: {}", found.oracle),
             (Some(found), false) => format!("BROKEN: {}", found.message),
             (None, true) => "clean".to_owned(),

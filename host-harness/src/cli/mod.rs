@@ -6,6 +6,7 @@ mod demo;
 mod envoy_config;
 mod explore;
 mod filter;
+mod schedules;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,14 @@ enum Command {
     Bundle(bundle::Arguments),
     /// Look for schedules that break a filter; a scenario says what must hold
     Explore(explore::Arguments),
+    /// Run a schedule file again and show what happens
+    Replay(schedules::ReplayArguments),
+    /// Cut a schedule file down to the least that fails in the same way
+    Shrink(schedules::ShrinkArguments),
+    /// Say after which step a schedule could not end well any more
+    Explain(schedules::ExplainArguments),
+    /// Draw the run of a schedule file as a timeline
+    Render(schedules::RenderArguments),
     /// Load 50 bundles in parallel and send requests through the gate; every line is checked
     Demo(demo::Arguments),
 }
@@ -51,6 +60,10 @@ pub(crate) fn run() -> ExitCode {
             Command::Filter(arguments) => filter::run(&arguments),
             Command::Bundle(arguments) => bundle::run(&arguments),
             Command::Explore(arguments) => explore::run(&arguments),
+            Command::Replay(arguments) => schedules::replay(&arguments),
+            Command::Shrink(arguments) => schedules::shrink(&arguments),
+            Command::Explain(arguments) => schedules::explain(&arguments),
+            Command::Render(arguments) => schedules::render(&arguments),
             Command::Demo(arguments) => demo::run(&arguments),
         });
     match result {

@@ -10,7 +10,7 @@ use super::{
     Envoy, Exchange, Request,
     delivery::Job,
     events::{Change, Event, PlannedRequest},
-    schedule::{Candidate, Exploration, Next},
+    schedule::{Candidate, Exploration, Next, Scheduler},
     turn::{Task, Turn},
     vms::VmSlot,
 };
@@ -69,7 +69,7 @@ impl Envoy<Scripted> {
     /// Errors: a VM that had grown could not be made anew.
     pub(crate) fn run(&mut self, exploration: Exploration, recorded: bool) -> Result<Run<'_>, Trap> {
         self.proxy_mut().thaw()?;
-        let observed = exploration.scheduler.wants_fingerprint();
+        let observed = exploration.scheduler().is_some_and(Scheduler::wants_fingerprint);
         for guest in self.proxy_mut().guests.iter_mut().flatten() {
             guest.observe(observed);
         }
@@ -120,6 +120,7 @@ impl Run<'_> {
         if let Some(exploration) = &mut core.exploration {
             exploration.begin(candidate.turn);
         }
+        core.ask(|scheduler, names| scheduler.begins(names, candidate.turn));
         let proxy = self.envoy.proxy.take()?;
         Some(Turn::new(proxy, self.envoy.slot.clone()).doing(Job::Event(event)))
     }
@@ -130,6 +131,7 @@ impl Run<'_> {
         if let Some(exploration) = &mut self.core_mut().exploration {
             exploration.resume(candidate.turn);
         }
+        self.core_mut().ask(|scheduler, names| scheduler.begins(names, candidate.turn));
         let proxy = self.envoy.proxy.take()?;
         self.envoy.slot.put(proxy);
         Some(task)
@@ -155,7 +157,8 @@ impl Run<'_> {
 
     /// Whether the scheduler has seen enough of this run.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.core().exploration.as_ref().is_some_and(|exploration| exploration.scheduler.is_done())
+        let scheduler = self.core().exploration.as_ref().and_then(Exploration::scheduler);
+        scheduler.is_some_and(Scheduler::is_done)
     }
 
     /// Streams that have ended since this was asked last, with the names of those that have one.
@@ -258,9 +261,8 @@ fn choose(core: &mut Core) -> Option<Candidate> {
         [only] => Some(*only),
         several => {
             core.tell_fingerprint();
-            let exploration = core.exploration.as_mut()?;
-            exploration.steps += 1;
-            let chosen = exploration.scheduler.next(several);
+            core.exploration.as_mut()?.steps += 1;
+            let chosen = core.ask(|scheduler, names| scheduler.next(names, several))?;
             several.get(chosen).copied()
         }
     }

@@ -12,7 +12,7 @@ use super::{
     core::Core,
     exchange::Protocol,
     headers::HeaderMap,
-    stream::{Half, Stream},
+    stream::{Half, Stage, Stream},
 };
 use crate::abi::{Answer, Headers, Status, VmIndex, pairs};
 
@@ -51,13 +51,13 @@ impl Core {
                 return Ok(Bytes::copy_from_slice(value));
             }
         }
-        let plugin = &self.options.plugin;
-        let own = match dotted.as_str() {
+        let plugin = self.vms[vm].root().map(|root| &root.plugin);
+        let own = plugin.and_then(|plugin| match dotted.as_str() {
             "plugin_name" => Some(&plugin.name),
             "plugin_root_id" => Some(&plugin.root_id),
             "plugin_vm_id" => Some(&plugin.vm_id),
             _ => None,
-        };
+        });
         if let Some(text) = own {
             return Ok(Bytes::copy_from_slice(text.as_bytes()));
         }
@@ -171,9 +171,9 @@ fn peer_property((address, port): (&str, i64), name: &str) -> Option<Vec<u8>> {
 }
 
 fn body_size(half: &Half) -> usize {
-    half.body_passed.len()
-        + half.held.as_ref().map_or(0, Vec::len)
-        + half.current.as_ref().map_or(0, Vec::len)
+    let at =
+        |stage: &Stage| stage.held.as_ref().map_or(0, Vec::len) + stage.current.as_ref().map_or(0, Vec::len);
+    half.body_passed.len() + half.stages.iter().map(at).sum::<usize>()
 }
 
 fn integer(value: usize) -> Vec<u8> {

@@ -13,11 +13,12 @@ use std::{any::Any, collections::BTreeMap, time::Duration};
 use super::{
     core::{Core, Owner},
     events::{Event, EventKey},
+    record::text,
     vms::VmSlot,
 };
 use crate::{
     abi::{Go, Point, VmIndex},
-    race::trace::FaultClass,
+    race::trace::{FaultClass, TurnName, Verb},
     world::{Call, Origin, Outcome, Refusal, Response, Sent},
 };
 
@@ -26,7 +27,7 @@ use crate::{
 pub(crate) struct TurnId {
     pub(crate) thread: VmSlot,
     pub(crate) kind: TurnKind,
-    /// Which of several such on the thread: a root context, a queue, a stream; 0 where there is only one.
+    /// Which of several such on the thread: a plugin, a queue, a stream, a gRPC token; 0 where there is only one.
     pub(crate) of: u32,
     /// Which one of its kind, from 1.
     pub(crate) ordinal: u32,
@@ -82,11 +83,21 @@ pub(crate) trait Scheduler: Any + Send {
     fn may_hold(&mut self) -> bool;
     /// A turn is about to make a hostcall that others can see: `None` lets it go on, or else which candidate comes first.
     /// Only `None` counts in a callback of which [`Scheduler::may_hold`] said that it is not held.
-    fn at_point(&mut self, turn: TurnId, point: &Point<'_>, candidates: &[Candidate]) -> Option<usize>;
-    /// No turn runs: which candidate comes next. There is at least one.
-    fn next(&mut self, candidates: &[Candidate]) -> usize;
+    fn at_point(
+        &mut self,
+        names: &dyn Names,
+        turn: TurnId,
+        point: &Point<'_>,
+        candidates: &[Candidate],
+    ) -> Option<usize>;
+    /// No turn runs: which candidate comes next. There are at least two.
+    fn next(&mut self, names: &dyn Names, candidates: &[Candidate]) -> usize;
     /// A filter makes a call: a fault that it meets, one of these.
-    fn fault(&mut self, turn: Option<TurnId>, faults: &[Fault]) -> Option<Fault>;
+    fn fault(&mut self, names: &dyn Names, turn: Option<TurnId>, faults: &[Fault]) -> Option<Fault>;
+    /// A turn begins, or goes on.
+    fn begins(&mut self, names: &dyn Names, turn: TurnId) {
+        let (_, _) = (names, turn);
+    }
     /// Whether the rest of the run is of no interest.
     fn is_done(&self) -> bool {
         false
@@ -101,6 +112,16 @@ pub(crate) trait Scheduler: Any + Send {
     }
 }
 
+/// What things are called, and where the run is.
+pub(crate) trait Names {
+    /// What people call a turn.
+    fn turn(&self, turn: TurnId) -> TurnName;
+    /// A hostcall as a step of a trace has it: what is done, to what.
+    fn point(&self, point: &Point<'_>) -> (Verb, String);
+    /// Number of the last step that was recorded; 0 where none are.
+    fn last_step(&self) -> usize;
+}
+
 /// What bounds a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -112,7 +133,8 @@ pub(crate) struct Limits {
 
 /// What is known about the order of things while a run is explored.
 pub(crate) struct Exploration {
-    pub(crate) scheduler: Box<dyn Scheduler>,
+    /// Taken out while it is asked.
+    scheduler: Option<Box<dyn Scheduler>>,
     pub(super) limits: Limits,
     /// Faults that may still be added.
     pub(super) faults: Vec<Fault>,
@@ -204,6 +226,14 @@ impl Fault {
         }
     }
 
+    const ALL: [Fault; 5] =
+        [Fault::Reset, Fault::Refusal, Fault::Timeout, Fault::ConnectFailure, Fault::Duplicate];
+
+    /// Reads what [`Fault::as_str`] gives.
+    pub(crate) fn parse(name: &str) -> Option<Fault> {
+        Fault::ALL.into_iter().find(|fault| fault.as_str() == name)
+    }
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Fault::Reset => "reset",
@@ -220,7 +250,7 @@ impl Fault {
 impl Exploration {
     pub(crate) fn new(scheduler: Box<dyn Scheduler>, limits: Limits, faults: Vec<Fault>) -> Exploration {
         Exploration {
-            scheduler,
+            scheduler: Some(scheduler),
             limits,
             faults,
             class: FaultClass::L0,
@@ -231,6 +261,19 @@ impl Exploration {
             steps: 0,
             histories: BTreeMap::new(),
         }
+    }
+
+    /// The scheduler, when it is not being asked.
+    pub(crate) fn into_scheduler(self) -> Option<Box<dyn Scheduler>> {
+        self.scheduler
+    }
+
+    pub(super) fn scheduler(&self) -> Option<&dyn Scheduler> {
+        self.scheduler.as_deref()
+    }
+
+    pub(super) fn may_hold(&mut self) -> bool {
+        self.scheduler.as_mut().is_some_and(|scheduler| scheduler.may_hold())
     }
 
     pub(super) fn begin(&mut self, turn: TurnId) {
@@ -312,7 +355,11 @@ impl Core {
             ordinal: exploration.next_ordinal(thread, kind, of),
         };
         Some(match event {
-            Event::Tick { vm } => counted(self.vms.get(*vm)?.role.slot(), TurnKind::Tick, 0),
+            Event::Tick { vm, root_id } => {
+                let record = self.vms.get(*vm)?;
+                let number = record.roots.get(root_id)?.number;
+                counted(record.role.slot(), TurnKind::Tick, u32::try_from(number).unwrap_or(u32::MAX))
+            }
             Event::QueueReady { consumer, token } => counted(consumer.slot, TurnKind::Ready, *token),
             Event::Answer { call, .. } | Event::CallTimeout { call } => {
                 let in_flight = self.calls.get(call)?;
@@ -351,6 +398,10 @@ impl Core {
                 of: request.number,
                 ordinal: 1,
             },
+            Event::Configure { slot, change } => {
+                let of = u32::try_from(change.plugin()).unwrap_or(u32::MAX);
+                counted(*slot, TurnKind::Configure, of)
+            }
             Event::Change(_) => counted(VmSlot::Main, TurnKind::Change, 0),
         })
     }
@@ -361,15 +412,16 @@ impl Core {
             return None;
         }
         self.tell_fingerprint();
-        let exploration = self.exploration.as_mut()?;
-        let mut faults = exploration.faults.clone();
+        let exploration = self.exploration.as_ref()?;
+        let (running, mut faults) = (exploration.running, exploration.faults.clone());
         faults.dedup();
         // Without a time limit, a call that is not answered in time is not a fault that Envoy has.
         faults.retain(|fault| *fault != Fault::Timeout || call.timeout.is_some());
         if faults.is_empty() {
             return None;
         }
-        let fault = exploration.scheduler.fault(exploration.running, &faults)?;
+        let fault = self.ask(|scheduler, names| scheduler.fault(names, running, &faults)).flatten()?;
+        let exploration = self.exploration.as_mut()?;
         let at = exploration.faults.iter().position(|other| *other == fault)?;
         exploration.faults.remove(at);
         exploration.class = exploration.class.max(fault.class());
@@ -384,9 +436,23 @@ impl Core {
             TurnKind::Upstream | TurnKind::Body | TurnKind::Idle | TurnKind::Leave | TurnKind::Timeout => {
                 self.stream_names.get(&u64::from(turn.of)).cloned().unwrap_or_default()
             }
-            TurnKind::Configure | TurnKind::Tick | TurnKind::Response | TurnKind::Grpc | TurnKind::Change => {
-                String::new()
-            }
+            TurnKind::Tick => self.plugin_name(turn.of),
+            TurnKind::Grpc => turn.of.to_string(),
+            TurnKind::Configure => self.plugin_name(turn.of),
+            TurnKind::Response | TurnKind::Change => String::new(),
+        }
+    }
+
+    /// What people call a plugin: nothing where there is one, with a number from its second configuration on.
+    fn plugin_name(&self, number: u32) -> String {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        let Some(plugin) = self.plugins.get(number) else { return String::new() };
+        let name = &plugin.options.name;
+        let earlier = self.plugins.iter().take(number).filter(|other| other.options.name == *name).count();
+        match (self.options.plugins.len(), earlier) {
+            (0 | 1, 0) => String::new(),
+            (_, 0) => name.clone(),
+            (_, earlier) => format!("{name} {}", earlier + 1),
         }
     }
 
@@ -412,10 +478,11 @@ impl Core {
         }
         self.tell_fingerprint();
         let now = self.now();
+        let first =
+            self.ask(|scheduler, names| scheduler.at_point(names, turn, point, &candidates)).flatten();
         let Some(exploration) = &mut self.exploration else {
             return Go::On;
         };
-        let first = exploration.scheduler.at_point(turn, point, &candidates);
         match first.filter(|_| self.vms[vm].may_hold) {
             None => Go::On,
             Some(first) => {
@@ -435,11 +502,45 @@ impl Core {
     }
 
     pub(super) fn tell_fingerprint(&mut self) {
-        if self.exploration.as_ref().is_some_and(|exploration| exploration.scheduler.wants_fingerprint()) {
+        let scheduler = self.exploration.as_ref().and_then(Exploration::scheduler);
+        if scheduler.is_some_and(Scheduler::wants_fingerprint) {
             let state = self.fingerprint();
-            if let Some(exploration) = &mut self.exploration {
-                exploration.scheduler.fingerprint(state);
-            }
+            self.ask(|scheduler, _names| scheduler.fingerprint(state));
         }
+    }
+
+    /// Asks the scheduler something; `None` where there is none.
+    pub(super) fn ask<T>(&mut self, question: impl FnOnce(&mut dyn Scheduler, &dyn Names) -> T) -> Option<T> {
+        let mut scheduler = self.exploration.as_mut()?.scheduler.take()?;
+        let answer = question(&mut *scheduler, self);
+        if let Some(exploration) = &mut self.exploration {
+            exploration.scheduler = Some(scheduler);
+        }
+        Some(answer)
+    }
+}
+
+impl Names for Core {
+    fn turn(&self, turn: TurnId) -> TurnName {
+        self.turn_name(turn)
+    }
+
+    fn point(&self, point: &Point<'_>) -> (Verb, String) {
+        let queue = |token: &u32| self.queues.name(*token).unwrap_or_default();
+        match point {
+            Point::Get { key } => (Verb::Get, text(key)),
+            Point::Set { key, .. } => (Verb::Set, text(key)),
+            Point::Register { queue } => (Verb::Register, text(queue)),
+            Point::Resolve { queue } => (Verb::Resolve, text(queue)),
+            Point::Push { token, .. } => (Verb::Push, queue(token)),
+            Point::Post { token } => (Verb::Post, queue(token)),
+            Point::Dequeue { token } => (Verb::Dequeue, queue(token)),
+            Point::ChangeMetric { id } => (Verb::ChangeMetric, id.to_string()),
+            Point::ReadMetric { id } => (Verb::Metric, id.to_string()),
+        }
+    }
+
+    fn last_step(&self) -> usize {
+        self.recorder.as_ref().map_or(0, |recorder| recorder.steps.len())
     }
 }

@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{proxy::Proxy, record::Note, vms::AfterCall};
+use super::{proxy::Proxy, record::Note, schedule::Exploration, vms::AfterCall};
 use crate::{
     abi::{Callback, Stop, VmIndex},
     race::trace::Verb,
@@ -44,12 +44,15 @@ pub(super) enum Called {
     Failed,
 }
 
-/// Where a request goes on a worker.
+/// How a plugin stands to new streams of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
-    Plugin(VmIndex),
+    /// It sees them, by this root context.
+    Plugin { vm: VmIndex, root_id: u32 },
+    /// They pass it by.
     Bypass,
-    Fail(VmIndex),
+    /// They fail when they come to it.
+    Fail,
 }
 
 // === impl ProxySlot ===
@@ -111,8 +114,7 @@ impl Turn {
         *record.callbacks.entry(callback.export()).or_default() += 1;
         let thread = record.role.slot();
         let core = self.core_mut();
-        core.vms[vm].may_hold =
-            core.exploration.as_mut().is_some_and(|exploration| exploration.scheduler.may_hold());
+        core.vms[vm].may_hold = core.exploration.as_mut().is_some_and(Exploration::may_hold);
         core.note(vm, Verb::Enter, || Note { object: callback.export().to_owned(), ..Note::default() });
         core.remember(thread, callback.digest());
         let returned = loop {
@@ -161,9 +163,11 @@ impl Turn {
         Box::pin(async move {
             match action {
                 AfterCall::LocalResponse { stream, response } => self.guest_reply(vm, stream, response).await,
-                AfterCall::Continue { stream, direction } => self.resume(stream, direction).await,
+                AfterCall::Continue { stream, filter, direction } => {
+                    self.resume(stream, direction, filter).await;
+                }
                 AfterCall::Close { stream } => self.close(stream).await,
-                AfterCall::DeleteRoot => self.delete_root(vm).await,
+                AfterCall::DeleteRoot { root_id } => self.delete_root(vm, root_id).await,
                 AfterCall::Grpc { root_id, token, step } => self.grpc_step(vm, root_id, token, step).await,
             }
         })

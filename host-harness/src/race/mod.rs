@@ -9,10 +9,102 @@
 //! | [`oracle`] | what holds and what does not, judged over what was seen |
 
 pub mod builtin;
+mod explain;
 pub mod oracle;
+mod replay;
 pub mod scenario;
+pub mod schedule;
 pub mod search;
+mod shrink;
 mod stage;
 pub mod trace;
 
+use std::sync::Arc;
+
+pub use explain::Explanation;
+pub use replay::Divergence;
+use replay::Replay;
+use scenario::Scenario;
+use schedule::Schedule;
+use search::{Found, Options};
+use stage::Stage;
 pub use stage::StageError;
+use trace::Trace;
+
+use crate::abi::Module;
+
+/// What came of running a schedule again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replayed {
+    /// The run, with what did not hold.
+    pub trace: Trace,
+    /// Where it did not do what the schedule says, or did not see what it says.
+    pub divergences: Vec<Divergence>,
+}
+
+/// Runs a schedule again. With `lenient`, turns that cannot come are passed over and nothing is compared, so that an
+/// edited schedule, or one of another module, can be tried.
+///
+/// Errors: the scenario cannot be set up.
+pub fn replay(
+    module: &Module,
+    scenario: &Arc<Scenario>,
+    schedule: &Schedule,
+    lenient: bool,
+) -> Result<Replayed, StageError> {
+    let mut stage = Stage::new(module, scenario)?;
+    let (ran, trace) = shrink::record_schedule(&mut stage, schedule, lenient);
+    let mut divergences = Replay::of(&*ran.scheduler).divergences.clone();
+    if !lenient {
+        divergences.extend(replay::compare(schedule, &trace.steps));
+    }
+    Ok(Replayed { trace, divergences })
+}
+
+/// The least schedule that fails like the one that was found, with its run.
+///
+/// Errors: the scenario cannot be set up.
+pub fn shrink(
+    module: &Module,
+    scenario: &Arc<Scenario>,
+    found: &Found,
+    options: &Options,
+) -> Result<(Schedule, Trace), StageError> {
+    let mut stage = Stage::new(module, scenario)?;
+    Ok(shrink::shrink(&mut stage, found, options))
+}
+
+/// Shrinks a schedule that fails; `None` when it does not fail here.
+///
+/// Errors: the scenario cannot be set up.
+pub fn shrink_schedule(
+    module: &Module,
+    scenario: &Arc<Scenario>,
+    schedule: &Schedule,
+    options: &Options,
+) -> Result<Option<(Schedule, Trace)>, StageError> {
+    let mut stage = Stage::new(module, scenario)?;
+    let (_, trace) = shrink::record_schedule(&mut stage, schedule, true);
+    let Some(finding) = trace.findings.first() else {
+        return Ok(None);
+    };
+    let (choices, _) = search::recorded_choices(&mut stage, schedule);
+    let found = Found::of(finding, schedule.header("found-by").unwrap_or("a file"), choices);
+    Ok(Some(shrink::shrink(&mut stage, &found, options)))
+}
+
+/// How likely a schedule was to fail at each of its steps; `None` when it does not fail here.
+///
+/// Errors: the scenario cannot be set up.
+pub fn explain(
+    module: &Module,
+    scenario: &Arc<Scenario>,
+    schedule: &Schedule,
+) -> Result<Option<Explanation>, StageError> {
+    let mut stage = Stage::new(module, scenario)?;
+    let (_, trace) = shrink::record_schedule(&mut stage, schedule, false);
+    let Some(oracle) = trace.findings.first().map(|finding| finding.oracle.clone()) else {
+        return Ok(None);
+    };
+    Ok(Some(explain::explain(&mut stage, schedule, trace, &oracle)))
+}

@@ -34,6 +34,7 @@ pub(crate) struct Stage {
     judge: Judge,
     crossing: Option<Crossing>,
     scenario: Arc<Scenario>,
+    module_sha256: String,
 }
 
 /// What came of a run.
@@ -122,11 +123,21 @@ impl Stage {
         }
         envoy.freeze();
         let crossing = if nonces.is_empty() { None } else { Crossing::new(&nonces).ok() };
-        Ok(Stage { envoy, judge: Judge::new(scenario), crossing, scenario: Arc::clone(scenario) })
+        Ok(Stage {
+            envoy,
+            judge: Judge::new(scenario),
+            crossing,
+            scenario: Arc::clone(scenario),
+            module_sha256: module.sha256().to_owned(),
+        })
     }
 
     pub(crate) fn scenario(&self) -> &Arc<Scenario> {
         &self.scenario
+    }
+
+    pub(crate) fn module_sha256(&self) -> &str {
+        &self.module_sha256
     }
 
     /// Threads in the order in which they are drawn.
@@ -136,6 +147,12 @@ impl Stage {
 
     /// Runs the scenario once.
     pub(crate) fn run(&mut self, scheduler: Box<dyn Scheduler>, recorded: bool) -> Ran {
+        let mut ran = self.perform(scheduler, recorded);
+        ran.violations.retain(|broken| !self.scenario.tolerate.contains(&broken.violation.oracle));
+        ran
+    }
+
+    fn perform(&mut self, scheduler: Box<dyn Scheduler>, recorded: bool) -> Ran {
         let bounds = self.scenario.bounds;
         let limits = Limits { until: bounds.until, slack: bounds.slack };
         let exploration = Exploration::new(scheduler, limits, faults(&self.scenario));
@@ -201,6 +218,10 @@ impl Stage {
             let exchange = self.probe(probe.worker, request);
             judge.probed(probe, exchange.as_ref());
         }
+        for (probe, request) in judge.second_probes() {
+            let exchange = self.probe(probe.worker, request);
+            judge.probed(probe, exchange.as_ref());
+        }
         ran.violations.extend(judge.finish().into_iter().map(|violation| Broken { violation, step }));
         ran
     }
@@ -221,7 +242,9 @@ fn end(run: Run<'_>, violations: Vec<Broken>) -> Ran {
     let steps = run.steps();
     let (exploration, trace) = run.end();
     let exploration = exploration.expect("the exploration was put in when the run began");
-    Ran { scheduler: exploration.scheduler, violations, class: exploration.class, steps, trace }
+    let class = exploration.class;
+    let scheduler = exploration.into_scheduler().expect("nobody asks the scheduler after the run");
+    Ran { scheduler, violations, class, steps, trace }
 }
 
 /// Every fault that a run may add, each as often as it may.

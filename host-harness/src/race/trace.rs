@@ -74,6 +74,8 @@ pub enum Verb {
     Set,
     /// A queue was registered.
     Register,
+    /// A queue was looked up.
+    Resolve,
     /// An item was put into a queue, without the notice.
     Push,
     /// The notice of an item was posted to the thread of the queue's consumer; observed is the thread, or `lost`.
@@ -82,6 +84,8 @@ pub enum Verb {
     Dequeue,
     /// A metric was read.
     Metric,
+    /// A metric was changed.
+    ChangeMetric,
     /// An HTTP or gRPC call was sent, or refused.
     Call,
     /// The outcome of a call came.
@@ -131,5 +135,67 @@ impl std::fmt::Display for TurnName {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "{} {}#{}", self.thread, self.event, self.ordinal)?;
         if self.subject.is_empty() { Ok(()) } else { write!(formatter, "({})", self.subject) }
+    }
+}
+
+// === impl TurnName ===
+
+impl TurnName {
+    /// Reads what [`TurnName`] prints.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<TurnName> {
+        let (thread, rest) = text.split_once(' ')?;
+        let (event, rest) = rest.split_once('#')?;
+        let (ordinal, subject) = match rest.split_once('(') {
+            Some((ordinal, subject)) => (ordinal, subject.strip_suffix(')')?),
+            None => (rest, ""),
+        };
+        let is_word = |word: &str| !word.is_empty() && word.chars().all(char::is_alphanumeric);
+        (is_word(thread) && is_word(event)).then_some(())?;
+        Some(TurnName {
+            thread: thread.to_owned(),
+            event: event.to_owned(),
+            ordinal: ordinal.parse().ok()?,
+            subject: subject.to_owned(),
+        })
+    }
+}
+
+// === impl Verb ===
+
+impl Verb {
+    /// Every verb with the word for it.
+    const WORDS: [(Verb, &str); 18] = [
+        (Verb::Enter, "enter"),
+        (Verb::Return, "return"),
+        (Verb::Trap, "trap"),
+        (Verb::Get, "get"),
+        (Verb::Set, "set"),
+        (Verb::Register, "register"),
+        (Verb::Resolve, "resolve"),
+        (Verb::Push, "push"),
+        (Verb::Post, "post"),
+        (Verb::Dequeue, "dequeue"),
+        (Verb::Metric, "metric"),
+        (Verb::ChangeMetric, "change_metric"),
+        (Verb::Call, "call"),
+        (Verb::Response, "response"),
+        (Verb::Request, "request"),
+        (Verb::Answer, "answer"),
+        (Verb::View, "view"),
+        (Verb::Change, "change"),
+    ];
+
+    /// Reads what a verb prints.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Verb> {
+        Verb::WORDS.iter().find(|(_, text)| *text == word).map(|(verb, _)| *verb)
+    }
+}
+
+impl std::fmt::Display for Verb {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = Verb::WORDS.iter().find(|(verb, _)| verb == self).map_or("", |(_, word)| word);
+        formatter.write_str(word)
     }
 }

@@ -15,7 +15,7 @@ use crate::abi::Headers;
 
 pub use grpc::{GrpcAsked, GrpcCall, GrpcEvent, GrpcEvents, GrpcReply, GrpcSeen, GrpcWorld};
 pub use live::Live;
-pub use scripted::{Reply, Scripted, Seen};
+pub use scripted::{ANY_CLUSTER, Reply, Scripted, Seen};
 
 /// Number of one HTTP exchange with a cluster, counted from 1 over a whole Envoy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,11 +91,13 @@ pub enum Outcome {
 }
 
 /// A call that was not even started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// There is no such cluster.
+    #[error("no such cluster")]
     UnknownCluster,
     /// The cluster has no host to send to, or no room.
+    #[error("no healthy host")]
     NoHost,
 }
 

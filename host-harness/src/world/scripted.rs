@@ -17,7 +17,11 @@ use super::{
 /// 2026-01-01T00:00:00Z, where every scripted world begins.
 const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
-/// Clusters that answer from tables and closures.
+/// Name of a cluster that stands for every one that was not added.
+pub const ANY_CLUSTER: &str = "*";
+
+/// Clusters that answer from tables and closures. Calls to a cluster that was not added are refused as unknown, unless
+/// [`ANY_CLUSTER`] was.
 ///
 /// A call is answered by the first of: a reply that was queued for its cluster, the answers for its cluster and path,
 /// the cluster's own answers, the cluster's closure, an empty 200. Answers are given in order, and the last one repeats.
@@ -75,6 +79,8 @@ struct Cluster {
 struct Answers {
     replies: Vec<Reply>,
     given: usize,
+    /// What tells these replies from others in a fingerprint.
+    digest: u64,
 }
 
 // === impl Scripted ===
@@ -193,7 +199,9 @@ impl World for Scripted {
     }
 
     fn send(&mut self, call: &Call) -> Result<Sent, Refusal> {
-        let cluster = self.clusters.get_mut(&call.cluster).ok_or(Refusal::UnknownCluster)?;
+        let known = self.clusters.contains_key(&call.cluster);
+        let name = if known { call.cluster.as_str() } else { ANY_CLUSTER };
+        let cluster = self.clusters.get_mut(name).ok_or(Refusal::UnknownCluster)?;
         let reply = cluster.reply(call, self.now);
         let sent = match reply.kind {
             Kind::Refused => return Err(Refusal::NoHost),
@@ -225,7 +233,7 @@ impl World for Scripted {
     }
 
     fn fingerprint(&self) -> u64 {
-        let given = |answers: &Answers| answers.given.min(answers.replies.len());
+        let given = |answers: &Answers| (answers.given.min(answers.replies.len()), answers.digest);
         let mut hasher = DefaultHasher::new();
         for (name, cluster) in &self.clusters {
             (name, cluster.queued.len(), given(&cluster.answers)).hash(&mut hasher);
@@ -385,7 +393,9 @@ impl Cluster {
 
 impl Answers {
     fn new(replies: Vec<Reply>) -> Answers {
-        Answers { replies, given: 0 }
+        let mut hasher = DefaultHasher::new();
+        format!("{replies:?}").hash(&mut hasher);
+        Answers { replies, given: 0, digest: hasher.finish() }
     }
 
     fn next(&mut self) -> Option<Reply> {
@@ -434,6 +444,29 @@ mod tests {
         world.set_path_answers("hub", "/a", vec![Reply::status(404)]);
         world.replace_answers("hub", vec![Reply::status(203)]);
         assert_eq!(statuses(&mut world, &["/a", "/"]), [203, 203]);
+    }
+
+    #[test]
+    fn any_cluster_answers_where_no_other_does() {
+        let mut world = Scripted::new();
+        assert_eq!(status(&mut world, "/"), Err(Refusal::UnknownCluster));
+        world.set_answers(ANY_CLUSTER, vec![Reply::status(201)]);
+        assert_eq!(statuses(&mut world, &["/"]), [201]);
+        world.set_answers("hub", vec![Reply::status(202)]);
+        assert_eq!(statuses(&mut world, &["/"]), [202]);
+    }
+
+    #[test]
+    fn a_fingerprint_tells_answers_apart_that_were_set_in_another_order() {
+        let world = |statuses: [u16; 2]| {
+            let mut world = Scripted::new();
+            for status in statuses {
+                world.set_path_answers("hub", "/a", vec![Reply::status(status)]);
+            }
+            world.fingerprint()
+        };
+        assert_eq!(world([201, 202]), world([203, 202]));
+        assert_ne!(world([201, 202]), world([202, 201]));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{scenario: a, module: m, flavour: 3}"#,
-        "t.yaml: the document: there is no key `flavour`: use one of `scenario`, `about`, `module`, `expect`, `workers`, `vm_id`, `seed`, `failure_policy`, `configuration`, `plugins`, `variants`, `clusters`, `events`, `faults`, `bounds`, `must`",
+        "t.yaml: the document: there is no key `flavour`: use one of `scenario`, `about`, `module`, `expect`, `workers`, `vm_id`, `seed`, `failure_policy`, `configuration`, `plugins`, `variants`, `clusters`, `events`, `faults`, `bounds`, `must`, `tolerate`",
     ),
     (
         r#"{scenario: a, module: m, workers: two}"#,
@@ -373,6 +373,10 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     (
         r#"{scenario: a, module: m, <<: 3}"#,
         "t.yaml: the document: a merge key (`<<`) is wrong: expected a mapping or list of mappings for merging, but found scalar: merge mappings alone",
+    ),
+    (
+        r#"{scenario: a, module: m, clusters: {"*": {}}, must: {at_most: [{cluster: "*", calls: 1}]}}"#,
+        "t.yaml: must.at_most[0].cluster: `*` is no single cluster: name the one that is meant",
     ),
 ];
 

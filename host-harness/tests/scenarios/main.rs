@@ -57,6 +57,7 @@ events:
   - {at: 0s, request: B}
 faults: {resets: 1, refusals: 2, timeouts: 3, connect_failures: 4, duplicates: 5}
 bounds: {until: 1.5s, settle: 1m, slack: 1us, steps: 10}
+tolerate: [trap, stuck-stream]
 must:
   always:
     - {request: A, never: {status: 200, headers: {X-Who: bob}}}
@@ -196,6 +197,7 @@ fn every_key_means_what_it_says() {
             Rule::AtMost { cluster: "feed".to_owned(), path: Some("/b".to_owned()), calls: 3 },
             Rule::AtMost { cluster: "upstream".to_owned(), path: None, calls: 0 },
         ],
+        tolerate: vec!["trap", "stuck-stream"],
     };
     assert_eq!(scenario, expected);
 }
@@ -224,6 +226,7 @@ fn what_is_left_out_has_a_default() {
             steps: 2000,
         },
         rules: vec![],
+        tolerate: vec![],
     };
     assert_eq!(scenario, expected);
     assert_eq!(parse("{scenario: a-1, module: m.wasm, workers: , clusters: , events: , must: }"), [expected]);
@@ -366,6 +369,27 @@ events:
     assert_eq!(["/b", "/"].map(|path| status(&mut world, "feed", path)), [204, 204]);
     assert!(!scenario.events[2].kind.change_answers(&mut world));
     assert_eq!(world.now(), Duration::ZERO);
+}
+
+#[test]
+fn with_any_cluster_no_cluster_is_unknown() {
+    let text = r#"
+scenario: a
+module: m
+clusters:
+  feed: {answers: [{status: 201}]}
+  "*": {answers: [{status: 202}, {status: 203}]}
+events:
+  - {at: 1s, cluster: hub, answers: [{status: 204}]}
+must:
+  at_most:
+    - {cluster: hub, calls: 1}
+"#;
+    let scenario = parse(text).remove(0);
+    let mut world = scenario.world();
+    assert_eq!(["feed", "hub", "store"].map(|cluster| status(&mut world, cluster, "/")), [201, 202, 203]);
+    scenario.events[0].kind.change_answers(&mut world);
+    assert_eq!(["feed", "hub", "store"].map(|cluster| status(&mut world, cluster, "/")), [201, 204, 203]);
 }
 
 fn status(world: &mut host_harness::world::Scripted, cluster: &str, path: &str) -> u16 {

@@ -79,17 +79,14 @@ fn in_order(views: &[View]) -> Vec<&View> {
 // === impl View ===
 
 impl View {
-    /// Reads a report, `name=version:value`. Where there is no version, or it is no number, all of it is the value.
-    ///
-    /// Errors: `None` where there is no name.
+    /// What a VM reports to believe of `name`: `version:value`, or the value alone. What stands before the colon and is no
+    /// number belongs to the value.
     #[must_use]
-    pub fn read(vm: &str, report: &[u8], step: usize) -> Option<View> {
-        let report = String::from_utf8_lossy(report);
-        let (name, belief) = report.split_once('=').filter(|(name, _)| !name.is_empty())?;
+    pub fn new(vm: &str, name: &str, belief: &str, step: usize) -> View {
         let versioned =
             belief.split_once(':').and_then(|(version, value)| Some((version.parse().ok()?, value)));
         let (version, value) = versioned.map_or((None, belief), |(version, value)| (Some(version), value));
-        Some(View { vm: vm.to_owned(), name: name.to_owned(), version, value: value.to_owned(), step })
+        View { vm: vm.to_owned(), name: name.to_owned(), version, value: value.to_owned(), step }
     }
 }
 
@@ -162,23 +159,21 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_a_name_a_version_and_a_value() {
-        let read = |report: &str| {
-            View::read("w0", report.as_bytes(), 7).map(|view| (view.name, view.version, view.value))
+    fn a_belief_is_a_version_and_a_value() {
+        let read = |belief: &str| {
+            let view = view("w0", belief, 7);
+            (view.version, view.value)
         };
-        let view = |name: &str, version, value: &str| Some((name.to_owned(), version, value.to_owned()));
-        assert_eq!(read("status=12:READY"), view("status", Some(12), "READY"));
-        assert_eq!(read("status=12:a=b:c"), view("status", Some(12), "a=b:c"));
-        assert_eq!(read("status=:READY"), view("status", None, ":READY"));
-        assert_eq!(read("status=READY"), view("status", None, "READY"));
-        assert_eq!(read("status=12"), view("status", None, "12"));
-        assert_eq!(read("status="), view("status", None, ""));
-        assert_eq!(read("=12:x"), None);
-        assert_eq!(read("status"), None);
+        assert_eq!(read("12:READY"), (Some(12), "READY".to_owned()));
+        assert_eq!(read("12:a:b"), (Some(12), "a:b".to_owned()));
+        assert_eq!(read(":READY"), (None, ":READY".to_owned()));
+        assert_eq!(read("v1:READY"), (None, "v1:READY".to_owned()));
+        assert_eq!(read("12"), (None, "12".to_owned()));
+        assert_eq!(read(""), (None, String::new()));
     }
 
     fn view(vm: &str, value: &str, step: usize) -> View {
-        View::read(vm, format!("status={value}").as_bytes(), step).expect("it has a name")
+        View::new(vm, "status", value, step)
     }
 
     fn alive(vms: &[&str]) -> BTreeSet<String> {

@@ -36,6 +36,8 @@ pub(super) struct Document {
     pub(super) bounds: Bounds,
     #[serde(default)]
     pub(super) must: Must,
+    #[serde(default)]
+    pub(super) tolerate: Vec<Tolerated>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -46,11 +48,26 @@ pub(super) enum Expect {
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub(super) enum FailurePolicy {
-    FailClosed,
-    FailOpen,
-    FailReload,
+    #[serde(rename = "fail_closed")]
+    Closed,
+    #[serde(rename = "fail_open")]
+    Open,
+    #[serde(rename = "fail_reload")]
+    Reload,
+}
+
+/// What is judged in every scenario, by the name that its findings have.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Tolerated {
+    Trap,
+    Crossing,
+    Views,
+    Growth,
+    Livelock,
+    StuckStream,
+    CallLeak,
 }
 
 #[derive(Debug, Deserialize)]

@@ -47,7 +47,7 @@ pub struct Scenario {
     pub failure_policy: FailurePolicy,
     /// The plugins, in the order of the filter chain.
     pub plugins: Vec<Plugin>,
-    /// Clusters by name, beside `upstream`, which answers an empty 200 unless it is here.
+    /// Clusters by name, beside `upstream`, which answers an empty 200 unless it is here. `*` is every other one.
     pub clusters: BTreeMap<String, Cluster>,
     /// What happens outside, by time.
     pub events: Vec<Event>,
@@ -57,6 +57,8 @@ pub struct Scenario {
     pub bounds: Bounds,
     /// What must hold.
     pub rules: Vec<Rule>,
+    /// Names of the oracles that are asked in every scenario and not in this one.
+    pub tolerate: Vec<&'static str>,
 }
 
 /// What a variant is there to show.

@@ -11,7 +11,7 @@ use super::{
     error::{Problem, did_you_mean, listed},
     parts, read,
 };
-use crate::envoy::FailurePolicy;
+use crate::{envoy::FailurePolicy, world::ANY_CLUSTER};
 
 /// Modules that need no file.
 const BUILT_IN: [&str; 2] = ["portcullis:filter", "portcullis:guests"];
@@ -44,6 +44,7 @@ pub(super) fn scenarios(document: &Document) -> Result<Vec<Scenario>, Problem> {
         faults: faults(&document.faults),
         bounds: bounds(&document.bounds)?,
         rules: rules(&document.must, &names)?,
+        tolerate: document.tolerate.iter().copied().map(tolerated).collect(),
     };
     if document.variants.0.is_empty() {
         return Ok(vec![configured(plain, document, &names, "configuration", None)?]);
@@ -136,6 +137,10 @@ impl Names {
     }
 
     fn cluster(&self, path: &str, name: &str) -> Result<String, Problem> {
+        // With it every name is that of a cluster.
+        if self.clusters.iter().any(|known| known == ANY_CLUSTER) {
+            return Ok(name.to_owned());
+        }
         known(path, "cluster", name, &self.clusters, "add it to `clusters`")
     }
 
@@ -210,9 +215,21 @@ fn expectation(expect: Expect) -> Expectation {
 /// Envoy's own default is to fail closed.
 fn failure_policy(policy: Option<document::FailurePolicy>) -> FailurePolicy {
     match policy {
-        None | Some(document::FailurePolicy::FailClosed) => FailurePolicy::FailClosed,
-        Some(document::FailurePolicy::FailOpen) => FailurePolicy::FailOpen,
-        Some(document::FailurePolicy::FailReload) => FailurePolicy::FailReload,
+        None | Some(document::FailurePolicy::Closed) => FailurePolicy::FailClosed,
+        Some(document::FailurePolicy::Open) => FailurePolicy::FailOpen,
+        Some(document::FailurePolicy::Reload) => FailurePolicy::FailReload,
+    }
+}
+
+fn tolerated(tolerated: document::Tolerated) -> &'static str {
+    match tolerated {
+        document::Tolerated::Trap => "trap",
+        document::Tolerated::Crossing => "crossing",
+        document::Tolerated::Views => "views",
+        document::Tolerated::Growth => "growth",
+        document::Tolerated::Livelock => "livelock",
+        document::Tolerated::StuckStream => "stuck-stream",
+        document::Tolerated::CallLeak => "call-leak",
     }
 }
 
@@ -419,7 +436,7 @@ fn request_event(
         name: event.request.clone().unwrap_or_default(),
         worker: names.worker(&format!("{path}.worker"), event.worker.unwrap_or(0))?,
         leaves_after: event.leaves_after.map(|time| time.0),
-        request: Box::new(parts::request(path, &event)?),
+        request: Box::new(parts::request(path, event)?),
     };
     Ok((at, kind))
 }
@@ -436,6 +453,10 @@ fn rules(must: &document::Must, names: &Names) -> Result<Vec<Rule>, Problem> {
         let path = format!("must.at_most[{index}]");
         if let Some(of) = &rule.path {
             parts::check_path(&format!("{path}.path"), of)?;
+        }
+        if rule.cluster == ANY_CLUSTER {
+            let message = format!("`{ANY_CLUSTER}` is no single cluster");
+            return Err(Problem::new(format!("{path}.cluster"), message, "name the one that is meant"));
         }
         let cluster = names.cluster(&format!("{path}.cluster"), &rule.cluster)?;
         Ok(Rule::AtMost { cluster, path: rule.path.clone(), calls: rule.calls })

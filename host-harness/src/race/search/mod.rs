@@ -17,15 +17,18 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::choice::{Choice, Follow};
 use self::{
+    choice::Noting,
     portfolio::{Portfolio, Strategy},
     systematic::{Systematic, Tree},
 };
 use super::{
+    replay::Replay,
     scenario::Scenario,
+    schedule::Schedule,
     stage::{Ran, Stage, StageError},
-    trace::FaultClass,
+    trace::{FaultClass, Finding},
 };
-use crate::abi::Module;
+use crate::{abi::Module, envoy::schedule::Scheduler};
 
 /// How far a campaign goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub struct Report {
     pub first: Option<Found>,
     /// Schedules that were run a second time and came out differently: chance that is hidden from the harness.
     pub not_repeatable: u64,
+    /// Why it was not explored at all.
+    pub not_run: Option<String>,
 }
 
 /// One phase of a campaign.
@@ -123,6 +128,8 @@ pub struct Found {
 /// What is told while a campaign runs.
 pub type Progress<'a> = &'a mut dyn FnMut(&Report, &str);
 
+/// How long a shorter way is looked for.
+const MINIMAL_TIME: Duration = Duration::from_secs(5);
 /// How many runs there are between two looks at whether a run can be repeated.
 const REPEAT_EVERY: u64 = 64;
 
@@ -142,6 +149,40 @@ impl Default for Options {
             stop_at_first: true,
         }
     }
+}
+
+/// A scheduler that takes the same choices and then random ones.
+pub(super) fn continuation(prefix: &[Choice], seed: u64) -> Box<dyn Scheduler> {
+    let random = Portfolio::new(Strategy::Walk, seed, 1);
+    Box::new(Follow::and_then(prefix.to_vec(), Box::new(random)))
+}
+
+/// The choices that a schedule makes, and the step before each.
+pub(super) fn recorded_choices(stage: &mut Stage, schedule: &Schedule) -> (Vec<Choice>, Vec<usize>) {
+    let noting = Noting::new(Box::new(Replay::new(schedule, false)));
+    let ran = stage.run(Box::new(noting), true);
+    Noting::of(&*ran.scheduler).made()
+}
+
+/// Choices with as few preemptions as possible that fail by the same oracle, if the bounded search finds any soon.
+pub(super) fn minimal(stage: &mut Stage, found: &Found, options: &Options) -> Option<Vec<Choice>> {
+    let preemptions = found.choices.iter().filter(|choice| choice.inside && choice.taken > 0).count();
+    let began = Instant::now();
+    for bound in 0..u32::try_from(preemptions).unwrap_or(u32::MAX).min(options.preemptions + 1) {
+        let mut tree = Tree::new(Some(bound), options.inside_callbacks, (1, 1));
+        while began.elapsed() < MINIMAL_TIME {
+            let ran = stage.run(Box::new(Systematic::new(tree)), false);
+            let choices = Systematic::of(&*ran.scheduler).choices();
+            if ran.violations.iter().any(|broken| broken.violation.oracle == found.oracle) {
+                return Some(choices);
+            }
+            tree = Systematic::into_tree_of(ran.scheduler, choices);
+            if !tree.backtrack() {
+                break;
+            }
+        }
+    }
+    None
 }
 
 /// Searches the schedules of one scenario.
@@ -169,17 +210,7 @@ struct Campaign {
 
 impl Campaign {
     fn new(stage: Stage, options: Options) -> Campaign {
-        let report = Report {
-            scenario: stage.scenario().name.clone(),
-            variant: stage.scenario().variant.clone(),
-            phases: Vec::new(),
-            schedules: 0,
-            steps: 0,
-            seconds: 0.0,
-            failing: 0,
-            first: None,
-            not_repeatable: 0,
-        };
+        let report = Report::new(stage.scenario());
         Campaign { stage, options, report, began: Instant::now() }
     }
 
@@ -215,10 +246,8 @@ impl Campaign {
             let scheduler = Systematic::new(tree);
             let ran = self.stage.run(Box::new(scheduler), false);
             let choices =
-                self.count(&mut phase, &ran, progress, |ran| Systematic::of(&ran.scheduler).choices());
-            let scheduler: Box<dyn std::any::Any> = ran.scheduler;
-            tree =
-                scheduler.downcast::<Systematic>().expect("the scheduler that was put in").into_tree(choices);
+                self.count(&mut phase, &ran, progress, |ran| Systematic::of(&*ran.scheduler).choices());
+            tree = Systematic::into_tree_of(ran.scheduler, choices);
             if !tree.backtrack() {
                 phase.complete = true;
                 break;
@@ -258,7 +287,7 @@ impl Campaign {
                 let scheduler = Portfolio::new(strategy, seed, most_steps);
                 let ran = self.stage.run(Box::new(scheduler), false);
                 most_steps = most_steps.max(ran.steps);
-                self.count(&mut phase, &ran, progress, |ran| Portfolio::of(&ran.scheduler).choices());
+                self.count(&mut phase, &ran, progress, |ran| Portfolio::of(&*ran.scheduler).choices());
             }
             let threads = self.stage.threads().len();
             phase.missed_depth_2 = strategy.missed_depth_2(threads, most_steps, phase.schedules);
@@ -308,11 +337,53 @@ impl Campaign {
             return;
         }
         let again = self.stage.run(Box::new(Follow::new(made.to_vec())), false);
-        let same = Follow::of(&again.scheduler).is_faithful()
+        let same = Follow::of(&*again.scheduler).is_faithful()
             && again.steps == ran.steps
             && again.violations.len() == ran.violations.len();
         if !same {
             self.report.not_repeatable += 1;
+        }
+    }
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Of a scenario of which nothing has been run.
+    fn new(scenario: &Scenario) -> Report {
+        Report {
+            scenario: scenario.name.clone(),
+            variant: scenario.variant.clone(),
+            phases: Vec::new(),
+            schedules: 0,
+            steps: 0,
+            seconds: 0.0,
+            failing: 0,
+            first: None,
+            not_repeatable: 0,
+            not_run: None,
+        }
+    }
+
+    /// Of a scenario that cannot be set up.
+    #[must_use]
+    pub fn of_failure(scenario: &Scenario, error: &StageError) -> Report {
+        Report { not_run: Some(error.to_string()), ..Report::new(scenario) }
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    pub(super) fn of(finding: &Finding, phase: &str, choices: Vec<Choice>) -> Found {
+        Found {
+            oracle: finding.oracle.clone(),
+            message: finding.message.clone(),
+            class: finding.class,
+            phase: phase.to_owned(),
+            schedule: 0,
+            seconds: 0.0,
+            choices,
         }
     }
 }

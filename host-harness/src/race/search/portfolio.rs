@@ -8,7 +8,7 @@ use super::choice::{Choice, ways};
 use crate::{
     abi::Point,
     envoy::{
-        schedule::{Candidate, Fault, Scheduler, TurnId},
+        schedule::{Candidate, Fault, Names, Scheduler, TurnId},
         vms::VmSlot,
     },
 };
@@ -83,8 +83,8 @@ impl Portfolio {
         }
     }
 
-    pub(super) fn of(scheduler: &Box<dyn Scheduler>) -> &Portfolio {
-        let scheduler: &dyn Any = &**scheduler;
+    pub(super) fn of(scheduler: &dyn Scheduler) -> &Portfolio {
+        let scheduler: &dyn Any = scheduler;
         scheduler.downcast_ref().expect("the scheduler that was put in")
     }
 
@@ -139,20 +139,26 @@ impl Scheduler for Portfolio {
         true
     }
 
-    fn at_point(&mut self, turn: TurnId, _point: &Point<'_>, candidates: &[Candidate]) -> Option<usize> {
+    fn at_point(
+        &mut self,
+        _names: &dyn Names,
+        turn: TurnId,
+        _point: &Point<'_>,
+        candidates: &[Candidate],
+    ) -> Option<usize> {
         let mut turns = vec![turn];
         turns.extend(candidates.iter().map(|candidate| candidate.turn));
         let taken = self.choose(&turns, Some(turn));
         self.note(turns.len(), taken, true).checked_sub(1)
     }
 
-    fn next(&mut self, candidates: &[Candidate]) -> usize {
+    fn next(&mut self, _names: &dyn Names, candidates: &[Candidate]) -> usize {
         let turns: Vec<TurnId> = candidates.iter().map(|candidate| candidate.turn).collect();
         let taken = self.choose(&turns, None);
         self.note(turns.len(), taken, false)
     }
 
-    fn fault(&mut self, _turn: Option<TurnId>, faults: &[Fault]) -> Option<Fault> {
+    fn fault(&mut self, _names: &dyn Names, _turn: Option<TurnId>, faults: &[Fault]) -> Option<Fault> {
         let met = self.random.random_range(0..FAULT_ODDS) == 0;
         let taken = if met { self.random.random_range(1..=faults.len()) } else { 0 };
         faults.get(self.note(faults.len() + 1, taken, false).checked_sub(1)?).copied()

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     abi::Point,
-    envoy::schedule::{Candidate, Fault, Scheduler, TurnId},
+    envoy::schedule::{Candidate, Fault, Names, Scheduler, TurnId},
 };
 
 /// At this choice it is decided which shard a schedule belongs to.
@@ -125,8 +125,8 @@ impl Systematic {
         Systematic { tree, made: Vec::new(), preemptions: 0, fingerprint: 0, last: None, done: false }
     }
 
-    pub(super) fn of(scheduler: &Box<dyn Scheduler>) -> &Systematic {
-        let scheduler: &dyn Any = &**scheduler;
+    pub(super) fn of(scheduler: &dyn Scheduler) -> &Systematic {
+        let scheduler: &dyn Any = scheduler;
         scheduler.downcast_ref().expect("the scheduler that was put in")
     }
 
@@ -135,12 +135,14 @@ impl Systematic {
     }
 
     /// The tree, with these choices as the schedule that was run last.
-    pub(super) fn into_tree(mut self: Box<Self>, choices: Vec<Choice>) -> Tree {
-        if !self.done {
-            self.leads_to(End::Over);
+    pub(super) fn into_tree_of(scheduler: Box<dyn Scheduler>, choices: Vec<Choice>) -> Tree {
+        let scheduler: Box<dyn Any> = scheduler;
+        let mut run = scheduler.downcast::<Systematic>().expect("the scheduler that was put in");
+        if !run.done {
+            run.leads_to(End::Over);
         }
-        self.tree.prefix = choices;
-        self.tree
+        run.tree.prefix = choices;
+        run.tree
     }
 
     fn leads_to(&mut self, end: End) {
@@ -190,7 +192,13 @@ impl Scheduler for Systematic {
         rest.iter().any(|choice| choice.inside && choice.taken > 0)
     }
 
-    fn at_point(&mut self, _turn: TurnId, _point: &Point<'_>, candidates: &[Candidate]) -> Option<usize> {
+    fn at_point(
+        &mut self,
+        _names: &dyn Names,
+        _turn: TurnId,
+        _point: &Point<'_>,
+        candidates: &[Candidate],
+    ) -> Option<usize> {
         let spent = self.tree.bound.is_some_and(|bound| self.preemptions >= bound);
         if spent || !self.tree.inside_callbacks {
             return None;
@@ -198,11 +206,11 @@ impl Scheduler for Systematic {
         self.choose(candidates.len() + 1, true).checked_sub(1)
     }
 
-    fn next(&mut self, candidates: &[Candidate]) -> usize {
+    fn next(&mut self, _names: &dyn Names, candidates: &[Candidate]) -> usize {
         self.choose(candidates.len(), false)
     }
 
-    fn fault(&mut self, _turn: Option<TurnId>, faults: &[Fault]) -> Option<Fault> {
+    fn fault(&mut self, _names: &dyn Names, _turn: Option<TurnId>, faults: &[Fault]) -> Option<Fault> {
         faults.get(self.choose(faults.len() + 1, false).checked_sub(1)?).copied()
     }
 

@@ -1,0 +1,207 @@
+//! `portcullis replay`, `shrink`, `explain` and `render`: what can be done with a schedule file.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use host_harness::{
+    abi::{Module, Runtime},
+    race::{self, builtin, scenario::Scenario, schedule::Schedule, search::Options, trace::Trace},
+};
+
+/// A schedule and what it is a schedule of.
+#[derive(Args)]
+pub(super) struct Source {
+    /// The schedule file
+    #[arg(value_name = "FILE")]
+    schedule: PathBuf,
+    /// The scenario file, unless the schedule names one that is built in
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// The variant, in place of the one that the schedule names
+    #[arg(long)]
+    variant: Option<String>,
+    /// The module, in place of the one that the scenario names
+    #[arg(long, value_name = "WASM")]
+    module: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(super) struct ReplayArguments {
+    #[command(flatten)]
+    source: Source,
+    /// Pass over turns that cannot come, and compare nothing: for an edited schedule, or another module
+    #[arg(long)]
+    lenient: bool,
+    /// Print the whole run as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct ShrinkArguments {
+    #[command(flatten)]
+    source: Source,
+    /// Where the shrunk schedule goes; standard output if it is not given
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(super) struct ExplainArguments {
+    #[command(flatten)]
+    source: Source,
+    /// Print the explanation as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+pub(super) struct RenderArguments {
+    #[command(flatten)]
+    source: Source,
+    /// How it is drawn
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Where the picture goes; standard output if it is not given
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A page that needs nothing else
+    Html,
+    /// A picture for documents
+    Svg,
+    /// Lines for a log
+    Text,
+    /// For ui.perfetto.dev
+    Perfetto,
+}
+
+/// What a schedule is run with.
+struct Subject {
+    module: Module,
+    scenario: Arc<Scenario>,
+    schedule: Schedule,
+}
+
+pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
+    let subject = Subject::of(&arguments.source)?;
+    let replayed = race::replay(&subject.module, &subject.scenario, &subject.schedule, arguments.lenient)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&replayed.trace)?);
+    } else {
+        print!("{}", draw(&replayed.trace, Format::Text));
+    }
+    for divergence in &replayed.divergences {
+        eprintln!("divergence: {divergence}");
+    }
+    let faithful = replayed.divergences.is_empty();
+    Ok(if faithful && replayed.trace.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+pub(super) fn shrink(arguments: &ShrinkArguments) -> Result<ExitCode> {
+    let subject = Subject::of(&arguments.source)?;
+    let options = Options::default();
+    let shrunk = race::shrink_schedule(&subject.module, &subject.scenario, &subject.schedule, &options)?;
+    let Some((schedule, _)) = shrunk else {
+        bail!(
+            "the schedule breaks nothing here, so there is nothing to shrink; `portcullis replay` shows its run"
+        );
+    };
+    write(arguments.out.as_deref(), &schedule.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode> {
+    let subject = Subject::of(&arguments.source)?;
+    let Some(explanation) = race::explain(&subject.module, &subject.scenario, &subject.schedule)? else {
+        bail!(
+            "the schedule breaks nothing here, so there is nothing to explain; `portcullis replay` shows its run"
+        );
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&explanation)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for finding in &explanation.trace.findings {
+        println!("{} ({:?}): {}", finding.oracle, finding.class, finding.message);
+        if let Some((held, other)) = &finding.raced {
+            println!("raced: {held} and {other}");
+        }
+    }
+    println!("share of random ways to go on that fail, after each step at which there was a choice:");
+    for (step, share) in &explanation.risk {
+        let what = step.checked_sub(1).and_then(|index| explanation.trace.steps.get(index));
+        let what = what.map_or("the beginning".to_owned(), |step| {
+            format!("{:>4} {}: {} {}", step.number, step.turn, step.verb, step.object)
+        });
+        println!("  {:>4.0} %  {what}", share * 100.0);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn render(arguments: &RenderArguments) -> Result<ExitCode> {
+    let subject = Subject::of(&arguments.source)?;
+    let trace = match race::explain(&subject.module, &subject.scenario, &subject.schedule)? {
+        Some(explanation) => explanation.trace,
+        None => race::replay(&subject.module, &subject.scenario, &subject.schedule, true)?.trace,
+    };
+    write(arguments.out.as_deref(), &draw(&trace, arguments.format))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn draw(trace: &Trace, format: Format) -> String {
+    let _ = format;
+    Schedule::of(trace, Vec::new()).to_string()
+}
+
+fn write(path: Option<&Path>, text: &str) -> Result<()> {
+    match path {
+        Some(path) => fs::write(path, text).with_context(|| path.display().to_string()),
+        None => {
+            print!("{text}");
+            Ok(())
+        }
+    }
+}
+
+// === impl Subject ===
+
+impl Subject {
+    fn of(source: &Source) -> Result<Subject> {
+        let file = source.schedule.display().to_string();
+        let text = fs::read_to_string(&source.schedule).with_context(|| file.clone())?;
+        let schedule = Schedule::parse(&text, &file)?;
+        let name = schedule.header("scenario");
+        let scenarios = match &source.scenario {
+            Some(path) => Scenario::load(path)?,
+            None => builtin::scenarios()?,
+        };
+        let variant = source.variant.as_deref().or(schedule.header("variant")).unwrap_or_default();
+        let is_meant = |scenario: &&Scenario| {
+            (source.scenario.is_some() || Some(scenario.name.as_str()) == name) && scenario.variant == variant
+        };
+        let Some(scenario) = scenarios.iter().find(is_meant) else {
+            bail!(
+                "{file}: there is no scenario `{}` with a variant `{variant}`; name its file with `--scenario`, and one of its variants with `--variant`",
+                name.unwrap_or("(none is named)")
+            );
+        };
+        let mut scenario = scenario.clone();
+        if let Some(module) = &source.module {
+            scenario.module = module.display().to_string();
+        }
+        let bytes = builtin::module(&scenario.module)?;
+        let module = Module::load(&Runtime::new()?, &bytes)
+            .with_context(|| format!("module `{}`", scenario.module))?;
+        Ok(Subject { module, scenario: Arc::new(scenario), schedule })
+    }
+}

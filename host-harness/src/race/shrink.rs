@@ -1,0 +1,224 @@
+//! From a schedule that fails to the least that fails in the same way.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    replay::Replay,
+    schedule::{Schedule, Segment, class_of},
+    search::{Choice, Follow, Found, Options, minimal},
+    stage::{Ran, Stage},
+    trace::{Finding, Step, Trace, TurnName, Verb},
+};
+
+/// Most runs that one shrinking takes.
+const RUNS: usize = 4000;
+/// Characters of a finding's identity.
+const ID_DIGITS: usize = 8;
+
+/// Records the run of some choices.
+pub(super) fn record_choices(stage: &mut Stage, choices: &[Choice]) -> (Ran, Trace) {
+    let ran = stage.run(Box::new(Follow::new(choices.to_vec())), true);
+    let trace = trace_of(stage, &ran);
+    (ran, trace)
+}
+
+/// Records the run of a schedule.
+pub(super) fn record_schedule(stage: &mut Stage, schedule: &Schedule, lenient: bool) -> (Ran, Trace) {
+    let ran = stage.run(Box::new(Replay::new(schedule, lenient)), true);
+    let trace = trace_of(stage, &ran);
+    (ran, trace)
+}
+
+fn trace_of(stage: &Stage, ran: &Ran) -> Trace {
+    let scenario = stage.scenario();
+    let findings = ran
+        .violations
+        .iter()
+        .map(|broken| Finding {
+            oracle: broken.violation.oracle.to_owned(),
+            class: ran.class,
+            message: broken.violation.message.clone(),
+            step: broken.step,
+            raced: raced(&ran.trace, broken.step),
+            inevitable_after: None,
+        })
+        .collect();
+    Trace {
+        scenario: scenario.name.clone(),
+        variant: scenario.variant.clone(),
+        module_sha256: stage.module_sha256().to_owned(),
+        threads: stage.threads(),
+        steps: ran.trace.clone(),
+        findings,
+    }
+}
+
+/// The two turns that raced: one that was held and one that came between, or else the last two of different turns that
+/// touched the same thing, one of them changing it.
+fn raced(steps: &[Step], before: usize) -> Option<(TurnName, TurnName)> {
+    let steps = steps.get(..before.min(steps.len())).unwrap_or_default();
+    for held in steps.iter().rev().filter(|step| step.held) {
+        let after = steps.get(held.number..).unwrap_or_default();
+        let resumed = after.iter().position(|step| step.turn == held.turn).unwrap_or(after.len());
+        let (between, rest) = after.split_at(resumed);
+        let rest: Vec<&Step> = rest.iter().filter(|step| step.turn == held.turn).collect();
+        let conflicting = between.iter().rev().find(|step| rest.iter().any(|other| conflict(step, other)));
+        if let Some(step) = conflicting.or(between.last()) {
+            return Some((held.turn.clone(), step.turn.clone()));
+        }
+    }
+    for (index, later) in steps.iter().enumerate().rev() {
+        let earlier = steps.get(..index).unwrap_or_default();
+        let other = earlier.iter().rev().find(|step| step.turn != later.turn && conflict(step, later));
+        if let Some(other) = other {
+            return Some((other.turn.clone(), later.turn.clone()));
+        }
+    }
+    let last = steps.last()?;
+    let other = steps.iter().rev().find(|step| step.turn != last.turn)?;
+    Some((other.turn.clone(), last.turn.clone()))
+}
+
+/// Whether the order of two steps can matter to anyone.
+fn conflict(one: &Step, other: &Step) -> bool {
+    let changes = |step: &Step| {
+        matches!(step.verb, Verb::Set | Verb::Push | Verb::Dequeue | Verb::Register | Verb::ChangeMetric)
+    };
+    let shared = |step: &Step| {
+        changes(step) || matches!(step.verb, Verb::Get | Verb::Post | Verb::Resolve | Verb::Metric)
+    };
+    shared(one) && shared(other) && one.object == other.object && (changes(one) || changes(other))
+}
+
+/// The least schedule that fails by the same oracle, with its whole trace.
+pub(super) fn shrink(stage: &mut Stage, found: &Found, options: &Options) -> (Schedule, Trace) {
+    // The bounded search tries few preemptions first, so it often knows a shorter way than a random schedule.
+    let least = minimal(stage, found, options);
+    let choices = least.as_deref().unwrap_or(&found.choices);
+    let (_, trace) = record_choices(stage, choices);
+    let mut schedule = Schedule::of(&trace, Vec::new());
+    let mut runs = 0;
+    let mut fails = |stage: &mut Stage, segments: &[Segment]| {
+        runs += 1;
+        let schedule = Schedule { header: Vec::new(), segments: segments.to_vec() };
+        let ran = stage.run(Box::new(Replay::new(&schedule, true)), false);
+        runs <= RUNS && ran.violations.iter().any(|broken| broken.violation.oracle == found.oracle)
+    };
+    if fails(stage, &schedule.segments) {
+        schedule.segments = without_holds(stage, schedule.segments, &mut fails);
+        schedule.segments = fewest(stage, schedule.segments, &mut fails);
+    }
+    // What was left out comes in order of time, and is written down again up to the last turn that does not.
+    let (_, trace) = record_schedule(stage, &schedule, true);
+    let whole = Schedule::of(&trace, Vec::new());
+    let segments = without_tail(stage, whole.segments, &mut fails);
+    let mut shrunk = Schedule { header: Vec::new(), segments };
+    let (_, mut trace) = record_schedule(stage, &shrunk, false);
+    trace.findings.retain(|finding| finding.oracle == found.oracle);
+    trace.findings.truncate(1);
+    shrunk.header = header(&shrunk, &trace, found);
+    (shrunk, trace)
+}
+
+fn header(schedule: &Schedule, trace: &Trace, found: &Found) -> Vec<(String, String)> {
+    let message = trace.findings.first().map_or(&found.message, |finding| &finding.message);
+    [
+        ("scenario", trace.scenario.clone()),
+        ("variant", trace.variant.clone()),
+        ("module", format!("sha256:{}", trace.module_sha256)),
+        ("id", identity(schedule, trace, &found.oracle)),
+        ("oracle", found.oracle.clone()),
+        ("class", format!("{:?}", class_of(schedule))),
+        ("found-by", found.phase.clone()),
+        ("finding", message.clone()),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
+}
+
+/// A name for a finding that stays the same when unrelated turns change places: the oracle, and a hash of the steps
+/// that threads can see of each other, each put as early as the steps that it depends on allow (Foata's normal form).
+fn identity(schedule: &Schedule, trace: &Trace, oracle: &str) -> String {
+    let wanted: usize = schedule.segments.iter().map(|segment| segment.seen.len()).sum();
+    let mut layers: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    let mut placed: Vec<(usize, &Step)> = Vec::new();
+    for step in
+        trace.steps.iter().filter(|step| !matches!(step.verb, Verb::Enter | Verb::Return)).take(wanted)
+    {
+        let depends = |other: &Step| other.turn.thread == step.turn.thread || conflict(other, step);
+        let layer =
+            placed.iter().filter(|(_, other)| depends(other)).map(|(layer, _)| layer + 1).max().unwrap_or(0);
+        layers.entry(layer).or_default().push(format!("{} {} {}", step.turn, step.verb, step.object));
+        placed.push((layer, step));
+    }
+    let mut hasher = Sha256::new();
+    for (layer, mut steps) in layers {
+        steps.sort_unstable();
+        hasher.update(format!("{layer}\n{}\n", steps.join("\n")));
+    }
+    let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{oracle}-{}", digest.get(..ID_DIGITS).unwrap_or(&digest))
+}
+
+type Fails<'a> = &'a mut dyn FnMut(&mut Stage, &[Segment]) -> bool;
+
+/// Runs held turns to their end, one by one, where it fails all the same.
+fn without_holds(stage: &mut Stage, mut segments: Vec<Segment>, fails: Fails<'_>) -> Vec<Segment> {
+    let mut index = 0;
+    while index < segments.len() {
+        if segments.get(index).is_some_and(|segment| segment.hold.is_some()) {
+            let mut candidate = segments.clone();
+            let turn = candidate.get(index).map(|segment| segment.turn.clone());
+            if let Some(segment) = candidate.get_mut(index) {
+                segment.hold = None;
+            }
+            let rest =
+                candidate.iter().skip(index + 1).position(|segment| Some(&segment.turn) == turn.as_ref());
+            let rest = rest.map(|rest| candidate.remove(index + 1 + rest));
+            if let (Some(segment), Some(rest)) = (candidate.get_mut(index), rest) {
+                segment.hold = rest.hold;
+            }
+            if fails(stage, &candidate) {
+                segments = candidate;
+                continue;
+            }
+        }
+        index += 1;
+    }
+    segments
+}
+
+/// Leaves out as many segments as possible: halves first, then single ones (Zeller's delta debugging).
+fn fewest(stage: &mut Stage, mut segments: Vec<Segment>, fails: Fails<'_>) -> Vec<Segment> {
+    let mut size = segments.len().div_ceil(2);
+    while size > 0 {
+        let mut start = 0;
+        let mut smaller = false;
+        while start < segments.len() {
+            let mut candidate = segments.clone();
+            candidate.drain(start..(start + size).min(candidate.len()));
+            if fails(stage, &candidate) {
+                segments = candidate;
+                smaller = true;
+            } else {
+                start += size;
+            }
+        }
+        if !smaller || size > segments.len() {
+            size /= 2;
+        }
+    }
+    segments
+}
+
+/// Leaves the end away as far as it comes by itself.
+fn without_tail(stage: &mut Stage, mut segments: Vec<Segment>, fails: Fails<'_>) -> Vec<Segment> {
+    while !segments.is_empty() && fails(stage, segments.get(..segments.len() - 1).unwrap_or_default()) {
+        segments.pop();
+    }
+    segments
+}
