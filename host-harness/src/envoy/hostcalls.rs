@@ -2,6 +2,8 @@
 //!
 //! Source: Envoy `source/extensions/common/wasm/context.cc` and proxy-wasm-cpp-host `src/context.cc`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{
@@ -26,6 +28,10 @@ use crate::{
 /// The function by which a guest reports what it believes, as `name=belief`, to a host that explores. Other hosts
 /// answer that there is no such function.
 const VIEW_FUNCTION: &str = "portcullis.view";
+
+/// How long the machine has been up when the world begins, which is what a monotonic clock counts from. Runtimes take
+/// zero for a clock that is not there: Go's ends with "nanotime returning zero".
+const UPTIME: Duration = Duration::from_secs(3600);
 
 impl Host for Core {
     fn schedule_point(&mut self, vm: VmIndex, point: Point<'_>) -> Go {
@@ -63,7 +69,7 @@ impl Host for Core {
     }
 
     fn monotonic_time_ns(&mut self, _vm: VmIndex) -> u64 {
-        u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(UPTIME.saturating_add(self.now()).as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn random(&mut self, vm: VmIndex, bytes: &mut [u8]) {
@@ -75,7 +81,7 @@ impl Host for Core {
     }
 
     fn set_tick_period(&mut self, vm: VmIndex, period_ms: u32) -> Answer {
-        let period = (period_ms > 0).then(|| std::time::Duration::from_millis(u64::from(period_ms)));
+        let period = (period_ms > 0).then(|| Duration::from_millis(u64::from(period_ms)));
         self.set_tick(vm, self.vms[vm].acting_root(), period);
         Ok(())
     }
