@@ -24,6 +24,8 @@ pub(super) enum Event {
     Answer { call: CallId, outcome: Outcome },
     /// A call's time limit is over.
     CallTimeout { call: CallId },
+    /// A call is sent once more.
+    Retry { call: CallId },
     /// Something comes from a gRPC server.
     Grpc { call: CallId, event: GrpcEvent },
     /// A gRPC call's time limit is over.

@@ -35,6 +35,7 @@ mod proxy;
 mod random;
 mod record;
 mod reply;
+mod retry;
 pub(crate) mod schedule;
 mod shared_data;
 mod shared_queue;

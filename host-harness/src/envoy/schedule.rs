@@ -41,6 +41,7 @@ pub(crate) enum TurnKind {
     Ready,
     Response,
     Grpc,
+    Retry,
     Timeout,
     Upstream,
     Request,
@@ -180,6 +181,7 @@ impl TurnKind {
             TurnKind::Ready => "ready",
             TurnKind::Response => "response",
             TurnKind::Grpc => "grpc",
+            TurnKind::Retry => "retry",
             TurnKind::Timeout => "timeout",
             TurnKind::Upstream => "upstream",
             TurnKind::Request => "request",
@@ -379,6 +381,10 @@ impl Core {
                     },
                 }
             }
+            Event::Retry { call } => match self.calls.get(call)?.owner {
+                Owner::HttpCall { vm, .. } => counted(self.vms.get(vm)?.role.slot(), TurnKind::Retry, 0),
+                Owner::Router { .. } => return None,
+            },
             Event::Grpc { call, .. } | Event::GrpcTimeout { call } => {
                 let in_flight = self.grpc.get(call)?;
                 counted(self.vms.get(in_flight.vm)?.role.slot(), TurnKind::Grpc, in_flight.token)
@@ -439,7 +445,7 @@ impl Core {
             TurnKind::Tick => self.plugin_name(turn.of),
             TurnKind::Grpc => turn.of.to_string(),
             TurnKind::Configure => self.plugin_name(turn.of),
-            TurnKind::Response | TurnKind::Change => String::new(),
+            TurnKind::Response | TurnKind::Retry | TurnKind::Change => String::new(),
         }
     }
 
