@@ -218,6 +218,10 @@ impl Stage {
             let exchange = self.probe(probe.worker, request);
             judge.probed(probe, exchange.as_ref());
         }
+        for (probe, request) in judge.second_probes() {
+            let exchange = self.probe(probe.worker, request);
+            judge.probed(probe, exchange.as_ref());
+        }
         ran.violations.extend(judge.finish().into_iter().map(|violation| Broken { violation, step }));
         ran
     }
