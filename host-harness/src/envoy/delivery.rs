@@ -65,6 +65,8 @@ impl Turn {
             Event::Request(planned) => self.send_planned(&planned).await,
             Event::Leave { stream } => self.leave(stream).await,
             Event::Retry { call } => self.retry(call).await,
+            // Why it was refused is in the log.
+            Event::Update(update) => drop(self.update(&update).await),
             Event::Configure { slot, change } => self.change(slot, change).await,
             Event::Change(change) => (change.0)(&mut *self.core_mut().world),
         }

@@ -40,6 +40,8 @@ pub(super) enum Event {
     Request(Arc<PlannedRequest>),
     /// The client of a stream goes away.
     Leave { stream: StreamId },
+    /// The control plane changes a plugin.
+    Update(Arc<xds::Update>),
     /// A thread makes its part of a change of the configuration.
     Configure { slot: VmSlot, change: xds::Change },
     /// Something outside changes.

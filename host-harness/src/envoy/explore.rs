@@ -20,6 +20,7 @@ use crate::{
         core::{Core, Owner},
         record::Recorder,
         vms::vm_name,
+        xds::Update,
     },
     race::trace::Step,
     world::{Call, Scripted, World},
@@ -55,6 +56,12 @@ impl Envoy<Scripted> {
         change: impl Fn(&mut dyn World) + Send + Sync + 'static,
     ) {
         self.proxy_mut().core_mut().events.post(at, Event::Change(Change(Arc::new(change))));
+    }
+
+    /// Plans a change of a plugin: another configuration, or none to take it away.
+    pub(crate) fn plan_update(&mut self, at: Duration, plugin: &str, configuration: Option<Vec<u8>>) {
+        let update = Update { plugin: plugin.to_owned(), configuration };
+        self.proxy_mut().core_mut().events.post(at, Event::Update(Arc::new(update)));
     }
 
     /// Makes what is now the beginning of every run.

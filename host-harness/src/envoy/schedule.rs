@@ -37,6 +37,7 @@ pub(crate) struct TurnId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum TurnKind {
     Configure,
+    Release,
     Tick,
     Ready,
     Response,
@@ -164,7 +165,9 @@ pub(super) struct Held {
 impl TurnId {
     /// Whether it cannot begin before another one that was asked for earlier.
     fn comes_behind(self, other: TurnId) -> bool {
-        let alike = self.thread == other.thread && self.kind == other.kind;
+        let posted = |kind| matches!(kind, TurnKind::Configure | TurnKind::Release);
+        let alike = self.kind == other.kind || posted(self.kind) && posted(other.kind);
+        let alike = alike && self.thread == other.thread;
         // What one gRPC server says comes in order, too.
         alike && (self.kind.keeps_order() || self.kind == TurnKind::Grpc && self.of == other.of)
     }
@@ -177,6 +180,7 @@ impl TurnKind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             TurnKind::Configure => "configure",
+            TurnKind::Release => "release",
             TurnKind::Tick => "tick",
             TurnKind::Ready => "ready",
             TurnKind::Response => "response",
@@ -194,7 +198,10 @@ impl TurnKind {
 
     /// Whether turns of this kind on one thread begin in the order in which they were asked for.
     fn keeps_order(self) -> bool {
-        matches!(self, TurnKind::Tick | TurnKind::Ready | TurnKind::Configure | TurnKind::Change)
+        matches!(
+            self,
+            TurnKind::Tick | TurnKind::Ready | TurnKind::Configure | TurnKind::Release | TurnKind::Change
+        )
     }
 }
 
@@ -404,9 +411,14 @@ impl Core {
                 of: request.number,
                 ordinal: 1,
             },
+            Event::Update(update) => {
+                let mut plugins = self.plugins.iter();
+                let first = plugins.position(|plugin| plugin.options.name == update.plugin)?;
+                counted(VmSlot::Main, TurnKind::Configure, u32::try_from(first).unwrap_or(u32::MAX))
+            }
             Event::Configure { slot, change } => {
-                let of = u32::try_from(change.plugin()).unwrap_or(u32::MAX);
-                counted(*slot, TurnKind::Configure, of)
+                let kind = if change.lets_go() { TurnKind::Release } else { TurnKind::Configure };
+                counted(*slot, kind, u32::try_from(change.plugin()).unwrap_or(u32::MAX))
             }
             Event::Change(_) => counted(VmSlot::Main, TurnKind::Change, 0),
         })
@@ -444,7 +456,7 @@ impl Core {
             }
             TurnKind::Tick => self.plugin_name(turn.of),
             TurnKind::Grpc => turn.of.to_string(),
-            TurnKind::Configure => self.plugin_name(turn.of),
+            TurnKind::Configure | TurnKind::Release => self.plugin_name(turn.of),
             TurnKind::Response | TurnKind::Retry | TurnKind::Change => String::new(),
         }
     }

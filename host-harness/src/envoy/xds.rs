@@ -39,6 +39,11 @@ pub(super) enum Change {
 }
 
 impl Change {
+    /// Whether a thread loses a plugin by it, and gets none.
+    pub(super) fn lets_go(self) -> bool {
+        matches!(self, Change::LetGo { .. })
+    }
+
     /// The plugin that it is about.
     pub(super) fn plugin(self) -> PluginIndex {
         match self {
