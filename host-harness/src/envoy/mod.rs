@@ -194,9 +194,9 @@ impl<W: World> Envoy<W> {
     /// The control plane gives the plugin of this name another configuration.
     ///
     /// The main thread takes it here; each worker does so in a turn of its own, which is due now and happens with the next
-    /// events that run. The same configuration again changes nothing.
+    /// events that run. The same configuration again changes nothing, and a plugin that was removed comes back.
     /// Errors: its canary refused it, and everything stays as it was; Envoy would have rejected the update.
-    /// Panics: there is no such plugin.
+    /// Panics: there never was such a plugin.
     pub fn update_plugin(
         &mut self,
         name: &str,
@@ -208,18 +208,15 @@ impl<W: World> Envoy<W> {
     /// The control plane takes the plugin of this name away, with the listener that it was on: streams that go through it
     /// are cut, and it ends on every thread, with the next events that run.
     ///
-    /// Panics: there is no such plugin.
+    /// Panics: there never was such a plugin.
     pub fn remove_plugin(&mut self, name: &str) {
         // Nothing is tried, so nothing can be refused.
         let _ = self.update(Update { plugin: name.to_owned(), configuration: None });
     }
 
     fn update(&mut self, update: Update) -> Result<(), LoadFailure> {
-        let plugins = &self.proxy().core().plugins;
-        let main = &self.proxy().main;
-        let mut configured = main.chain.iter().chain(&main.services);
-        let known = configured.any(|plugin| plugins[*plugin].options.name == update.plugin);
-        assert!(known, "there is no plugin `{}`", update.plugin);
+        let known = self.proxy().core().plugins.iter().any(|plugin| plugin.options.name == update.plugin);
+        assert!(known, "there never was a plugin `{}`", update.plugin);
         self.perform(Job::Update(update));
         self.proxy_mut().refused.take().map_or(Ok(()), Err)
     }
