@@ -199,7 +199,8 @@ impl Host for Core {
     }
 
     fn headers_size(&mut self, vm: VmIndex, map: HeaderMapType) -> Answer<u32> {
-        let size = self.readable(vm, map).ok_or(Status::BadArgument)?.byte_size();
+        // Envoy asks the map that can be written, and so makes trailers at the end of a body that has none.
+        let size = self.writable(vm, map)?.byte_size();
         Ok(u32::try_from(size).unwrap_or(u32::MAX))
     }
 
@@ -450,20 +451,12 @@ impl Core {
 
     fn readable_headers(&self, vm: VmIndex, direction: Direction) -> Option<&Headers> {
         let (stream, at) = self.acting_filter(vm)?;
-        let half = stream.half(direction);
-        let visible = half.stages.get(at)?.headers_visible || stream.logging;
-        (half.begun && visible).then_some(&half.headers)
+        stream.readable_headers(direction, at)
     }
 
     fn readable_trailers(&self, vm: VmIndex, direction: Direction) -> Option<&Headers> {
         let (stream, at) = self.acting_filter(vm)?;
-        let half = stream.half(direction);
-        let visible = match (stream.logging, direction) {
-            // The access log has no request trailers.
-            (true, direction) => direction == Direction::Response,
-            (false, _) => half.stages.get(at)?.trailers_visible,
-        };
-        half.trailers.as_ref().filter(|_| visible)
+        stream.readable_trailers(direction, at)
     }
 
     /// The map as the guest may change it now.
@@ -511,7 +504,7 @@ impl Core {
     }
 
     /// The stream that hostcalls of this VM act on now, and which of its filters asks.
-    fn acting_filter(&self, vm: VmIndex) -> Option<(&Stream, usize)> {
+    pub(super) fn acting_filter(&self, vm: VmIndex) -> Option<(&Stream, usize)> {
         let (stream, at) = self.vms[vm].acting_filter()?;
         Some((self.streams.get(&stream)?, at))
     }
@@ -520,6 +513,25 @@ impl Core {
     fn acting_filter_mut(&mut self, vm: VmIndex) -> Option<(&mut Stream, usize)> {
         let (stream, at) = self.vms[vm].acting_filter()?;
         Some((self.streams.get_mut(&stream)?, at))
+    }
+}
+
+impl Stream {
+    /// The headers as a filter may read them now.
+    pub(super) fn readable_headers(&self, direction: Direction, at: usize) -> Option<&Headers> {
+        let half = self.half(direction);
+        let visible = half.stages.get(at)?.headers_visible || self.logging;
+        (half.begun && visible).then_some(&half.headers)
+    }
+
+    /// The trailers as a filter may read them now; the access log has none of the request.
+    pub(super) fn readable_trailers(&self, direction: Direction, at: usize) -> Option<&Headers> {
+        let half = self.half(direction);
+        let visible = match (self.logging, direction) {
+            (true, direction) => direction == Direction::Response,
+            (false, _) => half.stages.get(at)?.trailers_visible,
+        };
+        half.trailers.as_ref().filter(|_| visible)
     }
 }
 
