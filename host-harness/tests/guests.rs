@@ -93,6 +93,20 @@ fn a_notice_without_an_item_takes_the_vm_that_counts_on_one() {
     assert_eq!(state(true), (200, "2:whole".to_owned()));
 }
 
+#[test]
+fn an_item_that_comes_too_early_is_kept_and_not_put_back() {
+    let world = || Scripted::new().reply("feed", "/ready", Reply::status(200).after(50 * MS));
+    let mut envoy = start("requeue-forever", true, 1, world());
+    envoy.run_for(1000 * MS);
+    assert_eq!(get(&mut envoy, 0, "/state").1, "1:on");
+
+    let mut envoy = start("requeue-forever", false, 1, world());
+    for _ in 0..10_000 {
+        assert!(envoy.step(1000 * MS));
+    }
+    assert_eq!(envoy.now(), 100 * MS, "nothing else has its turn");
+}
+
 // === configure ===
 
 #[test]
@@ -235,6 +249,7 @@ fn an_answer_for_a_request_that_is_gone_leaves_the_vm_alone() {
         envoy.run_for(200 * MS);
         [finish(&mut envoy, stays).0, get(&mut envoy, 0, "/").0]
     };
+    // The one that stays is answered when it has stood still for five minutes.
     assert_eq!(statuses(false), [503, 503]);
     assert_eq!(statuses(true), [200, 200]);
 }
@@ -279,16 +294,15 @@ fn a_request_is_judged_by_one_set_of_rules() {
 
 #[test]
 fn the_newest_plan_is_in_force_when_callbacks_do_not_overlap() {
-    for (scenario, fixed) in
-        [("slow-enactor", false), ("slow-enactor", true), ("cleanup-in-use", false), ("cleanup-in-use", true)]
-    {
+    let each = ["slow-enactor", "cleanup-in-use", "deleted-while-read"];
+    for (scenario, fixed) in each.into_iter().flat_map(|scenario| [(scenario, false), (scenario, true)]) {
         let mut envoy = start(scenario, fixed, 2, answers(["1:a", "2:b", "3:c"]));
         assert_eq!(get(&mut envoy, 0, "/").0, 503);
         envoy.run_for(1000 * MS);
         assert_eq!(get(&mut envoy, 0, "/state").1, "3");
         assert_eq!(get(&mut envoy, 0, "/"), (200, "c".to_owned()));
         let old = envoy.shared_data("plan/1").unwrap().0;
-        assert_eq!(old, if scenario == "cleanup-in-use" { "-" } else { "a" });
+        assert_eq!(old, if scenario == "slow-enactor" { "a" } else { "-" });
     }
 }
 
@@ -308,8 +322,22 @@ fn a_plan_in_use_is_not_cleaned_up_when_callbacks_do_not_overlap() {
     }
 }
 
-// === backbone ===
+// === members ===
 
+#[test]
+fn all_join_when_callbacks_do_not_overlap() {
+    for (scenario, fixed) in
+        [("lost-update", false), ("lost-update", true), ("ignored-retry", false), ("ignored-retry", true)]
+    {
+        let mut envoy = start(scenario, fixed, 2, Scripted::new());
+        for (worker, path) in [(0, "/join/a"), (1, "/join/b"), (1, "/join/c")] {
+            assert_eq!(get(&mut envoy, worker, path), (200, "joined".to_owned()));
+        }
+        assert_eq!(get(&mut envoy, 0, "/state").1, "a b c ", "{scenario}");
+    }
+}
+
+// === backbone ===
 #[test]
 fn what_is_replayed_does_not_replace_what_came_after_it() {
     let state =
@@ -576,5 +604,5 @@ fn every_guest_has_a_scenario_with_its_mistake_and_without() {
         }
         names.push(stem);
     }
-    assert_eq!(names.len(), 26);
+    assert_eq!(names.len(), 30);
 }

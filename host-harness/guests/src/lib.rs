@@ -16,6 +16,7 @@
 //! | `fetch` | bundles from a cluster, one after the other |
 //! | `streams` | requests that wait for an answer |
 //! | `plans` | generations in shared data: installed, used, cleaned up |
+//! | `members` | a list in shared data that all add to |
 //! | `backbone` | a connection that breaks: buffer, replay, resync |
 
 #![cfg(target_arch = "wasm32")]
@@ -25,6 +26,7 @@ mod backbone;
 mod configure;
 mod fetch;
 mod host;
+mod members;
 mod plans;
 mod queue;
 mod status;
@@ -109,6 +111,7 @@ fn filter(configuration: &Configuration) -> Option<Box<dyn Filter>> {
         .or_else(|| fetch::filter(configuration))
         .or_else(|| streams::filter(configuration))
         .or_else(|| plans::filter(configuration))
+        .or_else(|| members::filter(configuration))
         .or_else(|| backbone::filter(configuration))
 }
 

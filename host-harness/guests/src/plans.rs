@@ -14,16 +14,25 @@ const TOMBSTONE: &str = "-";
 pub(crate) fn filter(configuration: &Configuration) -> Option<Box<dyn Filter>> {
     let fixed = configuration.fixed;
     Some(match configuration.scenario.as_str() {
-        "slow-enactor" => Box::new(Enactor { fixed, cleans: false, installed: 0 }),
-        "cleanup-in-use" => Box::new(Enactor { fixed, cleans: true, installed: 0 }),
+        "slow-enactor" => Box::new(Enactor { fenced: fixed, ..Enactor::default() }),
+        "cleanup-in-use" => {
+            Box::new(Enactor { fenced: fixed, rereads: fixed, cleans: true, ..Enactor::default() })
+        }
+        "deleted-while-read" => {
+            Box::new(Enactor { fenced: true, rereads: fixed, cleans: true, ..Enactor::default() })
+        }
         "refcount-toctou" => Box::new(Counted { fixed, ticks: 0 }),
         _ => return None,
     })
 }
 
 /// S14 and S15: every VM fetches one plan and installs it if it is newer; in S15 who installed also cleans up.
+#[derive(Default)]
 struct Enactor {
-    fixed: bool,
+    /// Whether a plan is put into force only over the one that was looked at.
+    fenced: bool,
+    /// Whether a request that finds no plan looks again which one is in force.
+    rereads: bool,
     cleans: bool,
     installed: u32,
 }
@@ -78,7 +87,8 @@ impl Filter for Enactor {
             }
             match get(&plan(generation)).text {
                 text if text != TOMBSTONE => return Flow::reply(200, text),
-                _ if self.fixed && number(&get(GENERATION).text) != generation => {}
+                // It was, when the request looked, and its cleanup came in between.
+                _ if self.rereads && number(&get(GENERATION).text) != generation => {}
                 _ => return Flow::reply(500, "the plan in force is gone"),
             }
         }
@@ -101,7 +111,7 @@ impl Enactor {
             // AWS DynamoDB's DNS in October 2025: the check is old by the time of the write, and a slow enactor puts an old
             // plan into force after a newer one, which the cleanup of the newer one then takes away.
             let text = new.version.to_string();
-            if !self.fixed {
+            if !self.fenced {
                 set(GENERATION, &text);
                 return true;
             }

@@ -3,7 +3,8 @@
 use crate::{
     Configuration, Filter,
     host::{
-        Flow, Stream, Versioned, advance, create, dequeue, enqueue, get, register, set, tick_every, view,
+        Answer, Flow, Stream, Versioned, advance, call, create, dequeue, enqueue, get, register, set,
+        tick_every, view,
     },
 };
 
@@ -17,6 +18,7 @@ pub(crate) fn filter(configuration: &Configuration) -> Option<Box<dyn Filter>> {
         "last-registrant-wins" => Box::new(Broadcast { fixed, ..Broadcast::default() }),
         "receiver-traps" => Box::new(Relay { fixed, ..Relay::default() }),
         "spurious-ready" => Box::new(Pairs { fixed, ..Pairs::default() }),
+        "requeue-forever" => Box::new(Unready { fixed, ..Unready::default() }),
         _ => return None,
     })
 }
@@ -49,6 +51,16 @@ struct Relay {
 struct Pairs {
     fixed: bool,
     queue: u32,
+    view: Versioned,
+}
+
+/// An item comes before the consumer can do anything with it.
+#[derive(Default)]
+struct Unready {
+    fixed: bool,
+    queue: u32,
+    ready: bool,
+    early: Vec<String>,
     view: Versioned,
 }
 
@@ -204,6 +216,58 @@ impl Filter for Pairs {
 }
 
 impl Pairs {
+    fn see(&mut self, item: &str) {
+        self.view = Versioned::parse(item);
+        view(UPDATE, &self.view);
+    }
+}
+
+// === impl Unready ===
+
+impl Filter for Unready {
+    fn on_configure(&mut self) -> bool {
+        self.queue = register(QUEUE);
+        tick_every(100);
+        true
+    }
+
+    fn on_tick(&mut self) {
+        if call("/ready").is_ok() {
+            tick_every(0);
+        }
+        if create("lease", "") {
+            enqueue(self.queue, "1:on");
+        }
+    }
+
+    fn on_answer(&mut self, _token: u32, answer: Answer) {
+        self.ready = answer.is_ok();
+        for item in std::mem::take(&mut self.early) {
+            self.see(&item);
+        }
+    }
+
+    fn on_queue_ready(&mut self) {
+        let Some(item) = dequeue(self.queue) else {
+            return;
+        };
+        if self.ready {
+            self.see(&item);
+        } else if self.fixed {
+            self.early.push(item);
+        } else {
+            // Every item that is put in makes a notice, and this is what the notice leads to: the worker does nothing else
+            // any more, and the answer that would end it never gets its turn.
+            enqueue(self.queue, &item);
+        }
+    }
+
+    fn state(&self) -> String {
+        self.view.to_string()
+    }
+}
+
+impl Unready {
     fn see(&mut self, item: &str) {
         self.view = Versioned::parse(item);
         view(UPDATE, &self.view);

@@ -13,7 +13,7 @@ use super::{
     exchange::Protocol,
     headers::HeaderMap,
     reply::grpc_status_of,
-    stream::{Direction, Half, Stream},
+    stream::{Direction, Half, Stage, Stream},
 };
 use crate::abi::{Answer, Headers, Status, VmIndex, pairs};
 
@@ -57,17 +57,17 @@ impl Core {
                 return Ok(Bytes::copy_from_slice(value));
             }
         }
-        let plugin = &self.options.plugin;
-        let own = match path {
+        let plugin = self.vms[vm].root().map(|root| &root.plugin);
+        let own = plugin.and_then(|plugin| match path {
             "plugin_name" => Some(&plugin.name),
             "plugin_root_id" => Some(&plugin.root_id),
             "plugin_vm_id" => Some(&plugin.vm_id),
             _ => None,
-        };
+        });
         if let Some(text) = own {
             return Ok(Bytes::copy_from_slice(text.as_bytes()));
         }
-        if let Some(value) = stream.and_then(|stream| self.stream_property(stream, &names)) {
+        if let Some(value) = stream.and_then(|stream| self.stream_property(vm, stream, &names)) {
             return Ok(value.into());
         }
         let given = given.into_iter().flatten().flatten();
@@ -85,11 +85,17 @@ impl Core {
         Ok(())
     }
 
-    fn stream_property(&self, stream: &Stream, names: &[&str]) -> Option<Vec<u8>> {
+    fn stream_property(&self, vm: VmIndex, stream: &Stream, names: &[&str]) -> Option<Vec<u8>> {
         let (root, rest) = names.split_first()?;
+        let headers = |direction| self.readable_headers(vm, direction);
         match (*root, rest) {
-            ("request", [name, rest @ ..]) => self.request_property(stream, name, rest),
-            ("response", [name, rest @ ..]) => response_property(stream, name, rest),
+            ("request", [name, rest @ ..]) => {
+                self.request_property(stream, headers(Direction::Request), name, rest)
+            }
+            ("response", [name, rest @ ..]) => {
+                let trailers = self.readable_trailers(vm, Direction::Response);
+                response_property(stream, headers(Direction::Response), trailers, name, rest)
+            }
             ("source", [name]) => peer_property(SOURCE, name),
             ("destination", [name]) => peer_property(DESTINATION, name),
             ("upstream", [name]) => upstream_property(stream, name),
@@ -109,7 +115,13 @@ impl Core {
         }
     }
 
-    fn request_property(&self, stream: &Stream, name: &str, rest: &[&str]) -> Option<Vec<u8>> {
+    fn request_property(
+        &self,
+        stream: &Stream,
+        headers: Option<&Headers>,
+        name: &str,
+        rest: &[&str],
+    ) -> Option<Vec<u8>> {
         let received = body_size(&stream.request);
         match (name, rest) {
             ("time", []) => return Some(nanoseconds(self.world.epoch().saturating_add(stream.began_at))),
@@ -125,7 +137,7 @@ impl Core {
             _ => {}
         }
         // Once the request has gone on, its headers are out of reach until the log.
-        let Some(headers) = stream.readable_headers(Direction::Request) else {
+        let Some(headers) = headers else {
             return match (name, rest) {
                 ("size" | "total_size", []) => Some(integer(received)),
                 ("headers", []) => Some(joined_pairs(&Headers::new())),
@@ -165,11 +177,15 @@ fn split_path(headers: &Headers) -> (&[u8], &[u8]) {
     (&path[..at], query)
 }
 
-fn response_property(stream: &Stream, name: &str, rest: &[&str]) -> Option<Vec<u8>> {
+fn response_property(
+    stream: &Stream,
+    headers: Option<&Headers>,
+    trailers: Option<&Headers>,
+    name: &str,
+    rest: &[&str],
+) -> Option<Vec<u8>> {
     let response = &stream.response;
     let code = || std::str::from_utf8(response.headers.first(b":status")?).ok()?.parse::<usize>().ok();
-    let headers = stream.readable_headers(Direction::Response);
-    let trailers = stream.readable_trailers(Direction::Response);
     match (name, rest) {
         ("code", []) if response.begun => code().map(integer),
         ("code_details", []) if response.begun || !stream.details.is_empty() => {
@@ -242,9 +258,9 @@ fn peer_property((address, port): (&str, i64), name: &str) -> Option<Vec<u8>> {
 }
 
 fn body_size(half: &Half) -> usize {
-    half.body_passed.len()
-        + half.held.as_ref().map_or(0, Vec::len)
-        + half.current.as_ref().map_or(0, Vec::len)
+    let at =
+        |stage: &Stage| stage.held.as_ref().map_or(0, Vec::len) + stage.current.as_ref().map_or(0, Vec::len);
+    half.body_passed.len() + half.stages.iter().map(at).sum::<usize>()
 }
 
 fn integer(value: usize) -> Vec<u8> {

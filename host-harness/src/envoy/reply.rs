@@ -149,9 +149,9 @@ impl Turn {
                 self.core_mut().abandon(call);
             }
             if direct {
-                self.pass_headers(id, Direction::Response, body.is_empty()).await;
+                self.headers_out(id, Direction::Response, body.is_empty()).await;
                 if !body.is_empty() {
-                    self.pass_data(id, Direction::Response, body, true).await;
+                    self.data_out(id, Direction::Response, body, true).await;
                 }
             } else {
                 self.on_headers(id, Direction::Response, body.is_empty()).await;
@@ -162,12 +162,13 @@ impl Turn {
         })
     }
 
-    /// Answers 503 because the VM failed under this stream.
-    pub(super) async fn fail_stream(&mut self, id: StreamId) {
-        let Some(stream) = self.core_mut().streams.get_mut(&id) else {
+    /// Answers 503 because a filter's VM failed under this stream.
+    pub(super) async fn fail_filter(&mut self, id: StreamId, at: usize) {
+        let stream = self.core_mut().streams.get_mut(&id);
+        let Some(filter) = stream.and_then(|stream| stream.filters.get_mut(at)) else {
             return;
         };
-        if !std::mem::replace(&mut stream.failed, true) {
+        if !std::mem::replace(&mut filter.failed, true) {
             self.reply(id, Reply::envoy(503, "", "wasm_fail_stream")).await;
         }
     }

@@ -22,7 +22,7 @@ const OF_THE_START: [(&str, usize, bool); 3] =
     [("proxy_on_context_create", 2, false), ("proxy_on_vm_start", 2, true), ("proxy_on_configure", 2, true)];
 
 /// Callbacks that follow from one request to `/evil`, with what the client gets where the deed is done in one.
-const OF_A_STREAM: [(&str, usize, bool, u16); 13] = [
+const OF_A_STREAM: [(&str, usize, bool, u16); 17] = [
     ("proxy_on_context_create", 2, false, 503),
     ("proxy_on_request_headers", 3, true, 503),
     ("proxy_on_request_body", 3, true, 503),
@@ -37,6 +37,10 @@ const OF_A_STREAM: [(&str, usize, bool, u16); 13] = [
     // The notice comes while the upstream has not answered yet.
     ("proxy_on_queue_ready", 2, false, 503),
     ("proxy_on_http_call_response", 5, false, 200),
+    ("proxy_on_grpc_receive_initial_metadata", 3, false, 200),
+    ("proxy_on_grpc_receive", 3, false, 200),
+    ("proxy_on_grpc_receive_trailing_metadata", 3, false, 200),
+    ("proxy_on_grpc_close", 3, false, 200),
 ];
 
 #[test]
@@ -186,7 +190,8 @@ fn hostile_stream(export: &str, parameters: usize, returns: bool, deed: &str) ->
         (drop (call $register_queue @"q" (i32.const 24)))
         (drop (call $enqueue (i32.load (i32.const 24)) @"item"))
         (drop (call $http_call @"side" @pairs(":method: GET; :path: /; :authority: a") (i32.const 0) (i32.const 0)
-          (i32.const 0) (i32.const 0) (i32.const 1000) (i32.const 24)))))
+          (i32.const 0) (i32.const 0) (i32.const 1000) (i32.const 24)))
+        (drop (call $grpc_stream @"hub" @"svc.S" @"Ask" (i32.const 0) (i32.const 0) (i32.const 24)))))
     "#;
     let mut body = recursion() + "(global $evil (mut i32) (i32.const 0))";
     for (name, count, gives, _) in OF_A_STREAM {

@@ -13,7 +13,7 @@ use crate::{assert_host_serves, common, last_words, load, start};
 const MIB: usize = 1024 * 1024;
 
 /// Hostcalls in a loop without end, each of which makes the host do or keep something.
-const ENDLESS_CALLS: [(&str, &str); 16] = [
+const ENDLESS_CALLS: [(&str, &str); 17] = [
     ("messages", "(drop (call $log (i32.const 2) (i32.const 0) (i32.const 65536)))"),
     ("prints", "(drop (call $fd_write (i32.const 1) (i32.const 40) (i32.const 1) (i32.const 24)))"),
     ("clock", "(drop (call $get_time (i32.const 32)))"),
@@ -47,6 +47,11 @@ const ENDLESS_CALLS: [(&str, &str); 16] = [
         "calls",
         r#"(drop (call $http_call @"side" @pairs(":method: GET; :path: /; :authority: a") (i32.const 0) (i32.const 65536)
              (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 24)))"#,
+    ),
+    (
+        "gRPC streams",
+        r#"(drop (call $grpc_stream @"hub" @"svc.S" @"Ask" (i32.const 0) (i32.const 0) (i32.const 24)))
+           (drop (call $grpc_send (i32.load (i32.const 24)) (i32.const 0) (i32.const 65536) (i32.const 0)))"#,
     ),
     ("ticks", "(drop (call $set_tick (i32.const 1)))"),
 ];

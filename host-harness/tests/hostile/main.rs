@@ -15,7 +15,7 @@ use std::time::Duration;
 use host_harness::{
     abi::{Module, VmLimits},
     envoy::{Envoy, EnvoyOptions, LogSource, Request, VmState},
-    world::{Reply, Scripted},
+    world::{GrpcReply, Reply, Scripted},
 };
 
 /// A module from whole text, with the prelude's guest around it being of no use where the prelude itself is what is wrong.
@@ -29,6 +29,8 @@ fn start(module: &Module) -> Envoy<Scripted> {
     let options = EnvoyOptions { concurrency: 2, limits, ..common::options() };
     let whole = Reply::body("answer").with_trailer("t", "1");
     let world = Scripted::new().reply("upstream", "/evil", whole);
+    let told = GrpcReply::silence().after(Duration::from_millis(20)).headers(&[]).message("m").status(0, "");
+    let world = world.grpc_reply("hub", "svc.S/Ask", told);
     let world = world.reply("side", "/", Reply::status(200).after(Duration::from_millis(10)));
     Envoy::start(module, options, world).expect("the canary comes up")
 }

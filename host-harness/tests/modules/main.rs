@@ -4,3 +4,6 @@
 mod common;
 
 mod abi;
+mod assembly_script;
+mod rust_sdk;
+mod toolchain;

@@ -28,7 +28,7 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{scenario: a, module: m, flavour: 3}"#,
-        "t.yaml: the document: there is no key `flavour`: use one of `scenario`, `about`, `module`, `expect`, `workers`, `vm_id`, `seed`, `failure_policy`, `configuration`, `plugins`, `variants`, `clusters`, `events`, `faults`, `bounds`, `must`",
+        "t.yaml: the document: there is no key `flavour`: use one of `scenario`, `about`, `module`, `expect`, `workers`, `vm_id`, `seed`, `failure_policy`, `configuration`, `plugins`, `variants`, `clusters`, `events`, `faults`, `bounds`, `must`, `tolerate`",
     ),
     (
         r#"{scenario: a, module: m, workers: two}"#,

@@ -57,6 +57,7 @@ events:
   - {at: 0s, request: B}
 faults: {resets: 1, refusals: 2, timeouts: 3, connect_failures: 4, duplicates: 5}
 bounds: {until: 1.5s, settle: 1m, slack: 1us, steps: 10}
+tolerate: [trap, stuck-stream]
 must:
   always:
     - {request: A, never: {status: 200, headers: {X-Who: bob}}}
@@ -196,6 +197,7 @@ fn every_key_means_what_it_says() {
             Rule::AtMost { cluster: "feed".to_owned(), path: Some("/b".to_owned()), calls: 3 },
             Rule::AtMost { cluster: "upstream".to_owned(), path: None, calls: 0 },
         ],
+        tolerate: vec!["trap", "stuck-stream"],
     };
     assert_eq!(scenario, expected);
 }
@@ -224,6 +226,7 @@ fn what_is_left_out_has_a_default() {
             steps: 2000,
         },
         rules: vec![],
+        tolerate: vec![],
     };
     assert_eq!(scenario, expected);
     assert_eq!(parse("{scenario: a-1, module: m.wasm, workers: , clusters: , events: , must: }"), [expected]);

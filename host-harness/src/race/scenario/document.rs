@@ -36,6 +36,8 @@ pub(super) struct Document {
     pub(super) bounds: Bounds,
     #[serde(default)]
     pub(super) must: Must,
+    #[serde(default)]
+    pub(super) tolerate: Vec<Tolerated>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -53,6 +55,19 @@ pub(super) enum FailurePolicy {
     Open,
     #[serde(rename = "fail_reload")]
     Reload,
+}
+
+/// What is judged in every scenario, by the name that its findings have.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Tolerated {
+    Trap,
+    Crossing,
+    Views,
+    Growth,
+    Livelock,
+    StuckStream,
+    CallLeak,
 }
 
 #[derive(Debug, Deserialize)]

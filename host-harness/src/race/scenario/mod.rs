@@ -57,6 +57,8 @@ pub struct Scenario {
     pub bounds: Bounds,
     /// What must hold.
     pub rules: Vec<Rule>,
+    /// Names of the oracles that are asked in every scenario and not in this one.
+    pub tolerate: Vec<&'static str>,
 }
 
 /// What a variant is there to show.

@@ -44,6 +44,7 @@ pub(super) fn scenarios(document: &Document) -> Result<Vec<Scenario>, Problem> {
         faults: faults(&document.faults),
         bounds: bounds(&document.bounds)?,
         rules: rules(&document.must, &names)?,
+        tolerate: document.tolerate.iter().copied().map(tolerated).collect(),
     };
     if document.variants.0.is_empty() {
         return Ok(vec![configured(plain, document, &names, "configuration", None)?]);
@@ -217,6 +218,18 @@ fn failure_policy(policy: Option<document::FailurePolicy>) -> FailurePolicy {
         None | Some(document::FailurePolicy::Closed) => FailurePolicy::FailClosed,
         Some(document::FailurePolicy::Open) => FailurePolicy::FailOpen,
         Some(document::FailurePolicy::Reload) => FailurePolicy::FailReload,
+    }
+}
+
+fn tolerated(tolerated: document::Tolerated) -> &'static str {
+    match tolerated {
+        document::Tolerated::Trap => "trap",
+        document::Tolerated::Crossing => "crossing",
+        document::Tolerated::Views => "views",
+        document::Tolerated::Growth => "growth",
+        document::Tolerated::Livelock => "livelock",
+        document::Tolerated::StuckStream => "stuck-stream",
+        document::Tolerated::CallLeak => "call-leak",
     }
 }
 
