@@ -3,11 +3,11 @@
 use host_harness::abi::pairs;
 
 use super::{
-    Argument::{Bytes, GivesBytes, GivesWord, Int},
+    Argument::{Bytes, GivesBytes, GivesWord, Int, Stream},
     Call, Case,
     Phase::{self, HttpCallResponse, RequestHeaders},
     Rule::Pairs,
-    cases::{buffer, get, get_pairs, size, text},
+    cases::{add, buffer, get, get_pairs, remove, set_buffer, size, text},
     sides::{CLOSED_CLUSTER, CLUSTER, EMPTY_CLUSTER},
 };
 
@@ -86,7 +86,7 @@ fn call_with(
 /// What lets the story's stream go on from a callback of the root context.
 pub(super) fn resume(stream: u32) -> Vec<Call> {
     vec![
-        Call::new("proxy_set_effective_context", [super::Argument::Stream]),
+        Call::new("proxy_set_effective_context", [Stream]),
         Call::new("proxy_continue_stream", [Int(stream)]),
     ]
 }
@@ -233,9 +233,9 @@ fn callers() -> Vec<Case> {
             HttpCallResponse,
             [
                 vec![
-                    super::cases::add(6, "x-a", "1"),
-                    super::cases::remove(6, ":status"),
-                    super::cases::set_buffer(4, 0, 9, "x"),
+                    add(6, "x-a", "1"),
+                    remove(6, ":status"),
+                    set_buffer(4, 0, 9, "x"),
                     get(6, ":status"),
                     buffer(4, 0, 9),
                 ],
@@ -249,7 +249,7 @@ fn callers() -> Vec<Case> {
                 HttpCallResponse,
                 [
                     vec![
-                        Call::new("proxy_set_effective_context", [super::Argument::Stream]),
+                        Call::new("proxy_set_effective_context", [Stream]),
                         get(6, ":status"),
                         buffer(4, 0, 9),
                         get(0, "x-one"),
