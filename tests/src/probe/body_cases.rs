@@ -194,6 +194,24 @@ fn responses() -> Vec<Case> {
             .stop(ResponseBody, 1, read())
             .at(Phase::ResponseTrailers, [get(3, "x-end"), add(3, "x-end", "2"), get_pairs(3)])
             .answer("trailers"),
+        Case::story("response trailers: added at the body's end")
+            .step(ResponseBody, 0, 0, [add(3, "x-early", "1"), size(3)])
+            .step(ResponseBody, 1, 0, [add(3, "x-made", "1"), get(3, "x-made"), size(3)])
+            .at(Phase::Log, [get(3, "x-made"), get_pairs(3)])
+            .answer("chunked"),
+        Case::story("response trailers: replaced by others")
+            .at(Phase::ResponseTrailers, [set_pairs(3, &[("X-Other", "1")]), get_pairs(3), get(3, "x-end")])
+            .at(Phase::Log, [get_pairs(3)])
+            .answer("trailers"),
+        Case::story("response headers: replaced by others")
+            .at(
+                ResponseHeaders,
+                [
+                    set_pairs(2, &[(":status", "201"), ("X-Set", "1"), ("content-length", "8")]),
+                    get(2, "x-set"),
+                ],
+            )
+            .at(Phase::Log, [get(2, ":status"), get(2, "x-set"), property("response.code")]),
         Case::story("response headers: the status is changed")
             .at(ResponseHeaders, [replace(2, ":status", "418"), get(2, ":status")]),
         Case::story("response headers: changed in every way").at(
