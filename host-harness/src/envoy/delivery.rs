@@ -65,6 +65,8 @@ impl Turn {
             Event::Leave { stream } => self.leave(stream).await,
             Event::Configure { slot, change } => self.change(slot, change).await,
             Event::Change(change) => (change.0)(&mut *self.core_mut().world),
+            // One that is refused has been logged, and changes nothing.
+            Event::Update(update) => drop(self.update(&update).await),
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) enum Event {
     Configure { slot: VmSlot, change: xds::Change },
     /// Something outside changes.
     Change(Change),
+    /// The control plane asks for a change of the configuration.
+    Update(Arc<xds::Update>),
 }
 
 /// A request that a client will send.

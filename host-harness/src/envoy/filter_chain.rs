@@ -162,9 +162,8 @@ impl Turn {
             // A held request goes on until a reply is complete, unlike one that comes meanwhile.
             // Source: Envoy `source/common/http/filter_manager.cc` `ActiveStreamDecoderFilter::canContinue`.
             let complete = |stream: &Stream| direction == Direction::Request && stream.response.end_passed;
-            if self.core().streams.get(&id).is_none_or(|stream| stream.finished || complete(stream))
-                || self.touch(id).is_none()
-            {
+            let over = self.core().streams.get(&id).is_none_or(|stream| stream.finished || complete(stream));
+            if over || self.touch(id).is_none() {
                 return;
             }
             let Some(stage) = self.stage_mut(id, direction, at) else { return };

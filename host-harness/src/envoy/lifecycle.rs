@@ -113,7 +113,7 @@ impl Turn {
     }
 
     /// Brings a plugin up on a thread; otherwise it is absent there, which Envoy only logs.
-    async fn bring_up(&mut self, slot: VmSlot, plugin: PluginIndex) {
+    pub(super) async fn bring_up(&mut self, slot: VmSlot, plugin: PluginIndex) {
         let kind = self.kind(plugin);
         let thread = self.thread_mut(slot);
         let list = if kind == PluginKind::Filter { &mut thread.chain } else { &mut thread.services };

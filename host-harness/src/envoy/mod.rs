@@ -190,7 +190,8 @@ impl<W: World> Envoy<W> {
         self.proxy_mut().finished.remove(&id)
     }
 
-    /// The control plane gives the plugin of this name another configuration.
+    /// The control plane gives the plugin of this name another configuration. One that was taken away comes back, as the
+    /// last of the chain.
     ///
     /// The main thread takes it here; each worker does so in a turn of its own, which is due now and happens with the next
     /// events that run. The same configuration again changes nothing.
@@ -214,10 +215,8 @@ impl<W: World> Envoy<W> {
     }
 
     fn update(&mut self, update: Update) -> Result<(), LoadFailure> {
-        let plugins = &self.proxy().core().plugins;
-        let main = &self.proxy().main;
-        let mut configured = main.chain.iter().chain(&main.services);
-        let known = configured.any(|plugin| plugins[*plugin].options.name == update.plugin);
+        let mut plugins = self.proxy().core().plugins.iter();
+        let known = plugins.any(|plugin| plugin.options.name == update.plugin);
         assert!(known, "there is no plugin `{}`", update.plugin);
         self.perform(Job::Update(update));
         self.proxy_mut().refused.take().map_or(Ok(()), Err)

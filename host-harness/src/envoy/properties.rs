@@ -67,7 +67,9 @@ impl Core {
         if let Some(text) = own {
             return Ok(Bytes::copy_from_slice(text.as_bytes()));
         }
-        if let Some(value) = stream.and_then(|stream| self.stream_property(vm, stream, &names)) {
+        if let Some(value) =
+            self.acting_filter(vm).and_then(|(stream, at)| self.stream_property(stream, at, &names))
+        {
             return Ok(value.into());
         }
         let given = given.into_iter().flatten().flatten();
@@ -85,17 +87,11 @@ impl Core {
         Ok(())
     }
 
-    fn stream_property(&self, vm: VmIndex, stream: &Stream, names: &[&str]) -> Option<Vec<u8>> {
+    fn stream_property(&self, stream: &Stream, at: usize, names: &[&str]) -> Option<Vec<u8>> {
         let (root, rest) = names.split_first()?;
-        let headers = |direction| self.readable_headers(vm, direction);
         match (*root, rest) {
-            ("request", [name, rest @ ..]) => {
-                self.request_property(stream, headers(Direction::Request), name, rest)
-            }
-            ("response", [name, rest @ ..]) => {
-                let trailers = self.readable_trailers(vm, Direction::Response);
-                response_property(stream, headers(Direction::Response), trailers, name, rest)
-            }
+            ("request", [name, rest @ ..]) => self.request_property(stream, at, name, rest),
+            ("response", [name, rest @ ..]) => response_property(stream, at, name, rest),
             ("source", [name]) => peer_property(SOURCE, name),
             ("destination", [name]) => peer_property(DESTINATION, name),
             ("upstream", [name]) => upstream_property(stream, name),
@@ -115,13 +111,7 @@ impl Core {
         }
     }
 
-    fn request_property(
-        &self,
-        stream: &Stream,
-        headers: Option<&Headers>,
-        name: &str,
-        rest: &[&str],
-    ) -> Option<Vec<u8>> {
+    fn request_property(&self, stream: &Stream, at: usize, name: &str, rest: &[&str]) -> Option<Vec<u8>> {
         let received = body_size(&stream.request);
         match (name, rest) {
             ("time", []) => return Some(nanoseconds(self.world.epoch().saturating_add(stream.began_at))),
@@ -137,7 +127,7 @@ impl Core {
             _ => {}
         }
         // Once the request has gone on, its headers are out of reach until the log.
-        let Some(headers) = headers else {
+        let Some(headers) = stream.readable_headers(Direction::Request, at) else {
             return match (name, rest) {
                 ("size" | "total_size", []) => Some(integer(received)),
                 ("headers", []) => Some(joined_pairs(&Headers::new())),
@@ -177,15 +167,11 @@ fn split_path(headers: &Headers) -> (&[u8], &[u8]) {
     (&path[..at], query)
 }
 
-fn response_property(
-    stream: &Stream,
-    headers: Option<&Headers>,
-    trailers: Option<&Headers>,
-    name: &str,
-    rest: &[&str],
-) -> Option<Vec<u8>> {
+fn response_property(stream: &Stream, at: usize, name: &str, rest: &[&str]) -> Option<Vec<u8>> {
     let response = &stream.response;
     let code = || std::str::from_utf8(response.headers.first(b":status")?).ok()?.parse::<usize>().ok();
+    let headers = stream.readable_headers(Direction::Response, at);
+    let trailers = stream.readable_trailers(Direction::Response, at);
     match (name, rest) {
         ("code", []) if response.begun => code().map(integer),
         ("code_details", []) if response.begun || !stream.details.is_empty() => {

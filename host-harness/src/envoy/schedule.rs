@@ -402,7 +402,7 @@ impl Core {
                 let of = u32::try_from(change.plugin()).unwrap_or(u32::MAX);
                 counted(*slot, TurnKind::Configure, of)
             }
-            Event::Change(_) => counted(VmSlot::Main, TurnKind::Change, 0),
+            Event::Change(_) | Event::Update(_) => counted(VmSlot::Main, TurnKind::Change, 0),
         })
     }
 

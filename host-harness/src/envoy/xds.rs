@@ -32,6 +32,8 @@ pub(crate) struct Update {
 pub(super) enum Change {
     /// A worker takes one plugin in place of another.
     Take { old: PluginIndex, new: PluginIndex },
+    /// A worker takes one plugin that is new there.
+    Add { plugin: PluginIndex },
     /// A thread lets go of a plugin that no new stream sees.
     LetGo { plugin: PluginIndex },
     /// A worker ends every stream that goes through a plugin, and the plugin.
@@ -42,7 +44,10 @@ impl Change {
     /// The plugin that it is about.
     pub(super) fn plugin(self) -> PluginIndex {
         match self {
-            Change::Take { new: plugin, .. } | Change::LetGo { plugin } | Change::Remove { plugin } => plugin,
+            Change::Take { new: plugin, .. }
+            | Change::Add { plugin }
+            | Change::LetGo { plugin }
+            | Change::Remove { plugin } => plugin,
         }
     }
 }
@@ -70,15 +75,14 @@ impl Turn {
     ///
     /// Errors: the new configuration was refused, and everything stays as it was.
     pub(super) async fn update(&mut self, update: &Update) -> Result<(), LoadFailure> {
-        let Some(old) = self.configured(&update.plugin) else {
-            return Ok(());
-        };
-        let updated = match &update.configuration {
-            Some(configuration) => self.replace(old, configuration).await,
-            None => {
+        let updated = match (self.configured(&update.plugin), &update.configuration) {
+            (Some(old), Some(configuration)) => self.replace(old, configuration).await,
+            (Some(old), None) => {
                 self.remove(old).await;
                 Ok(())
             }
+            (None, Some(configuration)) => self.add_again(&update.plugin, configuration).await,
+            (None, None) => Ok(()),
         };
         if let Err(failure) = &updated {
             let message = format!("the plugin `{}` keeps its configuration: {failure}", update.plugin);
@@ -115,6 +119,23 @@ impl Turn {
         Ok(())
     }
 
+    /// Brings back a plugin that was taken away, as the last one of the chain.
+    async fn add_again(&mut self, name: &str, configuration: &[u8]) -> Result<(), LoadFailure> {
+        let known = self.core().plugins.iter().rfind(|plugin| plugin.options.name == name);
+        let Some(before) = known.map(|plugin| Arc::clone(&plugin.options)) else {
+            return Ok(());
+        };
+        let options = PluginOptions { configuration: configuration.to_vec(), ..(*before).clone() };
+        let plugin = self.core_mut().add_plugin(options);
+        self.try_out(plugin).await?;
+        self.bring_up(VmSlot::Main, plugin).await;
+        let workers = if before.kind == PluginKind::SingletonService { 0 } else { self.workers.len() };
+        for worker in 0..workers {
+            self.core_mut().post_change(VmSlot::Worker(worker), Change::Add { plugin });
+        }
+        Ok(())
+    }
+
     async fn remove(&mut self, plugin: PluginIndex) {
         for worker in 0..self.workers.len() {
             self.core_mut().post_change(VmSlot::Worker(worker), Change::Remove { plugin });
@@ -140,6 +161,7 @@ impl Turn {
                     }
                 }
             }
+            Change::Add { plugin } => self.bring_up(slot, plugin).await,
             Change::LetGo { .. } => self.release(slot).await,
             Change::Remove { plugin } => {
                 self.forget(slot, plugin);
