@@ -55,8 +55,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             });
         }
     }
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    subjects.retain(|subject| wanted.is_empty() || wanted.iter().any(|text| subject.name.contains(text.as_str())));
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    subjects.retain(|subject| {
+        wanted.is_empty() || wanted.iter().any(|text| subject.name.contains(text.as_str()))
+    });
     for _ in 0..ROUNDS {
         for subject in &mut subjects {
             let began = Instant::now();
