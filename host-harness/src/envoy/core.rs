@@ -17,14 +17,15 @@ use super::{
     grpc::GrpcInFlight,
     log::{LogLine, LogSource},
     metrics::Metrics,
-    options::EnvoyOptions,
+    options::{EnvoyOptions, LoadFailure, PluginOptions},
     random::Random,
     record::Recorder,
     schedule::{Exploration, Fault},
     shared_data::SharedData,
     shared_queue::SharedQueues,
     stream::Stream,
-    vms::{VmRecord, VmRole, VmSlot},
+    vms::{KeyIndex, VmKey, VmRecord, VmRole, VmSlot},
+    xds::Identity,
 };
 use crate::{
     abi::{Headers, VmIndex},
@@ -33,10 +34,21 @@ use crate::{
 
 /// The number stream of request ids; VMs have the numbers from 0 on.
 const REQUEST_IDS: u64 = u64::MAX;
+/// The number stream of waits before a VM is made again.
+const BACKOFFS: u64 = u64::MAX - 1;
 
 /// Everything but the guests.
 pub(crate) struct Core {
     pub(super) options: Arc<EnvoyOptions>,
+    /// Every plugin that was ever configured, by number.
+    pub(super) plugins: Vec<Plugin>,
+    pub(super) keys: Vec<VmKey>,
+    /// Keys of which neither a VM nor a plugin is left.
+    pub(super) gone: BTreeSet<KeyIndex>,
+    /// What came of plugins in their canaries.
+    pub(super) tried: BTreeMap<Identity, Result<(), LoadFailure>>,
+    /// How many workers have still to take a plugin.
+    pub(super) waited_for: BTreeMap<PluginIndex, usize>,
     pub(super) world: Box<dyn World>,
     pub(super) data: SharedData,
     pub(super) queues: SharedQueues,
@@ -70,6 +82,7 @@ pub(crate) struct Core {
     calls_made: BTreeMap<VmSlot, u32>,
     reported: BTreeSet<&'static str>,
     random: Random,
+    backoffs: Random,
     last_call: u64,
     last_stream: u64,
 }
@@ -90,9 +103,19 @@ pub(super) struct InFlight {
 /// Who gets the answer of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
-    HttpCall { vm: VmIndex, token: u32 },
+    HttpCall { vm: VmIndex, root_id: u32, token: u32 },
     Router { stream: StreamId },
 }
+
+/// A plugin with one configuration.
+#[derive(Debug, Clone)]
+pub(super) struct Plugin {
+    pub(super) options: Arc<PluginOptions>,
+    pub(super) key: KeyIndex,
+}
+
+/// Number of a [`Plugin`].
+pub(super) type PluginIndex = usize;
 
 /// What is to be sent.
 #[derive(Debug)]
@@ -118,8 +141,14 @@ impl InFlight {
 impl Core {
     pub(super) fn new(options: EnvoyOptions, world: Box<dyn World>) -> Core {
         let random = Random::new(options.seed, REQUEST_IDS);
+        let backoffs = Random::new(options.seed, BACKOFFS);
         Core {
             options: Arc::new(options),
+            plugins: Vec::new(),
+            keys: Vec::new(),
+            gone: BTreeSet::new(),
+            tried: BTreeMap::new(),
+            waited_for: BTreeMap::new(),
             world,
             data: SharedData::default(),
             queues: SharedQueues::default(),
@@ -143,6 +172,7 @@ impl Core {
             calls_made: BTreeMap::new(),
             reported: BTreeSet::new(),
             random,
+            backoffs,
             last_call: 0,
             last_stream: 0,
         }
@@ -152,6 +182,11 @@ impl Core {
     pub(super) fn fork(&self) -> Option<Core> {
         Some(Core {
             options: Arc::clone(&self.options),
+            plugins: self.plugins.clone(),
+            keys: self.keys.clone(),
+            gone: self.gone.clone(),
+            tried: self.tried.clone(),
+            waited_for: self.waited_for.clone(),
             world: self.world.fork()?,
             data: self.data.clone(),
             queues: self.queues.clone(),
@@ -175,9 +210,28 @@ impl Core {
             calls_made: self.calls_made.clone(),
             reported: self.reported.clone(),
             random: self.random.clone(),
+            backoffs: self.backoffs.clone(),
             last_call: self.last_call,
             last_stream: self.last_stream,
         })
+    }
+
+    /// Adds a plugin and gives its number.
+    pub(super) fn add_plugin(&mut self, options: PluginOptions) -> PluginIndex {
+        let key = VmKey { vm_id: options.vm_id.clone(), vm_configuration: options.vm_configuration.clone() };
+        let known = self.keys.iter().position(|other| *other == key);
+        let key = known.unwrap_or_else(|| {
+            self.keys.push(key);
+            self.keys.len() - 1
+        });
+        self.gone.remove(&key);
+        self.plugins.push(Plugin { options: Arc::new(options), key });
+        self.plugins.len() - 1
+    }
+
+    /// The `vm_id` of a VM.
+    pub(super) fn vm_id(&self, vm: VmIndex) -> &str {
+        &self.keys[self.vms[vm].key].vm_id
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -226,11 +280,24 @@ impl Core {
         format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
     }
 
+    /// How long after its last load a plugin's VM may be made again. Drawn for each request that finds it failed.
+    ///
+    /// Source: Envoy `source/common/common/backoff_strategy.cc` (`JitteredLowerBoundBackOffStrategy`): the base interval
+    /// and up to half of it more, in whole milliseconds.
+    pub(super) fn draw_backoff(&mut self, plugin: PluginIndex) -> Duration {
+        let base = self.plugins[plugin].options.reload_backoff;
+        let mut bytes = [0; 8];
+        self.backoffs.fill(&mut bytes);
+        let half_ms = u64::try_from(base.as_millis() / 2).unwrap_or(u64::MAX);
+        let jitter_ms = u64::from_le_bytes(bytes).checked_rem(half_ms).unwrap_or(0);
+        base.saturating_add(Duration::from_millis(jitter_ms))
+    }
+
     /// Sends a request to a cluster. After shutdown has begun, it only looks so.
     pub(super) fn send(&mut self, owner: Owner, outgoing: Outgoing) -> Result<CallId, Refusal> {
         let id = CallId(self.last_call + 1);
         let origin = match owner {
-            Owner::HttpCall { vm, token } => Origin::HttpCall { vm: self.vms[vm].role, token },
+            Owner::HttpCall { vm, token, .. } => Origin::HttpCall { vm: self.vms[vm].role, token },
             Owner::Router { stream } => Origin::Router { stream },
         };
         let Outgoing { cluster, headers, body, trailers, timeout } = outgoing;
@@ -291,35 +358,42 @@ impl Core {
         Some(in_flight)
     }
 
-    /// Stops the timer and the calls of a VM that will not be called again.
+    /// Stops the timers and the calls of a VM that will not be called again.
     pub(super) fn silence(&mut self, vm: VmIndex) {
-        self.stop_ticks(vm);
-        let calls: Vec<CallId> = self
-            .calls
-            .iter()
-            .filter(|(_, call)| matches!(call.owner, Owner::HttpCall { vm: owner, .. } if owner == vm))
-            .map(|(id, _)| *id)
-            .collect();
-        for call in calls {
+        for root_id in self.vms[vm].roots.keys().copied().collect::<Vec<_>>() {
+            self.silence_root(vm, root_id);
+        }
+    }
+
+    /// Stops the timer and the calls of a root context that will not be called again.
+    pub(super) fn silence_root(&mut self, vm: VmIndex, root_id: u32) {
+        self.set_tick(vm, root_id, None);
+        let is_owner = |owner: Owner| matches!(owner, Owner::HttpCall { vm: of, root_id: by, .. } if of == vm && by == root_id);
+        let calls = self.calls.iter().filter(|(_, call)| is_owner(call.owner));
+        for call in calls.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.abandon(call);
         }
-        self.silence_grpc(vm, None);
+        self.silence_grpc(vm, root_id);
     }
 
-    /// Sets the timer of a VM for one period from now.
-    pub(super) fn arm_tick(&mut self, vm: VmIndex) {
-        if let Some(event) = self.vms[vm].tick_event.take() {
+    /// Sets the timer of a root context for one period from now.
+    pub(super) fn arm_tick(&mut self, vm: VmIndex, root_id: u32) {
+        let Some(root) = self.vms[vm].roots.get_mut(&root_id) else { return };
+        let (event, period) = (root.tick_event.take(), root.tick_period);
+        if let Some(event) = event {
             self.events.cancel(event);
         }
-        if let Some(period) = self.vms[vm].tick_period {
-            let event = self.post_after(period, Event::Tick { vm });
-            self.vms[vm].tick_event = Some(event);
+        let event = period.map(|period| self.post_after(period, Event::Tick { vm, root_id }));
+        if let Some(root) = self.vms[vm].roots.get_mut(&root_id) {
+            root.tick_event = event;
         }
     }
 
-    pub(super) fn stop_ticks(&mut self, vm: VmIndex) {
-        self.vms[vm].tick_period = None;
-        self.arm_tick(vm);
+    pub(super) fn set_tick(&mut self, vm: VmIndex, root_id: u32, period: Option<Duration>) {
+        if let Some(root) = self.vms[vm].roots.get_mut(&root_id) {
+            root.tick_period = period;
+            self.arm_tick(vm, root_id);
+        }
     }
 
     /// The stream that hostcalls of this VM act on now.
@@ -356,10 +430,25 @@ mod tests {
     #[test]
     fn request_ids_are_not_the_random_numbers_of_a_vm() {
         let mut core = Core::new(EnvoyOptions::default(), Box::new(Scripted::new()));
-        let mut canary = VmRecord::new(VmRole::Canary, core.options.seed, 0);
+        let mut canary = VmRecord::new(VmRole::Canary, 0, core.options.seed, 0);
         let (mut of_core, mut of_vm) = ([0; 8], [0; 8]);
         core.random.fill(&mut of_core);
         canary.random.fill(&mut of_vm);
         assert_ne!(of_core, of_vm);
+    }
+
+    #[test]
+    fn a_backoff_is_the_base_and_up_to_half_of_it_more() {
+        let mut core = Core::new(EnvoyOptions::default(), Box::new(Scripted::new()));
+        let base = Duration::from_secs(1);
+        let plugin = core.add_plugin(PluginOptions { reload_backoff: base, ..PluginOptions::default() });
+        let drawn: Vec<Duration> = (0..100).map(|_| core.draw_backoff(plugin)).collect();
+        assert!(drawn.iter().all(|wait| (base..base * 3 / 2).contains(wait)));
+        assert!(drawn.iter().any(|wait| *wait != drawn[0]));
+        let tiny = core.add_plugin(PluginOptions {
+            reload_backoff: Duration::from_millis(1),
+            ..PluginOptions::default()
+        });
+        assert_eq!(core.draw_backoff(tiny), Duration::from_millis(1));
     }
 }

@@ -9,7 +9,8 @@ use super::{
     shared_queue::Consumer,
     turn::{Called, Task, Turn},
     upstream,
-    vms::{CallResponse, ROOT},
+    vms::CallResponse,
+    xds::Update,
 };
 use crate::{
     abi::{Callback, VmIndex},
@@ -27,6 +28,8 @@ pub(super) enum Job {
     Begin { worker: usize, id: StreamId, request: Request },
     /// A client goes away.
     Leave(StreamId),
+    /// The control plane changes something.
+    Update(Update),
     /// The process ends.
     ShutDown,
 }
@@ -40,6 +43,7 @@ impl Turn {
                 Job::Answer(call, outcome) => self.answer(call, outcome).await,
                 Job::Begin { worker, id, request } => self.begin(worker, id, request).await,
                 Job::Leave(id) => self.leave(id).await,
+                Job::Update(update) => self.refused = self.update(&update).await.err(),
                 Job::ShutDown => self.shut_down().await,
             }
             self
@@ -49,7 +53,7 @@ impl Turn {
     /// Runs an event that is due.
     pub(super) async fn run(&mut self, event: Event) {
         match event {
-            Event::Tick { vm } => self.tick(vm).await,
+            Event::Tick { vm, root_id } => self.tick(vm, root_id).await,
             Event::Answer { call, outcome } => self.answer(call, outcome).await,
             Event::CallTimeout { call } => self.time_out(call).await,
             Event::Grpc { call, event } => self.grpc_event(call, Some(event)).await,
@@ -59,7 +63,10 @@ impl Turn {
             Event::StreamIdle { stream } => self.idle(stream).await,
             Event::Request(planned) => self.send_planned(&planned).await,
             Event::Leave { stream } => self.leave(stream).await,
+            Event::Configure { slot, change } => self.change(slot, change).await,
             Event::Change(change) => (change.0)(&mut *self.core_mut().world),
+            // One that is refused has been logged, and changes nothing.
+            Event::Update(update) => drop(self.update(&update).await),
         }
     }
 
@@ -86,18 +93,21 @@ impl Turn {
         let took = self.core().now().saturating_sub(in_flight.sent_at);
         match in_flight.owner {
             Owner::Router { stream } => self.upstream_answer(stream, outcome, took).await,
-            Owner::HttpCall { vm, token } => {
+            Owner::HttpCall { vm, root_id, token } => {
                 let limit = self.core().options.call_response_limit_bytes;
-                self.call_answer(vm, token, upstream::call_response(outcome, took, limit)).await;
+                let response = upstream::call_response(outcome, took, limit);
+                self.call_answer(vm, root_id, token, response).await;
             }
         }
     }
 
-    async fn tick(&mut self, vm: VmIndex) {
-        self.core_mut().vms[vm].tick_event = None;
-        match self.enter_root(vm, Callback::Tick { root_id: ROOT }).await {
+    async fn tick(&mut self, vm: VmIndex, root_id: u32) {
+        if let Some(root) = self.core_mut().vms[vm].roots.get_mut(&root_id) {
+            root.tick_event = None;
+        }
+        match self.enter_root(vm, Callback::Tick { root_id }).await {
             // The period is the gap between two ticks: the timer is set again only now.
-            Called::Returned { .. } => self.core_mut().arm_tick(vm),
+            Called::Returned { .. } => self.core_mut().arm_tick(vm, root_id),
             Called::NotExported | Called::Failed => {}
         }
     }
@@ -106,7 +116,7 @@ impl Turn {
         if let Some(recorder) = &mut self.core_mut().recorder {
             recorder.is_notice((consumer.slot, token));
         }
-        let Some(vm) = self.thread_mut(consumer.slot).vm else {
+        let Some(vm) = self.thread_mut(consumer.slot).vms.get(&consumer.key).copied() else {
             return;
         };
         if self.core().vms[vm].contexts.contains_key(&consumer.context_id) {
@@ -120,28 +130,28 @@ impl Turn {
         };
         match in_flight.owner {
             Owner::Router { stream } => self.upstream_timeout(stream).await,
-            Owner::HttpCall { vm, token } => {
-                self.call_answer(vm, token, Some(upstream::timeout_response())).await
+            Owner::HttpCall { vm, root_id, token } => {
+                self.call_answer(vm, root_id, token, Some(upstream::timeout_response())).await
             }
         }
     }
 
     /// Tells a root context what came of its call; `None` is a reset.
-    async fn call_answer(&mut self, vm: VmIndex, token: u32, response: Option<CallResponse>) {
-        let record = &mut self.core_mut().vms[vm];
+    async fn call_answer(&mut self, vm: VmIndex, root_id: u32, token: u32, response: Option<CallResponse>) {
+        let Some(root) = self.core_mut().vms[vm].roots.get_mut(&root_id) else { return };
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         let (headers, body_size, trailers) = response.as_ref().map_or((0, 0, 0), |response| {
             (count(response.headers.len()), count(response.body.len()), count(response.trailers.len()))
         });
         if response.is_none() {
-            record.status = upstream::RESET_STATUS;
+            root.status = upstream::RESET_STATUS;
         }
-        record.call_response = response;
-        self.enter(vm, Callback::HttpCallResponse { root_id: ROOT, token, headers, body_size, trailers })
-            .await;
-        let record = &mut self.core_mut().vms[vm];
-        record.call_response = None;
-        record.status.1 = Bytes::new();
+        root.call_response = response;
+        self.enter(vm, Callback::HttpCallResponse { root_id, token, headers, body_size, trailers }).await;
+        if let Some(root) = self.core_mut().vms[vm].roots.get_mut(&root_id) {
+            root.call_response = None;
+            root.status.1 = Bytes::new();
+        }
         self.after_call(vm).await;
     }
 }

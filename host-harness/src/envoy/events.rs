@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use super::{
     exchange::{Request, StreamId},
     shared_queue::Consumer,
+    vms::VmSlot,
+    xds,
 };
 use crate::{
     abi::VmIndex,
@@ -17,7 +19,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) enum Event {
     /// A root context's timer.
-    Tick { vm: VmIndex },
+    Tick { vm: VmIndex, root_id: u32 },
     /// A call is answered.
     Answer { call: CallId, outcome: Outcome },
     /// A call's time limit is over.
@@ -36,8 +38,12 @@ pub(super) enum Event {
     Request(Arc<PlannedRequest>),
     /// The client of a stream goes away.
     Leave { stream: StreamId },
+    /// A thread makes its part of a change of the configuration.
+    Configure { slot: VmSlot, change: xds::Change },
     /// Something outside changes.
     Change(Change),
+    /// The control plane asks for a change of the configuration.
+    Update(Arc<xds::Update>),
 }
 
 /// A request that a client will send.
@@ -118,10 +124,10 @@ mod tests {
     fn events_come_in_order_of_time_and_then_of_posting() {
         let mut events = Events::default();
         for (at, vm) in [(2, 1), (1, 2), (1, 3)] {
-            events.post(Duration::from_secs(at), Event::Tick { vm });
+            events.post(Duration::from_secs(at), Event::Tick { vm, root_id: 1 });
         }
         let mut order = Vec::new();
-        while let Some(Event::Tick { vm }) = events.take_due(Duration::from_secs(5)) {
+        while let Some(Event::Tick { vm, .. }) = events.take_due(Duration::from_secs(5)) {
             order.push(vm);
         }
         assert_eq!(order, [2, 3, 1]);
@@ -130,7 +136,7 @@ mod tests {
     #[test]
     fn an_event_of_the_future_is_not_due() {
         let mut events = Events::default();
-        events.post(Duration::from_secs(2), Event::Tick { vm: 0 });
+        events.post(Duration::from_secs(2), Event::Tick { vm: 0, root_id: 1 });
         assert!(events.take_due(Duration::from_secs(1)).is_none());
         assert_eq!(events.next_at(), Some(Duration::from_secs(2)));
     }
@@ -138,7 +144,7 @@ mod tests {
     #[test]
     fn a_cancelled_event_does_not_happen() {
         let mut events = Events::default();
-        let key = events.post(Duration::ZERO, Event::Tick { vm: 0 });
+        let key = events.post(Duration::ZERO, Event::Tick { vm: 0, root_id: 1 });
         events.cancel(key);
         events.cancel(key);
         assert!(events.take_due(Duration::MAX).is_none());

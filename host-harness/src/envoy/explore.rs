@@ -13,6 +13,7 @@ use super::{
     schedule::{Candidate, Exploration, Next, Scheduler},
     turn::{Task, Turn},
     vms::VmSlot,
+    xds::Update,
 };
 use crate::{
     abi::Trap,
@@ -55,6 +56,11 @@ impl Envoy<Scripted> {
         change: impl Fn(&mut dyn World) + Send + Sync + 'static,
     ) {
         self.proxy_mut().core_mut().events.post(at, Event::Change(Change(Arc::new(change))));
+    }
+
+    /// Plans a change of the configuration.
+    pub(crate) fn plan_update(&mut self, at: Duration, update: Update) {
+        self.proxy_mut().core_mut().events.post(at, Event::Update(Arc::new(update)));
     }
 
     /// Makes what is now the beginning of every run.

@@ -1,6 +1,6 @@
-//! How a stream moves: the codec, the plugin, the seal behind it, the router, and back.
+//! How a stream moves: the codec, each filter in turn, the seal behind them, the router, and back against that order.
 //!
-//! The order of steps is that of Envoy's `source/common/http/filter_manager.cc`: what a plugin says to a part decides
+//! The order of steps is that of Envoy's `source/common/http/filter_manager.cc`: what a filter says to a part decides
 //! first where the stream stands, then what it asked for during the callback happens, and then the part moves on.
 
 use super::{
@@ -8,12 +8,13 @@ use super::{
     exchange::StreamId,
     headers::HeaderMap,
     reply::Reply,
-    stream::{DataStatus, Direction, HeadersStatus, Iteration, Part, Stream, TrailersStatus},
+    stream::{DataStatus, Direction, HeadersStatus, Iteration, Part, Stage, Stream, TrailersStatus},
     turn::{Boxed, Called, Turn},
+    vms::ContextOf,
 };
-use crate::abi::{Callback, Headers, VmIndex};
+use crate::abi::{Callback, Headers};
 
-/// What the plugin said to a part of a stream.
+/// What a filter said to a part of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
     /// It is not there, or does not look at such parts.
@@ -28,43 +29,11 @@ impl Turn {
     /// Headers have come, and are already in their place.
     pub(super) async fn on_headers(&mut self, id: StreamId, direction: Direction, end: bool) {
         let Some(stream) = self.touch(id) else { return };
+        let first = stream.first(direction);
         let half = stream.half_mut(direction);
         half.begun = true;
-        half.headers_visible = true;
         half.ended = end;
-        let count = count(half.headers.len());
-        let asked = self
-            .ask(id, direction, |context_id| match direction {
-                Direction::Request => {
-                    Callback::RequestHeaders { context_id, headers: count, end_of_stream: end }
-                }
-                Direction::Response => {
-                    Callback::ResponseHeaders { context_id, headers: count, end_of_stream: end }
-                }
-            })
-            .await;
-        let allow_stop = self.core().options.plugin.allow_on_headers_stop_iteration;
-        let status = match asked {
-            Asked::Not => HeadersStatus::Continue,
-            Asked::Answered { action, stop } => HeadersStatus::from_guest(action, stop, allow_stop),
-            Asked::Failed => HeadersStatus::StopAllAndWatermark,
-        };
-        let Some(stream) = self.core_mut().streams.get_mut(&id) else {
-            return;
-        };
-        let half = stream.half_mut(direction);
-        half.iteration = match status {
-            HeadersStatus::Continue => Iteration::On,
-            HeadersStatus::Stop => Iteration::Stopped,
-            HeadersStatus::StopAllAndBuffer => Iteration::StoppedAll { limited: true },
-            HeadersStatus::StopAllAndWatermark => Iteration::StoppedAll { limited: false },
-        };
-        if status == HeadersStatus::Continue {
-            half.headers_visible = false;
-        }
-        if self.settle(id, direction, asked).await && status == HeadersStatus::Continue {
-            self.pass_headers(id, direction, end).await;
-        }
+        self.headers_to(id, direction, first, end).await;
     }
 
     /// A part of a body, or trailers, has come.
@@ -81,16 +50,9 @@ impl Turn {
             return;
         }
         let Some(stream) = self.touch(id) else { return };
-        let half = stream.half_mut(direction);
-        half.ended |= end;
-        if let Iteration::StoppedAll { limited } = half.iteration {
-            let held = half.hold(&bytes);
-            if limited && self.is_too_large(held) {
-                self.too_large(id, direction).await;
-            }
-            return;
-        }
-        self.ask_data(id, direction, bytes, end).await;
+        let first = stream.first(direction);
+        stream.half_mut(direction).ended |= end;
+        self.data_to(id, direction, first, bytes, end).await;
     }
 
     async fn on_trailers(&mut self, id: StreamId, direction: Direction, trailers: Headers) {
@@ -98,85 +60,166 @@ impl Turn {
             return;
         }
         let Some(stream) = self.touch(id) else { return };
+        let first = stream.first(direction);
         let half = stream.half_mut(direction);
         half.ended = true;
         half.trailers = Some(trailers);
-        if !matches!(half.iteration, Iteration::StoppedAll { .. }) {
-            self.ask_trailers(id, direction).await;
+        self.trailers_to(id, direction, first).await;
+    }
+
+    /// Headers come to a filter, or past all of them.
+    fn headers_to(&mut self, id: StreamId, direction: Direction, to: Option<usize>, end: bool) -> Boxed<'_> {
+        Box::pin(async move {
+            match to {
+                Some(at) => self.ask_headers(id, direction, at, end).await,
+                None => self.headers_out(id, direction, end).await,
+            }
+        })
+    }
+
+    /// A part of a body comes to a filter, or past all of them.
+    fn data_to(
+        &mut self,
+        id: StreamId,
+        direction: Direction,
+        to: Option<usize>,
+        bytes: Vec<u8>,
+        end: bool,
+    ) -> Boxed<'_> {
+        Box::pin(async move {
+            let Some(at) = to else {
+                return self.data_out(id, direction, bytes, end).await;
+            };
+            let Some(stage) = self.stage_mut(id, direction, at) else { return };
+            stage.ended |= end;
+            if let Iteration::StoppedAll { limited } = stage.iteration {
+                let held = stage.hold(&bytes);
+                if limited && self.is_too_large(held) {
+                    self.too_large(id, direction).await;
+                }
+                return;
+            }
+            self.ask_data(id, direction, at, bytes, end).await;
+        })
+    }
+
+    /// Trailers come to a filter, or past all of them.
+    fn trailers_to(&mut self, id: StreamId, direction: Direction, to: Option<usize>) -> Boxed<'_> {
+        Box::pin(async move {
+            let Some(at) = to else {
+                return self.end_out(id, direction).await;
+            };
+            let Some(stage) = self.stage_mut(id, direction, at) else { return };
+            stage.ended = true;
+            stage.has_trailers = true;
+            if !matches!(stage.iteration, Iteration::StoppedAll { .. }) {
+                self.ask_trailers(id, direction, at).await;
+            }
+        })
+    }
+
+    async fn ask_headers(&mut self, id: StreamId, direction: Direction, at: usize, end: bool) {
+        let Some(stream) = self.core_mut().streams.get_mut(&id) else { return };
+        let allow_stop =
+            stream.filters.get(at).is_some_and(|filter| filter.plugin.allow_on_headers_stop_iteration);
+        let count = count(stream.half(direction).headers.len());
+        let Some(stage) = stream.stage_mut(direction, at) else { return };
+        stage.headers_visible = true;
+        stage.ended = end;
+        let asked = self
+            .ask(id, direction, at, |context_id| match direction {
+                Direction::Request => {
+                    Callback::RequestHeaders { context_id, headers: count, end_of_stream: end }
+                }
+                Direction::Response => {
+                    Callback::ResponseHeaders { context_id, headers: count, end_of_stream: end }
+                }
+            })
+            .await;
+        let status = match asked {
+            Asked::Not => HeadersStatus::Continue,
+            Asked::Answered { action, stop } => HeadersStatus::from_guest(action, stop, allow_stop),
+            Asked::Failed => HeadersStatus::StopAllAndWatermark,
+        };
+        let Some(stage) = self.stage_mut(id, direction, at) else { return };
+        stage.iteration = match status {
+            HeadersStatus::Continue => Iteration::On,
+            HeadersStatus::Stop => Iteration::Stopped,
+            HeadersStatus::StopAllAndBuffer => Iteration::StoppedAll { limited: true },
+            HeadersStatus::StopAllAndWatermark => Iteration::StoppedAll { limited: false },
+        };
+        if status == HeadersStatus::Continue {
+            stage.headers_visible = false;
+        }
+        if self.settle(id, direction, at, asked).await && status == HeadersStatus::Continue {
+            self.pass_headers(id, direction, at, end).await;
         }
     }
 
-    /// Lets a held direction go on.
-    pub(super) fn resume(&mut self, id: StreamId, direction: Direction) -> Boxed<'_> {
+    /// Lets a direction go on that a filter holds.
+    pub(super) fn resume(&mut self, id: StreamId, direction: Direction, at: usize) -> Boxed<'_> {
         Box::pin(async move {
-            if !self.goes_on(id, direction) {
+            // A held request goes on until a reply is complete, unlike one that comes meanwhile.
+            // Source: Envoy `source/common/http/filter_manager.cc` `ActiveStreamDecoderFilter::canContinue`.
+            let complete = |stream: &Stream| direction == Direction::Request && stream.response.end_passed;
+            let over = self.core().streams.get(&id).is_none_or(|stream| stream.finished || complete(stream));
+            if over || self.touch(id).is_none() {
                 return;
             }
-            let Some(stream) = self.touch(id) else { return };
-            let half = stream.half_mut(direction);
-            let was = std::mem::replace(&mut half.iteration, Iteration::On);
+            let Some(stage) = self.stage_mut(id, direction, at) else { return };
+            let was = std::mem::replace(&mut stage.iteration, Iteration::On);
             if was == Iteration::On {
                 return;
             }
-            // What was held back from the plugin still has to be shown to it.
+            // What was held back from the filter still has to be shown to it.
             let show = matches!(was, Iteration::StoppedAll { .. });
-            let had_trailers = half.trailers.is_some();
-            if !half.headers_passed {
-                let end = half.ended && half.held.is_none() && !had_trailers;
-                self.pass_headers(id, direction, end).await;
+            let had_trailers = stage.has_trailers;
+            if !stage.headers_passed {
+                let end = stage.ended && stage.held.is_none() && !had_trailers;
+                self.pass_headers(id, direction, at, end).await;
             }
-            self.resume_data(id, direction, show, had_trailers).await;
+            self.resume_data(id, direction, at, show).await;
             if had_trailers && self.goes_on(id, direction) {
                 if show {
-                    self.ask_trailers(id, direction).await
+                    self.ask_trailers(id, direction, at).await
                 } else {
-                    self.pass_trailers(id, direction).await
+                    self.pass_trailers(id, direction, at).await
                 }
             }
         })
     }
 
-    async fn resume_data(&mut self, id: StreamId, direction: Direction, show: bool, had_trailers: bool) {
+    async fn resume_data(&mut self, id: StreamId, direction: Direction, at: usize, show: bool) {
         if !self.goes_on(id, direction) {
             return;
         }
-        let Some(stream) = self.core_mut().streams.get_mut(&id) else {
-            return;
-        };
-        let half = stream.half_mut(direction);
-        half.buffering = false;
-        let Some(held) = half.held.take() else { return };
-        let end = half.ended && !had_trailers;
+        let Some(stage) = self.stage_mut(id, direction, at) else { return };
+        stage.buffering = false;
+        let Some(held) = stage.held.take() else { return };
+        let end = stage.ended && !stage.has_trailers;
         if show {
-            self.ask_data(id, direction, held, end).await
+            self.ask_data(id, direction, at, held, end).await
         } else {
-            self.pass_data(id, direction, held, end).await
+            self.pass_data(id, direction, at, held, end).await
         }
     }
 
-    async fn ask_data(&mut self, id: StreamId, direction: Direction, bytes: Vec<u8>, end: bool) {
-        let Some(stream) = self.core_mut().streams.get_mut(&id) else {
-            return;
-        };
-        let half = stream.half_mut(direction);
-        let buffering = half.buffering;
-        if buffering {
-            let held = half.hold(&bytes);
-            half.current = Some(Vec::new());
+    async fn ask_data(&mut self, id: StreamId, direction: Direction, at: usize, bytes: Vec<u8>, end: bool) {
+        let Some(stage) = self.stage_mut(id, direction, at) else { return };
+        if stage.buffering {
+            let held = stage.hold(&bytes);
+            stage.current = Some(Vec::new());
             if self.is_too_large(held) {
                 return self.too_large(id, direction).await;
             }
         } else {
-            half.current = Some(bytes);
+            stage.current = Some(bytes);
         }
-        let Some(stream) = self.core_mut().streams.get_mut(&id) else {
-            return;
-        };
-        let half = stream.half_mut(direction);
-        half.told_end = end;
-        let size = count(half.body().len());
+        let Some(stage) = self.stage_mut(id, direction, at) else { return };
+        stage.told_end = end;
+        let size = count(stage.body().len());
         let asked = self
-            .ask(id, direction, |context_id| match direction {
+            .ask(id, direction, at, |context_id| match direction {
                 Direction::Request => {
                     Callback::RequestBody { context_id, body_size: size, end_of_stream: end }
                 }
@@ -190,73 +233,77 @@ impl Turn {
             Asked::Answered { action, stop } => DataStatus::from_guest(action, stop),
             Asked::Failed => DataStatus::StopNoBuffer,
         };
-        self.apply_data(id, direction, status, asked).await;
+        self.apply_data(id, direction, at, status, asked).await;
     }
 
-    async fn apply_data(&mut self, id: StreamId, direction: Direction, status: DataStatus, asked: Asked) {
-        let Some(stream) = self.core_mut().streams.get_mut(&id) else {
-            return;
-        };
-        let half = stream.half_mut(direction);
-        let end = std::mem::take(&mut half.told_end);
-        half.buffering = false;
-        let bytes = half.current.take().unwrap_or_default();
+    async fn apply_data(
+        &mut self,
+        id: StreamId,
+        direction: Direction,
+        at: usize,
+        status: DataStatus,
+        asked: Asked,
+    ) {
+        let Some(stage) = self.stage_mut(id, direction, at) else { return };
+        let end = std::mem::take(&mut stage.told_end);
+        stage.buffering = false;
+        let bytes = stage.current.take().unwrap_or_default();
         let mut moves_on = None;
         let mut held = 0;
         match status {
-            DataStatus::Continue if half.iteration == Iteration::On => moves_on = Some(bytes),
+            DataStatus::Continue if stage.iteration == Iteration::On => moves_on = Some(bytes),
             DataStatus::Continue => {
-                half.hold(&bytes);
+                stage.hold(&bytes);
             }
             DataStatus::StopAndBuffer => {
-                half.iteration = Iteration::Stopped;
-                half.buffering = true;
-                half.current = Some(Vec::new());
-                held = half.hold(&bytes);
+                stage.iteration = Iteration::Stopped;
+                stage.buffering = true;
+                stage.current = Some(Vec::new());
+                held = stage.hold(&bytes);
             }
             DataStatus::StopAndWatermark => {
-                half.iteration = Iteration::Stopped;
-                half.current = Some(Vec::new());
-                half.hold(&bytes);
+                stage.iteration = Iteration::Stopped;
+                stage.current = Some(Vec::new());
+                stage.hold(&bytes);
             }
             DataStatus::StopNoBuffer => {
-                half.iteration = Iteration::Stopped;
-                // The plugin has taken these bytes; the end still has to go on some day.
-                half.current = Some(bytes);
+                stage.iteration = Iteration::Stopped;
+                // The filter has taken these bytes; the end still has to go on some day.
+                stage.current = Some(bytes);
                 if end {
-                    half.held.get_or_insert_default();
+                    stage.held.get_or_insert_default();
                 }
             }
         }
         if self.is_too_large(held) {
             return self.too_large(id, direction).await;
         }
-        if !self.settle(id, direction, asked).await || status != DataStatus::Continue {
+        // The filter may have added trailers at the end.
+        let added = end && self.core().streams.get(&id).is_some_and(|s| s.half(direction).trailers.is_some());
+        if added && let Some(stage) = self.stage_mut(id, direction, at) {
+            stage.has_trailers = true;
+        }
+        if !self.settle(id, direction, at, asked).await || status != DataStatus::Continue {
             return;
         }
         match moves_on {
-            None => self.resume(id, direction).await,
+            None => self.resume(id, direction, at).await,
             Some(bytes) => {
-                // The plugin may have added trailers at the end.
-                let added =
-                    self.core().streams.get(&id).is_some_and(|s| s.half(direction).trailers.is_some());
-                self.pass_data(id, direction, bytes, end && !added).await;
-                if end && added {
-                    self.pass_trailers(id, direction).await;
+                self.pass_data(id, direction, at, bytes, end && !added).await;
+                if added {
+                    self.pass_trailers(id, direction, at).await;
                 }
             }
         }
     }
 
-    async fn ask_trailers(&mut self, id: StreamId, direction: Direction) {
-        let Some(stream) = self.core_mut().streams.get_mut(&id) else {
-            return;
-        };
-        let half = stream.half_mut(direction);
-        half.trailers_visible = true;
-        let trailers = count(half.trailers.as_ref().map_or(0, Vec::len));
+    async fn ask_trailers(&mut self, id: StreamId, direction: Direction, at: usize) {
+        let Some(stream) = self.core_mut().streams.get_mut(&id) else { return };
+        let trailers = count(stream.half(direction).trailers.as_ref().map_or(0, Vec::len));
+        let Some(stage) = stream.stage_mut(direction, at) else { return };
+        stage.trailers_visible = true;
         let asked = self
-            .ask(id, direction, |context_id| match direction {
+            .ask(id, direction, at, |context_id| match direction {
                 Direction::Request => Callback::RequestTrailers { context_id, trailers },
                 Direction::Response => Callback::ResponseTrailers { context_id, trailers },
             })
@@ -266,45 +313,44 @@ impl Turn {
             Asked::Answered { action, stop } => TrailersStatus::from_guest(action, stop),
             Asked::Failed => TrailersStatus::Stop,
         };
-        let Some(stream) = self.core_mut().streams.get_mut(&id) else {
-            return;
-        };
-        let half = stream.half_mut(direction);
-        let was = half.iteration;
+        let Some(stage) = self.stage_mut(id, direction, at) else { return };
+        let was = stage.iteration;
         match status {
-            TrailersStatus::Continue => half.trailers_visible = false,
-            TrailersStatus::Stop => half.iteration = Iteration::Stopped,
+            TrailersStatus::Continue => stage.trailers_visible = false,
+            TrailersStatus::Stop => stage.iteration = Iteration::Stopped,
         }
-        if !self.settle(id, direction, asked).await || status == TrailersStatus::Stop {
+        if !self.settle(id, direction, at, asked).await || status == TrailersStatus::Stop {
             return;
         }
         if was == Iteration::On {
-            self.pass_trailers(id, direction).await
+            self.pass_trailers(id, direction, at).await
         } else {
-            self.resume(id, direction).await
+            self.resume(id, direction, at).await
         }
     }
 
-    /// Asks the plugin about a part of a stream, after making its context if there is none.
+    /// Asks a filter about a part of a stream, after making its context if there is none.
     async fn ask(
         &mut self,
         id: StreamId,
         direction: Direction,
+        at: usize,
         callback: impl FnOnce(u32) -> Callback,
     ) -> Asked {
-        let Some(stream) = self.core().streams.get(&id) else {
+        let stream = self.core().streams.get(&id);
+        let Some(filter) = stream.and_then(|stream| stream.filters.get(at)) else {
             return Asked::Not;
         };
-        let Some(vm) = stream.vm else { return Asked::Not };
-        if stream.failed {
+        if filter.failed {
             return Asked::Not;
         }
-        let callback = match (stream.context_id, direction) {
-            (Some(context_id), _) => callback(context_id),
-            // A response to a request that the plugin never saw is none of its business.
-            (None, Direction::Response) => return Asked::Not,
-            (None, Direction::Request) => match self.create_context(id, vm).await {
-                Some(context_id) => callback(context_id),
+        let (vm, callback) = match (filter.vm, filter.context_id, direction) {
+            (Some(vm), Some(context_id), _) => (vm, callback(context_id)),
+            // A response to a request that the filter never saw is none of its business.
+            (_, _, Direction::Response) => return Asked::Not,
+            (None, _, Direction::Request) => return Asked::Failed,
+            (Some(vm), None, Direction::Request) => match self.create_context(id, at).await {
+                Some(context_id) => (vm, callback(context_id)),
                 None => return Asked::Failed,
             },
         };
@@ -315,32 +361,68 @@ impl Turn {
         }
     }
 
-    /// Makes the stream's context in its VM; `None` when that failed.
-    pub(super) async fn create_context(&mut self, id: StreamId, vm: VmIndex) -> Option<u32> {
+    /// Makes the stream's context in a filter's VM; `None` when that failed.
+    pub(super) async fn create_context(&mut self, id: StreamId, at: usize) -> Option<u32> {
         let core = self.core_mut();
-        let context_id = core.vms[vm].add_context(id);
-        core.streams.get_mut(&id)?.context_id = Some(context_id);
-        let parent_id = super::vms::ROOT;
-        let called = self.enter(vm, Callback::ContextCreate { context_id, parent_id }).await;
+        let filter = core.streams.get_mut(&id)?.filters.get_mut(at)?;
+        let (vm, root_id) = (filter.vm?, filter.root_id);
+        let context_id = core.vms[vm].add_context(ContextOf::Stream { stream: id, filter: at, root_id });
+        filter.context_id = Some(context_id);
+        let called = self.enter(vm, Callback::ContextCreate { context_id, parent_id: root_id }).await;
         self.after_call(vm).await;
         (called != Called::Failed).then_some(context_id)
     }
 
-    /// Does what the plugin asked for during a callback about this stream; whether the direction still goes on.
-    async fn settle(&mut self, id: StreamId, direction: Direction, asked: Asked) -> bool {
-        let vm = self.core().streams.get(&id).and_then(|stream| stream.vm);
+    /// Does what a filter asked for during a callback about this stream; whether the direction still goes on.
+    async fn settle(&mut self, id: StreamId, direction: Direction, at: usize, asked: Asked) -> bool {
+        let stream = self.core().streams.get(&id);
+        let vm = stream.and_then(|stream| stream.filters.get(at)?.vm);
         if let (Some(vm), Asked::Answered { .. } | Asked::Failed) = (vm, asked) {
+            self.set_deciding(id, direction == Direction::Request);
             self.after_call(vm).await;
+            self.set_deciding(id, false);
         }
         if asked == Asked::Failed {
-            self.fail_stream(id).await;
+            self.fail_filter(id, at).await;
             return false;
         }
         self.goes_on(id, direction)
     }
 
-    /// Headers got past the plugin.
-    pub(super) async fn pass_headers(&mut self, id: StreamId, direction: Direction, end: bool) {
+    fn set_deciding(&mut self, id: StreamId, deciding: bool) {
+        if let Some(stream) = self.core_mut().streams.get_mut(&id) {
+            stream.deciding = deciding;
+        }
+    }
+
+    /// Headers got past a filter.
+    async fn pass_headers(&mut self, id: StreamId, direction: Direction, at: usize, end: bool) {
+        let Some(stream) = self.core_mut().streams.get_mut(&id) else { return };
+        let next = stream.after(direction, at);
+        if let Some(stage) = stream.stage_mut(direction, at) {
+            stage.headers_passed = true;
+        }
+        self.headers_to(id, direction, next, end).await;
+    }
+
+    /// A part of a body got past a filter.
+    async fn pass_data(&mut self, id: StreamId, direction: Direction, at: usize, bytes: Vec<u8>, end: bool) {
+        if let Some(stream) = self.core().streams.get(&id).filter(|_| self.goes_on(id, direction)) {
+            let next = stream.after(direction, at);
+            self.data_to(id, direction, next, bytes, end).await;
+        }
+    }
+
+    /// Trailers got past a filter.
+    async fn pass_trailers(&mut self, id: StreamId, direction: Direction, at: usize) {
+        if let Some(stream) = self.core().streams.get(&id).filter(|_| self.goes_on(id, direction)) {
+            let next = stream.after(direction, at);
+            self.trailers_to(id, direction, next).await;
+        }
+    }
+
+    /// Headers got past every filter.
+    pub(super) async fn headers_out(&mut self, id: StreamId, direction: Direction, end: bool) {
         let core = self.core_mut();
         let refused = direction == Direction::Request && !core.is_sealed(id);
         let timeout_ms = core.options.route_timeout.as_millis();
@@ -358,12 +440,12 @@ impl Turn {
             stream.sent_upstream = Some(headers);
         }
         if end {
-            self.pass_end(id, direction).await;
+            self.end_out(id, direction).await;
         }
     }
 
-    /// A part of a body got past the plugin.
-    pub(super) async fn pass_data(&mut self, id: StreamId, direction: Direction, bytes: Vec<u8>, end: bool) {
+    /// A part of a body got past every filter.
+    pub(super) async fn data_out(&mut self, id: StreamId, direction: Direction, bytes: Vec<u8>, end: bool) {
         let Some(stream) = self.core_mut().streams.get_mut(&id) else {
             return;
         };
@@ -374,15 +456,11 @@ impl Turn {
             passed.extend_from_slice(&bytes)
         }
         if end {
-            self.pass_end(id, direction).await;
+            self.end_out(id, direction).await;
         }
     }
 
-    async fn pass_trailers(&mut self, id: StreamId, direction: Direction) {
-        self.pass_end(id, direction).await;
-    }
-
-    async fn pass_end(&mut self, id: StreamId, direction: Direction) {
+    async fn end_out(&mut self, id: StreamId, direction: Direction) {
         match direction {
             Direction::Request => self.send_upstream(id).await,
             Direction::Response => {
@@ -392,6 +470,10 @@ impl Turn {
                 self.finish(id, false).await;
             }
         }
+    }
+
+    fn stage_mut(&mut self, id: StreamId, direction: Direction, at: usize) -> Option<&mut Stage> {
+        self.core_mut().streams.get_mut(&id)?.stage_mut(direction, at)
     }
 
     /// The stream, which has just moved.

@@ -72,6 +72,7 @@ impl Core {
         for (token, consumer, items) in self.queues.iter() {
             digest.number(token);
             digest.number(thread_number(consumer.slot));
+            digest.number(consumer.key);
             digest.number(consumer.context_id);
             digest.number(items.len());
             for item in items {

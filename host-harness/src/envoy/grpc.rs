@@ -373,10 +373,9 @@ impl Core {
         Ok(())
     }
 
-    /// Drops every call and stream of a VM, or of one of its root contexts.
-    pub(super) fn silence_grpc(&mut self, vm: VmIndex, root_id: Option<u32>) {
-        let of_root = |flight: &GrpcInFlight| root_id.is_none_or(|root_id| flight.root_id == root_id);
-        let owned = self.grpc.iter().filter(|(_, flight)| flight.vm == vm && of_root(flight));
+    /// Drops every call and stream of a root context.
+    pub(super) fn silence_grpc(&mut self, vm: VmIndex, root_id: u32) {
+        let owned = self.grpc.iter().filter(|(_, flight)| flight.vm == vm && flight.root_id == root_id);
         for id in owned.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.drop_grpc(id);
         }
@@ -546,21 +545,22 @@ impl Turn {
     /// Tells a root context one thing.
     pub(super) async fn grpc_step(&mut self, vm: VmIndex, root_id: u32, token: u32, step: GrpcStep) {
         let callback = step.callback(root_id, token);
-        let record = &mut self.core_mut().vms[vm];
-        let status_before = record.status.clone();
+        let Some(root) = self.core_mut().vms[vm].roots.get_mut(&root_id) else { return };
+        let status_before = root.status.clone();
         match step {
-            GrpcStep::Initial(headers) => record.grpc.initial = Some(headers),
-            GrpcStep::Message(message) => record.grpc.message = message,
-            GrpcStep::Trailing(trailers) => record.grpc.trailing = Some(trailers),
-            GrpcStep::Close { status, message } => record.status = (status, message.into()),
+            GrpcStep::Initial(headers) => root.grpc.initial = Some(headers),
+            GrpcStep::Message(message) => root.grpc.message = message,
+            GrpcStep::Trailing(trailers) => root.grpc.trailing = Some(trailers),
+            GrpcStep::Close { status, message } => root.status = (status, message.into()),
         }
         let called = self.enter(vm, callback).await;
-        let record = &mut self.core_mut().vms[vm];
-        record.grpc = GrpcReceived::default();
-        match (callback, called) {
-            (_, Called::NotExported) => record.status = status_before,
-            (Callback::GrpcClose { .. }, _) => record.status.1 = Bytes::new(),
-            _ => {}
+        if let Some(root) = self.core_mut().vms[vm].roots.get_mut(&root_id) {
+            root.grpc = GrpcReceived::default();
+            match (callback, called) {
+                (_, Called::NotExported) => root.status = status_before,
+                (Callback::GrpcClose { .. }, _) => root.status.1 = Bytes::new(),
+                _ => {}
+            }
         }
         self.after_call(vm).await;
     }

@@ -2,6 +2,8 @@
 //!
 //! Source: Envoy `source/extensions/common/wasm/context.cc` and proxy-wasm-cpp-host `src/context.cc`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{
@@ -12,7 +14,7 @@ use super::{
     record::{Note, text},
     shared_queue::Consumer,
     stream::{Direction, Half, Stream},
-    vms::{AfterCall, ROOT, vm_name},
+    vms::{AfterCall, vm_name},
 };
 use crate::{
     abi::{
@@ -26,6 +28,10 @@ use crate::{
 /// The function by which a guest reports what it believes, as `name=belief`, to a host that explores. Other hosts
 /// answer that there is no such function.
 const VIEW_FUNCTION: &str = "portcullis.view";
+
+/// How long the machine has been up when the world begins, which is what a monotonic clock counts from. Runtimes take
+/// zero for a clock that is not there: Go's ends with "nanotime returning zero".
+const UPTIME: Duration = Duration::from_secs(3600);
 
 impl Host for Core {
     fn schedule_point(&mut self, vm: VmIndex, point: Point<'_>) -> Go {
@@ -47,7 +53,7 @@ impl Host for Core {
     }
 
     fn call_status(&mut self, vm: VmIndex) -> (u32, Bytes) {
-        self.vms[vm].status.clone()
+        self.vms[vm].root().map(|root| root.status.clone()).unwrap_or_default()
     }
 
     fn property(&mut self, vm: VmIndex, path: &[u8]) -> Answer<Bytes> {
@@ -63,7 +69,7 @@ impl Host for Core {
     }
 
     fn monotonic_time_ns(&mut self, _vm: VmIndex) -> u64 {
-        u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(UPTIME.saturating_add(self.now()).as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn random(&mut self, vm: VmIndex, bytes: &mut [u8]) {
@@ -75,9 +81,8 @@ impl Host for Core {
     }
 
     fn set_tick_period(&mut self, vm: VmIndex, period_ms: u32) -> Answer {
-        self.vms[vm].tick_period =
-            (period_ms > 0).then(|| std::time::Duration::from_millis(u64::from(period_ms)));
-        self.arm_tick(vm);
+        let period = (period_ms > 0).then(|| Duration::from_millis(u64::from(period_ms)));
+        self.set_tick(vm, self.vms[vm].acting_root(), period);
         Ok(())
     }
 
@@ -92,16 +97,15 @@ impl Host for Core {
 
     fn done(&mut self, vm: VmIndex) -> Answer {
         let record = &mut self.vms[vm];
-        if record.acting() != ROOT || !record.awaiting_done {
-            return Err(Status::NotFound);
-        }
-        record.awaiting_done = false;
-        record.after_call.push_back(AfterCall::DeleteRoot);
+        let root_id = record.acting();
+        let root = record.roots.get_mut(&root_id).filter(|root| root.awaiting_done);
+        root.ok_or(Status::NotFound)?.awaiting_done = false;
+        record.after_call.push_back(AfterCall::DeleteRoot { root_id });
         Ok(())
     }
 
     fn shared_data(&mut self, vm: VmIndex, key: &[u8]) -> Answer<(Bytes, u32)> {
-        let answer = self.data.get(&self.options.plugin.vm_id, key);
+        let answer = self.data.get(self.vm_id(vm), key);
         self.note(vm, Verb::Get, || Note {
             object: text(key),
             observed: answer
@@ -113,7 +117,8 @@ impl Host for Core {
     }
 
     fn set_shared_data(&mut self, vm: VmIndex, key: &[u8], value: &[u8], cas: u32) -> Answer {
-        let answer = self.data.set(&self.options.plugin.vm_id, key, value, cas);
+        let vm_id = &self.keys[self.vms[vm].key].vm_id;
+        let answer = self.data.set(vm_id, key, value, cas);
         let now = self.data.last_cas();
         self.note(vm, Verb::Set, || Note {
             object: text(key),
@@ -129,15 +134,17 @@ impl Host for Core {
 
     fn register_queue(&mut self, vm: VmIndex, name: &[u8]) -> Answer<u32> {
         // A stream registers for its root, which is where on_queue_ready goes.
-        let consumer = Consumer { slot: self.vms[vm].role.slot(), context_id: ROOT };
-        let token = self.queues.register(&self.options.plugin.vm_id, name, consumer);
+        let record = &self.vms[vm];
+        let consumer =
+            Consumer { slot: record.role.slot(), key: record.key, context_id: record.acting_root() };
+        let token = self.queues.register(&self.keys[record.key].vm_id, name, consumer);
         self.note(vm, Verb::Register, || Note { object: text(name), ..Note::default() });
         Ok(token)
     }
 
-    fn resolve_queue(&mut self, _vm: VmIndex, vm_id: &[u8], name: &[u8]) -> Answer<u32> {
+    fn resolve_queue(&mut self, vm: VmIndex, vm_id: &[u8], name: &[u8]) -> Answer<u32> {
         let vm_id = String::from_utf8_lossy(vm_id);
-        let vm_id = if vm_id.is_empty() { self.options.plugin.vm_id.as_str() } else { vm_id.as_ref() };
+        let vm_id = if vm_id.is_empty() { self.vm_id(vm) } else { vm_id.as_ref() };
         self.queues.resolve(vm_id, name)
     }
 
@@ -192,7 +199,8 @@ impl Host for Core {
     }
 
     fn headers_size(&mut self, vm: VmIndex, map: HeaderMapType) -> Answer<u32> {
-        let size = self.readable(vm, map).ok_or(Status::BadArgument)?.byte_size();
+        // Envoy asks the map that can be written, and so makes trailers at the end of a body that has none.
+        let size = self.writable(vm, map)?.byte_size();
         Ok(u32::try_from(size).unwrap_or(u32::MAX))
     }
 
@@ -242,15 +250,16 @@ impl Host for Core {
             // Every other buffer that exists is read-only.
             _ => return Err(self.buffer_bytes(vm, buffer).err().unwrap_or(Status::BadArgument)),
         };
-        let stream = self.acting_stream_mut(vm).ok_or(Status::BadArgument)?;
-        let body = stream.half_mut(direction).body_mut().ok_or(Status::BadArgument)?;
+        let (stream, at) = self.acting_filter_mut(vm).ok_or(Status::BadArgument)?;
+        let stage = stream.stage_mut(direction, at).ok_or(Status::BadArgument)?;
+        let body = stage.body_mut().ok_or(Status::BadArgument)?;
         replace(body, start, length, value)
     }
 
     fn configuration(&mut self, vm: VmIndex) -> Bytes {
-        let plugin = &self.options.plugin;
-        let bytes = if self.vms[vm].configuring { &plugin.configuration } else { &plugin.vm_configuration };
-        Bytes::copy_from_slice(bytes)
+        let configuring = self.vms[vm].root().filter(|root| root.configuring);
+        let of_vm = &self.keys[self.vms[vm].key].vm_configuration;
+        Bytes::copy_from_slice(configuring.map_or(of_vm, |root| &root.plugin.configuration))
     }
 
     fn send_local_response(&mut self, vm: VmIndex, response: LocalResponse) -> Answer {
@@ -270,15 +279,17 @@ impl Host for Core {
             StreamType::Upstream => return Err(Status::Unimplemented),
         };
         let record = &mut self.vms[vm];
-        if let Some(stream) = record.acting_stream() {
-            record.after_call.push_back(AfterCall::Continue { stream, direction });
+        if let Some((stream, filter)) = record.acting_filter() {
+            record.after_call.push_back(AfterCall::Continue { stream, filter, direction });
         }
         // Whichever direction goes on, it is the request that gets out of reach.
-        if let Some(stream) = self.acting_stream_mut(vm) {
-            stream.request.headers_visible = false;
-            stream.request.trailers_visible = false;
-            if !stream.request.buffering {
-                stream.request.current = None;
+        if let Some((stream, at)) = self.acting_filter_mut(vm)
+            && let Some(stage) = stream.stage_mut(Direction::Request, at)
+        {
+            stage.headers_visible = false;
+            stage.trailers_visible = false;
+            if !stage.buffering {
+                stage.current = None;
             }
         }
         Ok(())
@@ -308,7 +319,7 @@ impl Host for Core {
         if let Some(timeout) = timeout {
             headers.replace(b"x-envoy-expected-rq-timeout-ms", timeout.as_millis().to_string().as_bytes());
         }
-        let token = self.vms[vm].next_token;
+        let (token, root_id) = (self.vms[vm].next_token, self.vms[vm].acting_root());
         let outgoing = Outgoing {
             cluster: String::from_utf8_lossy(&call.upstream).into_owned(),
             headers,
@@ -318,7 +329,7 @@ impl Host for Core {
         };
         let (cluster, path) = (outgoing.cluster.clone(), outgoing.headers.first(b":path").map(text));
         self.last_fault = None;
-        let sent = self.send(Owner::HttpCall { vm, token }, outgoing);
+        let sent = self.send(Owner::HttpCall { vm, root_id, token }, outgoing);
         let fault = self.last_fault;
         let step = self.note(vm, Verb::Call, || Note {
             object: cluster,
@@ -422,54 +433,62 @@ impl Core {
     /// The map as the guest may read it now.
     fn readable(&self, vm: VmIndex, map: HeaderMapType) -> Option<&Headers> {
         match map {
-            HeaderMapType::RequestHeaders => self.acting_stream(vm)?.readable_headers(Direction::Request),
-            HeaderMapType::ResponseHeaders => self.acting_stream(vm)?.readable_headers(Direction::Response),
-            HeaderMapType::RequestTrailers => {
-                let stream = self.acting_stream(vm)?;
-                // The access log has no request trailers.
-                if stream.logging { None } else { stream.request.readable_trailers() }
+            HeaderMapType::RequestHeaders => self.readable_headers(vm, Direction::Request),
+            HeaderMapType::ResponseHeaders => self.readable_headers(vm, Direction::Response),
+            HeaderMapType::RequestTrailers => self.readable_trailers(vm, Direction::Request),
+            HeaderMapType::ResponseTrailers => self.readable_trailers(vm, Direction::Response),
+            HeaderMapType::HttpCallResponseHeaders => {
+                Some(&self.vms[vm].root()?.call_response.as_ref()?.headers)
             }
-            HeaderMapType::ResponseTrailers => {
-                let stream = self.acting_stream(vm)?;
-                let trailers = &stream.response;
-                if stream.logging { trailers.trailers.as_ref() } else { trailers.readable_trailers() }
-            }
-            HeaderMapType::HttpCallResponseHeaders => Some(&self.vms[vm].call_response.as_ref()?.headers),
             HeaderMapType::HttpCallResponseTrailers => {
-                let trailers = &self.vms[vm].call_response.as_ref()?.trailers;
+                let trailers = &self.vms[vm].root()?.call_response.as_ref()?.trailers;
                 (!trailers.is_empty()).then_some(trailers)
             }
-            HeaderMapType::GrpcReceiveInitialMetadata => self.vms[vm].grpc.initial.as_ref(),
-            HeaderMapType::GrpcReceiveTrailingMetadata => self.vms[vm].grpc.trailing.as_ref(),
+            HeaderMapType::GrpcReceiveInitialMetadata => self.vms[vm].root()?.grpc.initial.as_ref(),
+            HeaderMapType::GrpcReceiveTrailingMetadata => self.vms[vm].root()?.grpc.trailing.as_ref(),
         }
+    }
+
+    fn readable_headers(&self, vm: VmIndex, direction: Direction) -> Option<&Headers> {
+        let (stream, at) = self.acting_filter(vm)?;
+        stream.readable_headers(direction, at)
+    }
+
+    fn readable_trailers(&self, vm: VmIndex, direction: Direction) -> Option<&Headers> {
+        let (stream, at) = self.acting_filter(vm)?;
+        stream.readable_trailers(direction, at)
     }
 
     /// The map as the guest may change it now.
     fn writable(&mut self, vm: VmIndex, map: HeaderMapType) -> Answer<&mut Headers> {
-        let stream = self.acting_stream_mut(vm).ok_or(Status::BadArgument)?;
+        let (stream, at) = self.acting_filter_mut(vm).ok_or(Status::BadArgument)?;
         let headers = match map {
-            HeaderMapType::RequestHeaders => stream.request.writable_headers(),
-            HeaderMapType::ResponseHeaders => stream.response.writable_headers(),
-            HeaderMapType::RequestTrailers => stream.request.writable_trailers(),
-            HeaderMapType::ResponseTrailers => stream.response.writable_trailers(),
+            HeaderMapType::RequestHeaders => stream.request.writable_headers(at),
+            HeaderMapType::ResponseHeaders => stream.response.writable_headers(at),
+            HeaderMapType::RequestTrailers => stream.request.writable_trailers(at),
+            HeaderMapType::ResponseTrailers => stream.response.writable_trailers(at),
             _ => None,
         };
         headers.ok_or(Status::BadArgument)
     }
 
     fn buffer_bytes(&self, vm: VmIndex, buffer: BufferType) -> Answer<&[u8]> {
-        let record = &self.vms[vm];
-        let plugin = &self.options.plugin;
+        let root = self.vms[vm].root();
         match buffer {
-            BufferType::VmConfiguration => Ok(&plugin.vm_configuration),
-            BufferType::PluginConfiguration if record.configuring => Ok(&plugin.configuration),
+            BufferType::VmConfiguration => Ok(&self.keys[self.vms[vm].key].vm_configuration),
+            BufferType::PluginConfiguration => {
+                let root = root.filter(|root| root.configuring).ok_or(Status::NotFound)?;
+                Ok(&root.plugin.configuration)
+            }
             BufferType::HttpCallResponseBody => {
-                record.call_response.as_ref().map(|response| response.body.as_ref()).ok_or(Status::NotFound)
+                let response = root.and_then(|root| root.call_response.as_ref());
+                response.map(|response| response.body.as_ref()).ok_or(Status::NotFound)
             }
             BufferType::HttpRequestBody => Ok(self.body(vm, Direction::Request)),
             BufferType::HttpResponseBody => Ok(self.body(vm, Direction::Response)),
-            BufferType::PluginConfiguration => Err(Status::NotFound),
-            BufferType::GrpcReceiveBuffer => Ok(&record.grpc.message),
+            BufferType::GrpcReceiveBuffer => {
+                Ok(root.map(|root| root.grpc.message.as_ref()).unwrap_or_default())
+            }
             // These are there, and empty.
             BufferType::NetworkDownstreamData | BufferType::NetworkUpstreamData | BufferType::CallData => {
                 Ok(&[])
@@ -479,33 +498,58 @@ impl Core {
 
     /// A body that is out of reach reads as empty, as in Envoy.
     fn body(&self, vm: VmIndex, direction: Direction) -> &[u8] {
-        self.acting_stream(vm).map(|stream| stream.half(direction).body()).unwrap_or_default()
+        self.acting_filter(vm)
+            .and_then(|(stream, at)| Some(stream.half(direction).stages.get(at)?.body()))
+            .unwrap_or_default()
+    }
+
+    /// The stream that hostcalls of this VM act on now, and which of its filters asks.
+    pub(super) fn acting_filter(&self, vm: VmIndex) -> Option<(&Stream, usize)> {
+        let (stream, at) = self.vms[vm].acting_filter()?;
+        Some((self.streams.get(&stream)?, at))
+    }
+
+    /// The same, to change it.
+    fn acting_filter_mut(&mut self, vm: VmIndex) -> Option<(&mut Stream, usize)> {
+        let (stream, at) = self.vms[vm].acting_filter()?;
+        Some((self.streams.get_mut(&stream)?, at))
     }
 }
 
 impl Stream {
-    fn readable_headers(&self, direction: Direction) -> Option<&Headers> {
+    /// The headers as a filter may read them now.
+    pub(super) fn readable_headers(&self, direction: Direction, at: usize) -> Option<&Headers> {
         let half = self.half(direction);
-        (half.begun && (half.headers_visible || self.logging)).then_some(&half.headers)
+        let visible = half.stages.get(at)?.headers_visible || self.logging;
+        (half.begun && visible).then_some(&half.headers)
+    }
+
+    /// The trailers as a filter may read them now; the access log has none of the request.
+    pub(super) fn readable_trailers(&self, direction: Direction, at: usize) -> Option<&Headers> {
+        let half = self.half(direction);
+        let visible = match (self.logging, direction) {
+            (true, direction) => direction == Direction::Response,
+            (false, _) => half.stages.get(at)?.trailers_visible,
+        };
+        half.trailers.as_ref().filter(|_| visible)
     }
 }
 
 impl Half {
-    fn readable_trailers(&self) -> Option<&Headers> {
-        self.trailers.as_ref().filter(|_| self.trailers_visible)
+    fn writable_headers(&mut self, at: usize) -> Option<&mut Headers> {
+        let visible = self.begun && self.stages.get(at)?.headers_visible;
+        visible.then_some(&mut self.headers)
     }
 
-    fn writable_headers(&mut self) -> Option<&mut Headers> {
-        (self.begun && self.headers_visible).then_some(&mut self.headers)
-    }
-
-    /// Trailers can be added where there are none, while the plugin is told of the body's end.
-    fn writable_trailers(&mut self) -> Option<&mut Headers> {
-        if self.trailers.is_none() && self.told_end && self.current.is_some() {
+    /// Trailers can be added where there are none, while the filter is told of the body's end.
+    fn writable_trailers(&mut self, at: usize) -> Option<&mut Headers> {
+        let stage = self.stages.get_mut(at)?;
+        if self.trailers.is_none() && stage.told_end && stage.current.is_some() {
             self.trailers = Some(Headers::new());
-            self.trailers_visible = true;
+            stage.trailers_visible = true;
         }
-        self.trailers.as_mut().filter(|_| self.trailers_visible)
+        let visible = stage.trailers_visible;
+        self.trailers.as_mut().filter(|_| visible)
     }
 }
 

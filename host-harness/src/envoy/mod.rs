@@ -43,6 +43,7 @@ mod stream_life;
 mod turn;
 mod upstream;
 pub(crate) mod vms;
+pub(crate) mod xds;
 
 use std::{
     any::Any,
@@ -58,16 +59,19 @@ use self::{
     delivery::Job,
     proxy::Proxy,
     turn::{ProxySlot, Turn},
+    xds::Update,
 };
 use crate::{abi::Module, world::World};
 
 pub use exchange::{AnsweredBy, Exchange, Protocol, Request, StreamId, UpstreamRequest};
 pub use log::{LogLine, LogSource};
 pub use metrics::Histogram;
-pub use options::{EnvoyOptions, FailurePolicy, ForeignFunction, LoadFailure, PluginOptions, StartError};
-pub use vms::{VmRole, VmState, VmView};
+pub use options::{
+    EnvoyOptions, FailurePolicy, ForeignFunction, LoadFailure, PluginKind, PluginOptions, StartError,
+};
+pub use vms::{RootView, VmRole, VmState, VmView};
 
-/// A running Envoy with one plugin, in a world.
+/// A running Envoy with its plugins, in a world.
 pub struct Envoy<W: World> {
     /// Lent while a turn runs.
     proxy: Option<Box<Proxy>>,
@@ -186,6 +190,38 @@ impl<W: World> Envoy<W> {
         self.proxy_mut().finished.remove(&id)
     }
 
+    /// The control plane gives the plugin of this name another configuration. One that was taken away comes back, as the
+    /// last of the chain.
+    ///
+    /// The main thread takes it here; each worker does so in a turn of its own, which is due now and happens with the next
+    /// events that run. The same configuration again changes nothing.
+    /// Errors: its canary refused it, and everything stays as it was; Envoy would have rejected the update.
+    /// Panics: there is no such plugin.
+    pub fn update_plugin(
+        &mut self,
+        name: &str,
+        configuration: impl Into<Vec<u8>>,
+    ) -> Result<(), LoadFailure> {
+        self.update(Update { plugin: name.to_owned(), configuration: Some(configuration.into()) })
+    }
+
+    /// The control plane takes the plugin of this name away, with the listener that it was on: streams that go through it
+    /// are cut, and it ends on every thread, with the next events that run.
+    ///
+    /// Panics: there is no such plugin.
+    pub fn remove_plugin(&mut self, name: &str) {
+        // Nothing is tried, so nothing can be refused.
+        let _ = self.update(Update { plugin: name.to_owned(), configuration: None });
+    }
+
+    fn update(&mut self, update: Update) -> Result<(), LoadFailure> {
+        let mut plugins = self.proxy().core().plugins.iter();
+        let known = plugins.any(|plugin| plugin.options.name == update.plugin);
+        assert!(known, "there is no plugin `{}`", update.plugin);
+        self.perform(Job::Update(update));
+        self.proxy_mut().refused.take().map_or(Ok(()), Err)
+    }
+
     /// Tells every root context that the process ends (`proxy_on_done`, `proxy_on_delete`).
     ///
     /// HTTP calls that are made now succeed and are never sent, as in real Envoy.
@@ -217,11 +253,11 @@ impl<W: World> Envoy<W> {
         self.proxy().core().metrics.histogram(name)
     }
 
-    /// A shared value of the plugin's `vm_id`, with its CAS number.
+    /// A shared value of the first plugin's `vm_id`, with its CAS number.
     #[must_use]
     pub fn shared_data(&self, key: &str) -> Option<(Bytes, u32)> {
         let core = self.proxy().core();
-        core.data.get(&core.options.plugin.vm_id, key.as_bytes()).ok()
+        core.data.get(&core.plugins.first()?.options.vm_id, key.as_bytes()).ok()
     }
 
     /// The main thread's VM and then each worker's.

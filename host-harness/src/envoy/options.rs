@@ -20,8 +20,10 @@ use crate::abi::{Answer, Trap, VmLimits};
 pub struct EnvoyOptions {
     /// Count of workers, and so of worker VMs.
     pub concurrency: usize,
-    /// The plugin.
+    /// The plugin, where there is one.
     pub plugin: PluginOptions,
+    /// The plugins in the order of the filter chain, with services among them; empty is [`EnvoyOptions::plugin`] alone.
+    pub plugins: Vec<PluginOptions>,
     /// All randomness that guests see comes from this.
     pub seed: u64,
     /// Messages below this level are dropped, as with Envoy's `wasm` logger.
@@ -49,7 +51,10 @@ pub struct EnvoyOptions {
     pub foreign_functions: BTreeMap<String, ForeignFunction>,
 }
 
-/// The plugin, as in Envoy's `PluginConfig`.
+/// A plugin, as in Envoy's `PluginConfig`.
+///
+/// Plugins of one `vm_id` and `vm_configuration` share the VM of each thread, each with a root context of its own there.
+/// Of two plugins that are alike in name, root id and configuration, too, there is one root context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginOptions {
     /// `name`
@@ -64,10 +69,23 @@ pub struct PluginOptions {
     pub vm_configuration: Vec<u8>,
     /// `failure_policy`
     pub failure_policy: FailurePolicy,
-    /// `reload_config.backoff.base_interval`; exact here, where Envoy adds a random part.
+    /// `reload_config.backoff.base_interval`; as in Envoy, each wait is up to half of it longer, by chance.
     pub reload_backoff: Duration,
+    /// Where it runs.
+    pub kind: PluginKind,
     /// `allow_on_headers_stop_iteration`
     pub allow_on_headers_stop_iteration: bool,
+}
+
+/// What a plugin is for, which decides on which threads it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PluginKind {
+    /// An HTTP filter: on the main thread and on every worker, where it sees requests.
+    Filter,
+    /// A `WasmService` of the bootstrap configuration: on the main thread and on every worker, without requests.
+    Service,
+    /// A `WasmService` with `singleton: true`: on the main thread alone.
+    SingletonService,
 }
 
 /// What happens to requests on a worker whose VM has failed.
@@ -115,11 +133,22 @@ pub enum LoadFailure {
 
 // === impl EnvoyOptions ===
 
+impl EnvoyOptions {
+    /// Every plugin: the filters in the order of their chain, then the services, which Envoy starts after them.
+    pub(super) fn all_plugins(&self) -> Vec<PluginOptions> {
+        let mut plugins =
+            if self.plugins.is_empty() { vec![self.plugin.clone()] } else { self.plugins.clone() };
+        plugins.sort_by_key(|plugin| plugin.kind != PluginKind::Filter);
+        plugins
+    }
+}
+
 impl Default for EnvoyOptions {
     fn default() -> Self {
         EnvoyOptions {
             concurrency: 1,
             plugin: PluginOptions::default(),
+            plugins: Vec::new(),
             seed: 0,
             log_level: log::Level::Info,
             environment: BTreeMap::new(),
@@ -156,6 +185,7 @@ impl Default for PluginOptions {
             vm_configuration: Vec::new(),
             failure_policy: FailurePolicy::FailReload,
             reload_backoff: Duration::from_secs(1),
+            kind: PluginKind::Filter,
             allow_on_headers_stop_iteration: true,
         }
     }

@@ -5,11 +5,11 @@
 use std::{any::Any, collections::BTreeMap, time::Duration};
 
 use super::{
-    core::Core,
+    core::{Core, PluginIndex},
     exchange::{Exchange, StreamId},
     log::LogSource,
-    options::EnvoyOptions,
-    vms::{VmRole, VmSlot, VmState, VmView},
+    options::{EnvoyOptions, LoadFailure},
+    vms::{KeyIndex, RootView, VmRole, VmSlot, VmState, VmView},
 };
 use crate::{
     abi::{Callback, HostSlot, Module, Stop, Trap, Vm, VmIndex},
@@ -27,6 +27,8 @@ pub(super) struct Proxy {
     pub(super) main: Thread,
     pub(super) workers: Vec<Thread>,
     pub(super) finished: BTreeMap<StreamId, Exchange>,
+    /// Why the last update was refused, if it was.
+    pub(super) refused: Option<LoadFailure>,
     /// What every explored run begins with.
     pub(super) frozen: Option<Frozen>,
 }
@@ -39,11 +41,26 @@ pub(super) struct Frozen {
     guests: usize,
 }
 
-/// One thread with its VM.
-#[derive(Debug, Clone, Copy, Default)]
+/// One thread with its VMs.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Thread {
-    pub(super) vm: Option<VmIndex>,
-    pub(super) loads: u32,
+    /// The present VM of each key, failed or not.
+    pub(super) vms: BTreeMap<KeyIndex, VmIndex>,
+    /// How many VMs were made for each key.
+    pub(super) loads: BTreeMap<KeyIndex, u32>,
+    /// Plugins that came up here.
+    pub(super) handles: BTreeMap<PluginIndex, Handle>,
+    /// Filters that new streams go through, in order.
+    pub(super) chain: Vec<PluginIndex>,
+    pub(super) services: Vec<PluginIndex>,
+}
+
+/// A plugin that came up on a thread.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Handle {
+    pub(super) vm: VmIndex,
+    pub(super) root_id: u32,
+    /// When it came up, or was last tried again.
     pub(super) loaded_at: Duration,
 }
 
@@ -61,6 +78,7 @@ impl Proxy {
             main: Thread::default(),
             workers: vec![Thread::default(); concurrency],
             finished: BTreeMap::new(),
+            refused: None,
             frozen: None,
         }
     }
@@ -74,7 +92,7 @@ impl Proxy {
             guest.freeze();
         }
         let guests = self.guests.len();
-        self.frozen = Some(Frozen { core, main: self.main, workers: self.workers.clone(), guests });
+        self.frozen = Some(Frozen { core, main: self.main.clone(), workers: self.workers.clone(), guests });
         true
     }
 
@@ -86,7 +104,7 @@ impl Proxy {
             return Ok(());
         };
         let core = frozen.core.fork();
-        self.main = frozen.main;
+        self.main.clone_from(&frozen.main);
         self.workers.clone_from(&frozen.workers);
         self.guests.truncate(frozen.guests);
         self.finished.clear();
@@ -112,11 +130,33 @@ impl Proxy {
     }
 
     pub(super) fn views(&self) -> Vec<VmView> {
-        self.threads().map(|(role, thread)| self.view(role, thread)).collect()
+        let mut views = Vec::new();
+        for (role, thread) in self.threads() {
+            let mut keys: Vec<KeyIndex> = Vec::new();
+            for plugin in thread.chain.iter().chain(&thread.services) {
+                let key = self.core().plugins[*plugin].key;
+                if !keys.contains(&key) {
+                    keys.push(key);
+                    views.push(self.view(role, thread, key));
+                }
+            }
+        }
+        views
     }
 
-    fn view(&self, role: VmRole, thread: Thread) -> VmView {
-        let record = thread.vm.map(|vm| &self.core().vms[vm]);
+    fn view(&self, role: VmRole, thread: &Thread, key: KeyIndex) -> VmView {
+        let vm = thread.vms.get(&key).copied();
+        let record = vm.map(|vm| &self.core().vms[vm]);
+        let roots: Vec<RootView> = record
+            .iter()
+            .flat_map(|record| &record.roots)
+            .map(|(id, root)| RootView {
+                id: *id,
+                plugin: root.plugin.name.clone(),
+                configuration: root.plugin.configuration.clone(),
+                tick_period: root.tick_period,
+            })
+            .collect();
         VmView {
             role,
             state: match record {
@@ -124,17 +164,25 @@ impl Proxy {
                 Some(record) if record.failed => VmState::Failed,
                 Some(_) => VmState::Running,
             },
-            loads: thread.loads,
+            loads: thread.loads.get(&key).copied().unwrap_or(0),
             callbacks: record.map(|record| record.callbacks.clone()).unwrap_or_default(),
-            memory_bytes: thread.vm.and_then(|vm| self.guests[vm].as_ref()).map_or(0, Vm::memory_bytes),
-            tick_period: record.and_then(|record| record.tick_period),
+            memory_bytes: vm.and_then(|vm| self.guests[vm].as_ref()).map_or(0, Vm::memory_bytes),
+            tick_period: roots.first().and_then(|root| root.tick_period),
+            roots,
         }
     }
 
-    pub(super) fn threads(&self) -> impl Iterator<Item = (VmRole, Thread)> + '_ {
+    pub(super) fn threads(&self) -> impl Iterator<Item = (VmRole, &Thread)> {
         let workers =
-            self.workers.iter().enumerate().map(|(number, thread)| (VmRole::Worker(number), *thread));
-        std::iter::once((VmRole::Main, self.main)).chain(workers)
+            self.workers.iter().enumerate().map(|(number, thread)| (VmRole::Worker(number), thread));
+        std::iter::once((VmRole::Main, &self.main)).chain(workers)
+    }
+
+    pub(super) fn thread(&self, slot: VmSlot) -> &Thread {
+        match slot {
+            VmSlot::Main => &self.main,
+            VmSlot::Worker(worker) => &self.workers[worker],
+        }
     }
 
     pub(super) fn thread_mut(&mut self, slot: VmSlot) -> &mut Thread {
@@ -164,9 +212,9 @@ impl Proxy {
         Ok(())
     }
 
-    /// Adds one to a counter of Envoy's own about the plugin.
-    pub(super) fn count(&mut self, stat: &str) {
-        let name = format!("wasm.{}.{stat}", self.core().options.plugin.name);
+    /// Adds one to a counter of Envoy's own about a plugin.
+    pub(super) fn count(&mut self, plugin: PluginIndex, stat: &str) {
+        let name = format!("wasm.{}.{stat}", self.core().plugins[plugin].options.name);
         self.core_mut().metrics.count(&name);
     }
 

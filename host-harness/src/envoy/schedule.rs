@@ -27,7 +27,7 @@ use crate::{
 pub(crate) struct TurnId {
     pub(crate) thread: VmSlot,
     pub(crate) kind: TurnKind,
-    /// Which of several such on the thread: a root context, a queue, a stream; 0 where there is only one.
+    /// Which of several such on the thread: a plugin, a queue, a stream, a gRPC token; 0 where there is only one.
     pub(crate) of: u32,
     /// Which one of its kind, from 1.
     pub(crate) ordinal: u32,
@@ -355,7 +355,11 @@ impl Core {
             ordinal: exploration.next_ordinal(thread, kind, of),
         };
         Some(match event {
-            Event::Tick { vm } => counted(self.vms.get(*vm)?.role.slot(), TurnKind::Tick, 0),
+            Event::Tick { vm, root_id } => {
+                let record = self.vms.get(*vm)?;
+                let number = record.roots.get(root_id)?.number;
+                counted(record.role.slot(), TurnKind::Tick, u32::try_from(number).unwrap_or(u32::MAX))
+            }
             Event::QueueReady { consumer, token } => counted(consumer.slot, TurnKind::Ready, *token),
             Event::Answer { call, .. } | Event::CallTimeout { call } => {
                 let in_flight = self.calls.get(call)?;
@@ -394,7 +398,11 @@ impl Core {
                 of: request.number,
                 ordinal: 1,
             },
-            Event::Change(_) => counted(VmSlot::Main, TurnKind::Change, 0),
+            Event::Configure { slot, change } => {
+                let of = u32::try_from(change.plugin()).unwrap_or(u32::MAX);
+                counted(*slot, TurnKind::Configure, of)
+            }
+            Event::Change(_) | Event::Update(_) => counted(VmSlot::Main, TurnKind::Change, 0),
         })
     }
 
@@ -428,9 +436,23 @@ impl Core {
             TurnKind::Upstream | TurnKind::Body | TurnKind::Idle | TurnKind::Leave | TurnKind::Timeout => {
                 self.stream_names.get(&u64::from(turn.of)).cloned().unwrap_or_default()
             }
-            TurnKind::Configure | TurnKind::Tick | TurnKind::Response | TurnKind::Grpc | TurnKind::Change => {
-                String::new()
-            }
+            TurnKind::Tick => self.plugin_name(turn.of),
+            TurnKind::Grpc => turn.of.to_string(),
+            TurnKind::Configure => self.plugin_name(turn.of),
+            TurnKind::Response | TurnKind::Change => String::new(),
+        }
+    }
+
+    /// What people call a plugin: nothing where there is one, with a number from its second configuration on.
+    fn plugin_name(&self, number: u32) -> String {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        let Some(plugin) = self.plugins.get(number) else { return String::new() };
+        let name = &plugin.options.name;
+        let earlier = self.plugins.iter().take(number).filter(|other| other.options.name == *name).count();
+        match (self.options.plugins.len(), earlier) {
+            (0 | 1, 0) => String::new(),
+            (_, 0) => name.clone(),
+            (_, earlier) => format!("{name} {}", earlier + 1),
         }
     }
 

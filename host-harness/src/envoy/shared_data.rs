@@ -1,7 +1,7 @@
 //! Shared data: one process-wide map for each `vm_id`, and one CAS counter for all of them.
 //!
 //! Source: proxy-wasm-cpp-host `src/shared_data.cc`. An absent key accepts any CAS number, so a number that never was
-//! given out (`u32::MAX`) creates a key only if it is absent; 0 always writes; nothing is ever removed.
+//! given out (`u32::MAX`) creates a key only if it is absent; 0 always writes; a key goes only with the last VM of its `vm_id`.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +34,11 @@ impl SharedData {
         self.values.iter().flat_map(|(vm_id, values)| {
             values.iter().map(|(key, (value, cas))| (vm_id.as_str(), key.as_slice(), value, *cas))
         })
+    }
+
+    /// Forgets everything of a `vm_id` of which no VM is left.
+    pub(super) fn forget(&mut self, vm_id: &str) {
+        self.values.remove(vm_id);
     }
 
     /// Writes a value under a new CAS number.
@@ -88,5 +93,17 @@ mod tests {
         let mut data = SharedData::default();
         data.set("", b"k", b"", 0).unwrap();
         assert_eq!(data.get("", b"k"), Ok((Bytes::new(), 1)));
+    }
+
+    #[test]
+    fn what_a_forgotten_vm_id_had_is_gone_and_the_counter_goes_on() {
+        let mut data = SharedData::default();
+        data.set("a", b"k", b"1", 0).unwrap();
+        data.set("b", b"k", b"2", 0).unwrap();
+        data.forget("a");
+        assert_eq!(data.get("a", b"k"), Err(Status::NotFound));
+        assert_eq!(data.get("b", b"k"), Ok((Bytes::from("2"), 2)));
+        data.set("a", b"k", b"3", 0).unwrap();
+        assert_eq!(data.get("a", b"k"), Ok((Bytes::from("3"), 3)));
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::vms::VmSlot;
+use super::vms::{KeyIndex, VmSlot};
 use crate::abi::{Answer, Status};
 
 /// Every queue of the process.
@@ -15,13 +15,17 @@ use crate::abi::{Answer, Status};
 pub(super) struct SharedQueues {
     tokens: BTreeMap<(String, Vec<u8>), u32>,
     queues: BTreeMap<u32, Queue>,
+    last_token: u32,
 }
 
-/// Whom to notify: a context on a thread, whichever VM runs there by then.
+/// Whom to notify: a context on a thread, whichever VM runs there by then. Contexts of a VM that was made again have
+/// their numbers in the order in which plugins came back, so the notice may reach another plugin's root context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Consumer {
     /// The thread.
     pub(super) slot: VmSlot,
+    /// Which VM of the thread.
+    pub(super) key: KeyIndex,
     /// The root context that registered.
     pub(super) context_id: u32,
 }
@@ -37,11 +41,25 @@ struct Queue {
 impl SharedQueues {
     /// Registers the consumer of a queue, in place of an earlier one, and gives the queue's token. Items stay.
     pub(super) fn register(&mut self, vm_id: &str, name: &[u8], consumer: Consumer) -> u32 {
-        let next = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX).saturating_add(1);
-        let token = *self.tokens.entry((vm_id.to_owned(), name.to_vec())).or_insert(next);
+        let token = *self.tokens.entry((vm_id.to_owned(), name.to_vec())).or_insert_with(|| {
+            self.last_token += 1;
+            self.last_token
+        });
         self.queues.entry(token).or_insert_with(|| Queue { consumer, items: VecDeque::new() }).consumer =
             consumer;
         token
+    }
+
+    /// Forgets the queues of a `vm_id` of which no VM is left.
+    pub(super) fn forget(&mut self, vm_id: &str) {
+        let queues = &mut self.queues;
+        self.tokens.retain(|(of, _), token| {
+            let stays = of != vm_id;
+            if !stays {
+                queues.remove(token);
+            }
+            stays
+        });
     }
 
     /// The token of a queue that someone registered.
@@ -100,6 +118,17 @@ mod tests {
     }
 
     #[test]
+    fn queues_of_a_forgotten_vm_id_are_gone_and_their_tokens_are_not_given_again() {
+        let mut queues = SharedQueues::default();
+        let (gone, stays) =
+            (queues.register("a", b"q", consumer(0)), queues.register("b", b"q", consumer(0)));
+        queues.forget("a");
+        assert_eq!(queues.push(gone, b"x"), Err(Status::NotFound));
+        assert_eq!(queues.push(stays, b"x"), Ok(consumer(0)));
+        assert!(queues.register("a", b"q", consumer(0)) > stays);
+    }
+
+    #[test]
     fn an_unknown_token_is_not_found() {
         let mut queues = SharedQueues::default();
         assert_eq!(queues.push(7, b"x"), Err(Status::NotFound));
@@ -107,6 +136,6 @@ mod tests {
     }
 
     fn consumer(worker: usize) -> Consumer {
-        Consumer { slot: VmSlot::Worker(worker), context_id: 1 }
+        Consumer { slot: VmSlot::Worker(worker), key: 0, context_id: 1 }
     }
 }

@@ -5,12 +5,14 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
 use super::{
     events::EventKey,
     exchange::{AnsweredBy, Protocol, Request, StreamId},
+    options::PluginOptions,
 };
 use crate::{
     abi::{Headers, VmIndex},
@@ -62,33 +64,60 @@ pub(super) enum TrailersStatus {
 }
 
 /// One direction of a stream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Half {
     pub(super) headers: Headers,
     /// Whether there are headers.
     pub(super) begun: bool,
-    /// Whether the plugin can reach the headers.
-    pub(super) headers_visible: bool,
     pub(super) trailers: Option<Headers>,
-    /// Whether the plugin can reach the trailers.
+    /// Whether the end has come.
+    pub(super) ended: bool,
+    /// How each filter stands to it, in the order of the chain.
+    pub(super) stages: Vec<Stage>,
+    /// Whether the headers got past every filter.
+    pub(super) headers_passed: bool,
+    /// The part of the body that got past every filter.
+    pub(super) body_passed: Vec<u8>,
+    /// Whether the end got past every filter.
+    pub(super) end_passed: bool,
+}
+
+/// How one filter stands to one direction of a stream.
+#[derive(Debug, Clone)]
+pub(super) struct Stage {
+    /// Whether the filter can reach the headers.
+    pub(super) headers_visible: bool,
+    /// Whether the trailers have come to the filter.
+    pub(super) has_trailers: bool,
+    /// Whether the filter can reach the trailers.
     pub(super) trailers_visible: bool,
-    /// The part of the body that the plugin is being told of, and can reach until it lets it go on.
+    /// The part of the body that the filter is being told of, and can reach until it lets it go on.
     pub(super) current: Option<Vec<u8>>,
     /// The part of the body that is held back.
     pub(super) held: Option<Vec<u8>>,
-    /// Whether the plugin reaches the held part rather than the current one.
+    /// Whether the filter reaches the held part rather than the current one.
     pub(super) buffering: bool,
-    /// Whether the end has come.
+    /// Whether the end has come to the filter.
     pub(super) ended: bool,
     /// Whether the running callback was told that the end has come.
     pub(super) told_end: bool,
     pub(super) iteration: Iteration,
-    /// Whether the headers got past the plugin.
+    /// Whether the headers got past the filter.
     pub(super) headers_passed: bool,
-    /// The part of the body that got past the plugin.
-    pub(super) body_passed: Vec<u8>,
-    /// Whether the end got past the plugin.
-    pub(super) end_passed: bool,
+}
+
+/// One filter of a stream's chain.
+#[derive(Debug, Clone)]
+pub(super) struct Filter {
+    pub(super) plugin: Arc<PluginOptions>,
+    /// The VM that sees the stream; `None` where it had failed before, so that the stream fails when it comes here.
+    pub(super) vm: Option<VmIndex>,
+    /// The plugin's root context in that VM.
+    pub(super) root_id: u32,
+    /// The stream's context in that VM, once it was made.
+    pub(super) context_id: Option<u32>,
+    /// The VM failed under this stream, so the filter is not asked any more.
+    pub(super) failed: bool,
 }
 
 /// A part of a body or what follows it.
@@ -102,12 +131,10 @@ pub(super) enum Part {
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
     pub(super) id: StreamId,
-    /// The VM that sees it; `None` where the plugin is passed by.
     /// The worker that took it.
     pub(super) worker: usize,
-    pub(super) vm: Option<VmIndex>,
-    /// Its context in that VM, once it was made.
-    pub(super) context_id: Option<u32>,
+    /// The filters that it goes through: the request in this order, the response against it.
+    pub(super) filters: Vec<Filter>,
     pub(super) protocol: Protocol,
     pub(super) properties: BTreeMap<String, Vec<u8>>,
     pub(super) filter_state: BTreeMap<String, Vec<u8>>,
@@ -120,9 +147,9 @@ pub(super) struct Stream {
     pub(super) answered_by: Option<AnsweredBy>,
     /// A local reply has begun, so the request goes no further.
     pub(super) replying: bool,
-    /// The VM failed under this stream, so the plugin is not asked any more.
-    pub(super) failed: bool,
-    /// Whether the plugin's `proxy_on_log` runs, which sees all headers.
+    /// A callback of the request runs, or what it asked for is done.
+    pub(super) deciding: bool,
+    /// Whether a filter's `proxy_on_log` runs, which sees all headers.
     pub(super) logging: bool,
     pub(super) finished: bool,
     pub(super) upstream_call: Option<CallId>,
@@ -173,15 +200,13 @@ impl TrailersStatus {
     }
 }
 
-// === impl Half ===
+// === impl Stage ===
 
-impl Default for Half {
+impl Default for Stage {
     fn default() -> Self {
-        Half {
-            headers: Headers::new(),
-            begun: false,
+        Stage {
             headers_visible: false,
-            trailers: None,
+            has_trailers: false,
             trailers_visible: false,
             current: None,
             held: None,
@@ -190,20 +215,18 @@ impl Default for Half {
             told_end: false,
             iteration: Iteration::On,
             headers_passed: false,
-            body_passed: Vec::new(),
-            end_passed: false,
         }
     }
 }
 
-impl Half {
-    /// The body as the plugin can reach it now; empty when it can reach none.
+impl Stage {
+    /// The body as the filter can reach it now; empty when it can reach none.
     pub(super) fn body(&self) -> &[u8] {
         let body = if self.buffering { &self.held } else { &self.current };
         body.as_deref().unwrap_or_default()
     }
 
-    /// The body as the plugin can change it now.
+    /// The body as the filter can change it now.
     pub(super) fn body_mut(&mut self) -> Option<&mut Vec<u8>> {
         if self.buffering { self.held.as_mut() } else { self.current.as_mut() }
     }
@@ -214,10 +237,19 @@ impl Half {
         held.extend_from_slice(bytes);
         held.len()
     }
+}
+
+// === impl Half ===
+
+impl Half {
+    /// A direction of a stream that goes through so many filters.
+    fn through(filters: usize) -> Half {
+        Half { stages: vec![Stage::default(); filters], ..Half::default() }
+    }
 
     /// Starts over with other headers, as a direct local reply does.
     pub(super) fn restart(&mut self, headers: Headers) {
-        *self = Half { headers, begun: true, ..Half::default() };
+        *self = Half { headers, begun: true, ..Half::through(self.stages.len()) };
     }
 }
 
@@ -228,20 +260,19 @@ impl Stream {
     pub(super) fn new(
         id: StreamId,
         worker: usize,
-        vm: Option<VmIndex>,
+        filters: Vec<Filter>,
         request: &Request,
         now: Duration,
     ) -> Stream {
         Stream {
             id,
             worker,
-            vm,
-            context_id: None,
+            request: Half::through(filters.len()),
+            response: Half::through(filters.len()),
+            filters,
             protocol: request.protocol,
             properties: request.properties.clone(),
             filter_state: BTreeMap::new(),
-            request: Half::default(),
-            response: Half::default(),
             incoming: parts(
                 request.body.as_deref().unwrap_or_default(),
                 request.trailers.clone(),
@@ -252,7 +283,7 @@ impl Stream {
             details: String::new(),
             answered_by: None,
             replying: false,
-            failed: false,
+            deciding: false,
             logging: false,
             finished: false,
             upstream_call: None,
@@ -261,6 +292,27 @@ impl Stream {
             active_at: now,
             idle_event: None,
         }
+    }
+
+    /// The filter that a direction comes to first.
+    pub(super) fn first(&self, direction: Direction) -> Option<usize> {
+        match direction {
+            Direction::Request => (!self.filters.is_empty()).then_some(0),
+            Direction::Response => self.filters.len().checked_sub(1),
+        }
+    }
+
+    /// The filter that a direction comes to after this one.
+    pub(super) fn after(&self, direction: Direction, at: usize) -> Option<usize> {
+        match direction {
+            Direction::Request => Some(at + 1).filter(|next| *next < self.filters.len()),
+            Direction::Response => at.checked_sub(1),
+        }
+    }
+
+    /// How a filter stands to a direction.
+    pub(super) fn stage_mut(&mut self, direction: Direction, at: usize) -> Option<&mut Stage> {
+        self.half_mut(direction).stages.get_mut(at)
     }
 
     pub(super) fn half(&self, direction: Direction) -> &Half {

@@ -8,20 +8,17 @@ use super::{
     headers::HeaderMap,
     reply::Reply,
     stream::{Direction, Part, Stream},
-    turn::{Route, Turn},
+    turn::Turn,
+    vms::VmSlot,
 };
-use crate::abi::{Callback, Headers};
+use crate::abi::{Callback, Headers, VmIndex};
 
 impl Turn {
     /// Begins a stream with all of the request that comes with its headers.
     pub(super) async fn begin(&mut self, worker: usize, id: StreamId, request: Request) {
-        let route = self.route(worker).await;
+        let filters = self.filters(worker).await;
         let core = self.core_mut();
-        let vm = match route {
-            Route::Plugin(vm) | Route::Fail(vm) => Some(vm),
-            Route::Bypass => None,
-        };
-        let mut stream = Stream::new(id, worker, vm, &request, core.now());
+        let mut stream = Stream::new(id, worker, filters, &request, core.now());
         stream.request.headers = request_headers(&request, || core.next_request_id());
         stream.request.begun = true;
         let idle = core.options.stream_idle_timeout;
@@ -30,10 +27,9 @@ impl Turn {
         }
         let header_only = stream.incoming.is_empty();
         core.streams.insert(id, stream);
-        match (route, request.refused_before_plugin) {
-            (_, Some(status)) => self.reply(id, Reply::envoy(u32::from(status), "", "")).await,
-            (Route::Fail(_), None) => self.fail_stream(id).await,
-            (_, None) => {
+        match request.refused_before_plugin {
+            Some(status) => self.reply(id, Reply::envoy(u32::from(status), "", "")).await,
+            None => {
                 self.on_headers(id, Direction::Request, header_only).await;
                 self.schedule_feed(id).await;
             }
@@ -137,34 +133,50 @@ impl Turn {
         let Some(stream) = core.streams.remove(&id) else {
             return;
         };
-        if let (Some(vm), Some(context_id)) = (stream.vm, stream.context_id) {
-            core.vms[vm].contexts.remove(&context_id);
+        for filter in &stream.filters {
+            if let (Some(vm), Some(context_id)) = (filter.vm, filter.context_id) {
+                core.vms[vm].contexts.remove(&context_id);
+            }
         }
+        let slot = VmSlot::Worker(stream.worker);
         self.finished.insert(id, exchange(stream, aborted, now));
+        if self.thread(slot).has_leftovers() {
+            self.release(slot).await;
+        }
     }
 
+    /// Every filter logs, and only then does one after the other end.
     async fn tell_end(&mut self, id: StreamId) {
         let Some(stream) = self.core_mut().streams.get_mut(&id) else {
             return;
         };
         stream.logging = true;
-        let (vm, context_id) = (stream.vm, stream.context_id);
-        let Some(vm) = vm.filter(|vm| !self.core().vms[*vm].failed) else {
-            return;
-        };
-        let context_id = match context_id {
-            Some(context_id) => context_id,
-            None => match self.create_context(id, vm).await {
-                Some(context_id) => context_id,
-                None => return,
-            },
-        };
-        self.enter_root(vm, Callback::Log { context_id }).await;
+        let filters: Vec<Option<VmIndex>> = stream.filters.iter().map(|filter| filter.vm).collect();
+        for (at, vm) in filters.iter().enumerate() {
+            let Some(vm) = vm.filter(|vm| !self.core().vms[*vm].failed) else { continue };
+            if let Some(context_id) = self.context_of(id, at).await {
+                self.enter_root(vm, Callback::Log { context_id }).await;
+            }
+        }
         if let Some(stream) = self.core_mut().streams.get_mut(&id) {
             stream.logging = false;
         }
-        self.enter_root(vm, Callback::Done { context_id }).await;
-        self.enter_root(vm, Callback::Delete { context_id }).await;
+        for (at, vm) in filters.iter().enumerate() {
+            let stream = self.core().streams.get(&id);
+            let context_id = stream.and_then(|stream| stream.filters.get(at)?.context_id);
+            if let (Some(vm), Some(context_id)) = (*vm, context_id) {
+                self.enter_root(vm, Callback::Done { context_id }).await;
+                self.enter_root(vm, Callback::Delete { context_id }).await;
+            }
+        }
+    }
+
+    /// A filter's context of a stream, which is made now if the filter has not seen the stream before.
+    async fn context_of(&mut self, id: StreamId, at: usize) -> Option<u32> {
+        match self.core().streams.get(&id)?.filters.get(at)?.context_id {
+            Some(context_id) => Some(context_id),
+            None => self.create_context(id, at).await,
+        }
     }
 }
 

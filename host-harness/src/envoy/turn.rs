@@ -44,12 +44,15 @@ pub(super) enum Called {
     Failed,
 }
 
-/// Where a request goes on a worker.
+/// How a plugin stands to new streams of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
-    Plugin(VmIndex),
+    /// It sees them, by this root context.
+    Plugin { vm: VmIndex, root_id: u32 },
+    /// They pass it by.
     Bypass,
-    Fail(VmIndex),
+    /// They fail when they come to it.
+    Fail,
 }
 
 // === impl ProxySlot ===
@@ -160,9 +163,11 @@ impl Turn {
         Box::pin(async move {
             match action {
                 AfterCall::LocalResponse { stream, response } => self.guest_reply(vm, stream, response).await,
-                AfterCall::Continue { stream, direction } => self.resume(stream, direction).await,
+                AfterCall::Continue { stream, filter, direction } => {
+                    self.resume(stream, direction, filter).await;
+                }
                 AfterCall::Close { stream } => self.close(stream).await,
-                AfterCall::DeleteRoot => self.delete_root(vm).await,
+                AfterCall::DeleteRoot { root_id } => self.delete_root(vm, root_id).await,
                 AfterCall::Grpc { root_id, token, step } => self.grpc_step(vm, root_id, token, step).await,
             }
         })

@@ -3,24 +3,27 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
 
 use super::{
+    core::PluginIndex,
     events::EventKey,
     exchange::StreamId,
     grpc::{GrpcReceived, GrpcStep, GrpcTokens},
     metrics::MetricIds,
+    options::PluginOptions,
     random::Random,
     shared_queue::Consumer,
     stream::Direction,
 };
 use crate::abi::{Headers, LocalResponse, Trap};
 
-/// The root context's id: there is one plugin in each VM, and ids count from 1.
-pub(super) const ROOT: u32 = 1;
+/// Contexts count from here; 0 is the VM itself.
+pub(super) const FIRST_CONTEXT: u32 = 1;
 /// Distance of two tokens of HTTP calls.
 const TOKEN_STEP: u32 = 4;
 
@@ -40,6 +43,18 @@ pub enum VmRole {
 pub(crate) enum VmSlot {
     Main,
     Worker(usize),
+}
+
+/// Number of a [`VmKey`].
+pub(super) type KeyIndex = usize;
+
+/// What makes two plugins share a VM, beside the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct VmKey {
+    /// `vm_config.vm_id`
+    pub(super) vm_id: String,
+    /// `vm_config.configuration`
+    pub(super) vm_configuration: Vec<u8>,
 }
 
 /// Whether a thread's VM can be called.
@@ -66,7 +81,22 @@ pub struct VmView {
     pub callbacks: BTreeMap<&'static str, u64>,
     /// Bytes of memory of the present VM.
     pub memory_bytes: usize,
-    /// Tick period of the present VM's root context.
+    /// Tick period of the present VM's first root context.
+    pub tick_period: Option<Duration>,
+    /// The present VM's root contexts.
+    pub roots: Vec<RootView>,
+}
+
+/// A root context, seen from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootView {
+    /// Its number.
+    pub id: u32,
+    /// Name of the plugin.
+    pub plugin: String,
+    /// The plugin's configuration.
+    pub configuration: Vec<u8>,
+    /// How often it ticks.
     pub tick_period: Option<Duration>,
 }
 
@@ -74,12 +104,15 @@ pub struct VmView {
 #[derive(Debug, Clone)]
 pub(super) struct VmRecord {
     pub(super) role: VmRole,
+    pub(super) key: KeyIndex,
     /// It trapped or was thrown away, and is not called any more.
     pub(super) failed: bool,
     /// The callback that failed it.
     pub(super) trap: Option<Trap>,
-    /// Live contexts, with the stream of each stream context.
-    pub(super) contexts: BTreeMap<u32, Option<StreamId>>,
+    /// Live contexts.
+    pub(super) contexts: BTreeMap<u32, ContextOf>,
+    /// The root contexts among them.
+    pub(super) roots: BTreeMap<u32, Root>,
     next_context_id: u32,
     /// The context of the running callback, 0 outside of any.
     pub(super) current: u32,
@@ -87,17 +120,7 @@ pub(super) struct VmRecord {
     pub(super) effective: u32,
     /// Token of the next HTTP call: 4, 8, 12 and so on.
     pub(super) next_token: u32,
-    pub(super) tick_period: Option<Duration>,
-    pub(super) tick_event: Option<EventKey>,
-    /// Code and message of `proxy_get_status`.
-    pub(super) status: (u32, Bytes),
-    /// What the running `proxy_on_http_call_response` can read.
-    pub(super) call_response: Option<CallResponse>,
     pub(super) grpc_tokens: GrpcTokens,
-    /// What the running gRPC callback can read.
-    pub(super) grpc: GrpcReceived,
-    /// Whether `proxy_on_configure` runs, the only time that the plugin's configuration can be read.
-    pub(super) configuring: bool,
     /// Set by a local response: the callback's own return value does not count.
     pub(super) stop_iteration: bool,
     pub(super) after_call: VecDeque<AfterCall>,
@@ -107,11 +130,38 @@ pub(super) struct VmRecord {
     pub(super) may_hold: bool,
     /// Whether the running callback was held and comes to the same hostcall again.
     pub(super) resumed: bool,
-    /// Whether the root's `proxy_on_done` returned false and `proxy_done` is awaited.
-    pub(super) awaiting_done: bool,
     pub(super) metric_ids: MetricIds,
     pub(super) random: Random,
     pub(super) callbacks: BTreeMap<&'static str, u64>,
+}
+
+/// What a context is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ContextOf {
+    /// A plugin.
+    Root,
+    /// A stream, as the filter at this place of its chain sees it.
+    Stream { stream: StreamId, filter: usize, root_id: u32 },
+}
+
+/// What the host knows of one root context.
+#[derive(Debug, Clone)]
+pub(super) struct Root {
+    /// The plugin's number.
+    pub(super) number: PluginIndex,
+    pub(super) plugin: Arc<PluginOptions>,
+    pub(super) tick_period: Option<Duration>,
+    pub(super) tick_event: Option<EventKey>,
+    /// Code and message of `proxy_get_status`.
+    pub(super) status: (u32, Bytes),
+    /// What the running `proxy_on_http_call_response` can read.
+    pub(super) call_response: Option<CallResponse>,
+    /// What the running gRPC callback can read.
+    pub(super) grpc: GrpcReceived,
+    /// Whether `proxy_on_configure` runs, the only time that the plugin's configuration can be read.
+    pub(super) configuring: bool,
+    /// Whether `proxy_on_done` returned false and `proxy_done` is awaited.
+    pub(super) awaiting_done: bool,
 }
 
 /// The response of an HTTP call, while its callback runs.
@@ -126,9 +176,9 @@ pub(super) struct CallResponse {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AfterCall {
     LocalResponse { stream: StreamId, response: LocalResponse },
-    Continue { stream: StreamId, direction: Direction },
+    Continue { stream: StreamId, filter: usize, direction: Direction },
     Close { stream: StreamId },
-    DeleteRoot,
+    DeleteRoot { root_id: u32 },
     Grpc { root_id: u32, token: u32, step: GrpcStep },
 }
 
@@ -158,6 +208,16 @@ impl fmt::Display for VmRole {
     }
 }
 
+impl VmSlot {
+    /// The role of a VM that stays on this thread.
+    pub(super) fn role(self) -> VmRole {
+        match self {
+            VmSlot::Main => VmRole::Main,
+            VmSlot::Worker(worker) => VmRole::Worker(worker),
+        }
+    }
+}
+
 impl fmt::Display for VmSlot {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -167,45 +227,65 @@ impl fmt::Display for VmSlot {
     }
 }
 
-// === impl VmRecord ===
+// === impl Root ===
 
-impl VmRecord {
-    /// A VM with its own stream of random numbers, which depends on nothing but the seed and the VM's number.
-    pub(super) fn new(role: VmRole, seed: u64, number: usize) -> VmRecord {
-        let random = Random::new(seed, u64::try_from(number).unwrap_or(u64::MAX));
-        VmRecord {
-            role,
-            failed: false,
-            trap: None,
-            contexts: BTreeMap::from([(ROOT, None)]),
-            next_context_id: ROOT + 1,
-            current: 0,
-            effective: 0,
-            next_token: TOKEN_STEP,
+impl Root {
+    fn new(number: PluginIndex, plugin: Arc<PluginOptions>) -> Root {
+        Root {
+            number,
+            plugin,
             tick_period: None,
             tick_event: None,
             status: (0, Bytes::new()),
             call_response: None,
-            grpc_tokens: GrpcTokens::default(),
             grpc: GrpcReceived::default(),
             configuring: false,
+            awaiting_done: false,
+        }
+    }
+}
+
+// === impl VmRecord ===
+
+impl VmRecord {
+    /// A VM with its own stream of random numbers, which depends on nothing but the seed and the VM's number.
+    pub(super) fn new(role: VmRole, key: KeyIndex, seed: u64, number: usize) -> VmRecord {
+        let random = Random::new(seed, u64::try_from(number).unwrap_or(u64::MAX));
+        VmRecord {
+            role,
+            key,
+            failed: false,
+            trap: None,
+            contexts: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            next_context_id: FIRST_CONTEXT,
+            current: 0,
+            effective: 0,
+            next_token: TOKEN_STEP,
+            grpc_tokens: GrpcTokens::default(),
             stop_iteration: false,
             after_call: VecDeque::new(),
             pushed: None,
             may_hold: false,
             resumed: false,
-            awaiting_done: false,
             metric_ids: MetricIds::default(),
             random,
             callbacks: BTreeMap::new(),
         }
     }
 
-    /// Gives an id to a stream's context.
-    pub(super) fn add_context(&mut self, stream: StreamId) -> u32 {
+    /// Gives an id to a plugin's root context.
+    pub(super) fn add_root(&mut self, number: PluginIndex, plugin: Arc<PluginOptions>) -> u32 {
+        let id = self.add_context(ContextOf::Root);
+        self.roots.insert(id, Root::new(number, plugin));
+        id
+    }
+
+    /// Gives an id to a context.
+    pub(super) fn add_context(&mut self, of: ContextOf) -> u32 {
         let id = self.next_context_id;
-        self.next_context_id = self.next_context_id.wrapping_add(1).max(ROOT + 1);
-        self.contexts.insert(id, Some(stream));
+        self.next_context_id = self.next_context_id.wrapping_add(1).max(FIRST_CONTEXT);
+        self.contexts.insert(id, of);
         id
     }
 
@@ -214,14 +294,30 @@ impl VmRecord {
         if self.contexts.contains_key(&self.effective) { self.effective } else { self.current }
     }
 
-    /// The stream that hostcalls act on; `None` for a root context.
-    pub(super) fn acting_stream(&self) -> Option<StreamId> {
-        self.contexts.get(&self.acting()).copied().flatten()
+    /// The stream that hostcalls act on, and the filter that asks; `None` for a root context.
+    pub(super) fn acting_filter(&self) -> Option<(StreamId, usize)> {
+        match self.contexts.get(&self.acting())? {
+            ContextOf::Stream { stream, filter, .. } => Some((*stream, *filter)),
+            ContextOf::Root => None,
+        }
     }
 
-    /// The root context of the context that hostcalls act on, which calls belong to.
+    /// The stream that hostcalls act on; `None` for a root context.
+    pub(super) fn acting_stream(&self) -> Option<StreamId> {
+        self.acting_filter().map(|(stream, _)| stream)
+    }
+
+    /// The root context of the context that hostcalls act on, which timers and calls belong to.
     pub(super) fn acting_root(&self) -> u32 {
-        ROOT
+        match self.contexts.get(&self.acting()) {
+            Some(ContextOf::Stream { root_id, .. }) => *root_id,
+            Some(ContextOf::Root) | None => self.acting(),
+        }
+    }
+
+    /// The same, with what is known of it.
+    pub(super) fn root(&self) -> Option<&Root> {
+        self.roots.get(&self.acting_root())
     }
 
     /// Moves on to the next token.

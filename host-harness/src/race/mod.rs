@@ -7,11 +7,13 @@
 //! | [`trace`] | one run, step by step, in names that people know |
 //! | [`builtin`] | the scenarios that come with this crate |
 //! | [`oracle`] | what holds and what does not, judged over what was seen |
+//! | [`render`] | a run as a page, a drawing, text, or a file for trace viewers |
 
 pub mod builtin;
 mod explain;
 pub mod oracle;
 mod recheck;
+pub mod render;
 mod replay;
 mod report;
 pub mod scenario;

@@ -16,9 +16,10 @@ use super::{
 use crate::{
     abi::Module,
     envoy::{
-        Envoy, EnvoyOptions, Exchange, PluginOptions, Request, StartError,
+        Envoy, EnvoyOptions, Exchange, PluginKind, PluginOptions, Request, StartError,
         explore::Run,
         schedule::{Exploration, Fault, Limits, Scheduler},
+        xds::Update,
     },
     world::Scripted,
 };
@@ -59,17 +60,9 @@ pub(crate) struct Broken {
 /// Why a scenario cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// The plugin does not come up.
+    /// A plugin does not come up.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The scenario asks for something that the harness does not have.
-    #[error("scenario `{scenario}`: {what}")]
-    Unsupported {
-        /// The scenario.
-        scenario: String,
-        /// What is asked for, and what to do.
-        what: String,
-    },
 }
 
 // === impl Stage ===
@@ -77,22 +70,20 @@ pub enum StageError {
 impl Stage {
     /// Starts the scenario's Envoy and makes that the beginning of every run.
     ///
-    /// Errors: the plugin does not come up, or the scenario asks for what is not there.
+    /// Errors: a plugin does not come up.
     pub(crate) fn new(module: &Module, scenario: &Arc<Scenario>) -> Result<Stage, StageError> {
-        let unsupported = |what: String| StageError::Unsupported { scenario: scenario.name.clone(), what };
-        let [plugin] = scenario.plugins.as_slice() else {
-            return Err(unsupported("several plugins in one scenario are not explored yet".to_owned()));
-        };
+        let plugins = scenario.plugins.iter().map(|plugin| PluginOptions {
+            name: plugin.name.clone(),
+            root_id: plugin.name.clone(),
+            vm_id: scenario.vm_id.clone(),
+            configuration: plugin.configuration.clone(),
+            failure_policy: scenario.failure_policy,
+            kind: if plugin.singleton { PluginKind::SingletonService } else { PluginKind::Filter },
+            ..PluginOptions::default()
+        });
         let options = EnvoyOptions {
             concurrency: scenario.workers,
-            plugin: PluginOptions {
-                name: plugin.name.clone(),
-                root_id: plugin.name.clone(),
-                vm_id: scenario.vm_id.clone(),
-                configuration: plugin.configuration.clone(),
-                failure_policy: scenario.failure_policy,
-                ..PluginOptions::default()
-            },
+            plugins: plugins.collect(),
             seed: scenario.seed,
             ..EnvoyOptions::default()
         };
@@ -116,8 +107,12 @@ impl Stage {
                         }
                     });
                 }
-                EventKind::Configure { .. } | EventKind::Remove { .. } => {
-                    return Err(unsupported("changes of the configuration are not explored yet".to_owned()));
+                EventKind::Configure { plugin, configuration } => {
+                    let configuration = Some(configuration.clone());
+                    envoy.plan_update(event.at, Update { plugin: plugin.clone(), configuration });
+                }
+                EventKind::Remove { plugin } => {
+                    envoy.plan_update(event.at, Update { plugin: plugin.clone(), configuration: None });
                 }
             }
         }
@@ -215,6 +210,10 @@ impl Stage {
     /// Asks what must hold in the end, of an Envoy that nobody disturbs any more.
     fn ask(&mut self, mut judge: Judge, mut ran: Ran, step: usize) -> Ran {
         for (probe, request) in judge.probes() {
+            let exchange = self.probe(probe.worker, request);
+            judge.probed(probe, exchange.as_ref());
+        }
+        for (probe, request) in judge.second_probes() {
             let exchange = self.probe(probe.worker, request);
             judge.probed(probe, exchange.as_ref());
         }

@@ -181,9 +181,7 @@ fn grpc_auth_random(module: &Module) {
 }
 
 fn a_filter_on(version: &str, abi: AbiVersion) {
-    let guest = format!("rust-{version}");
-    let folder = build_crate(&sources().join(&guest).join("Cargo.toml"), &guest, "--lib");
-    let module = load(&folder.join("sdk_filter.wasm"));
+    let module = load(&build(version));
     assert_eq!(module.abi_version(), abi);
     headers_and_bodies(&module);
     local_responses_and_calls(&module);
@@ -193,6 +191,13 @@ fn a_filter_on(version: &str, abi: AbiVersion) {
     messages_and_the_end(&module);
     let refused = Envoy::start(&module, options(), Scripted::new()).err().unwrap();
     assert!(refused.to_string().contains("`proxy_on_configure` returned false"), "{refused}");
+}
+
+/// Builds the filter against a version of the SDK.
+pub(crate) fn build(version: &str) -> PathBuf {
+    let guest = format!("rust-{version}");
+    let folder = build_crate(&sources().join(&guest).join("Cargo.toml"), &guest, "--lib");
+    folder.join("sdk_filter.wasm")
 }
 
 fn headers_and_bodies(module: &Module) {

@@ -1,5 +1,7 @@
 //! One question that all workers must answer the same once it is quiet.
 
+use std::{borrow::Cow, collections::BTreeSet};
+
 use super::{Violation, excerpt};
 use crate::{
     abi::Headers,
@@ -14,7 +16,7 @@ const INCIDENTAL: [&str; 3] = ["date", "x-envoy-upstream-service-time", "x-reque
 /// Left out of the comparison: `date`, `x-envoy-upstream-service-time`, `x-request-id`, and the order of headers.
 #[must_use]
 pub fn judge(request: &Request, answers: &[(usize, Option<&Exchange>)]) -> Option<Violation> {
-    disagreement("convergence", &question(request), answers)
+    disagreement("convergence", &question(request), answers, &BTreeSet::new())
 }
 
 /// The request as it is told: `` `GET /state` ``.
@@ -22,14 +24,44 @@ pub(super) fn question(request: &Request) -> String {
     format!("`{} {}`", String::from_utf8_lossy(&request.method), String::from_utf8_lossy(&request.path))
 }
 
+/// Whether all answer with the same status and body, and yet not the same.
+pub(super) fn only_headers_differ(answers: &[Option<&Exchange>]) -> bool {
+    let [Some(first), others @ ..] = answers else { return false };
+    let alike = |other: &Option<&Exchange>| {
+        other.is_some_and(|other| (other.status, &other.body) == (first.status, &first.body))
+    };
+    others.iter().all(alike) && !others.iter().all(|other| same(Some(first), *other))
+}
+
+/// Names of headers that differ between the two answers of every worker.
+pub(super) fn varying_headers(pairs: &[(&Exchange, &Exchange)]) -> BTreeSet<Vec<u8>> {
+    let varying = |(first, second): &(&Exchange, &Exchange)| -> BTreeSet<Vec<u8>> {
+        let values = |headers: &Headers, name: &[u8]| -> Vec<Vec<u8>> {
+            headers.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone()).collect()
+        };
+        let names = first.headers.iter().chain(&second.headers).map(|(name, _)| name);
+        let differ = names.filter(|name| values(&first.headers, name) != values(&second.headers, name));
+        differ.cloned().collect()
+    };
+    let each = pairs.iter().map(varying);
+    each.reduce(|all, one| all.intersection(&one).cloned().collect()).unwrap_or_default()
+}
+
+/// The same, but for headers that vary by themselves.
 pub(super) fn disagreement(
     oracle: &'static str,
     asked: &str,
     answers: &[(usize, Option<&Exchange>)],
+    varying: &BTreeSet<Vec<u8>>,
 ) -> Option<Violation> {
-    let mut groups: Vec<Group<'_>> = Vec::new();
-    for (worker, exchange) in answers {
+    let steady = answers.iter().map(|(worker, exchange)| {
         let exchange = exchange.filter(|exchange| super::is_answered(exchange));
+        (*worker, exchange.map(|exchange| without(exchange, varying)))
+    });
+    let steady: Vec<(usize, Option<Cow<'_, Exchange>>)> = steady.collect();
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for (worker, exchange) in &steady {
+        let exchange = exchange.as_deref();
         match groups.iter_mut().find(|(other, _)| same(*other, exchange)) {
             Some((_, workers)) => workers.push(*worker),
             None => groups.push((exchange, vec![*worker])),
@@ -45,6 +77,15 @@ pub(super) fn disagreement(
         }
     };
     Some(Violation::new(oracle, message))
+}
+
+/// The answer without these headers. Nearly always there are none, in each of very many runs.
+fn without<'a>(exchange: &'a Exchange, headers: &BTreeSet<Vec<u8>>) -> Cow<'a, Exchange> {
+    let mut exchange = Cow::Borrowed(exchange);
+    if !headers.is_empty() {
+        exchange.to_mut().headers.retain(|(name, _)| !headers.contains(name));
+    }
+    exchange
 }
 
 type Group<'a> = (Option<&'a Exchange>, Vec<usize>);

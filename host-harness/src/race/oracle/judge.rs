@@ -1,7 +1,7 @@
 //! A scenario's own rules, judged as its answers and calls happen, and in the end over the answers to its probes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{Hash, Hasher},
     sync::Arc,
 };
@@ -16,7 +16,8 @@ use crate::{
 /// Judges one run of a scenario. A clone goes on alone from where it was made.
 ///
 /// Shape: any number of [`Judge::answered`] and [`Judge::called`], each of which gives what is broken by it; then every
-/// one of [`Judge::probes`] is asked and told to [`Judge::probed`]; then [`Judge::finish`] gives what the end breaks.
+/// one of [`Judge::probes`] is asked and told to [`Judge::probed`], and then every one of [`Judge::second_probes`]; then
+/// [`Judge::finish`] gives what the end breaks.
 #[derive(Debug, Clone)]
 pub struct Judge {
     rules: Arc<[Rule]>,
@@ -43,6 +44,8 @@ pub struct Probe {
     pub rule: usize,
     /// The worker that is asked.
     pub worker: usize,
+    /// Whether it is asked the same for the second time.
+    pub again: bool,
 }
 
 // === impl Judge ===
@@ -114,10 +117,28 @@ impl Judge {
             };
             let every: Vec<usize> = (0..self.workers).collect();
             for worker in if asked.is_empty() { &every } else { asked } {
-                probes.push((Probe { rule: index, worker: *worker }, Request::clone(request)));
+                probes.push((Probe { rule: index, worker: *worker, again: false }, Request::clone(request)));
             }
         }
         probes
+    }
+
+    /// What is asked once more, when the answers to all of [`Judge::probes`] are there: where headers alone keep workers
+    /// from agreeing, a header that differs whenever it is asked for (a clock, a counter, chance) does not count.
+    #[must_use]
+    pub fn second_probes(&self) -> Vec<(Probe, Request)> {
+        let first = self.probes();
+        let only_headers = |rule: usize| {
+            let of_rule = first.iter().map(|(probe, _)| probe).filter(|probe| probe.rule == rule);
+            let answers: Vec<Option<&Exchange>> = of_rule.map(|probe| self.answer(*probe)).collect();
+            convergence::only_headers_differ(&answers)
+        };
+        let rules = self.rules.iter().enumerate();
+        let rules =
+            rules.filter(|(index, rule)| matches!(rule, Rule::Agreement { .. }) && only_headers(*index));
+        let rules: BTreeSet<usize> = rules.map(|(index, _)| index).collect();
+        let again = first.iter().filter(|(probe, _)| rules.contains(&probe.rule));
+        again.map(|(probe, request)| (Probe { again: true, ..*probe }, request.clone())).collect()
     }
 
     /// Hears what was answered to a probe; `None` when it was not answered in all the time that there was.
@@ -132,10 +153,7 @@ impl Judge {
         let mut violations = Vec::new();
         for (index, rule) in self.rules.iter().enumerate() {
             let of_rule = probes.iter().filter(|(probe, _)| probe.rule == index);
-            let seen = of_rule.map(|(probe, _)| {
-                let answer = self.probed.get(probe).and_then(Option::as_ref);
-                (probe.worker, answer.filter(|exchange| super::is_answered(exchange)))
-            });
+            let seen = of_rule.map(|(probe, _)| (probe.worker, self.answer(*probe)));
             let seen: Vec<(usize, Option<&Exchange>)> = seen.collect();
             match rule {
                 Rule::Eventually { when, request, answer, .. } => {
@@ -144,12 +162,20 @@ impl Judge {
                 }
                 Rule::Agreement { request } => {
                     let asked = convergence::question(request);
-                    violations.extend(convergence::disagreement("agreement", &asked, &seen));
+                    let again = |worker| self.answer(Probe { rule: index, worker, again: true });
+                    let pairs = seen.iter().map(|(worker, first)| Some(((*first)?, again(*worker)?)));
+                    let pairs: Option<Vec<(&Exchange, &Exchange)>> = pairs.collect();
+                    let varying = pairs.map(|pairs| convergence::varying_headers(&pairs)).unwrap_or_default();
+                    violations.extend(convergence::disagreement("agreement", &asked, &seen, &varying));
                 }
                 Rule::Never { .. } | Rule::Always { .. } | Rule::AtMost { .. } => {}
             }
         }
         violations
+    }
+
+    fn answer(&self, probe: Probe) -> Option<&Exchange> {
+        self.probed.get(&probe)?.as_ref().filter(|exchange| super::is_answered(exchange))
     }
 
     /// Hashes all of the past that decides what is broken in the future. Judges of one scenario that hash the same
@@ -317,9 +343,9 @@ must:
             judge.probed(probe, Some(&good(probe)));
         }
         assert_eq!(told(judge.finish()), [""; 0]);
-        judge.probed(Probe { rule: 3, worker: 1 }, Some(&exchange(200, "NOT_READY", &[])));
-        judge.probed(Probe { rule: 4, worker: 0 }, None);
-        judge.probed(Probe { rule: 5, worker: 1 }, Some(&exchange(503, "", &[])));
+        judge.probed(first(3, 1), Some(&exchange(200, "NOT_READY", &[])));
+        judge.probed(first(4, 0), None);
+        judge.probed(first(5, 1), Some(&exchange(503, "", &[])));
         assert_eq!(
             told(judge.finish()),
             [
@@ -328,6 +354,61 @@ must:
                 r#"agreement: workers answer `GET /state` differently: w0 200 "READY"; w1 503 """#,
             ]
         );
+    }
+
+    #[test]
+    fn a_header_that_differs_whenever_it_is_asked_for_breaks_no_agreement() {
+        assert_eq!(agreement([&[("n", "1")], &[("n", "2")]], Some([&[("n", "3")], &[("n", "4")]])), None);
+        // What a worker says both times is what it means.
+        assert_eq!(
+            agreement(
+                [&[("v", "1"), ("n", "1")], &[("v", "2"), ("n", "2")]],
+                Some([&[("v", "1")], &[("v", "2")]])
+            ),
+            Some("w0 200 \"\" with v: 1; w1 200 \"\" with v: 2".to_owned())
+        );
+        // One that differs on one worker alone may be a late change of mind.
+        assert!(agreement([&[("v", "1")], &[("v", "2")]], Some([&[("v", "2")], &[("v", "2")]])).is_some());
+        // Nobody asked again.
+        assert!(agreement([&[("n", "1")], &[("n", "2")]], None).is_some());
+    }
+
+    /// What is said when two workers answer with these headers, and with those when they are asked again.
+    fn agreement(headers: [&[(&str, &str)]; 2], again: Option<[&[(&str, &str)]; 2]>) -> Option<String> {
+        let text = "{scenario: a, module: m, must: {eventually: [{agree: {}}]}}";
+        let mut judge = Judge::new(&Scenario::parse(text, "rules.yaml").expect("it is read").remove(0));
+        for (probe, _) in judge.probes() {
+            judge.probed(probe, Some(&exchange(200, "", headers[probe.worker])));
+        }
+        let asked = judge.second_probes();
+        assert_eq!(
+            asked.iter().map(|(probe, _)| (probe.worker, probe.again)).collect::<Vec<_>>(),
+            [(0, true), (1, true)]
+        );
+        for (probe, _) in asked {
+            if let Some(again) = again {
+                judge.probed(probe, Some(&exchange(200, "", again[probe.worker])));
+            }
+        }
+        let said = judge.finish().pop()?.message;
+        Some(said.trim_start_matches("workers answer `GET /` differently: ").to_owned())
+    }
+
+    #[test]
+    fn workers_that_agree_or_that_differ_in_more_than_headers_are_not_asked_again() {
+        for (status, tag) in [(200, "1"), (503, "2")] {
+            let mut judge = judge();
+            for (probe, _) in judge.probes() {
+                let answer = if probe.worker == 0 {
+                    exchange(200, "", &[("v", "1")])
+                } else {
+                    exchange(status, "", &[("v", tag)])
+                };
+                judge.probed(probe, Some(&answer));
+            }
+            assert_eq!(judge.second_probes(), []);
+        }
+        assert_eq!(judge().second_probes(), [], "nobody was asked at all");
     }
 
     #[test]
@@ -371,6 +452,10 @@ must:
             a.called(&call("feed", "/b"));
         }
         assert_eq!(past(&a), past(&b), "both are over every limit");
+    }
+
+    fn first(rule: usize, worker: usize) -> Probe {
+        Probe { rule, worker, again: false }
     }
 
     fn judge() -> Judge {
