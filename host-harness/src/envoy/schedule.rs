@@ -90,6 +90,10 @@ pub(crate) trait Scheduler: Any + Send {
         point: &Point<'_>,
         candidates: &[Candidate],
     ) -> Option<usize>;
+    /// A turn has come to such a hostcall, whether or not there is a choice; once more when it goes on from there.
+    fn comes_to(&mut self, names: &dyn Names, turn: TurnId, point: &Point<'_>) {
+        let (_, _, _) = (names, turn, point);
+    }
     /// No turn runs: which candidate comes next. There are at least two.
     fn next(&mut self, names: &dyn Names, candidates: &[Candidate]) -> usize;
     /// A filter makes a call: a fault that it meets, one of these.
@@ -466,10 +470,14 @@ impl Core {
             return Go::On;
         }
         exploration.steps += 1;
+        let running = exploration.running;
+        if let Some(turn) = running {
+            self.ask(|scheduler, names| scheduler.comes_to(names, turn, point));
+        }
         if std::mem::take(&mut self.vms[vm].resumed) {
             return Go::On;
         }
-        let Some(turn) = exploration.running else {
+        let Some(turn) = running else {
             return Go::On;
         };
         let candidates = self.candidates();

@@ -9,6 +9,7 @@ use super::{
     search,
     shrink::{record, record_schedule},
     stage::{Stage, StageError},
+    trace::Trace,
 };
 use crate::abi::Module;
 
@@ -35,8 +36,15 @@ pub enum Difference {
     #[error(transparent)]
     Divergence(#[from] Divergence),
     /// The run is the same by the schedule and differs in what a schedule leaves out: times, causes, findings.
-    #[error("the whole run differs first at step {0}")]
-    Trace(usize),
+    #[error("the whole run differs first at step {step}, `{recorded}` and then `{again}`")]
+    Trace {
+        /// The step.
+        step: usize,
+        /// What was recorded.
+        recorded: String,
+        /// What came.
+        again: String,
+    },
 }
 
 /// Most differences that are kept.
@@ -65,11 +73,7 @@ pub fn recheck(
                 let (ran, again) = record_schedule(&mut stage, &schedule, false);
                 let left = Replay::of(&*ran.scheduler).divergences.first().cloned();
                 let divergence = left.or_else(|| replay::compare(&schedule, &again.steps).into_iter().next());
-                let step = recorded.steps.iter().zip(&again.steps).position(|(one, other)| one != other);
-                let step = step.unwrap_or(recorded.steps.len().min(again.steps.len())) + 1;
-                divergence
-                    .map(Difference::Divergence)
-                    .or_else(|| (recorded != again).then_some(Difference::Trace(step)))
+                divergence.map(Difference::Divergence).or_else(|| Difference::between(&recorded, &again))
             }
         };
         if let Some(difference) = difference.filter(|_| recheck.differing.len() < KEPT) {
@@ -77,4 +81,23 @@ pub fn recheck(
         }
     }
     Ok(recheck)
+}
+
+// === impl Difference ===
+
+impl Difference {
+    /// The first difference between two runs; `None` where they are the same in everything.
+    fn between(recorded: &Trace, again: &Trace) -> Option<Difference> {
+        if recorded == again {
+            return None;
+        }
+        let steps = recorded.steps.len().max(again.steps.len());
+        let at = (0..steps).find(|at| recorded.steps.get(*at) != again.steps.get(*at));
+        let told = |trace: &Trace| match at {
+            Some(at) => format!("{:?}", trace.steps.get(at)),
+            None => format!("{:?}", trace.findings),
+        };
+        let step = at.unwrap_or(steps) + 1;
+        Some(Difference::Trace { step, recorded: told(recorded), again: told(again) })
+    }
 }

@@ -13,7 +13,7 @@ fn tell() {
             let options = Options { random: 200, seed, stop_at_first: true, ..bounded(0) };
             let Ok(report) = race::explore(&GUESTS, &s, &options) else { continue };
             let Some(found) = report.first else { continue };
-            let (schedule, _) = race::shrink(&GUESTS, &s, &found, &options).unwrap();
+            let (schedule, _) = race::shrink(&GUESTS, &s, &found, &Options::default()).unwrap();
             *ids.entry(format!("{} {}", schedule.header("id").unwrap(), found.phase)).or_default() += 1;
         }
         println!("{} {ids:?}", s.name);

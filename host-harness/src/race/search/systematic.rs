@@ -133,6 +133,11 @@ impl Systematic {
         scheduler.downcast_ref().expect("the scheduler that was put in")
     }
 
+    /// Whether this part of the work counts the run. One that is over before parts differ is run in all of them.
+    pub(super) fn is_ours(&self) -> bool {
+        self.made.len() >= SHARD_DEPTH || self.tree.is_ours(&self.made)
+    }
+
     pub(super) fn choices(&self) -> Vec<Choice> {
         self.made.clone()
     }
