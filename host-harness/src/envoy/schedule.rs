@@ -40,6 +40,7 @@ pub(crate) enum TurnKind {
     Tick,
     Ready,
     Response,
+    Duplicate,
     Grpc,
     Timeout,
     Upstream,
@@ -183,6 +184,7 @@ impl TurnKind {
             TurnKind::Tick => "tick",
             TurnKind::Ready => "ready",
             TurnKind::Response => "response",
+            TurnKind::Duplicate => "duplicate",
             TurnKind::Grpc => "grpc",
             TurnKind::Timeout => "timeout",
             TurnKind::Upstream => "upstream",
@@ -371,7 +373,11 @@ impl Core {
                 match in_flight.owner {
                     Owner::HttpCall { vm, .. } => TurnId {
                         thread: self.vms.get(vm)?.role.slot(),
-                        kind: if late { TurnKind::Timeout } else { TurnKind::Response },
+                        kind: match (late, in_flight.came) {
+                            (true, _) => TurnKind::Timeout,
+                            (false, false) => TurnKind::Response,
+                            (false, true) => TurnKind::Duplicate,
+                        },
                         of: 0,
                         ordinal: in_flight.ordinal,
                     },
@@ -443,7 +449,7 @@ impl Core {
             TurnKind::Tick => self.plugin_name(turn.of),
             TurnKind::Grpc => turn.of.to_string(),
             TurnKind::Configure => self.plugin_name(turn.of),
-            TurnKind::Response | TurnKind::Change => String::new(),
+            TurnKind::Response | TurnKind::Duplicate | TurnKind::Change => String::new(),
         }
     }
 

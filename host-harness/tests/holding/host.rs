@@ -4,8 +4,8 @@ use std::{any::Any, collections::BTreeMap};
 
 use bytes::Bytes;
 use host_harness::abi::{
-    Answer, BufferType, Callback, Go, HeaderMapType, Headers, Host, HostSlot, LocalResponse, MetricType, OutgoingGrpc,
-    OutgoingHttpCall, Point, Status, Stop, StreamType, Trap, Vm, VmIndex, VmLimits,
+    Answer, BufferType, Callback, Go, HeaderMapType, Headers, Host, HostSlot, LocalResponse, MetricType,
+    OutgoingGrpc, OutgoingHttpCall, Point, Status, Stop, StreamType, Trap, Vm, VmIndex, VmLimits,
 };
 
 use crate::common::guest;
@@ -195,7 +195,13 @@ impl Host for Recorder {
     fn http_call(&mut self, _vm: VmIndex, _call: OutgoingHttpCall) -> Answer<u32> {
         refused()
     }
-    fn grpc_call(&mut self, _vm: VmIndex, _call: OutgoingGrpc, _message: &[u8], _timeout_ms: u32) -> Answer<u32> {
+    fn grpc_call(
+        &mut self,
+        _vm: VmIndex,
+        _call: OutgoingGrpc,
+        _message: &[u8],
+        _timeout_ms: u32,
+    ) -> Answer<u32> {
         refused()
     }
     fn grpc_stream(&mut self, _vm: VmIndex, _stream: OutgoingGrpc) -> Answer<u32> {
@@ -247,7 +253,8 @@ impl Bench {
         let module = guest(body);
         let slot = HostSlot::default();
         slot.lend(Box::new(Recorder::default()));
-        let vms = (0..vms).map(|index| Vm::new(&module, index, slot.clone(), limits.clone()).expect("the guest starts"));
+        let vms = (0..vms)
+            .map(|index| Vm::new(&module, index, slot.clone(), limits.clone()).expect("the guest starts"));
         let vms = vms.collect();
         let mut bench = Bench { vms, slot, host: None, holds: 0 };
         bench.host = Some(bench.take_back());

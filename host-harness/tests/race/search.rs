@@ -5,13 +5,15 @@ use host_harness::race::search::Phase;
 use super::*;
 
 /// Small enough that every schedule can be run.
-const SMALL: [(&str, &str, u32); 6] = [
+const SMALL: [(&str, &str, u32); 7] = [
     ("stale-after-preempt", "naive", 1),
     ("stale-after-preempt", "fixed", 1),
     ("scratch-crossing", "naive", 2),
     ("scratch-crossing", "fixed", 2),
     ("cleanup-in-use", "naive", 1),
     ("late-gap-lost", "fixed", 2),
+    // With a fault that a schedule may add.
+    ("duplicate-answer", "fixed", 1),
 ];
 
 fn names(report: &Report) -> Vec<&str> {

@@ -135,7 +135,7 @@ impl Systematic {
 
     /// Whether this part of the work counts the run. One that is over before parts differ is run in all of them.
     pub(super) fn is_ours(&self) -> bool {
-        self.made.len() >= SHARD_DEPTH || self.tree.is_ours(&self.made)
+        self.tree.is_ours(self.made.get(..SHARD_DEPTH).unwrap_or(&self.made))
     }
 
     pub(super) fn choices(&self) -> Vec<Choice> {
