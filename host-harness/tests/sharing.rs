@@ -111,7 +111,7 @@ fn a_notice_for_a_vm_that_has_failed_is_lost_and_the_item_stays() {
     );
     let mut envoy = start(&body);
     envoy.exchange(0, Request::get("/trap"));
-    envoy.run_for(SECOND);
+    envoy.run_for(SECOND * 2);
     envoy.exchange(0, Request::get("/"));
     envoy.run_for(SECOND);
     assert_eq!(worker_said(&envoy)[3..], ["0", "0", "0", "1", "one", "two", "one", "two", "7", "1", "7"]);

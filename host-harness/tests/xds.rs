@@ -307,3 +307,35 @@ fn without_plugins_a_stream_goes_straight_through() {
     assert!(envoy.vms().is_empty());
     assert_eq!(envoy.exchange(0, Request::post("/", "body")).upstream_request.unwrap().body, b"body");
 }
+
+#[test]
+fn a_plugin_that_comes_back_is_tried_again_in_fresh_vms_and_has_its_old_place() {
+    let mut envoy = start(1, &["a", "b"]);
+    for name in ["a", "b"] {
+        envoy.remove_plugin(name);
+    }
+    envoy.run_for(Duration::ZERO);
+    let before = said(&envoy).len();
+    envoy.update_plugin("b", "1").unwrap();
+    envoy.run_for(Duration::ZERO);
+    envoy.update_plugin("a", "1").unwrap();
+    envoy.run_for(Duration::ZERO);
+    let told = |role, id| (role, vec!["configure", id, "1"]);
+    let told = [
+        told("canary", "1"),
+        told("main", "1"),
+        told("worker 0", "1"),
+        told("canary", "1"),
+        told("main", "2"),
+        told("worker 0", "2"),
+    ];
+    let told: Vec<(&str, &[&str])> = told.iter().map(|(role, lines)| (*role, lines.as_slice())).collect();
+    assert_eq!(since(&envoy, before), lines(&told));
+    let before = worker_said(&envoy).len();
+    envoy.exchange(0, Request::get("/"));
+    assert_eq!(
+        worker_said(&envoy)[before..][..4],
+        ["stream", "2", "stream", "1"],
+        "`a` is first in the chain"
+    );
+}

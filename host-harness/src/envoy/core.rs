@@ -20,6 +20,7 @@ use super::{
     options::{EnvoyOptions, LoadFailure, PluginOptions},
     random::Random,
     record::Recorder,
+    retry::Attempt,
     schedule::{Exploration, Fault},
     shared_data::SharedData,
     shared_queue::SharedQueues,
@@ -59,6 +60,8 @@ pub(crate) struct Core {
     pub(super) streams: BTreeMap<StreamId, Stream>,
     pub(super) calls: BTreeMap<CallId, InFlight>,
     pub(super) grpc: BTreeMap<CallId, GrpcInFlight>,
+    /// Calls that may be sent again.
+    pub(super) retries: BTreeMap<CallId, Attempt>,
     /// After shutdown has begun, calls are taken and never sent.
     pub(super) stopping: bool,
     /// Who decides what comes next, while runs are explored.
@@ -82,7 +85,7 @@ pub(crate) struct Core {
     calls_made: BTreeMap<VmSlot, u32>,
     reported: BTreeSet<&'static str>,
     random: Random,
-    backoffs: Random,
+    pub(super) backoffs: Random,
     last_call: u64,
     last_stream: u64,
 }
@@ -98,8 +101,8 @@ pub(super) struct InFlight {
     pub(super) again: bool,
     /// Whether it has come once.
     pub(super) came: bool,
-    timeout_event: Option<EventKey>,
-    answer_event: Option<EventKey>,
+    pub(super) timeout_event: Option<EventKey>,
+    pub(super) answer_event: Option<EventKey>,
 }
 
 /// Who gets the answer of a call.
@@ -161,6 +164,7 @@ impl Core {
             streams: BTreeMap::new(),
             calls: BTreeMap::new(),
             grpc: BTreeMap::new(),
+            retries: BTreeMap::new(),
             stopping: false,
             exploration: None,
             reads_metrics: true,
@@ -199,6 +203,7 @@ impl Core {
             streams: self.streams.clone(),
             calls: self.calls.clone(),
             grpc: self.grpc.clone(),
+            retries: self.retries.clone(),
             stopping: self.stopping,
             exploration: None,
             reads_metrics: self.reads_metrics,
@@ -288,11 +293,8 @@ impl Core {
     /// and up to half of it more, in whole milliseconds.
     pub(super) fn draw_backoff(&mut self, plugin: PluginIndex) -> Duration {
         let base = self.plugins[plugin].options.reload_backoff;
-        let mut bytes = [0; 8];
-        self.backoffs.fill(&mut bytes);
         let half_ms = u64::try_from(base.as_millis() / 2).unwrap_or(u64::MAX);
-        let jitter_ms = u64::from_le_bytes(bytes).checked_rem(half_ms).unwrap_or(0);
-        base.saturating_add(Duration::from_millis(jitter_ms))
+        base.saturating_add(Duration::from_millis(self.draw_below(half_ms)))
     }
 
     /// Sends a request to a cluster. After shutdown has begun, it only looks so.
@@ -336,6 +338,12 @@ impl Core {
         Ok(id)
     }
 
+    /// Sets a call's time limit again.
+    pub(super) fn post_deadline(&mut self, call: CallId, deadline: Option<Duration>) -> Option<EventKey> {
+        let left = deadline?.saturating_sub(self.now());
+        Some(self.post_after(left, Event::CallTimeout { call }))
+    }
+
     /// A call was answered, and is answered once more if that is the fault that it meets.
     pub(super) fn answered(&mut self, call: CallId, outcome: &Outcome) -> Option<InFlight> {
         let in_flight = self.complete(call)?;
@@ -359,6 +367,7 @@ impl Core {
     /// Takes a call off the list because nobody wants its answer.
     pub(super) fn abandon(&mut self, call: CallId) -> Option<InFlight> {
         let in_flight = self.complete(call)?;
+        self.retries.remove(&call);
         self.world.cancel(call);
         Some(in_flight)
     }

@@ -6,6 +6,7 @@ use super::{
     core::Owner,
     events::{Event, PlannedRequest},
     exchange::{Request, StreamId},
+    retry::Verdict,
     shared_queue::Consumer,
     turn::{Called, Task, Turn},
     upstream,
@@ -63,10 +64,11 @@ impl Turn {
             Event::StreamIdle { stream } => self.idle(stream).await,
             Event::Request(planned) => self.send_planned(&planned).await,
             Event::Leave { stream } => self.leave(stream).await,
+            Event::Retry { call } => self.retry(call).await,
+            // Why it was refused is in the log.
+            Event::Update(update) => drop(self.update(&update).await),
             Event::Configure { slot, change } => self.change(slot, change).await,
             Event::Change(change) => (change.0)(&mut *self.core_mut().world),
-            // One that is refused has been logged, and changes nothing.
-            Event::Update(update) => drop(self.update(&update).await),
         }
     }
 
@@ -94,8 +96,12 @@ impl Turn {
         match in_flight.owner {
             Owner::Router { stream } => self.upstream_answer(stream, outcome, took).await,
             Owner::HttpCall { vm, root_id, token } => {
+                let attempts = match self.core_mut().judge_retry(call, in_flight, &outcome) {
+                    Verdict::Later => return,
+                    Verdict::Over { attempts } => attempts,
+                };
                 let limit = self.core().options.call_response_limit_bytes;
-                let response = upstream::call_response(outcome, took, limit);
+                let response = upstream::call_response(outcome, took, limit, attempts);
                 self.call_answer(vm, root_id, token, response).await;
             }
         }
@@ -137,7 +143,13 @@ impl Turn {
     }
 
     /// Tells a root context what came of its call; `None` is a reset.
-    async fn call_answer(&mut self, vm: VmIndex, root_id: u32, token: u32, response: Option<CallResponse>) {
+    pub(super) async fn call_answer(
+        &mut self,
+        vm: VmIndex,
+        root_id: u32,
+        token: u32,
+        response: Option<CallResponse>,
+    ) {
         let Some(root) = self.core_mut().vms[vm].roots.get_mut(&root_id) else { return };
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         let (headers, body_size, trailers) = response.as_ref().map_or((0, 0, 0), |response| {

@@ -24,6 +24,8 @@ pub(super) enum Event {
     Answer { call: CallId, outcome: Outcome },
     /// A call's time limit is over.
     CallTimeout { call: CallId },
+    /// A call is sent once more.
+    Retry { call: CallId },
     /// Something comes from a gRPC server.
     Grpc { call: CallId, event: GrpcEvent },
     /// A gRPC call's time limit is over.
@@ -38,12 +40,12 @@ pub(super) enum Event {
     Request(Arc<PlannedRequest>),
     /// The client of a stream goes away.
     Leave { stream: StreamId },
+    /// The control plane changes a plugin.
+    Update(Arc<xds::Update>),
     /// A thread makes its part of a change of the configuration.
     Configure { slot: VmSlot, change: xds::Change },
     /// Something outside changes.
     Change(Change),
-    /// The control plane asks for a change of the configuration.
-    Update(Arc<xds::Update>),
 }
 
 /// A request that a client will send.

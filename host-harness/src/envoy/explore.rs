@@ -58,8 +58,9 @@ impl Envoy<Scripted> {
         self.proxy_mut().core_mut().events.post(at, Event::Change(Change(Arc::new(change))));
     }
 
-    /// Plans a change of the configuration.
-    pub(crate) fn plan_update(&mut self, at: Duration, update: Update) {
+    /// Plans a change of a plugin: another configuration, or none to take it away.
+    pub(crate) fn plan_update(&mut self, at: Duration, plugin: &str, configuration: Option<Vec<u8>>) {
+        let update = Update { plugin: plugin.to_owned(), configuration };
         self.proxy_mut().core_mut().events.post(at, Event::Update(Arc::new(update)));
     }
 

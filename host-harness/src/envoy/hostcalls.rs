@@ -12,6 +12,7 @@ use super::{
     headers::HeaderMap,
     log::{LogSource, level_from_number, level_to_number},
     record::{Note, text},
+    retry::Retries,
     shared_queue::Consumer,
     stream::{Direction, Half, Stream},
     vms::{AfterCall, vm_name},
@@ -319,6 +320,7 @@ impl Host for Core {
         if let Some(timeout) = timeout {
             headers.replace(b"x-envoy-expected-rq-timeout-ms", timeout.as_millis().to_string().as_bytes());
         }
+        let retries = Retries::take(&mut headers);
         let (token, root_id) = (self.vms[vm].next_token, self.vms[vm].acting_root());
         let outgoing = Outgoing {
             cluster: String::from_utf8_lossy(&call.upstream).into_owned(),
@@ -329,7 +331,11 @@ impl Host for Core {
         };
         let (cluster, path) = (outgoing.cluster.clone(), outgoing.headers.first(b":path").map(text));
         self.last_fault = None;
+        let attempt = retries.map(|retries| retries.of(&outgoing, self.now()));
         let sent = self.send(Owner::HttpCall { vm, root_id, token }, outgoing);
+        if let (Ok(call), Some(attempt)) = (&sent, attempt) {
+            self.retries.insert(*call, attempt);
+        }
         let fault = self.last_fault;
         let step = self.note(vm, Verb::Call, || Note {
             object: cluster,

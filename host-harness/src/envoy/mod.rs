@@ -35,6 +35,7 @@ mod proxy;
 mod random;
 mod record;
 mod reply;
+mod retry;
 pub(crate) mod schedule;
 mod shared_data;
 mod shared_queue;
@@ -190,13 +191,13 @@ impl<W: World> Envoy<W> {
         self.proxy_mut().finished.remove(&id)
     }
 
-    /// The control plane gives the plugin of this name another configuration. One that was taken away comes back, as the
-    /// last of the chain.
+    /// The control plane gives the plugin of this name another configuration. One that was taken away comes back, at its
+    /// old place in the chain.
     ///
     /// The main thread takes it here; each worker does so in a turn of its own, which is due now and happens with the next
     /// events that run. The same configuration again changes nothing.
     /// Errors: its canary refused it, and everything stays as it was; Envoy would have rejected the update.
-    /// Panics: there is no such plugin.
+    /// Panics: there never was such a plugin.
     pub fn update_plugin(
         &mut self,
         name: &str,
@@ -208,16 +209,15 @@ impl<W: World> Envoy<W> {
     /// The control plane takes the plugin of this name away, with the listener that it was on: streams that go through it
     /// are cut, and it ends on every thread, with the next events that run.
     ///
-    /// Panics: there is no such plugin.
+    /// Panics: there never was such a plugin.
     pub fn remove_plugin(&mut self, name: &str) {
         // Nothing is tried, so nothing can be refused.
         let _ = self.update(Update { plugin: name.to_owned(), configuration: None });
     }
 
     fn update(&mut self, update: Update) -> Result<(), LoadFailure> {
-        let mut plugins = self.proxy().core().plugins.iter();
-        let known = plugins.any(|plugin| plugin.options.name == update.plugin);
-        assert!(known, "there is no plugin `{}`", update.plugin);
+        let known = self.proxy().core().plugins.iter().any(|plugin| plugin.options.name == update.plugin);
+        assert!(known, "there never was a plugin `{}`", update.plugin);
         self.perform(Job::Update(update));
         self.proxy_mut().refused.take().map_or(Ok(()), Err)
     }

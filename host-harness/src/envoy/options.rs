@@ -40,6 +40,8 @@ pub struct EnvoyOptions {
     pub stream_idle_timeout: Duration,
     /// Most bytes of a body that are buffered for a filter; Envoy's default is 1 MiB.
     pub per_connection_buffer_limit_bytes: usize,
+    /// Most retries to one cluster at once, over all threads; Envoy's default circuit breaker allows 3.
+    pub max_retries: usize,
     /// Most bytes of an HTTP call's response; Envoy's default is 32 MiB.
     pub call_response_limit_bytes: usize,
     /// What bounds every VM.
@@ -157,6 +159,7 @@ impl Default for EnvoyOptions {
             route_timeout: Duration::from_secs(15),
             stream_idle_timeout: Duration::from_secs(300),
             per_connection_buffer_limit_bytes: 1024 * 1024,
+            max_retries: 3,
             call_response_limit_bytes: 32 * 1024 * 1024,
             limits: VmLimits::default(),
             seal: None,

@@ -37,11 +37,13 @@ pub(crate) struct TurnId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum TurnKind {
     Configure,
+    Release,
     Tick,
     Ready,
     Response,
     Duplicate,
     Grpc,
+    Retry,
     Timeout,
     Upstream,
     Request,
@@ -168,7 +170,9 @@ pub(super) struct Held {
 impl TurnId {
     /// Whether it cannot begin before another one that was asked for earlier.
     fn comes_behind(self, other: TurnId) -> bool {
-        let alike = self.thread == other.thread && self.kind == other.kind;
+        let posted = |kind| matches!(kind, TurnKind::Configure | TurnKind::Release);
+        let alike = self.kind == other.kind || posted(self.kind) && posted(other.kind);
+        let alike = alike && self.thread == other.thread;
         // What one gRPC server says comes in order, too.
         alike && (self.kind.keeps_order() || self.kind == TurnKind::Grpc && self.of == other.of)
     }
@@ -181,11 +185,13 @@ impl TurnKind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             TurnKind::Configure => "configure",
+            TurnKind::Release => "release",
             TurnKind::Tick => "tick",
             TurnKind::Ready => "ready",
             TurnKind::Response => "response",
             TurnKind::Duplicate => "duplicate",
             TurnKind::Grpc => "grpc",
+            TurnKind::Retry => "retry",
             TurnKind::Timeout => "timeout",
             TurnKind::Upstream => "upstream",
             TurnKind::Request => "request",
@@ -198,7 +204,10 @@ impl TurnKind {
 
     /// Whether turns of this kind on one thread begin in the order in which they were asked for.
     fn keeps_order(self) -> bool {
-        matches!(self, TurnKind::Tick | TurnKind::Ready | TurnKind::Configure | TurnKind::Change)
+        matches!(
+            self,
+            TurnKind::Tick | TurnKind::Ready | TurnKind::Configure | TurnKind::Release | TurnKind::Change
+        )
     }
 }
 
@@ -389,6 +398,10 @@ impl Core {
                     },
                 }
             }
+            Event::Retry { call } => match self.calls.get(call)?.owner {
+                Owner::HttpCall { vm, .. } => counted(self.vms.get(vm)?.role.slot(), TurnKind::Retry, 0),
+                Owner::Router { .. } => return None,
+            },
             Event::Grpc { call, .. } | Event::GrpcTimeout { call } => {
                 let in_flight = self.grpc.get(call)?;
                 counted(self.vms.get(in_flight.vm)?.role.slot(), TurnKind::Grpc, in_flight.token)
@@ -408,11 +421,16 @@ impl Core {
                 of: request.number,
                 ordinal: 1,
             },
-            Event::Configure { slot, change } => {
-                let of = u32::try_from(change.plugin()).unwrap_or(u32::MAX);
-                counted(*slot, TurnKind::Configure, of)
+            Event::Update(update) => {
+                let mut plugins = self.plugins.iter();
+                let first = plugins.position(|plugin| plugin.options.name == update.plugin)?;
+                counted(VmSlot::Main, TurnKind::Configure, u32::try_from(first).unwrap_or(u32::MAX))
             }
-            Event::Change(_) | Event::Update(_) => counted(VmSlot::Main, TurnKind::Change, 0),
+            Event::Configure { slot, change } => {
+                let kind = if change.lets_go() { TurnKind::Release } else { TurnKind::Configure };
+                counted(*slot, kind, u32::try_from(change.plugin()).unwrap_or(u32::MAX))
+            }
+            Event::Change(_) => counted(VmSlot::Main, TurnKind::Change, 0),
         })
     }
 
@@ -448,8 +466,8 @@ impl Core {
             }
             TurnKind::Tick => self.plugin_name(turn.of),
             TurnKind::Grpc => turn.of.to_string(),
-            TurnKind::Configure => self.plugin_name(turn.of),
-            TurnKind::Response | TurnKind::Duplicate | TurnKind::Change => String::new(),
+            TurnKind::Configure | TurnKind::Release => self.plugin_name(turn.of),
+            TurnKind::Response | TurnKind::Duplicate | TurnKind::Retry | TurnKind::Change => String::new(),
         }
     }
 

@@ -29,12 +29,23 @@ const CONNECT_FAILURE: &str =
     "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
 const RESET_BEFORE_HEADERS: &str =
     "upstream connect error or disconnect/reset before headers. reset reason: connection termination";
+const CONNECT_FAILURE_AGAIN: &str = "upstream connect error or disconnect/reset before headers. retried and the latest \
+                                     reset reason: remote connection failure";
+const RESET_AGAIN: &str = "upstream connect error or disconnect/reset before headers. retried and the latest reset \
+                           reason: connection termination";
 const TIMEOUT: &str = "upstream request timeout";
+const NO_HOST: &str = "no healthy upstream";
 /// Parts in which a response's body comes.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// What a filter's HTTP call is told; `None` is a reset, without headers.
-pub(super) fn call_response(outcome: Outcome, took: Duration, limit_bytes: usize) -> Option<CallResponse> {
+/// What a filter's HTTP call is told after so many attempts; `None` is a reset, without headers.
+pub(super) fn call_response(
+    outcome: Outcome,
+    took: Duration,
+    limit_bytes: usize,
+    attempts: u32,
+) -> Option<CallResponse> {
+    let again = attempts > 1;
     match outcome {
         Outcome::Response(response) if response.body.len() > limit_bytes => None,
         Outcome::Response(response) => Some(CallResponse {
@@ -42,7 +53,9 @@ pub(super) fn call_response(outcome: Outcome, took: Duration, limit_bytes: usize
             body: response.body,
             trailers: response.trailers,
         }),
+        Outcome::ConnectFailure if again => Some(synthesized(503, CONNECT_FAILURE_AGAIN)),
         Outcome::ConnectFailure => Some(synthesized(503, CONNECT_FAILURE)),
+        Outcome::ResetBeforeHeaders if again => Some(synthesized(503, RESET_AGAIN)),
         Outcome::ResetBeforeHeaders => Some(synthesized(503, RESET_BEFORE_HEADERS)),
         Outcome::ResetAfterHeaders(_) => None,
     }
@@ -51,6 +64,11 @@ pub(super) fn call_response(outcome: Outcome, took: Duration, limit_bytes: usize
 /// What a filter's HTTP call is told when its time is over.
 pub(super) fn timeout_response() -> CallResponse {
     synthesized(504, TIMEOUT)
+}
+
+/// What a filter's HTTP call is told when the cluster has no host left for another attempt.
+pub(super) fn no_host_response() -> CallResponse {
+    synthesized(503, NO_HOST)
 }
 
 fn synthesized(status: u16, body: &'static str) -> CallResponse {
@@ -166,7 +184,7 @@ mod tests {
     fn a_body_over_the_limit_is_a_reset_and_one_at_the_limit_is_not() {
         let respond = |length| {
             let response = Response { status: 200, body: vec![0; length].into(), ..Response::default() };
-            call_response(Outcome::Response(response), Duration::ZERO, LIMIT)
+            call_response(Outcome::Response(response), Duration::ZERO, LIMIT, 1)
         };
         assert!(respond(LIMIT).is_some());
         assert!(respond(LIMIT + 1).is_none());
@@ -176,8 +194,8 @@ mod tests {
     fn only_a_real_response_has_a_service_time() {
         let took = Duration::from_millis(7);
         let real =
-            call_response(Outcome::Response(Response { status: 503, ..Response::default() }), took, LIMIT);
-        let made = call_response(Outcome::ConnectFailure, took, LIMIT);
+            call_response(Outcome::Response(Response { status: 503, ..Response::default() }), took, LIMIT, 1);
+        let made = call_response(Outcome::ConnectFailure, took, LIMIT, 1);
         let (real, made) = (real.unwrap().headers, made.unwrap().headers);
         assert_eq!(real.first(b"x-envoy-upstream-service-time"), Some(b"7".as_slice()));
         assert_eq!(made.first(b":status"), Some(b"503".as_slice()));
@@ -188,6 +206,6 @@ mod tests {
     #[test]
     fn a_reset_in_the_middle_has_no_response() {
         let outcome = Outcome::ResetAfterHeaders(Response { status: 200, ..Response::default() });
-        assert!(call_response(outcome, Duration::ZERO, LIMIT).is_none());
+        assert!(call_response(outcome, Duration::ZERO, LIMIT, 1).is_none());
     }
 }

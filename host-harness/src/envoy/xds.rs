@@ -32,7 +32,7 @@ pub(crate) struct Update {
 pub(super) enum Change {
     /// A worker takes one plugin in place of another.
     Take { old: PluginIndex, new: PluginIndex },
-    /// A worker takes one plugin that is new there.
+    /// A worker takes a plugin that it did not have.
     Add { plugin: PluginIndex },
     /// A thread lets go of a plugin that no new stream sees.
     LetGo { plugin: PluginIndex },
@@ -41,6 +41,11 @@ pub(super) enum Change {
 }
 
 impl Change {
+    /// Whether a thread loses a plugin by it, and gets none.
+    pub(super) fn lets_go(self) -> bool {
+        matches!(self, Change::LetGo { .. })
+    }
+
     /// The plugin that it is about.
     pub(super) fn plugin(self) -> PluginIndex {
         match self {
@@ -77,11 +82,11 @@ impl Turn {
     pub(super) async fn update(&mut self, update: &Update) -> Result<(), LoadFailure> {
         let updated = match (self.configured(&update.plugin), &update.configuration) {
             (Some(old), Some(configuration)) => self.replace(old, configuration).await,
+            (None, Some(configuration)) => self.bring_back(&update.plugin, configuration).await,
             (Some(old), None) => {
                 self.remove(old).await;
                 Ok(())
             }
-            (None, Some(configuration)) => self.add_again(&update.plugin, configuration).await,
             (None, None) => Ok(()),
         };
         if let Err(failure) = &updated {
@@ -119,21 +124,33 @@ impl Turn {
         Ok(())
     }
 
-    /// Brings back a plugin that was taken away, as the last one of the chain.
-    async fn add_again(&mut self, name: &str, configuration: &[u8]) -> Result<(), LoadFailure> {
-        let known = self.core().plugins.iter().rfind(|plugin| plugin.options.name == name);
-        let Some(before) = known.map(|plugin| Arc::clone(&plugin.options)) else {
+    /// Adds a plugin once more that was removed, at its old place.
+    async fn bring_back(&mut self, name: &str, configuration: &[u8]) -> Result<(), LoadFailure> {
+        let last = self.core().plugins.iter().rfind(|plugin| plugin.options.name == name);
+        let Some(before) = last.map(|plugin| Arc::clone(&plugin.options)) else {
             return Ok(());
         };
         let options = PluginOptions { configuration: configuration.to_vec(), ..(*before).clone() };
         let plugin = self.core_mut().add_plugin(options);
         self.try_out(plugin).await?;
-        self.bring_up(VmSlot::Main, plugin).await;
+        self.add(VmSlot::Main, plugin).await;
         let workers = if before.kind == PluginKind::SingletonService { 0 } else { self.workers.len() };
         for worker in 0..workers {
             self.core_mut().post_change(VmSlot::Worker(worker), Change::Add { plugin });
         }
         Ok(())
+    }
+
+    async fn add(&mut self, slot: VmSlot, plugin: PluginIndex) {
+        self.bring_up(slot, plugin).await;
+        let core = self.core();
+        let place = |plugin: &PluginIndex| {
+            let name = &core.plugins[*plugin].options.name;
+            core.plugins.iter().position(|other| other.options.name == *name)
+        };
+        let mut chain = self.thread(slot).chain.clone();
+        chain.sort_by_key(place);
+        self.thread_mut(slot).chain = chain;
     }
 
     async fn remove(&mut self, plugin: PluginIndex) {
@@ -161,7 +178,7 @@ impl Turn {
                     }
                 }
             }
-            Change::Add { plugin } => self.bring_up(slot, plugin).await,
+            Change::Add { plugin } => self.add(slot, plugin).await,
             Change::LetGo { .. } => self.release(slot).await,
             Change::Remove { plugin } => {
                 self.forget(slot, plugin);

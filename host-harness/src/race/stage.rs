@@ -19,7 +19,6 @@ use crate::{
         Envoy, EnvoyOptions, Exchange, PluginKind, PluginOptions, Request, StartError,
         explore::Run,
         schedule::{Exploration, Fault, Limits, Scheduler},
-        xds::Update,
     },
     world::Scripted,
 };
@@ -108,12 +107,9 @@ impl Stage {
                     });
                 }
                 EventKind::Configure { plugin, configuration } => {
-                    let configuration = Some(configuration.clone());
-                    envoy.plan_update(event.at, Update { plugin: plugin.clone(), configuration });
+                    envoy.plan_update(event.at, plugin, Some(configuration.clone()));
                 }
-                EventKind::Remove { plugin } => {
-                    envoy.plan_update(event.at, Update { plugin: plugin.clone(), configuration: None });
-                }
+                EventKind::Remove { plugin } => envoy.plan_update(event.at, plugin, None),
             }
         }
         envoy.freeze();

@@ -1,7 +1,7 @@
 //! Go's own WebAssembly target: a reactor with a garbage collector and goroutines, whose allocator is Go code that the host
 //! calls while Go waits for a hostcall.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, sync::LazyLock, time::Duration};
 
 use host_harness::{
     abi::AbiVersion,
@@ -64,12 +64,17 @@ fn a_filter_in_go() {
     assert_eq!(envoy.exchange(0, Request::get("/local")).status, 418);
 }
 
-/// Builds the filter; `None`, with a word about it, where there is no Go.
+/// Builds the filter, once in this process; `None`, with a word about it, where there is no Go.
 pub(crate) fn build() -> Option<PathBuf> {
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(build_once);
     if Command::new(GO).arg("version").output().is_err() {
         println!("skipped: `{GO}` is not installed");
         return None;
     }
+    Some(BUILT.clone())
+}
+
+fn build_once() -> PathBuf {
     let module = built("go").join("filter.wasm");
     run(Command::new(GO)
         .args(["build", "-buildmode=c-shared", "-o"])
@@ -78,5 +83,5 @@ pub(crate) fn build() -> Option<PathBuf> {
         .current_dir(sources().join("go"))
         .env("GOOS", "wasip1")
         .env("GOARCH", "wasm"));
-    Some(module)
+    module
 }
