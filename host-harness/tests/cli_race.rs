@@ -266,7 +266,7 @@ fn render_draws_in_every_format() {
     let file = race("stale-after-preempt");
     for (format, begins, has) in [
         ("text", "", "w0"),
-        ("svg", "<svg", "</svg>"),
+        ("svg", "<?xml", "</svg>"),
         ("html", "<!doctype html", "</html>"),
         ("perfetto", "{", "traceEvents"),
     ] {
@@ -320,9 +320,11 @@ fn every_command_says_what_its_options_are() {
         let help = text(&output);
         let lines: Vec<&str> = help.lines().map(str::trim).collect();
         for option in options {
-            let line = lines.iter().find(|line| line.split_whitespace().any(|word| word == *option));
-            let line = line.unwrap_or_else(|| panic!("{command}: no {option} in\n{help}"));
-            assert!(line.split_whitespace().count() > 2, "{command} {option} is explained: {line}");
+            let at = lines.iter().position(|line| line.split_whitespace().any(|word| word == *option));
+            let at = at.unwrap_or_else(|| panic!("{command}: no {option} in\n{help}"));
+            // A long explanation stands on the line below.
+            let explained = lines[at..].iter().take(2).flat_map(|line| line.split_whitespace());
+            assert!(explained.count() > 4, "{command} {option} is explained: {}", lines[at]);
         }
     }
 }
