@@ -6,7 +6,7 @@ use super::{
     Envoy, Exchange, Request,
     delivery::Job,
     events::{Change, Event, PlannedRequest},
-    schedule::{Candidate, Exploration, Next, Scheduler},
+    schedule::{Candidate, Exploration, Next, Scheduler, TurnKind},
     turn::{Task, Turn},
     vms::VmSlot,
     xds::Update,
@@ -14,10 +14,10 @@ use super::{
 use crate::{
     envoy::{
         core::{Core, Owner},
-        record::Recorder,
+        record::{Note, Recorder},
         vms::vm_name,
     },
-    race::trace::Step,
+    race::trace::{Step, Verb},
     world::{Call, Scripted, World},
 };
 
@@ -91,6 +91,7 @@ impl Run<'_> {
         if candidate.next != Next::Resume && candidate.due > limit {
             return false;
         }
+        let steps = self.last_step();
         let task = match candidate.next {
             Next::Resume => self.resume(candidate),
             Next::Event(_) => self.begin(candidate),
@@ -101,6 +102,9 @@ impl Run<'_> {
             match rest {
                 Some(task) => self.held.push((candidate.turn.thread, task)),
                 None => {
+                    if candidate.next != Next::Resume && self.last_step() == steps {
+                        self.note_silent(candidate);
+                    }
                     if let Some(exploration) = &mut self.core_mut().exploration {
                         exploration.running = None;
                     }
@@ -108,6 +112,16 @@ impl Run<'_> {
             }
         }
         true
+    }
+
+    /// Writes down a turn in which no guest had a part, so that the turn is found when the run is read.
+    fn note_silent(&mut self, candidate: Candidate) {
+        let argument = match candidate.turn.kind {
+            TurnKind::Change => "outside",
+            _ => "no VM takes part",
+        };
+        let note = || Note { argument: argument.to_owned(), ..Note::default() };
+        self.core_mut().note_on(candidate.turn.thread, Verb::Change, note);
     }
 
     fn begin(&mut self, candidate: Candidate) -> Option<Task> {

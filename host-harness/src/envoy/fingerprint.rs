@@ -62,6 +62,9 @@ impl Core {
                 digest.number(thread_number(held.turn.thread));
             }
             digest.number(exploration.faults.len());
+            for fault in &exploration.faults {
+                digest.bytes(fault.as_str().as_bytes());
+            }
         }
         for (vm_id, key, value, cas) in self.data.iter() {
             digest.bytes(vm_id.as_bytes());
@@ -90,7 +93,8 @@ impl Core {
             digest.number(thread_number(turn.thread));
             digest.number(turn.of);
             digest.number(turn.ordinal);
-            if let Event::Answer { outcome, .. } = event {
+            if let Event::Answer { call, outcome } = event {
+                digest.number(u64::from(self.calls.get(call).is_some_and(|call| call.again)));
                 digest.outcome(outcome);
             }
         }
