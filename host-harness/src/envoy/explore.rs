@@ -120,7 +120,7 @@ impl Run<'_> {
             TurnKind::Change => "outside",
             _ => "no VM takes part",
         };
-        let note = || Note { argument: argument.to_owned(), ..Note::default() };
+        let note = |_core: &Core| Note { argument: argument.to_owned(), ..Note::default() };
         self.core_mut().note_on(candidate.turn.thread, Verb::Change, note);
     }
 
