@@ -1,5 +1,5 @@
-;; Every VM ticks once: it reads shared data, writes them, and puts an item into a queue; the last VM that registered
-;; is told, and takes the items out.
+;; Both workers tick once: each reads shared data, writes them, and puts an item into a queue; the last VM that
+;; registered is told, and takes the items out. The CAS number tells a VM how many were configured before it.
 (module
   (import "env" "proxy_set_tick_period_milliseconds" (func $period (param i32) (result i32)))
   (import "env" "proxy_get_shared_data" (func $get (param i32 i32 i32 i32 i32) (result i32)))
@@ -8,7 +8,7 @@
   (import "env" "proxy_enqueue_shared_queue" (func $enqueue (param i32 i32 i32) (result i32)))
   (import "env" "proxy_dequeue_shared_queue" (func $dequeue (param i32 i32 i32) (result i32)))
   (memory (export "memory") 1)
-  (data (i32.const 16) "status")
+  (data (i32.const 16) "statusn")
   (global $free (mut i32) (i32.const 1024))
   (func (export "proxy_abi_version_0_2_1"))
   (func (export "_initialize"))
@@ -19,7 +19,9 @@
   (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (i32.const 1))
   (func (export "proxy_on_configure") (param i32 i32) (result i32)
     (drop (call $register (i32.const 16) (i32.const 6) (i32.const 32)))
-    (drop (call $period (i32.const 10)))
+    (drop (call $set (i32.const 22) (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 0)))
+    (drop (call $get (i32.const 22) (i32.const 1) (i32.const 40) (i32.const 44) (i32.const 48)))
+    (if (i32.gt_u (i32.load (i32.const 48)) (i32.const 2)) (then (drop (call $period (i32.const 10)))))
     (i32.const 1))
   (func (export "proxy_on_tick") (param i32)
     (drop (call $period (i32.const 0)))

@@ -14,8 +14,9 @@ pub(super) struct Journal {
     keeping: bool,
 }
 
+/// One hostcall.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     function: &'static str,
     answer: Result<Reply, u32>,
     /// Fuel that the hostcall cost, and costs each time: a callback has the same limit wherever it was held.
@@ -35,6 +36,16 @@ impl Journal {
     /// Goes back to the start of the same callback.
     pub(super) fn rewind(&mut self) {
         self.replayed = 0;
+    }
+
+    /// Everything that was kept, to be loaded again.
+    pub(super) fn take(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.entries)
+    }
+
+    /// Is the journal of another callback, from its start.
+    pub(super) fn load(&mut self, entries: Vec<Entry>) {
+        *self = Journal { entries, replayed: 0, keeping: true };
     }
 
     /// Gives the next kept answer with the fuel that it cost; `None` when the callback has come further than it was.

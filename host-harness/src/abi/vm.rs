@@ -16,7 +16,7 @@ use wasmtime::{
 use super::{
     Callback, Host, Module,
     border::Held,
-    journal::Journal,
+    journal::{Entry, Journal},
     snapshot::{Checkpoint, Image},
 };
 
@@ -25,6 +25,9 @@ pub(super) const ALLOCATORS: [&str; 2] = ["malloc", "proxy_on_memory_allocate"];
 
 /// Most elements of one table, as in V8.
 pub(super) const TABLE_ELEMENTS: usize = 10_000_000;
+
+/// Most bytes of memory of a VM that comes back to where it was by doing everything again.
+const REPEATED_BYTES: usize = 2 * 1024 * 1024;
 
 /// Number of a VM, chosen by its host and given back with every hostcall.
 pub type VmIndex = usize;
@@ -74,7 +77,18 @@ pub struct Vm {
     /// What [`Vm::restore`] goes back to.
     image: Option<Image>,
     /// Where the callback that is held began.
-    held: Option<Checkpoint>,
+    held: Option<Beginning>,
+    /// Every callback since [`Vm::restore`] with what it was answered, while all of that is known.
+    past: Option<Vec<(Callback, Vec<Entry>)>>,
+}
+
+/// How a VM comes back to where a callback began.
+enum Beginning {
+    /// By the pages that it had changed by then, which are kept.
+    Kept(Checkpoint),
+    /// By doing everything again that it has done since its image: for a small VM that is less work than asking the
+    /// kernel, before every callback, for the pages that have changed.
+    Repeated,
 }
 
 /// What hostcalls reach through the store.
@@ -239,7 +253,17 @@ impl Vm {
         let exports = Exports::of(&instance, &mut store);
         let names = module.globals.iter();
         let globals = names.filter_map(|name| instance.get_global(&mut store, name)).collect();
-        Ok(Vm { module: module.clone(), store, instance, exports, globals, limits, image: None, held: None })
+        Ok(Vm {
+            module: module.clone(),
+            store,
+            instance,
+            exports,
+            globals,
+            limits,
+            image: None,
+            held: None,
+            past: None,
+        })
     }
 
     /// Whether the guest exports this callback.
@@ -281,28 +305,56 @@ impl Vm {
         }
         match &self.held {
             Some(_) => self.store.data_mut().journal.rewind(),
-            None => self.store.data_mut().journal.begin(may_hold),
-        }
-        if may_hold && self.held.is_none() {
-            self.held = Some(self.checkpoint());
-        }
-        refuel(&mut self.store, &self.limits, self.module.metered);
-        match self.dispatch(callback) {
-            Err(error) if error.is::<Held>() => match &self.held {
-                Some(start) => {
-                    let start = start.clone();
-                    self.go_to(Some(&start))
-                        .map(|()| Err(Stop::Held))
-                        .unwrap_or_else(|trap| Err(Stop::Trap(trap)))
-                }
-                None => Err(Stop::Trap(self.trap(callback.export(), &error))),
-            },
-            Err(error) => Err(Stop::Trap(self.trap(callback.export(), &error))),
-            Ok(returned) => {
-                self.held = None;
-                Ok(returned)
+            None => {
+                self.store.data_mut().journal.begin(may_hold);
+                self.held = may_hold.then(|| self.beginning());
             }
         }
+        refuel(&mut self.store, &self.limits, self.module.metered);
+        let stop = match self.dispatch(callback) {
+            Ok(returned) => {
+                self.remember(callback, may_hold);
+                self.held = None;
+                return Ok(returned);
+            }
+            Err(error) if error.is::<Held>() && self.held.is_some() => self.rewind().err(),
+            Err(error) => Some(self.trap(callback.export(), &error)),
+        };
+        Err(stop.map_or(Stop::Held, Stop::Trap))
+    }
+
+    /// How the VM comes back to where it is now.
+    fn beginning(&mut self) -> Beginning {
+        let small = self.image.as_ref().is_some_and(|image| image.size() <= REPEATED_BYTES);
+        if small && self.past.is_some() { Beginning::Repeated } else { Beginning::Kept(self.checkpoint()) }
+    }
+
+    fn remember(&mut self, callback: Callback, kept: bool) {
+        match &mut self.past {
+            Some(past) if kept => past.push((callback, self.store.data_mut().journal.take())),
+            // What is not known whole is of no use.
+            past => *past = None,
+        }
+    }
+
+    /// Goes back to where the callback that is held began.
+    fn rewind(&mut self) -> Result<(), Trap> {
+        if let Some(Beginning::Kept(checkpoint)) = &self.held {
+            let checkpoint = checkpoint.clone();
+            return self.go_to(Some(&checkpoint));
+        }
+        let own = self.store.data_mut().journal.take();
+        self.go_to(None)?;
+        let mut past = self.past.take().unwrap_or_default();
+        for (callback, entries) in &mut past {
+            self.store.data_mut().journal.load(std::mem::take(entries));
+            refuel(&mut self.store, &self.limits, self.module.metered);
+            self.dispatch(*callback).map_err(|error| self.trap(callback.export(), &error))?;
+            *entries = self.store.data_mut().journal.take();
+        }
+        self.past = Some(past);
+        self.store.data_mut().journal.load(own);
+        Ok(())
     }
 
     /// Bytes of memory that the guest has now.
@@ -411,6 +463,7 @@ impl Vm {
     /// Errors: the VM had grown and could not be made anew.
     pub fn restore(&mut self) -> Result<(), Trap> {
         self.held = None;
+        self.past = Some(Vec::new());
         self.store.data_mut().phase = Phase::Running;
         self.go_to(None)
     }
