@@ -235,6 +235,9 @@ impl Host for Recorder {
     fn exit(&mut self, _vm: VmIndex, _code: u32) {}
 }
 
+/// More than any test here holds its callbacks.
+const MOST_HOLDS: usize = 100_000;
+
 /// VMs of one guest, and the host that they share.
 pub(crate) struct Bench {
     vms: Vec<Vm>,
@@ -292,6 +295,7 @@ impl Bench {
     pub(crate) fn tick(&mut self, plan: Plan) -> Result<(), Trap> {
         self.plan(plan);
         loop {
+            assert!(self.holds < MOST_HOLDS, "a callback that is gone on with comes further");
             match self.call(0) {
                 Ok(_) => return Ok(()),
                 Err(Stop::Held) => self.holds += 1,
