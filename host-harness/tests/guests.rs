@@ -19,6 +19,7 @@ use host_harness::{
 static MODULE: LazyLock<Module> =
     LazyLock::new(|| Module::load(runtime(), GUESTS_MODULE).expect("the guests are a module"));
 
+const PAGE: &str = include_str!("../SCENARIOS.md");
 const MS: Duration = Duration::from_millis(1);
 
 // === status ===
@@ -139,6 +140,48 @@ fn a_loader_puts_the_policy_where_a_reader_finds_it() {
     let mut envoy = start_with(configuration, 1, FailurePolicy::FailClosed, Scripted::new());
     assert_eq!(get(&mut envoy, 0, "/state").1, "1:allow");
     assert_eq!(get(&mut envoy, 0, "/").0, 200);
+}
+
+#[test]
+fn shared_data_go_with_the_last_plugin_and_are_not_counted_on_when_one_comes_back() {
+    let answers = |fixed| {
+        let reader = configuration_of("vmid-gc-on-drain", "reader", fixed);
+        let plugins = vec![
+            plugin("loader", &configuration_of("vmid-gc-on-drain", "loader", fixed)),
+            plugin("reader", &reader),
+        ];
+        let options = EnvoyOptions { plugins, ..EnvoyOptions::default() };
+        let mut envoy = Envoy::start(&MODULE, options, answers(["1:allow"])).expect("the canary comes up");
+        assert_eq!(get(&mut envoy, 0, "/").0, 200);
+        envoy.remove_plugin("loader");
+        envoy.run_for(100 * MS);
+        assert_eq!(get(&mut envoy, 0, "/").0, 200, "the reader's VMs hold what is shared");
+        envoy.remove_plugin("reader");
+        envoy.run_for(100 * MS);
+        assert_eq!(envoy.shared_data("policy"), None);
+        envoy.update_plugin("reader", reader).unwrap();
+        envoy.run_for(100 * MS);
+        let first = get(&mut envoy, 0, "/").0;
+        envoy.run_for(500 * MS);
+        (first, host_said(&envoy).is_empty(), get(&mut envoy, 0, "/").0)
+    };
+    assert_eq!(answers(false), (503, false, 503));
+    assert_eq!(answers(true), (503, true, 200));
+}
+
+#[test]
+fn two_notations_of_one_record_take_the_vm() {
+    let status = |fixed| {
+        let each = [("old", "1"), ("new", "2")];
+        let plugins =
+            each.map(|(name, role)| plugin(name, &configuration_of("mixed-version-sd", role, fixed)));
+        let options = EnvoyOptions { plugins: plugins.to_vec(), ..EnvoyOptions::default() };
+        let mut envoy = Envoy::start(&MODULE, options, Scripted::new()).expect("the canary comes up");
+        envoy.run_for(1000 * MS);
+        get(&mut envoy, 0, "/").0
+    };
+    assert_eq!(status(false), 503);
+    assert_eq!(status(true), 200);
 }
 
 #[test]
@@ -501,6 +544,20 @@ fn options(configuration: &str, workers: usize, failure_policy: FailurePolicy) -
     EnvoyOptions { concurrency: workers, plugin, ..EnvoyOptions::default() }
 }
 
+fn configuration_of(scenario: &str, role: &str, fixed: bool) -> String {
+    format!(r#"{{"scenario": "{scenario}", "role": "{role}", "fixed": {fixed}}}"#)
+}
+
+fn plugin(name: &str, configuration: &str) -> PluginOptions {
+    PluginOptions {
+        name: name.to_owned(),
+        root_id: name.to_owned(),
+        configuration: configuration.as_bytes().to_vec(),
+        failure_policy: FailurePolicy::FailClosed,
+        ..PluginOptions::default()
+    }
+}
+
 fn start(scenario: &str, fixed: bool, workers: usize, world: Scripted) -> Envoy<Scripted> {
     let configuration = format!(r#"{{"scenario": "{scenario}", "fixed": {fixed}}}"#);
     start_with(&configuration, workers, FailurePolicy::FailClosed, world)
@@ -602,6 +659,7 @@ fn every_guest_has_a_scenario_with_its_mistake_and_without() {
                 assert!(starts.is_ok(), "{stem}: {configuration}");
             }
         }
+        assert!(PAGE.contains(&format!("| `{stem}` |")), "{stem} is not on the page of built-in scenarios");
         names.push(stem);
     }
     assert_eq!(names.len(), 30);

@@ -55,6 +55,49 @@ fn a_request_gets_the_answer_about_its_own_user() {
 }
 
 #[test]
+fn workers_that_use_the_same_token_keep_apart() {
+    let bodies = |fixed| {
+        let running = start_on(2, "id-collision", fixed, |call| match call.path {
+            "/alice" => Say::ok("allow").once("alice"),
+            _ => Say::ok("deny").once("bob"),
+        });
+        // Connections that are open at the same time go to different workers.
+        let [mut alice, mut bob] = ["alice", "bob"].map(|user| {
+            let connection = running.send(&Request::get("/").header("x-user", user));
+            running.feed.wait_for(&format!("/{user}"), 1);
+            connection
+        });
+        [(&mut alice, "alice"), (&mut bob, "bob")].map(|(connection, user)| {
+            running.feed.allow(user);
+            connection.receive("GET").unwrap().text()
+        })
+    };
+    assert_eq!(bodies(false), ["bob: allow", "bob: deny"]);
+    assert_eq!(bodies(true), ["alice: allow", "bob: deny"]);
+}
+
+#[test]
+fn the_last_registrant_alone_is_told() {
+    let states = |fixed| {
+        let running = start_on(2, "last-registrant-wins", fixed, |_| Say::ok(""));
+        let mut workers = [(); 2].map(|()| Connection::open(running.envoy.listener_addr()).unwrap());
+        let mut ask = || {
+            let mut states = workers.each_mut().map(|worker| {
+                worker.send(&Request::get("/state")).unwrap();
+                worker.receive("GET").unwrap().text()
+            });
+            states.sort();
+            states
+        };
+        let settled = if fixed { ["1:on", "1:on"] } else { ["0:", "1:on"] };
+        assert!(running.envoy.wait_until(BOUND, |_| Ok(ask() == settled)).unwrap(), "{:?}", ask());
+        ask()
+    };
+    assert_eq!(states(false), ["0:", "1:on"]);
+    assert_eq!(states(true), ["1:on", "1:on"]);
+}
+
+#[test]
 fn an_answer_that_was_overtaken_does_not_win() {
     let state = |fixed| {
         let running = start("bundles-out-of-order", fixed, |call| match call.nth {
@@ -244,6 +287,15 @@ struct Running {
 }
 
 fn start(scenario: &str, fixed: bool, answer: impl Fn(&Call) -> Say + Send + Sync + 'static) -> Running {
+    start_on(1, scenario, fixed, answer)
+}
+
+fn start_on(
+    workers: u32,
+    scenario: &str,
+    fixed: bool,
+    answer: impl Fn(&Call) -> Say + Send + Sync + 'static,
+) -> Running {
     let dir = tempfile::tempdir().unwrap();
     let module = dir.path().join("guests.wasm");
     std::fs::write(&module, GUESTS_MODULE).unwrap();
@@ -251,6 +303,7 @@ fn start(scenario: &str, fixed: bool, answer: impl Fn(&Call) -> Say + Send + Syn
     let configuration = json!({ "scenario": scenario, "fixed": fixed }).to_string();
     let options = BootstrapOptions {
         seal: false,
+        concurrency: workers,
         ..BootstrapOptions::new(&module, configuration, upstream.addr().into())
     };
     let mut bootstrap = bootstrap(&no_bundles(), &options);
@@ -266,7 +319,10 @@ fn start(scenario: &str, fixed: bool, answer: impl Fn(&Call) -> Say + Send + Syn
             "endpoints": [{ "lb_endpoints": [{ "endpoint": endpoint }] }],
         },
     }));
-    let envoy = RealEnvoy::start(&bootstrap, &EnvoyOptions::default()).unwrap();
+    bootstrap["static_resources"]["listeners"][0]["connection_balance_config"] =
+        json!({ "exact_balance": {} });
+    let options = EnvoyOptions { concurrency: workers, ..EnvoyOptions::default() };
+    let envoy = RealEnvoy::start(&bootstrap, &options).unwrap();
     Running { envoy, feed, _upstream: upstream, _module: dir }
 }
 

@@ -314,7 +314,7 @@ fn wasi_prints_to_the_log_and_has_the_hosts_clock_and_randomness() {
     envoy.exchange(0, Request::get("/"));
     assert_eq!(
         worker_said(&envoy),
-        ["hi", "0", "3", "8", "21", "0", "28", "21", "0", "1500", "0", "1767225601", "58", "0", "1", "5"]
+        ["hi", "0", "3", "8", "21", "0", "28", "21", "0", "3601500", "0", "1767225601", "58", "0", "1", "5"]
     );
 }
 

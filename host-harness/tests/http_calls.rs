@@ -65,8 +65,8 @@ fn the_response_of_a_call_cannot_be_reached_after_its_callback() {
 
 #[test]
 fn failures_on_the_wire_are_told_as_envoy_tells_them() {
-    let connect = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure, \
-                   transport failure reason: delayed connect error: Connection refused";
+    let connect =
+        "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
     let reset =
         "upstream connect error or disconnect/reset before headers. reset reason: connection termination";
     for (reply, status, text) in [

@@ -38,13 +38,28 @@ pub struct GateOptions {
     pub policies: Vec<String>,
     /// Whether Envoy hands paths on as they came; the configuration that it is given otherwise normalises them.
     pub raw_paths: bool,
+    /// Where permitted requests go, in place of the echo upstream.
+    pub upstream: Option<SocketAddr>,
+    /// A last change of the configuration that Envoy is given.
+    pub amend: Option<Box<Amend>>,
 }
+
+/// Changes a configuration of Envoy.
+pub type Amend = dyn Fn(&mut Value);
 
 // === impl GateOptions ===
 
 impl Default for GateOptions {
     fn default() -> Self {
-        Self { concurrency: 1, seal: true, module: None, policies: Vec::new(), raw_paths: false }
+        Self {
+            concurrency: 1,
+            seal: true,
+            module: None,
+            policies: Vec::new(),
+            raw_paths: false,
+            upstream: None,
+            amend: None,
+        }
     }
 }
 
@@ -65,13 +80,17 @@ impl Gate {
             .expect("the module is written");
         let upstream = Upstream::start().expect("the upstream starts");
         upstream.add_response_header("x-answered-by", "upstream");
-        let mut settings = BootstrapOptions::new(&module, document, upstream.addr().into());
+        let to = options.upstream.unwrap_or_else(|| upstream.addr());
+        let mut settings = BootstrapOptions::new(&module, document, to.into());
         settings.concurrency = options.concurrency;
         settings.seal = options.seal;
         let mut bootstrap = bootstrap(config, &settings);
         add_routes(&mut bootstrap, &options.policies);
         if options.raw_paths {
             manager(&mut bootstrap)["normalize_path"] = json!(false);
+        }
+        if let Some(amend) = &options.amend {
+            amend(&mut bootstrap);
         }
         let envoy = EnvoyOptions { concurrency: options.concurrency, ..EnvoyOptions::default() };
         let envoy = RealEnvoy::start(&bootstrap, &envoy).unwrap_or_else(|error| panic!("{error}"));
@@ -164,7 +183,7 @@ fn add_routes(bootstrap: &mut Value, policies: &[String]) {
 }
 
 /// The configuration of Envoy's HTTP connection manager.
-fn manager(bootstrap: &mut Value) -> &mut Value {
+pub fn manager(bootstrap: &mut Value) -> &mut Value {
     let pointer = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
     bootstrap.pointer_mut(pointer).expect("the listener has a connection manager")
 }

@@ -170,26 +170,23 @@ impl Trap {
 // === impl Phase ===
 
 impl Phase {
-    /// Whether a hostcall is allowed now.
+    /// Whether a hostcall is allowed now; one that is not traps.
     ///
-    /// Source: the restricted callbacks of proxy-wasm-cpp-host (`src/wasm.cc` `startVm`, `wasm.h` `allocMemory`).
+    /// Source: the restricted callbacks of proxy-wasm-cpp-host (`src/wasm.cc` `startVm`, `wasm.h` `allocMemory`). Envoy 1.40
+    /// allows more of WASI than is named there, which Go's runtime needs to start; the list is what it was seen to do.
     pub(super) fn allows(self, function: &str) -> bool {
         match self {
             Phase::Running => true,
-            Phase::Allocating => matches!(function, "proxy_log" | "fd_write" | "clock_time_get"),
-            Phase::Starting => matches!(
-                function,
-                "proxy_log"
-                    | "fd_write"
-                    | "args_get"
-                    | "args_sizes_get"
-                    | "environ_get"
-                    | "environ_sizes_get"
-                    | "fd_prestat_get"
-                    | "fd_prestat_dir_name"
-                    | "clock_time_get"
-                    | "random_get"
-            ),
+            Phase::Allocating => {
+                matches!(function, "proxy_log" | "fd_write" | "clock_time_get" | "poll_oneoff")
+            }
+            Phase::Starting => match function {
+                "proxy_log" => true,
+                "fd_read" | "fd_seek" | "fd_close" | "path_open" | "sched_yield" | "proc_exit" => false,
+                "pthread_equal" | "envoy_resolve_dns" => false,
+                // What is left is WASI.
+                function => !function.starts_with("proxy_"),
+            },
         }
     }
 }

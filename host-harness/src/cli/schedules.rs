@@ -11,7 +11,13 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use host_harness::{
     abi::{Module, Runtime},
-    race::{self, builtin, scenario::Scenario, schedule::Schedule, search::Options, trace::Trace},
+    race::{
+        self, builtin,
+        render::{self, render_explained},
+        scenario::Scenario,
+        schedule::Schedule,
+        search::Options,
+    },
 };
 
 /// A schedule and what it is a schedule of.
@@ -85,6 +91,17 @@ enum Format {
     Perfetto,
 }
 
+impl From<Format> for render::Format {
+    fn from(format: Format) -> render::Format {
+        match format {
+            Format::Html => render::Format::Html,
+            Format::Svg => render::Format::Svg,
+            Format::Text => render::Format::Text,
+            Format::Perfetto => render::Format::Perfetto,
+        }
+    }
+}
+
 /// What a schedule is run with.
 struct Subject {
     module: Module,
@@ -98,7 +115,7 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&replayed.trace)?);
     } else {
-        print!("{}", draw(&replayed.trace, Format::Text));
+        print!("{}", render::render(&replayed.trace, render::Format::Text));
     }
     for divergence in &replayed.divergences {
         eprintln!("divergence: {divergence}");
@@ -150,17 +167,16 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode> {
 
 pub(super) fn render(arguments: &RenderArguments) -> Result<ExitCode> {
     let subject = Subject::of(&arguments.source)?;
-    let trace = match race::explain(&subject.module, &subject.scenario, &subject.schedule)? {
-        Some(explanation) => explanation.trace,
-        None => race::replay(&subject.module, &subject.scenario, &subject.schedule, true)?.trace,
+    let format = arguments.format.into();
+    let picture = match race::explain(&subject.module, &subject.scenario, &subject.schedule)? {
+        Some(explanation) => render_explained(&explanation, format),
+        None => {
+            let replayed = race::replay(&subject.module, &subject.scenario, &subject.schedule, true)?;
+            render::render(&replayed.trace, format)
+        }
     };
-    write(arguments.out.as_deref(), &draw(&trace, arguments.format))?;
+    write(arguments.out.as_deref(), &picture)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn draw(trace: &Trace, format: Format) -> String {
-    let _ = format;
-    Schedule::of(trace, Vec::new()).to_string()
 }
 
 fn write(path: Option<&Path>, text: &str) -> Result<()> {

@@ -13,6 +13,7 @@ use super::{
     schedule::{Candidate, Exploration, Next, Scheduler},
     turn::{Task, Turn},
     vms::VmSlot,
+    xds::Update,
 };
 use crate::{
     abi::Trap,
@@ -20,7 +21,6 @@ use crate::{
         core::{Core, Owner},
         record::Recorder,
         vms::vm_name,
-        xds::Update,
     },
     race::trace::Step,
     world::{Call, Scripted, World},

@@ -159,7 +159,11 @@ impl Turn {
     /// Lets a direction go on that a filter holds.
     pub(super) fn resume(&mut self, id: StreamId, direction: Direction, at: usize) -> Boxed<'_> {
         Box::pin(async move {
-            if !self.goes_on(id, direction) || self.touch(id).is_none() {
+            // A held request goes on until a reply is complete, unlike one that comes meanwhile.
+            // Source: Envoy `source/common/http/filter_manager.cc` `ActiveStreamDecoderFilter::canContinue`.
+            let complete = |stream: &Stream| direction == Direction::Request && stream.response.end_passed;
+            let over = self.core().streams.get(&id).is_none_or(|stream| stream.finished || complete(stream));
+            if over || self.touch(id).is_none() {
                 return;
             }
             let Some(stage) = self.stage_mut(id, direction, at) else { return };
@@ -374,13 +378,21 @@ impl Turn {
         let stream = self.core().streams.get(&id);
         let vm = stream.and_then(|stream| stream.filters.get(at)?.vm);
         if let (Some(vm), Asked::Answered { .. } | Asked::Failed) = (vm, asked) {
+            self.set_deciding(id, direction == Direction::Request);
             self.after_call(vm).await;
+            self.set_deciding(id, false);
         }
         if asked == Asked::Failed {
             self.fail_filter(id, at).await;
             return false;
         }
         self.goes_on(id, direction)
+    }
+
+    fn set_deciding(&mut self, id: StreamId, deciding: bool) {
+        if let Some(stream) = self.core_mut().streams.get_mut(&id) {
+            stream.deciding = deciding;
+        }
     }
 
     /// Headers got past a filter.

@@ -1,9 +1,81 @@
-//! Header maps as Envoy keeps them: names in lower case, in order, duplicates apart.
+//! Header maps as Envoy keeps them: names in lower case, in order, duplicates apart but for the headers it has a place for.
 //!
 //! Source: Envoy `source/common/http/header_map_impl.cc`. `host` is another name of `:authority`, and replacing a header
-//! removes every one of its name and appends the new one.
+//! removes every one of its name and appends the new one. Which headers have a place is in `envoy/http/header_map.h` and
+//! in each extension that registers more; the lists here were asked of Envoy 1.40 as it is released.
 
 use crate::abi::Headers;
+
+/// Headers of a request that there is one of: a second value is joined to the first.
+const ONE_OF_A_REQUEST: [&str; 36] = [
+    ":authority",
+    ":method",
+    ":path",
+    ":protocol",
+    ":scheme",
+    "accept",
+    "accept-encoding",
+    "access-control-request-method",
+    "authorization",
+    "connection",
+    "content-length",
+    "expect",
+    "grpc-timeout",
+    "if-match",
+    "if-none-match",
+    "keep-alive",
+    "origin",
+    "pragma",
+    "proxy-connection",
+    "referer",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "x-client-trace-id",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-external-address",
+    "x-envoy-internal",
+    "x-envoy-max-retries",
+    "x-envoy-original-path",
+    "x-envoy-retry-on",
+    "x-forwarded-client-cert",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+];
+/// The same for a response.
+const ONE_OF_A_RESPONSE: [&str; 18] = [
+    ":status",
+    "access-control-allow-origin",
+    "age",
+    "connection",
+    "content-length",
+    "date",
+    "etag",
+    "expires",
+    "grpc-message",
+    "grpc-status",
+    "keep-alive",
+    "last-modified",
+    "location",
+    "server",
+    "transfer-encoding",
+    "upgrade",
+    "vary",
+    "x-envoy-upstream-service-time",
+];
+/// The same for both.
+const ONE_OF_BOTH: [&str; 7] = [
+    "cache-control",
+    "content-encoding",
+    "content-type",
+    "proxy-status",
+    "via",
+    "x-envoy-attempt-count",
+    "x-request-id",
+];
 
 /// What can be done with a header map; all names are compared in lower case.
 pub(super) trait HeaderMap {
@@ -11,7 +83,7 @@ pub(super) trait HeaderMap {
     fn first(&self, name: &[u8]) -> Option<&[u8]>;
     /// All values of a header, joined by commas; `None` when there is none.
     fn joined(&self, name: &[u8]) -> Option<Vec<u8>>;
-    /// Adds a header at the end.
+    /// Adds a header at the end, or its value to the one that there is one of.
     fn add(&mut self, name: &[u8], value: &[u8]);
     /// Replaces every header of this name by one at the end.
     fn replace(&mut self, name: &[u8], value: &[u8]);
@@ -35,7 +107,15 @@ impl HeaderMap for Headers {
     }
 
     fn add(&mut self, name: &[u8], value: &[u8]) {
-        self.push((canonical(name), value.to_vec()));
+        let name = canonical(name);
+        if is_one_of_its_kind(self, &name)
+            && let Some((_, first)) = self.iter_mut().find(|(key, _)| *key == name)
+        {
+            first.push(b',');
+            first.extend_from_slice(value);
+            return;
+        }
+        self.push((name, value.to_vec()));
     }
 
     fn replace(&mut self, name: &[u8], value: &[u8]) {
@@ -51,6 +131,15 @@ impl HeaderMap for Headers {
     fn byte_size(&self) -> usize {
         self.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
+}
+
+/// Whether the map has one place for this header. What kind of map it is shows in its pseudo headers; trailers have none.
+fn is_one_of_its_kind(headers: &Headers, name: &[u8]) -> bool {
+    let listed = |list: &[&str]| list.iter().any(|one| one.as_bytes() == name);
+    let pseudo = |wanted: &[u8]| headers.iter().any(|(key, _)| key.starts_with(wanted));
+    listed(&ONE_OF_BOTH)
+        || (listed(&ONE_OF_A_RESPONSE) && pseudo(b":status"))
+        || (listed(&ONE_OF_A_REQUEST) && pseudo(b":") && !pseudo(b":status"))
 }
 
 /// The name that the map knows the header by.
@@ -81,6 +170,23 @@ mod tests {
         assert_eq!(headers.first(b"Host"), Some(b"a.example".as_slice()));
         headers.replace(b"host", b"b.example");
         assert_eq!(headers, vec![(b":authority".to_vec(), b"b.example".to_vec())]);
+    }
+
+    #[test]
+    fn a_second_value_is_joined_where_there_is_one_place() {
+        let joined = |pseudo: &[u8], name: &[u8]| {
+            let mut headers = Headers::new();
+            headers.add(pseudo, b"x");
+            headers.add(name, b"1");
+            headers.add(name, b"2");
+            headers.first(name) == Some(b"1,2".as_slice())
+        };
+        assert!(
+            joined(b":method", b"user-agent") && joined(b":status", b"server") && joined(b":path", b"via")
+        );
+        assert!(!joined(b":status", b"user-agent") && !joined(b":method", b"server"));
+        assert!(!joined(b":method", b"cookie") && !joined(b":status", b"set-cookie"));
+        assert!(joined(b":path", b":method") && !joined(b":method", b":x-own"));
     }
 
     #[test]

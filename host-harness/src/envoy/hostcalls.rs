@@ -2,6 +2,8 @@
 //!
 //! Source: Envoy `source/extensions/common/wasm/context.cc` and proxy-wasm-cpp-host `src/context.cc`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{
@@ -27,6 +29,10 @@ use crate::{
 /// The function by which a guest reports what it believes, as `name=belief`, to a host that explores. Other hosts
 /// answer that there is no such function.
 const VIEW_FUNCTION: &str = "portcullis.view";
+
+/// How long the machine has been up when the world begins, which is what a monotonic clock counts from. Runtimes take
+/// zero for a clock that is not there: Go's ends with "nanotime returning zero".
+const UPTIME: Duration = Duration::from_secs(3600);
 
 impl Host for Core {
     fn schedule_point(&mut self, vm: VmIndex, point: Point<'_>) -> Go {
@@ -64,7 +70,7 @@ impl Host for Core {
     }
 
     fn monotonic_time_ns(&mut self, _vm: VmIndex) -> u64 {
-        u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(UPTIME.saturating_add(self.now()).as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn random(&mut self, vm: VmIndex, bytes: &mut [u8]) {
@@ -76,7 +82,7 @@ impl Host for Core {
     }
 
     fn set_tick_period(&mut self, vm: VmIndex, period_ms: u32) -> Answer {
-        let period = (period_ms > 0).then(|| std::time::Duration::from_millis(u64::from(period_ms)));
+        let period = (period_ms > 0).then(|| Duration::from_millis(u64::from(period_ms)));
         self.set_tick(vm, self.vms[vm].acting_root(), period);
         Ok(())
     }
@@ -194,7 +200,8 @@ impl Host for Core {
     }
 
     fn headers_size(&mut self, vm: VmIndex, map: HeaderMapType) -> Answer<u32> {
-        let size = self.readable(vm, map).ok_or(Status::BadArgument)?.byte_size();
+        // Envoy asks the map that can be written, and so makes trailers at the end of a body that has none.
+        let size = self.writable(vm, map)?.byte_size();
         Ok(u32::try_from(size).unwrap_or(u32::MAX))
     }
 
@@ -450,20 +457,12 @@ impl Core {
 
     fn readable_headers(&self, vm: VmIndex, direction: Direction) -> Option<&Headers> {
         let (stream, at) = self.acting_filter(vm)?;
-        let half = stream.half(direction);
-        let visible = half.stages.get(at)?.headers_visible || stream.logging;
-        (half.begun && visible).then_some(&half.headers)
+        stream.readable_headers(direction, at)
     }
 
     fn readable_trailers(&self, vm: VmIndex, direction: Direction) -> Option<&Headers> {
         let (stream, at) = self.acting_filter(vm)?;
-        let half = stream.half(direction);
-        let visible = match (stream.logging, direction) {
-            // The access log has no request trailers.
-            (true, direction) => direction == Direction::Response,
-            (false, _) => half.stages.get(at)?.trailers_visible,
-        };
-        half.trailers.as_ref().filter(|_| visible)
+        stream.readable_trailers(direction, at)
     }
 
     /// The map as the guest may change it now.
@@ -511,7 +510,7 @@ impl Core {
     }
 
     /// The stream that hostcalls of this VM act on now, and which of its filters asks.
-    fn acting_filter(&self, vm: VmIndex) -> Option<(&Stream, usize)> {
+    pub(super) fn acting_filter(&self, vm: VmIndex) -> Option<(&Stream, usize)> {
         let (stream, at) = self.vms[vm].acting_filter()?;
         Some((self.streams.get(&stream)?, at))
     }
@@ -520,6 +519,25 @@ impl Core {
     fn acting_filter_mut(&mut self, vm: VmIndex) -> Option<(&mut Stream, usize)> {
         let (stream, at) = self.vms[vm].acting_filter()?;
         Some((self.streams.get_mut(&stream)?, at))
+    }
+}
+
+impl Stream {
+    /// The headers as a filter may read them now.
+    pub(super) fn readable_headers(&self, direction: Direction, at: usize) -> Option<&Headers> {
+        let half = self.half(direction);
+        let visible = half.stages.get(at)?.headers_visible || self.logging;
+        (half.begun && visible).then_some(&half.headers)
+    }
+
+    /// The trailers as a filter may read them now; the access log has none of the request.
+    pub(super) fn readable_trailers(&self, direction: Direction, at: usize) -> Option<&Headers> {
+        let half = self.half(direction);
+        let visible = match (self.logging, direction) {
+            (true, direction) => direction == Direction::Response,
+            (false, _) => half.stages.get(at)?.trailers_visible,
+        };
+        half.trailers.as_ref().filter(|_| visible)
     }
 }
 

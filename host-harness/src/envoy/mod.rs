@@ -191,10 +191,11 @@ impl<W: World> Envoy<W> {
         self.proxy_mut().finished.remove(&id)
     }
 
-    /// The control plane gives the plugin of this name another configuration.
+    /// The control plane gives the plugin of this name another configuration. One that was taken away comes back, at its
+    /// old place in the chain.
     ///
     /// The main thread takes it here; each worker does so in a turn of its own, which is due now and happens with the next
-    /// events that run. The same configuration again changes nothing, and a plugin that was removed comes back.
+    /// events that run. The same configuration again changes nothing.
     /// Errors: its canary refused it, and everything stays as it was; Envoy would have rejected the update.
     /// Panics: there never was such a plugin.
     pub fn update_plugin(

@@ -63,7 +63,7 @@ impl Reply {
             headers.add(b"content-type", b"application/grpc");
             headers.add(b"grpc-status", grpc_status.to_string().as_bytes());
             if !self.body.is_empty() {
-                headers.add(b"grpc-message", &self.body);
+                headers.add(b"grpc-message", &percent_encoded(&self.body));
             }
             for (name, value) in &self.headers {
                 headers.add(name, value);
@@ -71,7 +71,8 @@ impl Reply {
             return (headers, Vec::new());
         }
         headers.add(b":status", self.status.to_string().as_bytes());
-        for (name, value) in &self.headers {
+        // The status is set again at the end, whatever the other headers say.
+        for (name, value) in self.headers.iter().filter(|(name, _)| name != b":status") {
             headers.add(name, value);
         }
         if !self.body.is_empty() {
@@ -85,7 +86,7 @@ impl Reply {
 }
 
 /// Source: Envoy `source/common/grpc/status.cc` `httpToGrpcStatus`.
-fn grpc_status_of(http_status: u32) -> i32 {
+pub(super) fn grpc_status_of(http_status: u32) -> i32 {
     match http_status {
         400 => 13,
         401 => 16,
@@ -96,10 +97,25 @@ fn grpc_status_of(http_status: u32) -> i32 {
     }
 }
 
+/// Source: Envoy `source/common/http/utility.cc` `PercentEncoding::encode`: what is not visible ASCII, and `%`.
+fn percent_encoded(text: &[u8]) -> Vec<u8> {
+    let encode = |byte: &u8| match byte {
+        b'%' | 0..b' ' | 0x7f.. => format!("%{byte:02X}").into_bytes(),
+        _ => vec![*byte],
+    };
+    text.iter().flat_map(encode).collect()
+}
+
 impl Turn {
     /// Answers a stream because its plugin asked for it.
     pub(super) async fn guest_reply(&mut self, vm: VmIndex, id: StreamId, response: LocalResponse) {
-        // Of several replies in one callback the first is sent, but the last one's details are logged.
+        // Of several replies in a callback of the request the first is sent, but the last one's details are logged.
+        // Elsewhere each is sent at once, the second in the callbacks of the first and in place of it.
+        // Source: Envoy `source/common/http/filter_manager.cc` (`sendLocalReply`, `IsDecodingMask`).
+        if !self.core().streams.get(&id).is_some_and(|stream| stream.deciding) {
+            let details = response.details.clone();
+            return self.reply(id, Reply::guest(response, &details)).await;
+        }
         let later = self.core().vms[vm].after_call.iter().rev().find_map(|action| match action {
             AfterCall::LocalResponse { stream, response } if *stream == id => Some(response.details.clone()),
             _ => None,
@@ -179,6 +195,12 @@ mod tests {
         assert_eq!(headers.first(b":status"), Some(b"200".as_slice()));
         assert_eq!(headers.first(b"grpc-status"), Some(b"7".as_slice()));
         assert_eq!(headers.first(b"grpc-message"), Some(b"no".as_slice()));
+    }
+
+    #[test]
+    fn a_grpc_message_is_percent_encoded() {
+        let (headers, _) = Reply::envoy(403, "a b%\n\u{e9}", "").into_response(true);
+        assert_eq!(headers.first(b"grpc-message"), Some(b"a b%25%0A%C3%A9".as_slice()));
     }
 
     #[test]

@@ -147,6 +147,8 @@ pub(super) struct Stream {
     pub(super) answered_by: Option<AnsweredBy>,
     /// A local reply has begun, so the request goes no further.
     pub(super) replying: bool,
+    /// A callback of the request runs, or what it asked for is done.
+    pub(super) deciding: bool,
     /// Whether a filter's `proxy_on_log` runs, which sees all headers.
     pub(super) logging: bool,
     pub(super) finished: bool,
@@ -281,6 +283,7 @@ impl Stream {
             details: String::new(),
             answered_by: None,
             replying: false,
+            deciding: false,
             logging: false,
             finished: false,
             upstream_call: None,

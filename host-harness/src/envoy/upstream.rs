@@ -24,8 +24,9 @@ use crate::{
 /// What `proxy_get_status` says in the callback of a call that was reset.
 pub(super) const RESET_STATUS: (u32, Bytes) = (Status::BrokenConnection as u32, Bytes::from_static(b"reset"));
 
-const CONNECT_FAILURE: &str = "upstream connect error or disconnect/reset before headers. reset reason: remote \
-                               connection failure, transport failure reason: delayed connect error: Connection refused";
+// Why there was no connection stands in the details of a stream, and in no response.
+const CONNECT_FAILURE: &str =
+    "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
 const RESET_BEFORE_HEADERS: &str =
     "upstream connect error or disconnect/reset before headers. reset reason: connection termination";
 const CONNECT_FAILURE_AGAIN: &str = "upstream connect error or disconnect/reset before headers. retried and the latest \

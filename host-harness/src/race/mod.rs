@@ -7,10 +7,12 @@
 //! | [`trace`] | one run, step by step, in names that people know |
 //! | [`builtin`] | the scenarios that come with this crate |
 //! | [`oracle`] | what holds and what does not, judged over what was seen |
+//! | [`render`] | a run as a page, a drawing, text, or a file for trace viewers |
 
 pub mod builtin;
 mod explain;
 pub mod oracle;
+pub mod render;
 mod replay;
 pub mod scenario;
 pub mod schedule;

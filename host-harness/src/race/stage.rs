@@ -59,7 +59,7 @@ pub(crate) struct Broken {
 /// Why a scenario cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// The plugin does not come up.
+    /// A plugin does not come up.
     #[error(transparent)]
     Start(#[from] StartError),
 }

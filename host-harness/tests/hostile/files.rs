@@ -265,6 +265,62 @@ fn code_at_the_limits_of_the_format_is_compiled_or_refused_in_words() {
     }
 }
 
+/// Instructions beyond the first version of WebAssembly that compilers emit by default, all of which V8 runs, too.
+const RUN: [(&str, &str); 10] = [
+    ("sign extension", "(func $f (drop (i32.extend8_s (i32.const 1))))"),
+    ("saturating conversions", "(func $f (drop (i32.trunc_sat_f32_s (f32.const nan))))"),
+    ("bulk memory", "(func $f (memory.fill (i32.const 0) (i32.const 1) (i32.const 8)))"),
+    (
+        "multiple values",
+        "(func $g (result i32 i32) (i32.const 1) (i32.const 2)) (func $f (call $g) drop drop)",
+    ),
+    ("tail calls", "(func $g) (func $f (return_call $g))"),
+    ("vectors", "(func $f (drop (i32x4.splat (i32.const 1))))"),
+    (
+        "relaxed vectors",
+        "(func $f (drop (i8x16.relaxed_swizzle (i8x16.splat (i32.const 1)) (i8x16.splat (i32.const 1)))))",
+    ),
+    ("constant expressions", "(global i32 (i32.add (i32.const 1) (i32.const 2))) (func $f)"),
+    (
+        "function references",
+        "(type $t (func)) (elem declare func $g) (func $g) (func $f (call_ref $t (ref.func $g)))",
+    ),
+    ("mutable exported globals", r#"(global (export "g") (mut i32) (i32.const 1)) (func $f)"#),
+];
+
+/// Proposals that this host lacks, and what it says of a module that uses one.
+const LACKING: [(&str, &str, &str); 6] = [
+    ("exceptions", "(tag $e) (func $f (throw $e))", "exceptions proposal not enabled"),
+    ("threads", "(func $f (drop (i32.atomic.load (i32.const 0))))", "threads support is not enabled"),
+    ("garbage collection", "(type $s (struct)) (func $f (drop (struct.new $s)))", "gc types are disabled"),
+    ("foreign references", "(table 1 externref) (func $f)", "gc types are disallowed"),
+    (
+        "wide arithmetic",
+        "(func $f (i64.add128 (i64.const 1) (i64.const 1) (i64.const 1) (i64.const 1)) drop drop)",
+        "wide arithmetic support is not enabled",
+    ),
+    ("stack switching", "(type $t (func)) (type $c (cont $t)) (func $f)", "stack switching is disabled"),
+];
+
+#[test]
+fn what_compilers_emit_runs_and_what_is_lacking_is_refused_by_name() {
+    let text = |body: &str| {
+        format!(
+            r#"(module (memory (export "memory") 1) {EXPORTS} {body}
+              (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (call $f) (i32.const 0)))"#
+        )
+    };
+    for (proposal, body) in RUN {
+        let module = load(&text(body)).unwrap_or_else(|error| panic!("{proposal}: {error}"));
+        let mut envoy = Envoy::start(&module, EnvoyOptions::default(), Scripted::new()).unwrap();
+        assert_eq!(envoy.exchange(0, Request::get("/")).status, 200, "{proposal}");
+    }
+    for (proposal, body, words) in LACKING {
+        let error = refused(&text(body));
+        assert!(error.to_string().contains(words), "{proposal}: {error}");
+    }
+}
+
 #[test]
 fn data_outside_of_the_memory_is_an_error_of_the_instantiation() {
     let bodies = [

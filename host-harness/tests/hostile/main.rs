@@ -43,8 +43,8 @@ fn whole_request(path: &str) -> Request {
 /// What worker 0's host said at the end.
 fn last_words(envoy: &Envoy<Scripted>) -> String {
     let lines = envoy.logs().iter().filter(|line| line.source == LogSource::Host);
-    let of_worker = lines.filter(|line| line.vm.to_string() == "worker 0");
-    of_worker.last().map(|line| line.message.clone()).unwrap_or_default()
+    let mut of_worker = lines.filter(|line| line.vm.to_string() == "worker 0");
+    of_worker.next_back().map(|line| line.message.clone()).unwrap_or_default()
 }
 
 /// The other worker of the same Envoy goes on serving, and so does a new Envoy.

@@ -3,18 +3,17 @@
 //! The guest of the matrix calls out on both halves of a stream and lets it go on from the answer, so that an exchange
 //! which ends has used the names and types that are particular to its version.
 
-use std::collections::BTreeMap;
-
+use crate::{
+    common::{options, runtime},
+    toolchain::start_envoy,
+};
 use host_harness::{
     abi::{AbiVersion, LoadError, Module, pairs},
     envoy::{Envoy, EnvoyOptions, LogSource, Request},
-    real_envoy::{self, BootstrapOptions, RealEnvoy, bootstrap},
+    real_envoy::{EnvoyError, RealEnvoy},
     servers::{Upstream, client},
     world::Scripted,
 };
-use portcullis_filter::config::{ClusterTarget, Config, Limits, Scheme};
-
-use crate::common::{options, runtime};
 
 const VERSIONS: [AbiVersion; 3] = [AbiVersion::V0_1_0, AbiVersion::V0_2_0, AbiVersion::V0_2_1];
 
@@ -64,7 +63,7 @@ fn the_same_modules_run_in_real_envoy() {
     for (abi, start, allocator) in guests {
         let text = guest(abi, start.0, allocator.0);
         let envoy =
-            start_envoy(&text, "settings", &upstream).unwrap_or_else(|error| panic!("{error}\n{text}"));
+            start_envoy_with(&text, "settings", &upstream).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let response = client::Request::get("/").send(envoy.listener_addr()).unwrap();
         assert_eq!(response.status, 200, "{abi}");
         assert_eq!(response.header("x-abi"), Some(abi.to_string().as_bytes()), "{abi}");
@@ -151,7 +150,7 @@ fn what_is_not_of_the_modules_own_version_is_refused_by_name() {
 fn real_envoy_refuses_the_same_modules() {
     let upstream = Upstream::start().unwrap();
     for (abi, body, refused) in borderline() {
-        match (start_envoy(&minimal(abi, &body), "", &upstream), refused) {
+        match (start_envoy_with(&minimal(abi, &body), "", &upstream), refused) {
             (Ok(_envoy), None) => {}
             (Err(error), Some(name)) => assert!(error.to_string().contains(name), "{abi} {body}: {error}"),
             (started, expected) => panic!("{abi} {body}: {:?} and not {expected:?}", started.err()),
@@ -279,31 +278,9 @@ fn worker_said(envoy: &Envoy<Scripted>) -> Vec<String> {
     lines.filter(|line| line.vm.to_string() == "worker 0").map(|line| line.message.clone()).collect()
 }
 
-/// A real Envoy with this module, which has the upstream as its cluster `side` as well.
-fn start_envoy(
-    text: &str,
-    configuration: &str,
-    upstream: &Upstream,
-) -> Result<RealEnvoy, real_envoy::EnvoyError> {
+fn start_envoy_with(text: &str, configuration: &str, upstream: &Upstream) -> Result<RealEnvoy, EnvoyError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("guest.wasm");
     std::fs::write(&path, wat::parse_str(text).unwrap()).unwrap();
-    let side = ClusterTarget::Origin {
-        scheme: Scheme::Http,
-        host: upstream.addr().ip().to_string(),
-        port: upstream.addr().port(),
-    };
-    let config = Config {
-        bundles: BTreeMap::new(),
-        policies: BTreeMap::new(),
-        default_policy: None,
-        clusters: BTreeMap::from([("side".to_owned(), side)]),
-        max_concurrent_downloads: 1,
-        limits: Limits { evaluation: std::time::Duration::from_millis(50) },
-    };
-    let options = BootstrapOptions {
-        seal: false,
-        ..BootstrapOptions::new(&path, configuration, upstream.addr().into())
-    };
-    RealEnvoy::start(&bootstrap(&config, &options), &real_envoy::EnvoyOptions::default())
+    start_envoy(&path, configuration, upstream)
 }

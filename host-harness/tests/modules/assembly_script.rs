@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -23,11 +24,8 @@ const NPM: &str = "npm";
 
 #[test]
 fn a_filter_in_assembly_script() {
-    if Command::new(NPM).arg("--version").output().is_err() {
-        println!("skipped: `{NPM}` is not installed, and the compiler of AssemblyScript comes from it");
-        return;
-    }
-    let module = load(&build());
+    let Some(path) = build() else { return };
+    let module = load(&path);
     assert_eq!(module.abi_version(), AbiVersion::V0_2_0);
     headers_and_bodies(&module);
     local_responses_and_calls(&module);
@@ -39,8 +37,18 @@ fn a_filter_in_assembly_script() {
     assert!(refused.to_string().contains("`proxy_on_configure` returned false"), "{refused}");
 }
 
-/// Installs what the lock file names into a copy in the target folder, and compiles there.
-fn build() -> PathBuf {
+/// Installs what the lock file names into a copy in the target folder, and compiles there, once in this process; `None`, with
+/// a word about it, where there is no npm.
+pub(crate) fn build() -> Option<PathBuf> {
+    static BUILT: LazyLock<PathBuf> = LazyLock::new(build_once);
+    if Command::new(NPM).arg("--version").output().is_err() {
+        println!("skipped: `{NPM}` is not installed, and the compiler of AssemblyScript comes from it");
+        return None;
+    }
+    Some(BUILT.clone())
+}
+
+fn build_once() -> PathBuf {
     let (from, to) = (sources().join("assemblyscript"), built("assemblyscript"));
     std::fs::create_dir_all(to.join("assembly")).unwrap();
     for file in ["package.json", "package-lock.json", "assembly/index.ts"] {

@@ -5,5 +5,8 @@ mod common;
 
 mod abi;
 mod assembly_script;
+mod go;
+mod in_envoy;
+mod phases;
 mod rust_sdk;
 mod toolchain;

@@ -77,8 +77,11 @@ fn the_examples_of_a_checkout_run_as_they_are() {
     assert!(ran > 0, "none of the examples is in {}", examples.display());
 }
 
-/// The examples by name, and what each is documented to do.
-const BEHAVIOURS: [(&str, fn(&Module)); 5] = [
+/// An example by name, and what it is documented to do.
+type Behaviour = (&'static str, fn(&Module));
+
+/// The examples that every version has.
+const BEHAVIOURS: [Behaviour; 5] = [
     ("hello_world", hello_world),
     ("http_auth_random", http_auth_random),
     ("http_body", http_body),
@@ -87,7 +90,7 @@ const BEHAVIOURS: [(&str, fn(&Module)); 5] = [
 ];
 
 /// Examples that came with later versions.
-const LATER_BEHAVIOURS: [(&str, fn(&Module)); 1] = [("grpc_auth_random", grpc_auth_random)];
+const LATER_BEHAVIOURS: [Behaviour; 1] = [("grpc_auth_random", grpc_auth_random)];
 
 /// Says hello when the VM starts, and a random number every five seconds. It is a service and has no stream contexts.
 fn hello_world(module: &Module) {
@@ -181,9 +184,7 @@ fn grpc_auth_random(module: &Module) {
 }
 
 fn a_filter_on(version: &str, abi: AbiVersion) {
-    let guest = format!("rust-{version}");
-    let folder = build_crate(&sources().join(&guest).join("Cargo.toml"), &guest, "--lib");
-    let module = load(&folder.join("sdk_filter.wasm"));
+    let module = load(&build(version));
     assert_eq!(module.abi_version(), abi);
     headers_and_bodies(&module);
     local_responses_and_calls(&module);
@@ -193,6 +194,13 @@ fn a_filter_on(version: &str, abi: AbiVersion) {
     messages_and_the_end(&module);
     let refused = Envoy::start(&module, options(), Scripted::new()).err().unwrap();
     assert!(refused.to_string().contains("`proxy_on_configure` returned false"), "{refused}");
+}
+
+/// Builds the filter against a version of the SDK.
+pub(crate) fn build(version: &str) -> PathBuf {
+    let guest = format!("rust-{version}");
+    let folder = build_crate(&sources().join(&guest).join("Cargo.toml"), &guest, "--lib");
+    folder.join("sdk_filter.wasm")
 }
 
 fn headers_and_bodies(module: &Module) {

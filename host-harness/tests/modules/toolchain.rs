@@ -1,11 +1,18 @@
 //! Builds guests with their own toolchains into the target folder.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Command, Output},
+    time::Duration,
 };
 
-use host_harness::abi::Module;
+use host_harness::{
+    abi::Module,
+    real_envoy::{BootstrapOptions, EnvoyError, EnvoyOptions, RealEnvoy, bootstrap},
+    servers::Upstream,
+};
+use portcullis_filter::config::{ClusterTarget, Config, Limits, Scheme};
 
 use crate::common::runtime;
 
@@ -60,4 +67,28 @@ pub(crate) fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     output
+}
+
+/// A real Envoy with this module, which has the upstream as its cluster `side` as well.
+pub(crate) fn start_envoy(
+    module: &Path,
+    configuration: &str,
+    upstream: &Upstream,
+) -> Result<RealEnvoy, EnvoyError> {
+    let side = ClusterTarget::Origin {
+        scheme: Scheme::Http,
+        host: upstream.addr().ip().to_string(),
+        port: upstream.addr().port(),
+    };
+    let config = Config {
+        bundles: BTreeMap::new(),
+        policies: BTreeMap::new(),
+        default_policy: None,
+        clusters: BTreeMap::from([("side".to_owned(), side)]),
+        max_concurrent_downloads: 1,
+        limits: Limits { evaluation: Duration::from_millis(50) },
+    };
+    let target = upstream.addr().into();
+    let options = BootstrapOptions { seal: false, ..BootstrapOptions::new(module, configuration, target) };
+    RealEnvoy::start(&bootstrap(&config, &options), &EnvoyOptions::default())
 }

@@ -167,7 +167,8 @@ impl Http {
     }
 
     fn call(&self) {
-        let headers = vec![(":method", "POST"), (":path", "/ask"), (":authority", "side.test"), ("x-from", "sdk")];
+        let headers =
+            vec![(":method", "POST"), (":path", "/ask"), (":authority", "side.test"), ("x-from", "sdk")];
         let sent = self.dispatch_http_call(
             "side",
             headers,

@@ -8,12 +8,97 @@ use super::{
     cases::{REQUEST_HEADERS, add, get, get_pairs, remove, replace, set_pairs, size, text},
 };
 
+/// Headers that are added twice, of requests and of responses.
+const TWICE: [&str; 56] = [
+    "accept",
+    "accept-encoding",
+    "access-control-allow-origin",
+    "access-control-request-method",
+    "age",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "date",
+    "etag",
+    "expect",
+    "expires",
+    "forwarded",
+    "grpc-message",
+    "grpc-status",
+    "grpc-timeout",
+    "if-match",
+    "if-none-match",
+    "keep-alive",
+    "last-modified",
+    "location",
+    "origin",
+    "pragma",
+    "proxy-connection",
+    "proxy-status",
+    "referer",
+    "server",
+    "set-cookie",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "vary",
+    "via",
+    "www-authenticate",
+    "x-client-trace-id",
+    "x-envoy-attempt-count",
+    "x-envoy-internal",
+    "x-envoy-max-retries",
+    "x-envoy-original-path",
+    "x-envoy-peer-metadata",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-service-time",
+    "x-forwarded-client-cert",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-other",
+    "x-request-id",
+    ":path",
+    ":scheme",
+];
+
 /// All of them, in the order in which they must run.
 pub fn all() -> Vec<Case> {
-    let mut cases = header_reads();
-    cases.extend(header_writes());
-    cases.extend(header_changes());
-    cases
+    [header_reads(), header_writes(), header_changes(), twice()].concat()
+}
+
+/// Whether Envoy joins two values or keeps two headers is seen by reading the first.
+fn twice() -> Vec<Case> {
+    let calls = |map: u32, name: &str| [replace(map, name, "1"), add(map, name, "2"), get(map, name)];
+    let case = |map: u32, names: &[&str]| {
+        let calls: Vec<Call> = names.iter().flat_map(|name| calls(map, name)).collect();
+        Case::new(format!("headers: twice in map {map}, from {}", names[0]), calls)
+    };
+    let request = TWICE.chunks(7).map(|names| case(0, names));
+    // The client is given what is left, so what frames the response stays as it is.
+    let left: Vec<&str> = TWICE
+        .iter()
+        .copied()
+        .filter(|name| {
+            !matches!(
+                *name,
+                "content-length"
+                    | "transfer-encoding"
+                    | "connection"
+                    | "upgrade"
+                    | "keep-alive"
+                    | "proxy-connection"
+            )
+        })
+        .collect();
+    let response: Vec<Case> = left.chunks(7).map(|names| case(2, names).on(ResponseHeaders)).collect();
+    request.chain(response).collect()
 }
 
 fn header_reads() -> Vec<Case> {
@@ -94,6 +179,12 @@ fn header_writes() -> Vec<Case> {
         ));
     }
     cases
+}
+
+/// Replaces the request's headers by so many.
+fn many(count: usize) -> Call {
+    let headers: Vec<(String, &str)> = (0..count).map(|number| (format!("x-{number}"), "1")).collect();
+    Call::new("proxy_set_header_map_pairs", [Int(0), Bytes(host_harness::abi::pairs::to_bytes(&headers))])
 }
 
 fn header_changes() -> Vec<Case> {
@@ -182,6 +273,8 @@ fn header_changes() -> Vec<Case> {
                 get(0, "x-raw"),
             ],
         ),
+        Case::new("headers: as many as Envoy takes", [many(1024), get(0, "x-1023"), get(0, "x-one")]),
+        Case::new("headers: more than Envoy takes", [many(1025), get(0, "x-1023"), get(0, "x-one")]),
         Case::new("headers: no name at all", [add(0, "", "1"), get(0, ""), remove(0, "")]),
         Case::new(
             "headers: malformed pairs",

@@ -1,7 +1,7 @@
 //! Cases about what VMs share: shared data, shared queues, metrics.
 
 use super::{
-    Argument::{GivesBytes, GivesNumber, GivesWord, Int, LastWord, Long},
+    Argument::{Bytes, GivesBytes, GivesNumber, GivesWord, Int, LastWord, Long},
     Call, Case,
     cases::text,
 };
@@ -81,6 +81,26 @@ fn data() -> Vec<Case> {
             [write("empty", "", 0), read("empty"), write_at_last("empty", ""), read("empty")],
         ),
         Case::new("shared data: an empty key", [write("", "v", 0), read("")]),
+        Case::new(
+            "shared data: the CAS of another key",
+            [read("kept"), write_at_last("once", "9"), read("once")],
+        ),
+        Case::new(
+            "shared data: the highest CAS on a key that is there",
+            [write("kept", "6", u32::MAX), read("kept"), write("kept", "7", u32::MAX - 1), read("kept")],
+        ),
+        Case::new(
+            "shared data: emptied and written again",
+            [write("kept", "", 0), read("kept"), write_at_last("kept", "8"), read("kept")],
+        ),
+        Case::new(
+            "shared data: a large value",
+            [
+                Call::new("proxy_set_shared_data", [text("large"), Bytes(vec![b'a'; 70_000]), Int(0)]),
+                read("large"),
+            ],
+        ),
+        Case::new("shared data: what was written at boot", [read("vm start"), read("configure")]),
         Case::new("shared data: NUL in a key", [write("a\0b", "v", 0), read("a\0b"), read("a")]),
     ]
 }
@@ -149,6 +169,59 @@ fn metrics() -> Vec<Case> {
             "metric: the same name gives a new id",
             [define(0, "probe_twice"), define(0, "probe_twice"), define(1, "probe_twice")],
         ),
+        Case::new(
+            "metric: a gauge at its bounds",
+            [
+                define(1, "probe_bounds"),
+                record(i64::MAX),
+                metric(),
+                increment(1),
+                metric(),
+                record(-1),
+                increment(1),
+                metric(),
+                increment(i64::MIN),
+                metric(),
+            ],
+        ),
+        Case::new(
+            "metric: a counter at its bounds",
+            [
+                define(0, "probe_counter_bounds"),
+                increment(i64::MAX),
+                metric(),
+                increment(i64::MIN),
+                record(-1),
+                metric(),
+            ],
+        ),
+        Case::new(
+            "metric: a value is that of its name",
+            [
+                define(0, "probe_same"),
+                increment(1),
+                define(0, "probe_same"),
+                metric(),
+                increment(1),
+                metric(),
+            ],
+        ),
+        Case::new(
+            "metric: a counter and a gauge of one name",
+            [
+                define(0, "probe_kinds"),
+                increment(5),
+                define(1, "probe_kinds"),
+                metric(),
+                define(2, "probe_kinds"),
+                metric(),
+            ],
+        ),
+        Case::new(
+            "metric: odd names",
+            [define(0, "a b"), define(0, "a..b"), define(1, "\u{e9}"), increment(1), metric()],
+        ),
+        Case::new("metric: what was counted at boot", [define(0, "at_boot"), metric()]),
         Case::new("metric: no name", [define(0, "")]),
         Case::new("metric: ids that never were", unknown_ids()),
     ]

@@ -167,8 +167,15 @@ fn link_others(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
             })
         },
     )?;
-    linker.func_wrap(ENV, "pthread_equal", |left: u32, right: u32| u32::from(left == right))?;
-    linker.func_wrap(ENV, "emscripten_notify_memory_growth", |_memory: u32| {})?;
+    linker.func_wrap(ENV, "pthread_equal", |mut guest: Guest<'_>, left: u32, right: u32| {
+        // Its number is a truth value and not a status.
+        let equal = Refused::Code(u32::from(left == right));
+        answer(&mut guest, "pthread_equal", |_| Err::<(), _>(equal))
+            .map(|kept| kept.err().unwrap_or_default())
+    })?;
+    linker.func_wrap(ENV, "emscripten_notify_memory_growth", |mut guest: Guest<'_>, _memory: u32| {
+        answer(&mut guest, "emscripten_notify_memory_growth", |_| Ok::<_, Refused>(())).map(|_| ())
+    })?;
     for (name, parameters) in UNIMPLEMENTED {
         link_unimplemented(linker, name, *parameters)?;
     }

@@ -112,4 +112,6 @@ class Http extends Context {
   }
 }
 
+// The same plugin under the names of two hosts.
 registerRootContext((context_id: u32) => { return new Root(context_id); }, "gate_root");
+registerRootContext((context_id: u32) => { return new Root(context_id); }, "portcullis");

@@ -1,0 +1,3 @@
+module portcullis.test/filter
+
+go 1.24
