@@ -265,9 +265,11 @@ fn a_plugin_that_is_removed_ends_with_its_streams_and_the_other_stays() {
     envoy.run_for(Duration::ZERO);
     let exchange = envoy.take(id).expect("the stream was cut");
     assert!(exchange.aborted);
-    assert_eq!(exchange.details, "downstream_local_disconnect");
-    assert_eq!(since(&envoy, before)[..4], lines(&[("main", &["done", "1", "delete", "1"])]));
-    assert!(said(&envoy).ends_with(&lines(&[("worker 0", &["done", "1", "delete", "1"])])));
+    assert!(exchange.details.starts_with("downstream_local_disconnect"), "{}", exchange.details);
+    let gone = &["done", "1", "delete", "1"][..];
+    // First the contexts of the stream in both plugins; the second one sees it only to log it.
+    let contexts = &["stream", "2", "done", "3", "delete", "3", "done", "4", "delete", "4"][..];
+    assert_eq!(since(&envoy, before), lines(&[("worker 0", contexts), ("worker 0", gone), ("main", gone)]));
     let before = worker_said(&envoy).len();
     assert_eq!(envoy.exchange(0, Request::get("/")).status, 200);
     assert_eq!(worker_said(&envoy)[before..][..2], ["stream", "2"]);

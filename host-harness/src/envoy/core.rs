@@ -26,7 +26,7 @@ use super::{
     shared_queue::SharedQueues,
     stream::Stream,
     vms::{KeyIndex, VmKey, VmRecord, VmRole, VmSlot},
-    xds::Identity,
+    xds::{Change, Identity},
 };
 use crate::{
     abi::{Headers, VmIndex},
@@ -48,8 +48,8 @@ pub(crate) struct Core {
     pub(super) gone: BTreeSet<KeyIndex>,
     /// What came of plugins in their canaries.
     pub(super) tried: BTreeMap<Identity, Result<(), LoadFailure>>,
-    /// How many workers have still to take a plugin.
-    pub(super) waited_for: BTreeMap<PluginIndex, usize>,
+    /// How many workers have still to make a change.
+    pub(super) waited_for: BTreeMap<Change, usize>,
     pub(super) world: Box<dyn World>,
     pub(super) data: SharedData,
     pub(super) queues: SharedQueues,

@@ -90,8 +90,10 @@ impl Core {
             digest.number(thread_number(turn.thread));
             digest.number(turn.of);
             digest.number(turn.ordinal);
-            if let Event::Answer { outcome, .. } = event {
-                digest.outcome(outcome);
+            match event {
+                Event::Answer { outcome, .. } => digest.outcome(outcome),
+                Event::Grpc { event, .. } => digest.bytes(format!("{event:?}").as_bytes()),
+                _ => {}
             }
         }
         if self.reads_metrics {
