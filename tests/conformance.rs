@@ -53,7 +53,7 @@ fn show_all(side: &mut impl Side, cases: &[Case]) -> Vec<Shown> {
 fn boot(side: &mut impl Side, cases: &[Case]) -> BTreeMap<usize, Vec<Line>> {
     let at_boot = || cases.iter().enumerate().filter(|(_, case)| case.is_at_boot());
     let mut traces: BTreeMap<usize, Vec<Line>> = at_boot().map(|(index, _)| (index, Vec::new())).collect();
-    let Some((last, case)) = at_boot().last() else { return traces };
+    let Some((last, case)) = at_boot().next_back() else { return traces };
     let end = case.story.as_ref().expect("the last case at boot tells when all of it is over").until;
     let trace = side.wait(|trace| until(trace, end).map(<[Line]>::to_vec));
     let trace = trace.unwrap_or_else(|trace| panic!("what was done at boot does not end: {trace:?}"));

@@ -10,6 +10,10 @@
 //! | [`real_envoy`] | the real Envoy: finding or installing it, its configuration, its process |
 //! | [`archive`], [`storm`] | bundle archives from folders, and a storm of small ones |
 
+#[cfg(doctest)]
+#[doc = include_str!("../EXPLORING.md")]
+mod exploring {}
+
 pub mod abi;
 pub mod archive;
 pub mod envoy;

@@ -139,6 +139,8 @@
         (global.set $case (global.get $number))
         (global.set $stream (local.get $context))
         (return (call $tell (i32.const 0) (local.get $context) (local.get $a) (local.get $b) (i32.const 0)))))
+    (if (i32.eq (global.get $letter) (i32.const 111))
+      (then (return (call $tell (i32.const 14) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)))))
     (if (i32.eq (global.get $letter) (i32.const 114)) (then (return (i32.const 0))))
     (if (i32.eq (global.get $letter) (i32.const 104)) (then (call $once (i32.const 0))))
     (if (i32.ne (global.get $letter) (i32.const 98)) (then (call $answer)))

@@ -173,12 +173,12 @@ pub(super) fn answer<R: Into<Reply>, E: Into<Refused>>(
         let phase = state.phase.describe();
         wasmtime::bail!("restricted_callback: `{function}` cannot be called while {phase}");
     }
-    if let Some(kept) = state.journal.replay(function)? {
-        burn(guest, CALL_FUEL);
+    if let Some((kept, fuel)) = state.journal.replay(function)? {
+        burn(guest, fuel);
         return Ok(kept);
     }
     let observed = guest.data().observed;
-    let answer = at_border(guest, function, |border| {
+    let (answer, fuel) = at_border(guest, function, |border| {
         let answer = match action(border).map_err(Into::into) {
             Ok(reply) => Ok(reply.into()),
             Err(Refused::Code(code)) => Err(code),
@@ -188,8 +188,9 @@ pub(super) fn answer<R: Into<Reply>, E: Into<Refused>>(
             border.host.answered(border.vm, digest(function, &answer));
         }
         Ok(answer)
-    })??;
-    guest.data_mut().journal.keep(function, &answer);
+    })?;
+    let answer = answer?;
+    guest.data_mut().journal.keep(function, &answer, fuel);
     Ok(answer)
 }
 
@@ -227,11 +228,12 @@ pub(super) fn deliver(guest: &mut Guest<'_>, reply: Reply, fault: u32) -> wasmti
     Ok(Status::Ok.code())
 }
 
+/// Asks the host, and gives the fuel that it cost as well.
 fn at_border<T>(
     guest: &mut Guest<'_>,
     function: &str,
     action: impl FnOnce(&mut Border<'_>) -> T,
-) -> wasmtime::Result<T> {
+) -> wasmtime::Result<(T, u64)> {
     let memory = guest.data().memory;
     let (memory, state): (&[u8], &mut VmState) = match memory {
         Some(memory) => {
@@ -249,8 +251,9 @@ fn at_border<T>(
     let done = action(&mut border);
     let bytes_read = border.bytes_read.get();
     drop(slot);
-    burn(guest, CALL_FUEL.saturating_add(bytes_read.saturating_mul(BYTE_FUEL)));
-    Ok(done)
+    let fuel = CALL_FUEL.saturating_add(bytes_read.saturating_mul(BYTE_FUEL));
+    burn(guest, fuel);
+    Ok((done, fuel))
 }
 
 /// Takes fuel from the callback, which traps when it goes on with none.

@@ -8,10 +8,18 @@ use super::border::Reply;
 /// The hostcalls of one callback, in order.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    entries: Vec<(&'static str, Result<Reply, u32>)>,
+    entries: Vec<Entry>,
     /// How many entries have been given again.
     replayed: usize,
     keeping: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    function: &'static str,
+    answer: Result<Reply, u32>,
+    /// Fuel that the hostcall cost, and costs each time: a callback has the same limit wherever it was held.
+    fuel: u64,
 }
 
 // === impl Journal ===
@@ -29,27 +37,31 @@ impl Journal {
         self.replayed = 0;
     }
 
-    /// Gives the next kept answer; `None` when the callback has come further than it was.
+    /// Gives the next kept answer with the fuel that it cost; `None` when the callback has come further than it was.
     ///
     /// Errors: the guest makes another hostcall than it made in the same place before.
-    pub(super) fn replay(&mut self, function: &'static str) -> wasmtime::Result<Option<Result<Reply, u32>>> {
-        let Some((kept, answer)) = self.entries.get(self.replayed) else {
+    pub(super) fn replay(
+        &mut self,
+        function: &'static str,
+    ) -> wasmtime::Result<Option<(Result<Reply, u32>, u64)>> {
+        let Some(entry) = self.entries.get(self.replayed) else {
             return Ok(None);
         };
-        if *kept != function {
+        let kept = entry.function;
+        if kept != function {
             wasmtime::bail!(
                 "the guest is not deterministic: run again with the same memory and the same answers it called \
                  `{function}` where it had called `{kept}`"
             );
         }
         self.replayed += 1;
-        Ok(Some(answer.clone()))
+        Ok(Some((entry.answer.clone(), entry.fuel)))
     }
 
     /// Keeps an answer.
-    pub(super) fn keep(&mut self, function: &'static str, answer: &Result<Reply, u32>) {
+    pub(super) fn keep(&mut self, function: &'static str, answer: &Result<Reply, u32>, fuel: u64) {
         if self.keeping {
-            self.entries.push((function, answer.clone()));
+            self.entries.push(Entry { function, answer: answer.clone(), fuel });
             self.replayed = self.entries.len();
         }
     }
@@ -64,12 +76,15 @@ mod tests {
         let mut journal = Journal::default();
         journal.begin(true);
         assert!(journal.replay("get").unwrap().is_none());
-        journal.keep("get", &Err(1));
-        journal.keep("set", &Err(8));
+        journal.keep("get", &Err(1), 10);
+        journal.keep("set", &Err(8), 20);
         assert!(journal.replay("get").unwrap().is_none());
         journal.rewind();
-        assert_eq!(journal.replay("get").unwrap().unwrap().unwrap_err(), 1);
-        assert_eq!(journal.replay("set").unwrap().unwrap().unwrap_err(), 8);
+        let told = |entry: Option<(Result<Reply, u32>, u64)>| {
+            entry.map(|(answer, fuel)| (answer.unwrap_err(), fuel))
+        };
+        assert_eq!(told(journal.replay("get").unwrap()), Some((1, 10)));
+        assert_eq!(told(journal.replay("set").unwrap()), Some((8, 20)));
         assert!(journal.replay("get").unwrap().is_none());
     }
 
@@ -77,7 +92,7 @@ mod tests {
     fn a_guest_that_does_something_else_is_found_out() {
         let mut journal = Journal::default();
         journal.begin(true);
-        journal.keep("get", &Err(1));
+        journal.keep("get", &Err(1), 10);
         journal.rewind();
         let error = journal.replay("set").unwrap_err().to_string();
         assert!(error.contains("called `set` where it had called `get`"), "{error}");

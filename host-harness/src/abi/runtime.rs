@@ -3,7 +3,7 @@
 //! Everything that could make two runs differ is fixed here: NaNs are canonical, relaxed SIMD is deterministic, and
 //! an endless callback is stopped by fuel (counted instructions) and not by a timer, so it stops at the same place.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use anyhow::Context;
 use wasmtime::{Cache, CacheConfig, Config, Engine, Extern, Linker, Store};
@@ -13,12 +13,17 @@ use super::{HostSlot, VmLimits, hostcalls, vm::VmState, wasi};
 /// V8 gives a guest about this much native stack, in bytes.
 const STACK_BYTES: usize = 1024 * 1024;
 
+/// Frames of a guest that are told, as many as wasmtime tells by default.
+const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(20).expect("20 is not 0");
+
 /// How a [`Runtime`] is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeOptions {
     /// Count the instructions of every callback, so that one that never ends can be stopped. Costs some speed;
     /// without it, an endless callback hangs the calling thread.
     pub metered: bool,
+    /// Say where in the guest a callback failed. Costs some speed where callbacks are held or fail often.
+    pub backtraces: bool,
     /// Folder of the compilation cache; `None` is wasmtime's default in the user's cache folder.
     pub cache_dir: Option<PathBuf>,
 }
@@ -48,7 +53,7 @@ pub struct HostFunction {
 
 impl Default for RuntimeOptions {
     fn default() -> Self {
-        RuntimeOptions { metered: true, cache_dir: None }
+        RuntimeOptions { metered: true, backtraces: true, cache_dir: None }
     }
 }
 
@@ -79,6 +84,7 @@ impl Runtime {
             .relaxed_simd_deterministic(true)
             .max_wasm_stack(STACK_BYTES)
             .consume_fuel(options.metered)
+            .wasm_backtrace_max_frames(options.backtraces.then_some(BACKTRACE_FRAMES))
             .cache(Some(cache));
         let engine = Engine::new(&config)?;
         let mut linker = Linker::new(&engine);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use wasmtime::{
-    Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, TypedFunc, Val, WasmParams, WasmResults,
+    Global, Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, TypedFunc, Val, WasmParams, WasmResults,
 };
 
 use super::{
@@ -68,6 +68,8 @@ pub struct Vm {
     store: Store<VmState>,
     instance: Instance,
     exports: Exports,
+    /// Every global that the guest can change, in the order of [`Module`]'s list.
+    globals: Vec<Global>,
     limits: VmLimits,
     /// What [`Vm::restore`] goes back to.
     image: Option<Image>,
@@ -235,7 +237,9 @@ impl Vm {
         let allocate = ALLOCATORS.iter().find_map(|name| instance.get_typed_func(&mut store, name).ok());
         store.data_mut().allocate = allocate;
         let exports = Exports::of(&instance, &mut store);
-        Ok(Vm { module: module.clone(), store, instance, exports, limits, image: None, held: None })
+        let names = module.globals.iter();
+        let globals = names.filter_map(|name| instance.get_global(&mut store, name)).collect();
+        Ok(Vm { module: module.clone(), store, instance, exports, globals, limits, image: None, held: None })
     }
 
     /// Whether the guest exports this callback.
@@ -397,7 +401,7 @@ impl Vm {
 
     /// Keeps what the VM is now, for [`Vm::restore`].
     pub fn freeze(&mut self) {
-        let globals = self.globals();
+        let globals = self.global_values();
         self.image = self.store.data().memory.map(|memory| Image::take(memory, &mut self.store, globals));
     }
 
@@ -428,11 +432,9 @@ impl Vm {
             (image, Some(checkpoint)) => checkpoint.restore(image.as_ref(), memory, &mut self.store),
             (None, None) => return Ok(()),
         };
-        for (name, value) in self.module.globals.iter().zip(globals) {
-            if let Some(global) = self.instance.get_global(&mut self.store, name) {
-                // The value was read from the same global, so it has its type.
-                let _ = global.set(&mut self.store, *value);
-            }
+        for (global, value) in self.globals.iter().zip(globals) {
+            // The value was read from the same global, so it has its type.
+            let _ = global.set(&mut self.store, *value);
         }
         Ok(())
     }
@@ -443,7 +445,8 @@ impl Vm {
         let (index, host) = (state.index, state.host.clone());
         let (journal, observed) = (std::mem::take(&mut state.journal), state.observed);
         let fresh = Vm::instantiate(&self.module, index, host, self.limits.clone())?;
-        (self.store, self.instance, self.exports) = (fresh.store, fresh.instance, fresh.exports);
+        (self.store, self.instance) = (fresh.store, fresh.instance);
+        (self.exports, self.globals) = (fresh.exports, fresh.globals);
         self.store.data_mut().journal = journal;
         self.store.data_mut().observed = observed;
         self.store.data_mut().phase = Phase::Running;
@@ -460,21 +463,15 @@ impl Vm {
     }
 
     fn checkpoint(&mut self) -> Checkpoint {
-        let globals = self.globals();
+        let globals = self.global_values();
         match self.store.data().memory {
             Some(memory) => Checkpoint::take(self.image.as_ref(), memory, &mut self.store, globals),
             None => Checkpoint::default(),
         }
     }
 
-    fn globals(&mut self) -> Vec<Val> {
-        let mut values = Vec::with_capacity(self.module.globals.len());
-        for name in self.module.globals.iter() {
-            if let Some(global) = self.instance.get_global(&mut self.store, name) {
-                values.push(global.get(&mut self.store));
-            }
-        }
-        values
+    fn global_values(&mut self) -> Vec<Val> {
+        self.globals.iter().map(|global| global.get(&mut self.store)).collect()
     }
 }
 

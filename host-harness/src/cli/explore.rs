@@ -61,6 +61,9 @@ pub(super) struct Arguments {
     /// Do not hold callbacks inside, only change their order
     #[arg(long)]
     whole_callbacks: bool,
+    /// Run every schedule of the bounded and the exhaustive search, also where one leads to a state that was there before
+    #[arg(long)]
+    no_cache: bool,
     /// Go on after the first schedule that breaks a variant
     #[arg(long)]
     keep_going: bool,
@@ -143,6 +146,7 @@ fn explore_all(
         shard: arguments.shard,
         inside_callbacks: !arguments.whole_callbacks,
         stop_at_first: !arguments.keep_going,
+        cache: !arguments.no_cache,
         ..Options::default()
     };
     let bar = bar(arguments, scenarios.len());

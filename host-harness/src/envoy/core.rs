@@ -99,6 +99,8 @@ pub(super) struct InFlight {
     pub(super) ordinal: u32,
     /// Whether the answer comes a second time, which no host may do.
     pub(super) again: bool,
+    /// Whether it has come once.
+    pub(super) came: bool,
     pub(super) timeout_event: Option<EventKey>,
     pub(super) answer_event: Option<EventKey>,
 }
@@ -329,8 +331,10 @@ impl Core {
         };
         let timeout_event = timeout.map(|limit| self.post_after(limit, Event::CallTimeout { call: id }));
         let again = fault == Some(Fault::Duplicate);
-        self.calls
-            .insert(id, InFlight { owner, sent_at: self.now(), ordinal, again, timeout_event, answer_event });
+        self.calls.insert(
+            id,
+            InFlight { owner, sent_at: self.now(), ordinal, again, came: false, timeout_event, answer_event },
+        );
         Ok(id)
     }
 
@@ -345,7 +349,8 @@ impl Core {
         let in_flight = self.complete(call)?;
         if in_flight.again {
             let event = self.post_after(Duration::ZERO, Event::Answer { call, outcome: outcome.clone() });
-            self.calls.insert(call, InFlight { again: false, answer_event: Some(event), ..in_flight });
+            self.calls
+                .insert(call, InFlight { again: false, came: true, answer_event: Some(event), ..in_flight });
         }
         Some(in_flight)
     }

@@ -6,15 +6,18 @@ use super::{
     core::Owner,
     events::{Event, PlannedRequest},
     exchange::{Request, StreamId},
+    headers::HeaderMap,
+    record::{Note, text},
     retry::Verdict,
     shared_queue::Consumer,
     turn::{Called, Task, Turn},
     upstream,
-    vms::CallResponse,
+    vms::{CallResponse, VmSlot},
     xds::Update,
 };
 use crate::{
     abi::{Callback, VmIndex},
+    race::trace::Verb,
     world::{CallId, Outcome},
 };
 
@@ -76,6 +79,16 @@ impl Turn {
         let core = self.core_mut();
         let id = core.next_stream();
         if let Some(name) = core.request_names.get(&planned.number).cloned() {
+            let line = [&planned.request.method[..], &planned.request.path[..]].join(&b' ');
+            let thread = VmSlot::Worker(planned.worker);
+            let step = core.note_on(thread, Verb::Request, |_core| Note {
+                object: name.clone(),
+                argument: text(&line),
+                ..Note::default()
+            });
+            if let Some(recorder) = &mut core.recorder {
+                recorder.requested(id, step);
+            }
             core.stream_names.insert(id.0, name);
         }
         if let Some(after) = planned.leaves_after {
@@ -150,6 +163,12 @@ impl Turn {
         token: u32,
         response: Option<CallResponse>,
     ) {
+        let thread = self.core().vms[vm].role.slot();
+        self.core_mut().note_on(thread, Verb::Response, |_core| Note {
+            object: format!("call {token}"),
+            observed: outcome_text(response.as_ref()),
+            ..Note::default()
+        });
         let Some(root) = self.core_mut().vms[vm].roots.get_mut(&root_id) else { return };
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         let (headers, body_size, trailers) = response.as_ref().map_or((0, 0, 0), |response| {
@@ -166,4 +185,13 @@ impl Turn {
         }
         self.after_call(vm).await;
     }
+}
+
+/// The outcome of a call, for people.
+fn outcome_text(response: Option<&CallResponse>) -> String {
+    let Some(response) = response else {
+        return "reset".to_owned();
+    };
+    let status = response.headers.first(b":status").map(text).unwrap_or_default();
+    if response.body.is_empty() { status } else { format!("{status} {}", text(&response.body)) }
 }

@@ -1,28 +1,23 @@
 //! Running the same beginning again and again, each time in the order that a scheduler decides.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use super::{
     Envoy, Exchange, Request,
     delivery::Job,
     events::{Change, Event, PlannedRequest},
-    schedule::{Candidate, Exploration, Next, Scheduler},
+    schedule::{Candidate, Exploration, Next, Scheduler, TurnKind},
     turn::{Task, Turn},
     vms::VmSlot,
     xds::Update,
 };
 use crate::{
-    abi::Trap,
     envoy::{
         core::{Core, Owner},
-        record::Recorder,
+        record::{Note, Recorder},
         vms::vm_name,
     },
-    race::trace::Step,
+    race::trace::{Step, Verb},
     world::{Call, Scripted, World},
 };
 
@@ -72,10 +67,8 @@ impl Envoy<Scripted> {
     }
 
     /// Goes back to the beginning and starts a run.
-    ///
-    /// Errors: a VM that had grown could not be made anew.
-    pub(crate) fn run(&mut self, exploration: Exploration, recorded: bool) -> Result<Run<'_>, Trap> {
-        self.proxy_mut().thaw()?;
+    pub(crate) fn run(&mut self, exploration: Exploration, recorded: bool) -> Run<'_> {
+        self.proxy_mut().thaw();
         let observed = exploration.scheduler().is_some_and(Scheduler::wants_fingerprint);
         for guest in self.proxy_mut().guests.iter_mut().flatten() {
             guest.observe(observed);
@@ -83,7 +76,7 @@ impl Envoy<Scripted> {
         let core = self.proxy_mut().core_mut();
         core.exploration = Some(exploration);
         core.recorder = recorded.then(Recorder::default);
-        Ok(Run { envoy: self, held: Vec::new() })
+        Run { envoy: self, held: Vec::new() }
     }
 }
 
@@ -98,6 +91,7 @@ impl Run<'_> {
         if candidate.next != Next::Resume && candidate.due > limit {
             return false;
         }
+        let steps = self.last_step();
         let task = match candidate.next {
             Next::Resume => self.resume(candidate),
             Next::Event(_) => self.begin(candidate),
@@ -108,6 +102,9 @@ impl Run<'_> {
             match rest {
                 Some(task) => self.held.push((candidate.turn.thread, task)),
                 None => {
+                    if candidate.next != Next::Resume && self.last_step() == steps {
+                        self.note_silent(candidate);
+                    }
                     if let Some(exploration) = &mut self.core_mut().exploration {
                         exploration.running = None;
                     }
@@ -115,6 +112,16 @@ impl Run<'_> {
             }
         }
         true
+    }
+
+    /// Writes down a turn in which no guest had a part, so that the turn is found when the run is read.
+    fn note_silent(&mut self, candidate: Candidate) {
+        let argument = match candidate.turn.kind {
+            TurnKind::Change => "outside",
+            _ => "no VM takes part",
+        };
+        let note = |_core: &Core| Note { argument: argument.to_owned(), ..Note::default() };
+        self.core_mut().note_on(candidate.turn.thread, Verb::Change, note);
     }
 
     fn begin(&mut self, candidate: Candidate) -> Option<Task> {
@@ -226,22 +233,23 @@ impl Run<'_> {
             .collect()
     }
 
-    /// Sizes of what must not grow for ever, by name.
-    pub(crate) fn sizes(&self) -> BTreeMap<String, u64> {
+    /// Sizes of what must not grow for ever, in the order of [`Run::size_names`].
+    pub(crate) fn sizes(&self) -> Vec<u64> {
         let core = self.core();
-        let number = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
         let data: usize = core.data.iter().map(|(_, key, value, _)| key.len() + value.len()).sum();
         let items: usize = core.queues.iter().map(|(_, _, items)| items.len()).sum();
-        let mut sizes = BTreeMap::from([
-            ("shared data bytes".to_owned(), number(data)),
-            ("queued items".to_owned(), number(items)),
-            ("calls in flight".to_owned(), number(core.calls.len())),
-            ("open streams".to_owned(), number(core.streams.len())),
-        ]);
-        for view in self.envoy.vms() {
-            sizes.insert(format!("{} memory bytes", view.role.slot()), number(view.memory_bytes));
-        }
-        sizes
+        let mut sizes = vec![data, items, core.calls.len(), core.streams.len()];
+        sizes.extend(self.envoy.proxy().memory_bytes());
+        sizes.into_iter().map(|size| u64::try_from(size).unwrap_or(u64::MAX)).collect()
+    }
+
+    /// What the sizes are of.
+    pub(crate) fn size_names(&self) -> Vec<String> {
+        let shared = ["shared data bytes", "queued items", "calls in flight", "open streams"];
+        let memories = self.core().vms.iter().enumerate();
+        let memories =
+            memories.map(|(vm, record)| format!("{} memory bytes", vm_name(record.role.slot(), vm)));
+        shared.into_iter().map(str::to_owned).chain(memories).collect()
     }
 
     /// The turn that keeps the run going, for people.

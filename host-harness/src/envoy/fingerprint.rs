@@ -62,6 +62,9 @@ impl Core {
                 digest.number(thread_number(held.turn.thread));
             }
             digest.number(exploration.faults.len());
+            for fault in &exploration.faults {
+                digest.bytes(fault.as_str().as_bytes());
+            }
         }
         for (vm_id, key, value, cas) in self.data.iter() {
             digest.bytes(vm_id.as_bytes());
@@ -91,7 +94,10 @@ impl Core {
             digest.number(turn.of);
             digest.number(turn.ordinal);
             match event {
-                Event::Answer { outcome, .. } => digest.outcome(outcome),
+                Event::Answer { call, outcome } => {
+                    digest.number(u64::from(self.calls.get(call).is_some_and(|call| call.again)));
+                    digest.outcome(outcome);
+                }
                 Event::Grpc { event, .. } => digest.bytes(format!("{event:?}").as_bytes()),
                 _ => {}
             }

@@ -294,7 +294,7 @@ impl Core {
         };
         let (cluster, path) = (call.cluster.clone(), format!("/{}/{}", call.service, call.method));
         let begun = self.open_grpc(vm, call, named);
-        let step = self.note(vm, Verb::Call, || Note {
+        let step = self.note(vm, Verb::Call, |_core| Note {
             object: cluster,
             argument: path,
             observed: match &begun {

@@ -107,7 +107,7 @@ impl Host for Core {
 
     fn shared_data(&mut self, vm: VmIndex, key: &[u8]) -> Answer<(Bytes, u32)> {
         let answer = self.data.get(self.vm_id(vm), key);
-        self.note(vm, Verb::Get, || Note {
+        self.note(vm, Verb::Get, |_core| Note {
             object: text(key),
             observed: answer
                 .as_ref()
@@ -120,15 +120,15 @@ impl Host for Core {
     fn set_shared_data(&mut self, vm: VmIndex, key: &[u8], value: &[u8], cas: u32) -> Answer {
         let vm_id = &self.keys[self.vms[vm].key].vm_id;
         let answer = self.data.set(vm_id, key, value, cas);
-        let now = self.data.last_cas();
-        self.note(vm, Verb::Set, || Note {
+        self.note(vm, Verb::Set, |core| Note {
             object: text(key),
             argument: if cas == 0 {
                 text(value)
             } else {
                 format!("{} if c{}", text(value), cas.cast_signed())
             },
-            observed: answer.map_or_else(|status| status.to_string(), |()| format!("ok c{now}")),
+            observed: answer
+                .map_or_else(|status| status.to_string(), |()| format!("ok c{}", core.data.last_cas())),
         });
         answer
     }
@@ -139,7 +139,7 @@ impl Host for Core {
         let consumer =
             Consumer { slot: record.role.slot(), key: record.key, context_id: record.acting_root() };
         let token = self.queues.register(&self.keys[record.key].vm_id, name, consumer);
-        self.note(vm, Verb::Register, || Note { object: text(name), ..Note::default() });
+        self.note(vm, Verb::Register, |_core| Note { object: text(name), ..Note::default() });
         Ok(token)
     }
 
@@ -151,9 +151,8 @@ impl Host for Core {
 
     fn dequeue(&mut self, vm: VmIndex, token: u32) -> Answer<Bytes> {
         let answer = self.queues.pop(token);
-        let queue = self.queues.name(token);
-        self.note(vm, Verb::Dequeue, || Note {
-            object: queue.unwrap_or_default(),
+        self.note(vm, Verb::Dequeue, |core| Note {
+            object: core.queues.name(token).unwrap_or_default(),
             observed: answer.as_ref().map_or_else(ToString::to_string, |item| text(item)),
             ..Note::default()
         });
@@ -162,9 +161,8 @@ impl Host for Core {
 
     fn push(&mut self, vm: VmIndex, token: u32, item: &[u8]) -> Answer {
         let pushed = self.queues.push(token, item);
-        let queue = self.queues.name(token);
-        self.note(vm, Verb::Push, || Note {
-            object: queue.unwrap_or_default(),
+        self.note(vm, Verb::Push, |core| Note {
+            object: core.queues.name(token).unwrap_or_default(),
             argument: text(item),
             observed: pushed.as_ref().map_or_else(ToString::to_string, |_| "ok".to_owned()),
         });
@@ -176,9 +174,8 @@ impl Host for Core {
         if let Some((consumer, token)) = self.vms[vm].pushed.take() {
             let now = self.now();
             self.events.post(now, Event::QueueReady { consumer, token });
-            let queue = self.queues.name(token);
-            let step = self.note(vm, Verb::Post, || Note {
-                object: queue.unwrap_or_default(),
+            let step = self.note(vm, Verb::Post, |core| Note {
+                object: core.queues.name(token).unwrap_or_default(),
                 observed: consumer.slot.to_string(),
                 ..Note::default()
             });
@@ -337,7 +334,7 @@ impl Host for Core {
             self.retries.insert(*call, attempt);
         }
         let fault = self.last_fault;
-        let step = self.note(vm, Verb::Call, || Note {
+        let step = self.note(vm, Verb::Call, |_core| Note {
             object: cluster,
             argument: path.unwrap_or_default(),
             observed: match (&sent, fault) {
@@ -394,7 +391,7 @@ impl Host for Core {
 
     fn metric(&mut self, vm: VmIndex, id: u32) -> Answer<u64> {
         let answer = self.metrics.get(&self.vms[vm].metric_ids, id);
-        self.note(vm, Verb::Metric, || Note {
+        self.note(vm, Verb::Metric, |_core| Note {
             object: id.to_string(),
             observed: answer.map_or_else(|status| status.to_string(), |value| value.to_string()),
             ..Note::default()
@@ -412,7 +409,7 @@ impl Host for Core {
                 || (text(argument), String::new()),
                 |at| (text(&argument[..at]), text(&argument[at + 1..])),
             );
-            self.note(vm, Verb::View, || Note {
+            self.note(vm, Verb::View, |_core| Note {
                 object: view.clone(),
                 argument: belief.clone(),
                 ..Note::default()

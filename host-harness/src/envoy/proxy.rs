@@ -96,12 +96,10 @@ impl Proxy {
         true
     }
 
-    /// Goes back to the beginning.
-    ///
-    /// Errors: a VM that had grown could not be made anew.
-    pub(super) fn thaw(&mut self) -> Result<(), Trap> {
+    /// Goes back to the beginning. A VM that had grown and cannot be made anew has failed from the start.
+    pub(super) fn thaw(&mut self) {
         let Some(frozen) = &self.frozen else {
-            return Ok(());
+            return;
         };
         let core = frozen.core.fork();
         self.main.clone_from(&frozen.main);
@@ -112,9 +110,18 @@ impl Proxy {
             *self.core_mut() = core;
         }
         lend(&mut self.core, &self.slot);
-        let restored = self.guests.iter_mut().flatten().try_for_each(Vm::restore);
+        let restored: Vec<_> = self.guests.iter_mut().map(|guest| guest.as_mut().map(Vm::restore)).collect();
         take_back(&mut self.core, &self.slot);
-        restored
+        for (vm, restored) in restored.into_iter().enumerate() {
+            if let Some(Err(trap)) = restored {
+                self.fail(vm, trap);
+            }
+        }
+    }
+
+    /// Bytes of memory of every VM that was ever made, 0 for those that are gone.
+    pub(super) fn memory_bytes(&self) -> impl Iterator<Item = usize> {
+        self.guests.iter().map(|guest| guest.as_ref().map_or(0, Vm::memory_bytes))
     }
 
     fn is_frozen(&self, vm: VmIndex) -> bool {

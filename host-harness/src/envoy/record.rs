@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{core::Core, schedule::TurnId, vms::VmSlot};
+use super::{core::Core, exchange::StreamId, schedule::TurnId, vms::VmSlot};
 use crate::{
     abi::VmIndex,
     race::trace::{Step, TurnName, Verb},
@@ -19,6 +19,8 @@ pub(crate) struct Recorder {
     /// Steps that posted notices, by thread and queue.
     posted: BTreeMap<(VmSlot, u32), VecDeque<usize>>,
     sent: BTreeMap<CallId, usize>,
+    /// Steps at which requests came.
+    requested: BTreeMap<StreamId, usize>,
     /// What the next callback is the consequence of.
     cause: Option<usize>,
 }
@@ -61,6 +63,15 @@ impl Recorder {
         self.cause = self.sent.remove(&call);
     }
 
+    pub(super) fn requested(&mut self, stream: StreamId, step: usize) {
+        self.requested.insert(stream, step);
+    }
+
+    /// The next step is the answer to a request.
+    pub(super) fn is_reply(&mut self, stream: StreamId) {
+        self.cause = self.requested.remove(&stream);
+    }
+
     /// The turn was held after its last step.
     pub(super) fn held(&mut self, turn: &TurnName) {
         if let Some(step) = self.steps.iter_mut().rev().find(|step| step.turn == *turn) {
@@ -73,7 +84,7 @@ impl Recorder {
 
 impl Core {
     /// Writes a step of the running turn down, if someone wants to know, and gives its number.
-    pub(super) fn note(&mut self, vm: VmIndex, verb: Verb, note: impl FnOnce() -> Note) -> usize {
+    pub(super) fn note(&mut self, vm: VmIndex, verb: Verb, note: impl FnOnce(&Core) -> Note) -> usize {
         if self.recorder.is_none() {
             return 0;
         }
@@ -82,7 +93,10 @@ impl Core {
     }
 
     /// The same where no VM is concerned.
-    pub(super) fn note_on(&mut self, thread: VmSlot, verb: Verb, note: impl FnOnce() -> Note) -> usize {
+    pub(super) fn note_on(&mut self, thread: VmSlot, verb: Verb, note: impl FnOnce(&Core) -> Note) -> usize {
+        if self.recorder.is_none() {
+            return 0;
+        }
         let at = self.now();
         let turn = self.exploration.as_ref().and_then(|exploration| exploration.running);
         let turn = match turn {
@@ -94,10 +108,10 @@ impl Core {
                 subject: String::new(),
             },
         };
+        let Note { object, argument, observed } = note(self);
         let Some(recorder) = &mut self.recorder else {
             return 0;
         };
-        let Note { object, argument, observed } = note();
         let number = recorder.steps.len() + 1;
         let causes = recorder.cause.take().into_iter().collect();
         recorder.steps.push(Step { number, at, turn, verb, object, argument, observed, held: false, causes });

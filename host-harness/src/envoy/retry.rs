@@ -199,7 +199,7 @@ impl Turn {
         let Owner::HttpCall { vm, root_id, token } = in_flight.owner else {
             return;
         };
-        let step = core.note(vm, Verb::Call, || Note {
+        let step = core.note(vm, Verb::Call, |_core| Note {
             object: attempt.cluster.clone(),
             argument: path,
             observed: sent.as_ref().map_or_else(ToString::to_string, |_| "sent again".to_owned()),

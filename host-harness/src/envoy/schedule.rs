@@ -41,6 +41,7 @@ pub(crate) enum TurnKind {
     Tick,
     Ready,
     Response,
+    Duplicate,
     Grpc,
     Retry,
     Timeout,
@@ -92,6 +93,10 @@ pub(crate) trait Scheduler: Any + Send {
         point: &Point<'_>,
         candidates: &[Candidate],
     ) -> Option<usize>;
+    /// A turn has come to such a hostcall, whether or not there is a choice; once more when it goes on from there.
+    fn comes_to(&mut self, names: &dyn Names, turn: TurnId, point: &Point<'_>) {
+        let (_, _, _) = (names, turn, point);
+    }
     /// No turn runs: which candidate comes next. There are at least two.
     fn next(&mut self, names: &dyn Names, candidates: &[Candidate]) -> usize;
     /// A filter makes a call: a fault that it meets, one of these.
@@ -184,6 +189,7 @@ impl TurnKind {
             TurnKind::Tick => "tick",
             TurnKind::Ready => "ready",
             TurnKind::Response => "response",
+            TurnKind::Duplicate => "duplicate",
             TurnKind::Grpc => "grpc",
             TurnKind::Retry => "retry",
             TurnKind::Timeout => "timeout",
@@ -376,7 +382,11 @@ impl Core {
                 match in_flight.owner {
                     Owner::HttpCall { vm, .. } => TurnId {
                         thread: self.vms.get(vm)?.role.slot(),
-                        kind: if late { TurnKind::Timeout } else { TurnKind::Response },
+                        kind: match (late, in_flight.came) {
+                            (true, _) => TurnKind::Timeout,
+                            (false, false) => TurnKind::Response,
+                            (false, true) => TurnKind::Duplicate,
+                        },
                         of: 0,
                         ordinal: in_flight.ordinal,
                     },
@@ -457,7 +467,7 @@ impl Core {
             TurnKind::Tick => self.plugin_name(turn.of),
             TurnKind::Grpc => turn.of.to_string(),
             TurnKind::Configure | TurnKind::Release => self.plugin_name(turn.of),
-            TurnKind::Response | TurnKind::Retry | TurnKind::Change => String::new(),
+            TurnKind::Response | TurnKind::Duplicate | TurnKind::Retry | TurnKind::Change => String::new(),
         }
     }
 
@@ -484,10 +494,14 @@ impl Core {
             return Go::On;
         }
         exploration.steps += 1;
+        let running = exploration.running;
+        if let Some(turn) = running {
+            self.ask(|scheduler, names| scheduler.comes_to(names, turn, point));
+        }
         if std::mem::take(&mut self.vms[vm].resumed) {
             return Go::On;
         }
-        let Some(turn) = exploration.running else {
+        let Some(turn) = running else {
             return Go::On;
         };
         let candidates = self.candidates();

@@ -6,12 +6,16 @@ use super::{
     events::Event,
     exchange::{Exchange, Request, StreamId, UpstreamRequest},
     headers::HeaderMap,
+    record::{Note, text},
     reply::Reply,
     stream::{Direction, Part, Stream},
     turn::Turn,
     vms::VmSlot,
 };
-use crate::abi::{Callback, Headers, VmIndex};
+use crate::{
+    abi::{Callback, Headers, VmIndex},
+    race::trace::Verb,
+};
 
 impl Turn {
     /// Begins a stream with all of the request that comes with its headers.
@@ -139,6 +143,15 @@ impl Turn {
             }
         }
         let slot = VmSlot::Worker(stream.worker);
+        let name = core.stream_names.get(&id.0).cloned();
+        if let Some(recorder) = core.recorder.as_mut().filter(|_| name.is_some()) {
+            recorder.is_reply(id);
+        }
+        if let Some(name) = name {
+            let status = stream.response.headers.first(b":status").filter(|_| stream.response.headers_passed);
+            let observed = status.map_or_else(|| "nothing".to_owned(), text);
+            core.note_on(slot, Verb::Answer, |_core| Note { object: name, observed, ..Note::default() });
+        }
         self.finished.insert(id, exchange(stream, aborted, now));
         if self.thread(slot).has_leftovers() {
             self.release(slot).await;

@@ -115,7 +115,7 @@ impl Turn {
         let thread = record.role.slot();
         let core = self.core_mut();
         core.vms[vm].may_hold = core.exploration.as_mut().is_some_and(Exploration::may_hold);
-        core.note(vm, Verb::Enter, || Note { object: callback.export().to_owned(), ..Note::default() });
+        core.note(vm, Verb::Enter, |_core| Note { object: callback.export().to_owned(), ..Note::default() });
         core.remember(thread, callback.digest());
         let returned = loop {
             match self.call(vm, callback) {
@@ -132,7 +132,7 @@ impl Turn {
         let stop = std::mem::take(&mut record.stop_iteration);
         match returned {
             Ok(value) => {
-                self.core_mut().note(vm, Verb::Return, || Note {
+                self.core_mut().note(vm, Verb::Return, |_core| Note {
                     object: callback.export().to_owned(),
                     observed: value.to_string(),
                     ..Note::default()
@@ -141,7 +141,7 @@ impl Turn {
                 Called::Returned { value, stop }
             }
             Err(trap) => {
-                self.core_mut().note(vm, Verb::Trap, || Note {
+                self.core_mut().note(vm, Verb::Trap, |_core| Note {
                     object: callback.export().to_owned(),
                     observed: trap.reason.clone(),
                     ..Note::default()

@@ -12,8 +12,10 @@
 pub mod builtin;
 mod explain;
 pub mod oracle;
+mod recheck;
 pub mod render;
 mod replay;
+mod report;
 pub mod scenario;
 pub mod schedule;
 pub mod search;
@@ -24,16 +26,24 @@ pub mod trace;
 use std::sync::Arc;
 
 pub use explain::Explanation;
+pub use recheck::{Difference, Recheck, recheck};
 pub use replay::Divergence;
 use replay::Replay;
 use scenario::Scenario;
 use schedule::Schedule;
-use search::{Found, Options};
+pub use search::{Found, Options, Report};
 use stage::Stage;
 pub use stage::StageError;
 use trace::Trace;
 
 use crate::abi::Module;
+
+/// Searches the schedules of a scenario; [`search::explore`] also tells how far it is.
+///
+/// Errors: the scenario cannot be set up.
+pub fn explore(module: &Module, scenario: &Arc<Scenario>, options: &Options) -> Result<Report, StageError> {
+    search::explore(module, scenario, options, &mut |_, _| {})
+}
 
 /// What came of running a schedule again.
 #[derive(Debug, Clone, PartialEq, Eq)]

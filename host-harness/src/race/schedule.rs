@@ -271,9 +271,9 @@ impl fmt::Display for Hold {
 // === impl Seen ===
 
 impl Seen {
-    /// A step as it is compared; entering and leaving callbacks goes without saying.
+    /// A step as it is compared; entering and leaving callbacks goes without saying, and so does a turn without any.
     pub(super) fn of(step: &Step) -> Option<Seen> {
-        if matches!(step.verb, Verb::Enter | Verb::Return) {
+        if matches!(step.verb, Verb::Enter | Verb::Return | Verb::Change) {
             return None;
         }
         let mut what = step.object.clone();

@@ -11,6 +11,7 @@ use super::{
     stage::{Ran, Stage},
     trace::{Finding, Step, Trace, TurnName, Verb},
 };
+use crate::envoy::schedule::Scheduler;
 
 /// Most runs that one shrinking takes.
 const RUNS: usize = 4000;
@@ -19,16 +20,19 @@ const ID_DIGITS: usize = 8;
 
 /// Records the run of some choices.
 pub(super) fn record_choices(stage: &mut Stage, choices: &[Choice]) -> (Ran, Trace) {
-    let ran = stage.run(Box::new(Follow::new(choices.to_vec())), true);
+    record(stage, Box::new(Follow::new(choices.to_vec())))
+}
+
+/// Records a run.
+pub(super) fn record(stage: &mut Stage, scheduler: Box<dyn Scheduler>) -> (Ran, Trace) {
+    let ran = stage.run(scheduler, true);
     let trace = trace_of(stage, &ran);
     (ran, trace)
 }
 
 /// Records the run of a schedule.
 pub(super) fn record_schedule(stage: &mut Stage, schedule: &Schedule, lenient: bool) -> (Ran, Trace) {
-    let ran = stage.run(Box::new(Replay::new(schedule, lenient)), true);
-    let trace = trace_of(stage, &ran);
-    (ran, trace)
+    record(stage, Box::new(Replay::new(schedule, lenient)))
 }
 
 fn trace_of(stage: &Stage, ran: &Ran) -> Trace {

@@ -1,12 +1,12 @@
 //! A scenario that is set up once and run many times.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     oracle::{
         Violation,
         crossing::{self, Crossing},
-        growth,
+        growth::{self, Sizes},
         judge::Judge,
         views::{self, View},
     },
@@ -150,30 +150,24 @@ impl Stage {
         let mut judge = self.judge.clone();
         let crossing = self.crossing.as_ref();
         let mut broken = Vec::new();
-        let mut run = match self.envoy.run(exploration, recorded) {
-            Ok(run) => run,
-            Err(trap) => panic!("a VM that had started once does not start again: {trap}"),
-        };
+        let mut run = self.envoy.run(exploration, recorded);
         let mut rounds = Vec::new();
         let mut watched = Watched::default();
         let mut livelock = false;
-        for round in 1..=growth::LEAST_SAMPLES {
+        'rounds: for round in 1..=growth::LEAST_SAMPLES {
             let round = u32::try_from(round).unwrap_or(1);
             let part = bounds.settle * round / u32::try_from(growth::LEAST_SAMPLES).unwrap_or(1);
             while run.advance(bounds.until + part) {
                 watched.look(&mut run, &mut judge, crossing, &mut broken);
                 if run.is_abandoned() {
-                    break;
+                    return end(run, Vec::new());
                 }
                 if run.steps() > bounds.steps {
                     livelock = true;
-                    break;
+                    break 'rounds;
                 }
             }
             rounds.push(run.sizes());
-        }
-        if run.is_abandoned() {
-            return end(run, Vec::new());
         }
         if livelock {
             broken.push(Broken {
@@ -192,9 +186,13 @@ impl Stage {
         }
         watched.at_end(&run, &mut broken);
         let last = run.last_step();
-        let alive: BTreeSet<String> = run.alive();
-        for violation in growth::judge(&rounds).into_iter().chain(views::judge_end(&watched.views, &alive)) {
-            broken.push(Broken { violation, step: last });
+        if let Some(rounds) = growing(&run, &rounds) {
+            broken
+                .extend(growth::judge(&rounds).into_iter().map(|violation| Broken { violation, step: last }));
+        }
+        if !watched.views.is_empty() {
+            let violations = views::judge_end(&watched.views, &run.alive());
+            broken.extend(violations.into_iter().map(|violation| Broken { violation, step: last }));
         }
         for (step, violation) in views::judge_versions(&watched.views) {
             broken.push(Broken { violation, step });
@@ -227,6 +225,18 @@ impl Stage {
         });
         exchange
     }
+}
+
+/// The sizes by name, if any of them grew in every round.
+fn growing(run: &Run<'_>, rounds: &[Vec<u64>]) -> Option<Vec<Sizes>> {
+    let grows = |index: usize| {
+        rounds.windows(2).all(|pair| matches!(pair, [before, after] if after.get(index) > before.get(index)))
+    };
+    let last = rounds.last()?;
+    (0..last.len()).any(grows).then(|| {
+        let names = run.size_names();
+        rounds.iter().map(|sizes| names.iter().cloned().zip(sizes.iter().copied()).collect()).collect()
+    })
 }
 
 fn end(run: Run<'_>, violations: Vec<Broken>) -> Ran {
@@ -293,7 +303,8 @@ impl Watched {
         }
         let traps = run.traps();
         for trap in traps.iter().skip(self.traps) {
-            let message = format!("no callback may fail, and {trap}");
+            // Where in the guest it was is in the trace.
+            let message = format!("no callback may fail, and {}", trap.lines().next().unwrap_or_default());
             add(vec![Violation { oracle: "trap", message }]);
         }
         self.traps = traps.len();

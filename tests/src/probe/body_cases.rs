@@ -4,7 +4,7 @@ use super::{
     Argument::{GivesNumber, GivesWord, Int},
     Call, Case,
     Phase::{self, RequestBody, RequestHeaders, RequestTrailers, ResponseBody, ResponseHeaders},
-    cases::{add, buffer, get, property, remove, set_buffer},
+    cases::{add, buffer, get, get_pairs, property, remove, replace, set_buffer, set_pairs, size},
 };
 
 /// All of them.
@@ -72,7 +72,7 @@ fn buffers() -> Vec<Case> {
 fn requests() -> Vec<Case> {
     let read =
         || vec![buffer(0, 0, 100), Call::new("proxy_get_buffer_status", [Int(0), GivesWord, GivesNumber])];
-    let unsized_ = || vec![remove(0, "content-length")];
+    let without_length = || vec![remove(0, "content-length")];
     vec![
         Case::story("request body: held until its end")
             .stop(RequestBody, 1, read())
@@ -85,20 +85,20 @@ fn requests() -> Vec<Case> {
             .body(&["one", "two"]),
         Case::story("request body: parts go on one by one").at(RequestBody, read()).body(&["one", "two"]),
         Case::story("request body: replaced when it is whole")
-            .at(RequestHeaders, unsized_())
+            .at(RequestHeaders, without_length())
             .step(RequestBody, 0, 1, read())
             .at(RequestBody, [set_buffer(0, 0, 100, "other"), buffer(0, 0, 100)])
             .body(&["hello"]),
         Case::story("request body: put before and after each part")
-            .at(RequestHeaders, unsized_())
+            .at(RequestHeaders, without_length())
             .at(RequestBody, [set_buffer(0, 0, 0, "<"), set_buffer(0, 100, 0, ">"), buffer(0, 0, 100)])
             .body(&["hello"]),
         Case::story("request body: emptied")
-            .at(RequestHeaders, unsized_())
+            .at(RequestHeaders, without_length())
             .at(RequestBody, [set_buffer(0, 0, 100, ""), buffer(0, 0, 9)])
             .body(&["hello"]),
         Case::story("request body: its first character, in each part")
-            .at(RequestHeaders, unsized_())
+            .at(RequestHeaders, without_length())
             .at(RequestBody, [set_buffer(0, 0, 1, "J"), buffer(0, 0, 100), buffer(0, 1, 1), buffer(0, 4, 9)])
             .body(&["hello"]),
         Case::story("request body: held by the watermark")
@@ -106,7 +106,7 @@ fn requests() -> Vec<Case> {
             .step(RequestBody, 1, 0, read())
             .body(&["hello"]),
         Case::story("request body: taken away")
-            .at(RequestHeaders, unsized_())
+            .at(RequestHeaders, without_length())
             .step(RequestBody, 0, 3, [buffer(0, 0, 100), set_buffer(0, 0, 100, "")])
             .step(RequestBody, 1, 0, read())
             .body(&["hello"]),
@@ -129,6 +129,11 @@ fn requests() -> Vec<Case> {
             .at(RequestTrailers, [buffer(0, 0, 100), set_buffer(0, 0, 100, "other"), buffer(0, 0, 100)])
             .body(&["one", "two"])
             .trailers(&[("x-end", "1")]),
+        Case::story("request body: more than is buffered")
+            .stop(RequestHeaders, 3, [])
+            .at(ResponseHeaders, [get(2, ":status"), property("response.code_details")])
+            .body(&[&"x".repeat(1024 * 1024 + 1)])
+            .unseen(),
         Case::story("request trailers: changed")
             .at(
                 RequestTrailers,
@@ -136,28 +141,22 @@ fn requests() -> Vec<Case> {
                     get(1, "X-End"),
                     add(1, "x-end", "2"),
                     get(1, "x-end"),
-                    super::cases::replace(1, "x-too", "3"),
-                    super::cases::get_pairs(1),
-                    super::cases::size(1),
+                    replace(1, "x-too", "3"),
+                    get_pairs(1),
+                    size(1),
                     remove(1, "x-end"),
-                    super::cases::get_pairs(1),
+                    get_pairs(1),
                 ],
             )
             .trailers(&[("x-end", "1")]),
         Case::story("request trailers: replaced by others")
-            .at(
-                RequestTrailers,
-                [
-                    super::cases::set_pairs(1, &[("X-Other", "1"), ("x-other", "2")]),
-                    super::cases::get_pairs(1),
-                ],
-            )
+            .at(RequestTrailers, [set_pairs(1, &[("X-Other", "1"), ("x-other", "2")]), get_pairs(1)])
             .body(&["hello"])
             .trailers(&[("x-end", "1")]),
         Case::story("request trailers: added at the body's end")
-            .at(RequestHeaders, unsized_())
+            .at(RequestHeaders, without_length())
             .step(RequestBody, 0, 0, [add(1, "x-early", "1")])
-            .step(RequestBody, 1, 0, [add(1, "x-made", "1"), get(1, "x-made"), super::cases::size(1)])
+            .step(RequestBody, 1, 0, [add(1, "x-made", "1"), get(1, "x-made"), size(1)])
             .body(&["hello"]),
     ]
 }
@@ -165,21 +164,21 @@ fn requests() -> Vec<Case> {
 fn responses() -> Vec<Case> {
     let read =
         || vec![buffer(1, 0, 100), Call::new("proxy_get_buffer_status", [Int(1), GivesWord, GivesNumber])];
-    let unsized_ = || vec![remove(2, "content-length")];
+    let without_length = || vec![remove(2, "content-length")];
     vec![
         Case::story("response body: read as it passes").at(ResponseBody, read()),
         Case::story("response body: held until its end")
             .step(ResponseBody, 0, 1, read())
             .at(ResponseBody, read()),
         Case::story("response body: replaced when it is whole")
-            .at(ResponseHeaders, unsized_())
+            .at(ResponseHeaders, without_length())
             .step(ResponseBody, 0, 1, read())
             .at(ResponseBody, [set_buffer(1, 0, 100, "other"), buffer(1, 0, 100)]),
         Case::story("response body: put before and after each part")
-            .at(ResponseHeaders, unsized_())
+            .at(ResponseHeaders, without_length())
             .at(ResponseBody, [set_buffer(1, 0, 0, "<"), set_buffer(1, 100, 0, ">"), buffer(1, 0, 100)]),
         Case::story("response body: written in its middle")
-            .at(ResponseHeaders, unsized_())
+            .at(ResponseHeaders, without_length())
             .at(ResponseBody, [set_buffer(1, 1, 1, "x"), set_buffer(1, 0, 1, "U"), buffer(1, 2, 3)]),
         Case::story("response body: held by the watermark")
             .step(ResponseBody, 0, 2, read())
@@ -193,16 +192,34 @@ fn responses() -> Vec<Case> {
             .at(ResponseBody, [get(2, ":status")]),
         Case::story("response body: held until the trailers")
             .stop(ResponseBody, 1, read())
-            .at(Phase::ResponseTrailers, [get(3, "x-end"), add(3, "x-end", "2"), super::cases::get_pairs(3)])
+            .at(Phase::ResponseTrailers, [get(3, "x-end"), add(3, "x-end", "2"), get_pairs(3)])
             .answer("trailers"),
+        Case::story("response trailers: added at the body's end")
+            .step(ResponseBody, 0, 0, [add(3, "x-early", "1"), size(3)])
+            .step(ResponseBody, 1, 0, [add(3, "x-made", "1"), get(3, "x-made"), size(3)])
+            .at(Phase::Log, [get(3, "x-made"), get_pairs(3)])
+            .answer("chunked"),
+        Case::story("response trailers: replaced by others")
+            .at(Phase::ResponseTrailers, [set_pairs(3, &[("X-Other", "1")]), get_pairs(3), get(3, "x-end")])
+            .at(Phase::Log, [get_pairs(3)])
+            .answer("trailers"),
+        Case::story("response headers: replaced by others")
+            .at(
+                ResponseHeaders,
+                [
+                    set_pairs(2, &[(":status", "201"), ("X-Set", "1"), ("content-length", "8")]),
+                    get(2, "x-set"),
+                ],
+            )
+            .at(Phase::Log, [get(2, ":status"), get(2, "x-set"), property("response.code")]),
         Case::story("response headers: the status is changed")
-            .at(ResponseHeaders, [super::cases::replace(2, ":status", "418"), get(2, ":status")]),
+            .at(ResponseHeaders, [replace(2, ":status", "418"), get(2, ":status")]),
         Case::story("response headers: changed in every way").at(
             ResponseHeaders,
             [
                 add(2, "X-New", "1"),
                 add(2, "x-new", "2"),
-                super::cases::replace(2, "x-answered-by", "filter"),
+                replace(2, "x-answered-by", "filter"),
                 remove(2, "content-type"),
                 get(2, "x-new"),
             ],
@@ -212,7 +229,7 @@ fn responses() -> Vec<Case> {
             [add(2, "set-cookie", "a=1"), add(2, "set-cookie", "b=2"), get(2, "set-cookie")],
         ),
         Case::story("response headers: the first of two")
-            .at(ResponseHeaders, [get(2, "x-a"), super::cases::remove(2, "x-a"), get(2, "x-a")])
+            .at(ResponseHeaders, [get(2, "x-a"), remove(2, "x-a"), get(2, "x-a")])
             .answer("twice"),
         Case::story("response headers: the request is still there when it was not let go")
             .at(ResponseHeaders, [get(0, "x-one"), property("request.path")])

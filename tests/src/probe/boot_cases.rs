@@ -1,7 +1,7 @@
 //! Cases about the time before requests: on_vm_start and on_configure, and what comes of them later.
 
 use super::{
-    Argument::{GivesBytes, GivesNumber, GivesWord, Int, LastWord, Long},
+    Argument::{self, GivesBytes, GivesNumber, GivesWord, Int, LastWord, Long},
     Call, Case,
     Phase::{self, Configure, HttpCallResponse, Tick, VmStart},
     call_cases::call,
@@ -29,7 +29,7 @@ pub fn all() -> Vec<Case> {
 fn at(phase: Phase, name: &str) -> Vec<Case> {
     let case = |what: &str, calls: Vec<Call>| Case::story(format!("on {name}: {what}")).at(phase, calls);
     let define = |kind| Call::new("proxy_define_metric", [Int(kind), text("at_boot"), GivesWord]);
-    let plain = |function, arguments: Vec<super::Argument>| Call::new(function, arguments);
+    let plain = |function, arguments: Vec<Argument>| Call::new(function, arguments);
     vec![
         case("configurations", vec![buffer(6, 0, 99), buffer(7, 0, 99), buffer(7, 4, 13), buffer(7, 99, 1)]),
         case("other buffers", [0, 1, 2, 3, 4, 5, 8].map(|number| buffer(number, 0, 9)).to_vec()),

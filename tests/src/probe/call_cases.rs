@@ -3,11 +3,11 @@
 use host_harness::abi::pairs;
 
 use super::{
-    Argument::{Bytes, GivesBytes, GivesWord, Int},
+    Argument::{Bytes, GivesBytes, GivesWord, Int, Stream},
     Call, Case,
     Phase::{self, HttpCallResponse, RequestHeaders},
     Rule::Pairs,
-    cases::{buffer, get, get_pairs, size, text},
+    cases::{add, buffer, get, get_pairs, remove, set_buffer, size, text},
     sides::{CLOSED_CLUSTER, CLUSTER, EMPTY_CLUSTER},
 };
 
@@ -86,7 +86,7 @@ fn call_with(
 /// What lets the story's stream go on from a callback of the root context.
 pub(super) fn resume(stream: u32) -> Vec<Call> {
     vec![
-        Call::new("proxy_set_effective_context", [super::Argument::Stream]),
+        Call::new("proxy_set_effective_context", [Stream]),
         Call::new("proxy_continue_stream", [Int(stream)]),
     ]
 }
@@ -156,6 +156,14 @@ fn answers() -> Vec<Case> {
         ),
         with("a host beside the authority", &[("host", "b.test")], "", &[]),
         with("user-agent and cookies", &[("user-agent", "u"), ("cookie", "a=1"), ("cookie", "b=2")], "", &[]),
+        retried("5xx and twice at most", CLUSTER, "failed", "5xx", "2"),
+        retried("once if it is not said how often", CLUSTER, "failed", "5xx", ""),
+        retried("a gateway's error is not every error", CLUSTER, "failed", "gateway-error", "2"),
+        retried("ended before the headers", CLUSTER, "cut", "reset", "1"),
+        retried("ended after the headers", CLUSTER, "cut-late", "reset", "1"),
+        retried("no connection", CLOSED_CLUSTER, "plain", "connect-failure", "1"),
+        retried("not what was answered well", CLUSTER, "plain", "5xx,reset", "2"),
+        retried("a condition that is none", CLUSTER, "failed", "always", "2"),
         Case::new(
             "http call: no host to send to",
             [call(EMPTY_CLUSTER, "plain", 100), call(EMPTY_CLUSTER, "plain", 0)],
@@ -163,6 +171,20 @@ fn answers() -> Vec<Case> {
         Case::new("http call: no host and no headers", [call_with(EMPTY_CLUSTER, &[], "", &[], 100)]),
         Case::new("http call: no host and a negative limit", [call(EMPTY_CLUSTER, "plain", u32::MAX)]),
     ]
+}
+
+/// A call that asks Envoy to repeat it.
+fn retried(name: &str, cluster: &str, answer: &str, on: &str, times: &str) -> Case {
+    let path = format!("/call?answer={answer}");
+    let mut headers = vec![(":method", "GET"), (":path", path.as_str()), (":authority", "a.test")];
+    headers.push(("x-envoy-retry-on", on));
+    if !times.is_empty() {
+        headers.push(("x-envoy-max-retries", times));
+    }
+    // With a time limit, each attempt would say how much of it the random wait before has left.
+    Case::story(format!("http call repeated: {name}"))
+        .stop(RequestHeaders, 1, [call_with(cluster, &headers, "", &[], 0)])
+        .at(HttpCallResponse, [vec![get(6, ":status"), buffer(4, 0, 200)], resume(0)].concat())
 }
 
 fn callers() -> Vec<Case> {
@@ -233,9 +255,9 @@ fn callers() -> Vec<Case> {
             HttpCallResponse,
             [
                 vec![
-                    super::cases::add(6, "x-a", "1"),
-                    super::cases::remove(6, ":status"),
-                    super::cases::set_buffer(4, 0, 9, "x"),
+                    add(6, "x-a", "1"),
+                    remove(6, ":status"),
+                    set_buffer(4, 0, 9, "x"),
                     get(6, ":status"),
                     buffer(4, 0, 9),
                 ],
@@ -249,7 +271,7 @@ fn callers() -> Vec<Case> {
                 HttpCallResponse,
                 [
                     vec![
-                        Call::new("proxy_set_effective_context", [super::Argument::Stream]),
+                        Call::new("proxy_set_effective_context", [Stream]),
                         get(6, ":status"),
                         buffer(4, 0, 9),
                         get(0, "x-one"),

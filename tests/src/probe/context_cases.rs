@@ -1,11 +1,14 @@
 //! Cases about contexts: which one a hostcall acts on, and what goes on or ends when it is told to.
 
 use super::{
-    Argument::{Int, Stream},
+    Argument::{self, Int, Stream},
     Call, Case,
-    Phase::{self, Delete, Done, HttpCallResponse, Log, RequestBody, RequestHeaders, ResponseHeaders, Tick},
+    Phase::{
+        self, Delete, Done, HttpCallResponse, Log, OtherRequestHeaders, RequestBody, RequestHeaders,
+        ResponseHeaders, Tick,
+    },
     call_cases,
-    cases::{add, get, property, set_property, size},
+    cases::{add, buffer, get, get_pairs, property, remove, replace, set_buffer, set_property, size, text},
     sides::CLUSTER,
 };
 
@@ -47,7 +50,7 @@ fn streams() -> Vec<Case> {
     ]
 }
 
-fn effective(context: super::Argument) -> Call {
+fn effective(context: Argument) -> Call {
     Call::new("proxy_set_effective_context", [context])
 }
 
@@ -74,10 +77,15 @@ fn held(name: &str, calls: Vec<Call>) -> Case {
 }
 
 fn reply(status: u32) -> Call {
-    let details = || super::cases::text("probe details");
-    let nothing = || super::cases::text("");
-    let body = super::cases::text("no");
+    let details = || text("probe details");
+    let nothing = || text("");
+    let body = text("no");
     Call::new("proxy_send_local_response", [Int(status), details(), body, nothing(), Int(u32::MAX)])
+}
+
+/// A story whose request is held until another comes, which makes these calls.
+fn beside(name: &str, calls: Vec<Call>) -> Case {
+    Case::story(name).stop(RequestHeaders, 1, []).other(RequestHeaders, 1).at(OtherRequestHeaders, calls)
 }
 
 /// A story whose request is held until a call is answered.
@@ -95,12 +103,12 @@ fn effective_contexts() -> Vec<Case> {
             vec![
                 get(0, "x-one"),
                 size(0),
-                super::cases::get_pairs(0),
+                get_pairs(0),
                 add(0, "x-a", "1"),
                 property("request.path"),
                 set_property("a", "1"),
-                super::cases::buffer(0, 0, 9),
-                super::cases::set_buffer(0, 0, 0, "x"),
+                buffer(0, 0, 9),
+                set_buffer(0, 0, 0, "x"),
             ],
         ),
         held(
@@ -109,8 +117,8 @@ fn effective_contexts() -> Vec<Case> {
                 property("plugin_name"),
                 property("plugin_root_id"),
                 property("connection.id"),
-                super::cases::buffer(6, 0, 9),
-                super::cases::buffer(7, 0, 9),
+                buffer(6, 0, 9),
+                buffer(7, 0, 9),
                 property("request"),
                 property("filter_state"),
             ],
@@ -238,13 +246,7 @@ fn resumed() -> Vec<Case> {
                 Tick,
                 0,
                 0,
-                [
-                    tick(0),
-                    effective(Stream),
-                    super::cases::replace(0, "x-a", "2"),
-                    super::cases::remove(0, "x-one"),
-                    go_on(0),
-                ],
+                [tick(0), effective(Stream), replace(0, "x-a", "2"), remove(0, "x-one"), go_on(0)],
             ),
         Case::story("ended: while the request is held")
             .stop(RequestHeaders, 1, [tick(1)])
@@ -257,6 +259,32 @@ fn resumed() -> Vec<Case> {
         Case::story("ended: of ending and going on, the first counts")
             .stop(RequestHeaders, 1, [tick(1)])
             .step(Tick, 0, 0, [tick(0), effective(Stream), close(0), go_on(0)]),
+        beside("other stream: it lets one go on", vec![effective(Stream), go_on(0)]),
+        beside("other stream: it ends one", vec![effective(Stream), close(0)]),
+        beside(
+            "other stream: it reads and changes one",
+            vec![
+                get(0, "x-one"),
+                effective(Stream),
+                get(0, "x-one"),
+                add(0, "x-other", "1"),
+                set_property("other", "1"),
+                property("request.url_path"),
+                go_on(0),
+            ],
+        )
+        .at(Log, [property("other")]),
+        beside(
+            "other stream: what it sets for itself is not one's own",
+            vec![
+                set_property("other", "2"),
+                property("other"),
+                effective(Stream),
+                property("other"),
+                go_on(0),
+            ],
+        )
+        .at(Log, [property("other")]),
         answered("answered: from the answer of a call", vec![effective(Stream), reply(403)]),
         answered("answered: without naming the stream", vec![reply(403), effective(Stream), go_on(0)]),
         answered("ended: from the answer of a call", vec![effective(Stream), close(0)]),

@@ -3,7 +3,7 @@
 //! The module is generated: one function for each case, chosen by the path, so that it needs no interpreter and a case
 //! stays literal. `/h3` runs case 3 in on_request_headers, `/b3` at the end of the request's body, `/r3` in
 //! on_response_headers. `/s3` tells case 3 as a [`Story`]: every callback of its stream and of the root context is in
-//! the trace, with the calls that the case makes there. `/t0` gives the trace so far, again and again.
+//! the trace, with the calls that the case makes there; `/o0` is another request meanwhile. `/t0` gives the trace so far, again and again.
 
 pub mod body_cases;
 pub mod boot_cases;
@@ -32,6 +32,8 @@ const NUMBER_AT: u32 = 32;
 const LAST_WORD_AT: u32 = 48;
 /// Where the literals of the table lie.
 const LITERALS_AT: usize = 4096;
+/// Where the guest keeps its trace.
+const TRACE_AT: usize = 262_144;
 /// A place outside of every memory that the guest has.
 const OUTSIDE: u32 = 0x7fff_0000;
 
@@ -72,6 +74,8 @@ pub struct Story {
     pub headers: Vec<(&'static str, &'static str)>,
     /// How the upstream answers, by its name in [`upstream::ANSWERS`].
     pub answer: &'static str,
+    /// The callback at which another request comes, and how many of them it waits for.
+    pub other: Option<(Phase, usize)>,
     /// The callback at which the client goes away, and how many of them it waits for.
     pub leaves: Option<(Phase, usize)>,
     /// The callback that ends the story, and how many of them there are.
@@ -111,6 +115,8 @@ pub enum Phase {
     VmStart = 12,
     /// on_configure
     Configure = 13,
+    /// on_request_headers of another request, which then goes on.
+    OtherRequestHeaders = 14,
 }
 
 /// One hostcall.
@@ -293,6 +299,13 @@ impl Case {
         self
     }
 
+    /// The same, where another request comes at a callback.
+    #[must_use]
+    pub fn other(mut self, phase: Phase, count: usize) -> Self {
+        self.tale().other = Some((phase, count));
+        self
+    }
+
     /// The same, where the client goes away at a callback.
     #[must_use]
     pub fn leaves(mut self, phase: Phase, count: usize) -> Self {
@@ -367,6 +380,7 @@ impl Default for Story {
             trailers: Vec::new(),
             headers: Vec::new(),
             answer: "plain",
+            other: None,
             leaves: None,
             until: (Phase::Delete, 1),
             seen: true,
@@ -403,6 +417,7 @@ pub fn module(cases: &[Case]) -> String {
                 .expect("a string takes text");
         }
     }
+    assert!(LITERALS_AT + literals.len() <= TRACE_AT, "{} bytes of literals", literals.len());
     let names: String = (0..cases.len()).map(|index| format!(" $case_{index}")).collect();
     let data: String = literals.iter().map(|byte| format!("\\{byte:02x}")).collect();
     text + &format!(

@@ -1,11 +1,11 @@
 //! Cases about properties: what can be read and written by a path, and when.
 
 use super::{
-    Argument::GivesBytes,
+    Argument::{GivesBytes, Int},
     Call, Case,
-    Phase::{Log, RequestBody, ResponseHeaders},
+    Phase::{Log, RequestBody, RequestHeaders, RequestTrailers, ResponseHeaders},
     Rule::{Address, Length, Pairs},
-    cases::{property, set_property, text},
+    cases::{add, property, remove, replace, set_property, text},
 };
 
 /// All of them, in the order in which they must run.
@@ -191,31 +191,31 @@ fn properties_by_phase() -> Vec<Case> {
             )
             .body(&["hello"]),
         Case::story("property: request headers that were changed").at(
-            super::Phase::RequestHeaders,
+            RequestHeaders,
             [
-                super::cases::replace(0, ":path", "/new?x=1#y"),
+                replace(0, ":path", "/new?x=1#y"),
                 property("request.path"),
                 property("request.url_path"),
                 property("request.query"),
-                super::cases::replace(0, "user-agent", "other"),
+                replace(0, "user-agent", "other"),
                 property("request.useragent"),
-                super::cases::add(0, "x-two", "2c"),
+                add(0, "x-two", "2c"),
                 property("request.headers.x-two"),
-                super::cases::remove(0, ":path"),
+                remove(0, ":path"),
                 property("request.path"),
                 property("request.url_path"),
-                super::cases::replace(0, ":path", "/again"),
+                replace(0, ":path", "/again"),
             ],
         ),
         Case::story("property: a length that is said and one that came")
-            .at(super::Phase::RequestHeaders, [property("request.size"), property("response.size")])
+            .at(RequestHeaders, [property("request.size"), property("response.size")])
             .at(RequestBody, [property("request.size")])
             .at(Log, [property("request.size"), property("response.size")])
             .body(&["hello"]),
         Case::story("property: the length of a chunked body")
-            .at(super::Phase::RequestHeaders, [property("request.size")])
+            .at(RequestHeaders, [property("request.size")])
             .stop(RequestBody, 1, [property("request.size")])
-            .at(super::Phase::RequestTrailers, [property("request.size")])
+            .at(RequestTrailers, [property("request.size")])
             .body(&["hello"])
             .trailers(&[("x-end", "1")]),
         Case::story("property: codes of a response of the upstream")
@@ -226,16 +226,10 @@ fn properties_by_phase() -> Vec<Case> {
             .answer("failed"),
         Case::story("property: codes of an own response")
             .at(
-                super::Phase::RequestHeaders,
+                RequestHeaders,
                 [Call::new(
                     "proxy_send_local_response",
-                    [
-                        super::Argument::Int(418),
-                        text("why it was  answered\tso"),
-                        text(""),
-                        text(""),
-                        super::Argument::Int(u32::MAX),
-                    ],
+                    [Int(418), text("why it was  answered\tso"), text(""), text(""), Int(u32::MAX)],
                 )],
             )
             .at(
@@ -259,8 +253,8 @@ fn properties_by_phase() -> Vec<Case> {
                 Log,
                 [property("response.code"), property("response.code_details"), property("response.flags")],
             )
-            .stop(super::Phase::RequestHeaders, 1, [])
-            .leaves(super::Phase::RequestHeaders, 1),
+            .stop(RequestHeaders, 1, [])
+            .leaves(RequestHeaders, 1),
         Case::story("property: codes when the upstream ends the connection")
             .at(
                 Log,

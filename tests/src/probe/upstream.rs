@@ -109,6 +109,9 @@ pub struct Seen {
     pub trailers: Vec<(String, String)>,
 }
 
+/// Names and values, in order.
+type Pairs = Vec<(String, String)>;
+
 /// Headers that the codec makes, and ids and addresses.
 const OF_THE_WIRE: [&str; 3] = ["transfer-encoding", "x-request-id", "x-forwarded-for"];
 
@@ -185,7 +188,7 @@ impl Seen {
         path: &str,
         headers: impl IntoIterator<Item = (String, String)>,
         body: &[u8],
-        trailers: Vec<(String, String)>,
+        trailers: Pairs,
     ) -> Self {
         let kept = |header: &(String, String)| {
             !OF_THE_WIRE.contains(&header.0.as_str()) && !super::sides::is_no_length(header)
@@ -278,7 +281,7 @@ fn request(bytes: &[u8]) -> Option<(Seen, usize)> {
 }
 
 /// A chunked body with its trailers, and how many bytes it is.
-fn chunks(bytes: &[u8]) -> Option<(Vec<u8>, Vec<(String, String)>, usize)> {
+fn chunks(bytes: &[u8]) -> Option<(Vec<u8>, Pairs, usize)> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
         let httparse::Status::Complete((line, size)) = httparse::parse_chunk_size(&bytes[at..]).ok()? else {
@@ -298,7 +301,7 @@ fn chunks(bytes: &[u8]) -> Option<(Vec<u8>, Vec<(String, String)>, usize)> {
     }
 }
 
-fn texts(headers: &[httparse::Header<'_>]) -> Vec<(String, String)> {
+fn texts(headers: &[httparse::Header<'_>]) -> Pairs {
     let text = |header: &httparse::Header<'_>| {
         (header.name.to_ascii_lowercase(), String::from_utf8_lossy(header.value).into_owned())
     };

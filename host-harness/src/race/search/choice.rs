@@ -175,4 +175,8 @@ impl Scheduler for Noting {
     fn begins(&mut self, names: &dyn Names, turn: TurnId) {
         self.inner.begins(names, turn);
     }
+
+    fn comes_to(&mut self, names: &dyn Names, turn: TurnId, point: &Point<'_>) {
+        self.inner.comes_to(names, turn, point);
+    }
 }

@@ -51,6 +51,9 @@ pub struct Options {
     pub inside_callbacks: bool,
     /// Whether the campaign ends with the first schedule that breaks the scenario.
     pub stop_at_first: bool,
+    /// Whether a systematic phase goes through no state twice. Without it, every schedule is run, which is what a
+    /// certificate is held against; only the smallest scenarios come to an end.
+    pub cache: bool,
 }
 
 /// What a campaign found.
@@ -128,8 +131,10 @@ pub struct Found {
 /// What is told while a campaign runs.
 pub type Progress<'a> = &'a mut dyn FnMut(&Report, &str);
 
-/// How long a shorter way is looked for.
-const MINIMAL_TIME: Duration = Duration::from_secs(5);
+/// In how many runs a shorter way is looked for. Not in how much time: a schedule shrinks to the same on every machine.
+const MINIMAL_RUNS: u64 = 20_000;
+/// Within so many steps a single random schedule changes its priorities.
+const RANDOM_STEPS: usize = 64;
 /// How many runs there are between two looks at whether a run can be repeated.
 const REPEAT_EVERY: u64 = 64;
 
@@ -147,8 +152,17 @@ impl Default for Options {
             shard: (1, 1),
             inside_callbacks: true,
             stop_at_first: true,
+            cache: true,
         }
     }
+}
+
+/// The random schedule of a seed, of each kind in turn.
+pub(super) fn random(seed: u64) -> Box<dyn Scheduler> {
+    let kinds = u64::try_from(Strategy::ALL.len()).unwrap_or(1);
+    let kind = usize::try_from(seed % kinds).unwrap_or(0);
+    let strategy = Strategy::ALL.get(kind).copied().unwrap_or(Strategy::Walk);
+    Box::new(Portfolio::new(strategy, seed, RANDOM_STEPS))
 }
 
 /// A scheduler that takes the same choices and then random ones.
@@ -167,10 +181,12 @@ pub(super) fn recorded_choices(stage: &mut Stage, schedule: &Schedule) -> (Vec<C
 /// Choices with as few preemptions as possible that fail by the same oracle, if the bounded search finds any soon.
 pub(super) fn minimal(stage: &mut Stage, found: &Found, options: &Options) -> Option<Vec<Choice>> {
     let preemptions = found.choices.iter().filter(|choice| choice.inside && choice.taken > 0).count();
-    let began = Instant::now();
-    for bound in 0..u32::try_from(preemptions).unwrap_or(u32::MAX).min(options.preemptions + 1) {
-        let mut tree = Tree::new(Some(bound), options.inside_callbacks, (1, 1));
-        while began.elapsed() < MINIMAL_TIME {
+    let mut runs = 0;
+    // The bound that it needs itself is searched as well: what is found there first is the same for every seed.
+    for bound in 0..=u32::try_from(preemptions).unwrap_or(u32::MAX).min(options.preemptions) {
+        let mut tree = Tree::new(Some(bound), options, (1, 1));
+        while runs < MINIMAL_RUNS {
+            runs += 1;
             let ran = stage.run(Box::new(Systematic::new(tree)), false);
             let choices = Systematic::of(&*ran.scheduler).choices();
             if ran.violations.iter().any(|broken| broken.violation.oracle == found.oracle) {
@@ -241,12 +257,15 @@ impl Campaign {
         }
         let mut phase = Phase::new(&name);
         let began = Instant::now();
-        let mut tree = Tree::new(bound, self.options.inside_callbacks, self.options.shard);
+        let mut tree = Tree::new(bound, &self.options, self.options.shard);
         loop {
             let scheduler = Systematic::new(tree);
             let ran = self.stage.run(Box::new(scheduler), false);
-            let choices =
-                self.count(&mut phase, &ran, progress, |ran| Systematic::of(&*ran.scheduler).choices());
+            let run = Systematic::of(&*ran.scheduler);
+            let (choices, is_ours) = (run.choices(), run.is_ours());
+            if is_ours {
+                self.count(&mut phase, &ran, &choices, progress);
+            }
             tree = Systematic::into_tree_of(ran.scheduler, choices);
             if !tree.backtrack() {
                 phase.complete = true;
@@ -257,8 +276,8 @@ impl Campaign {
             }
         }
         phase.seconds = began.elapsed().as_secs_f64();
-        // A part of the work proves nothing about the whole.
-        if phase.complete && self.options.shard.1 == 1 {
+        // A part of the work proves nothing about the whole, and without states there is nothing to count.
+        if phase.complete && self.options.shard.1 == 1 && self.options.cache {
             phase.certificate = Some(tree.certificate());
         }
         self.report.phases.push(phase);
@@ -287,7 +306,8 @@ impl Campaign {
                 let scheduler = Portfolio::new(strategy, seed, most_steps);
                 let ran = self.stage.run(Box::new(scheduler), false);
                 most_steps = most_steps.max(ran.steps);
-                self.count(&mut phase, &ran, progress, |ran| Portfolio::of(&*ran.scheduler).choices());
+                let choices = Portfolio::of(&*ran.scheduler).choices();
+                self.count(&mut phase, &ran, &choices, progress);
             }
             let threads = self.stage.threads().len();
             phase.missed_depth_2 = strategy.missed_depth_2(threads, most_steps, phase.schedules);
@@ -296,15 +316,8 @@ impl Campaign {
         }
     }
 
-    /// Counts a run, and gives the choices that were made in it.
-    fn count(
-        &mut self,
-        phase: &mut Phase,
-        ran: &Ran,
-        progress: Progress<'_>,
-        choices: impl Fn(&Ran) -> Vec<Choice>,
-    ) -> Vec<Choice> {
-        let made = choices(ran);
+    /// Counts a run and the choices that were made in it.
+    fn count(&mut self, phase: &mut Phase, ran: &Ran, made: &[Choice], progress: Progress<'_>) {
         phase.schedules += 1;
         self.report.schedules += 1;
         self.report.steps += u64::try_from(ran.steps).unwrap_or(u64::MAX);
@@ -319,16 +332,15 @@ impl Campaign {
                     phase: phase.name.clone(),
                     schedule: self.report.schedules,
                     seconds: self.began.elapsed().as_secs_f64(),
-                    choices: made.clone(),
+                    choices: made.to_vec(),
                 });
             }
         }
         if self.report.schedules % REPEAT_EVERY == 1 {
-            self.repeat(&made, ran);
+            self.repeat(made, ran);
         }
         self.report.seconds = self.began.elapsed().as_secs_f64();
         progress(&self.report, &phase.name);
-        made
     }
 
     /// Runs the same choices again; everything must come out the same.
@@ -339,7 +351,8 @@ impl Campaign {
         let again = self.stage.run(Box::new(Follow::new(made.to_vec())), false);
         let same = Follow::of(&*again.scheduler).is_faithful()
             && again.steps == ran.steps
-            && again.violations.len() == ran.violations.len();
+            && again.class == ran.class
+            && again.violations == ran.violations;
         if !same {
             self.report.not_repeatable += 1;
         }

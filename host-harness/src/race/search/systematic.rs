@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Certificate,
+    Certificate, Options,
     choice::{Choice, ways},
 };
 use crate::{
@@ -24,6 +24,8 @@ pub(super) struct Tree {
     bound: Option<u32>,
     inside_callbacks: bool,
     shard: (u32, u32),
+    /// Whether a state that was gone through is not gone through again.
+    cache: bool,
     /// The choices with which the next run begins.
     prefix: Vec<Choice>,
     /// Numbers of states in which there was a choice. A state is left with a number of preemptions to spare, so that
@@ -57,11 +59,12 @@ pub(super) struct Systematic {
 // === impl Tree ===
 
 impl Tree {
-    pub(super) fn new(bound: Option<u32>, inside_callbacks: bool, shard: (u32, u32)) -> Tree {
+    pub(super) fn new(bound: Option<u32>, options: &Options, shard: (u32, u32)) -> Tree {
         Tree {
             bound,
-            inside_callbacks,
+            inside_callbacks: options.inside_callbacks,
             shard,
+            cache: options.cache,
             prefix: Vec::new(),
             numbers: HashMap::new(),
             states: Vec::new(),
@@ -130,6 +133,11 @@ impl Systematic {
         scheduler.downcast_ref().expect("the scheduler that was put in")
     }
 
+    /// Whether this part of the work counts the run. One that is over before parts differ is run in all of them.
+    pub(super) fn is_ours(&self) -> bool {
+        self.tree.is_ours(self.made.get(..SHARD_DEPTH).unwrap_or(&self.made))
+    }
+
     pub(super) fn choices(&self) -> Vec<Choice> {
         self.made.clone()
     }
@@ -162,6 +170,19 @@ impl Systematic {
             self.done = true;
             return 0;
         }
+        let followed = self.tree.prefix.get(depth).copied();
+        let choice = followed.unwrap_or(Choice { ways: ways(count), taken: 0, inside });
+        if self.tree.cache && !self.enters(depth, count, choice) {
+            self.done = true;
+            return 0;
+        }
+        self.preemptions += u32::from(inside && choice.taken > 0);
+        self.made.push(choice);
+        usize::from(choice.taken)
+    }
+
+    /// Notes that a run is in a state, and goes on one way; false when the state was gone through before.
+    fn enters(&mut self, depth: usize, count: usize, choice: Choice) -> bool {
         let spare = self.tree.bound.map_or(u32::MAX, |bound| bound - self.preemptions);
         let fresh = self.tree.states.len();
         let (number, known) = match self.tree.numbers.entry((self.fingerprint, spare)) {
@@ -172,17 +193,11 @@ impl Systematic {
             self.tree.states.push(vec![None; count]);
         }
         self.leads_to(End::State(number));
-        let followed = self.tree.prefix.get(depth).copied();
-        if followed.is_none() && known {
-            self.done = true;
-            return 0;
+        if known && depth >= self.tree.prefix.len() {
+            return false;
         }
-        let choice = followed.unwrap_or(Choice { ways: ways(count), taken: 0, inside });
-        let taken = usize::from(choice.taken);
-        self.preemptions += u32::from(inside && taken > 0);
-        self.last = Some((number, taken));
-        self.made.push(choice);
-        taken
+        self.last = Some((number, usize::from(choice.taken)));
+        true
     }
 }
 

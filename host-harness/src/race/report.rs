@@ -1,0 +1,63 @@
+//! A campaign's report as people and tests read it.
+
+use std::fmt;
+
+use super::search::Report;
+
+// === impl Report ===
+
+impl Report {
+    /// Whether nothing broke the scenario, every run could be repeated, and there were runs at all.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.first.is_none() && self.not_repeatable == 0 && self.not_run.is_none()
+    }
+
+    /// Fails a test if the scenario is not clean.
+    ///
+    /// # Panics
+    ///
+    /// With this report as the message, when it is not [`Report::is_clean`].
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        assert!(self.is_clean(), "{self}");
+    }
+}
+
+impl fmt::Display for Report {
+    /// One line for what came of it and one for each phase.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.scenario)?;
+        if !self.variant.is_empty() {
+            write!(formatter, " ({})", self.variant)?;
+        }
+        match (&self.not_run, &self.first) {
+            (Some(reason), _) => write!(formatter, ": not run: {reason}")?,
+            (None, Some(found)) => write!(
+                formatter,
+                ": broken by schedule {} ({}): {} ({:?}): {}",
+                found.schedule, found.phase, found.oracle, found.class, found.message
+            )?,
+            (None, None) => write!(formatter, ": clean in {} schedules", self.schedules)?,
+        }
+        if self.not_repeatable > 0 {
+            write!(
+                formatter,
+                "\n  {} schedules came out differently when they were run again: this is a fault of the harness",
+                self.not_repeatable
+            )?;
+        }
+        for phase in &self.phases {
+            let name = &phase.name;
+            write!(formatter, "\n  {name}: {} schedules, {} broken", phase.schedules, phase.failing)?;
+            match &phase.certificate {
+                Some(covered) => {
+                    write!(formatter, ", all of {} paths through {} states", covered.paths, covered.states)?;
+                }
+                None if phase.complete => {}
+                None => formatter.write_str(", not to its end")?,
+            }
+        }
+        Ok(())
+    }
+}
