@@ -215,6 +215,23 @@ fn a_worker_that_refuses_what_the_canary_took_passes_the_plugin_by() {
     let before = worker_said(&envoy).len();
     assert_eq!(envoy.exchange(0, Request::get("/")).status, 200);
     assert_eq!(worker_said(&envoy).len(), before);
+    // From then on Envoy takes nothing new for this VM, whatever its canary says.
+    let before = said(&envoy).len();
+    assert_eq!(envoy.update_plugin("gate", "3"), Err(LoadFailure::Spoiled));
+    envoy.run_for(Duration::ZERO);
+    assert_eq!(since(&envoy, before), lines(&[("canary", &["configure", "1", "3"])]));
+    assert_eq!(envoy.vms()[0].roots[0].configuration, b"2");
+}
+
+#[test]
+fn a_root_context_that_was_refused_ends_with_its_vm() {
+    let body = GUEST.replace(
+        "(i32.ne (i32.load8_u (i32.load (i32.const 16))) (i32.const 110))",
+        "(i32.ne (call $count) (i32.const 3))",
+    );
+    let envoy = start_in(&body, options(), Scripted::new());
+    assert_eq!(envoy.vms()[1].state, VmState::Absent);
+    assert_eq!(worker_said(&envoy)[3..], ["done", "1", "delete", "1"]);
 }
 
 #[test]

@@ -270,7 +270,7 @@ impl Turn {
                 self.end_root(vm, root_id).await;
             }
             if !self.thread(slot).uses(vm) {
-                self.throw_away(vm);
+                self.end_vm(vm).await;
                 self.thread_mut(slot).vms.retain(|_, present| *present != vm);
             }
         }
@@ -303,6 +303,7 @@ impl Turn {
                 continue;
             }
             core.tried.retain(|identity, _| identity.0 != key);
+            core.spoiled.remove(&key);
             let vm_id = core.keys[key].vm_id.clone();
             if !left.iter().any(|other| core.keys[*other].vm_id == vm_id) {
                 core.data.forget(&vm_id);
