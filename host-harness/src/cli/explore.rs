@@ -78,7 +78,9 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let scenarios = scenarios(arguments)?;
     ensure!(!scenarios.is_empty(), "no scenario is left to explore: see `--only`, `--scenario` and `--all`");
-    let runtime = Runtime::with_options(&RuntimeOptions::default())?;
+    // What fails is run again and recorded, so that nothing is lost by not asking where each time.
+    let options = RuntimeOptions { backtraces: false, ..RuntimeOptions::default() };
+    let runtime = Runtime::with_options(&options)?;
     let mut modules = BTreeMap::new();
     for scenario in &scenarios {
         if !modules.contains_key(&scenario.module) {

@@ -1,0 +1,33 @@
+;; Every VM ticks once: it reads shared data, writes them, and puts an item into a queue; the last VM that registered
+;; is told, and takes the items out.
+(module
+  (import "env" "proxy_set_tick_period_milliseconds" (func $period (param i32) (result i32)))
+  (import "env" "proxy_get_shared_data" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_set_shared_data" (func $set (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_register_shared_queue" (func $register (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_enqueue_shared_queue" (func $enqueue (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_dequeue_shared_queue" (func $dequeue (param i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 16) "status")
+  (global $free (mut i32) (i32.const 1024))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "_initialize"))
+  (func (export "malloc") (param $size i32) (result i32)
+    (global.get $free)
+    (global.set $free (i32.add (global.get $free) (local.get $size))))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (i32.const 1))
+  (func (export "proxy_on_configure") (param i32 i32) (result i32)
+    (drop (call $register (i32.const 16) (i32.const 6) (i32.const 32)))
+    (drop (call $period (i32.const 10)))
+    (i32.const 1))
+  (func (export "proxy_on_tick") (param i32)
+    (drop (call $period (i32.const 0)))
+    (drop (call $get (i32.const 16) (i32.const 6) (i32.const 40) (i32.const 44) (i32.const 48)))
+    (drop (call $set (i32.const 16) (i32.const 6) (i32.const 16) (i32.const 6) (i32.load (i32.const 48))))
+    (drop (call $enqueue (i32.load (i32.const 32)) (i32.const 16) (i32.const 6))))
+  (func (export "proxy_on_queue_ready") (param i32 i32)
+    (block $empty
+      (loop $again
+        (br_if $empty (call $dequeue (local.get 1) (i32.const 40) (i32.const 44)))
+        (br $again)))))
