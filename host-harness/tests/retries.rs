@@ -6,9 +6,15 @@ mod common;
 
 use std::time::Duration;
 
-use common::{options, start_in, worker_said};
+use common::{
+    options,
+    real::{await_lines, bootstrap, cluster, harness_lines, module_file, threads},
+    start_in, worker_said,
+};
 use host_harness::{
     envoy::{Envoy, EnvoyOptions, Request},
+    real_envoy::{self, RealEnvoy},
+    servers::{BundleServer, Fault, Published, client},
     world::{Reply, Scripted},
 };
 
@@ -184,4 +190,96 @@ fn a_vm_that_fails_while_a_retry_waits_is_not_told_and_nothing_is_sent() {
     envoy.run_for(SECOND);
     assert_eq!(seen(&envoy).len(), 1);
     assert_eq!(worker_said(&envoy), ["0", "/"]);
+}
+
+/// What a server does on every request of a path, or on the first ones, and what a call to it asks for.
+const CASES: [(&str, Fault, Option<usize>, &str); 8] = [
+    ("/two", Fault::Status(503), Some(2), "x-envoy-retry-on: 5xx; x-envoy-max-retries: 3"),
+    ("/once", Fault::Status(503), None, "x-envoy-retry-on: 5xx"),
+    ("/gateway", Fault::Status(502), None, "x-envoy-retry-on: gateway-error; x-envoy-max-retries: 2"),
+    ("/not-gateway", Fault::Status(500), None, "x-envoy-retry-on: gateway-error"),
+    ("/not-reset", Fault::Status(503), None, "x-envoy-retry-on: reset; x-envoy-max-retries: 2"),
+    (
+        "/codes",
+        Fault::Status(429),
+        None,
+        "x-envoy-retry-on: retriable-status-codes; x-envoy-retriable-status-codes: 429",
+    ),
+    ("/reset", Fault::ResetBeforeHeaders, None, "x-envoy-retry-on: reset; x-envoy-max-retries: 2"),
+    ("/not-connect", Fault::ResetBeforeHeaders, None, "x-envoy-retry-on: connect-failure"),
+];
+
+#[test]
+fn calls_are_sent_again_as_often_as_by_real_envoy() {
+    // A request for `/0` makes the call of the first case, and so on.
+    let calls: String = CASES
+        .iter()
+        .enumerate()
+        .map(|(number, (path, _, _, headers))| {
+            format!(
+                r#"(if (i32.eq (local.get $case) (i32.const {number})) (then
+                  (call $fetch @"hub" @pairs(":method: GET; :path: {path}; :authority: hub.test; {headers}") (i32.const 0))))"#
+            )
+        })
+        .collect();
+    let body = r#"
+      (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32)
+        (call $say (local.get 1)) (call $tell_header (i32.const 6) @":status"))
+      (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (local $case i32)
+        (call $clear) (drop (call $get_header (i32.const 0) @":path" (i32.const 16) (i32.const 20)))
+        (local.set $case (i32.sub (i32.load8_u (i32.add (i32.const 1) (i32.load (i32.const 16)))) (i32.const 48)))
+        CALLS (i32.const 0))
+    "#
+    .replace("CALLS", &calls);
+
+    let mut world = Scripted::new();
+    for (path, fault, times, _) in &CASES {
+        let bad = match fault {
+            Fault::Status(status) => Reply::status(*status),
+            _ => Reply::reset_before_headers(),
+        };
+        let mut replies = vec![bad; times.unwrap_or(1)];
+        replies.extend(times.map(|_| Reply::body("fine")));
+        world.set_path_answers("hub", path, replies);
+    }
+    let mut envoy = start_in(&body, options(), world);
+    for number in 0..CASES.len() {
+        envoy.exchange(0, Request::get(&format!("/{number}")));
+        envoy.run_for(SECOND * 10);
+    }
+    let [_, in_harness] = harness_lines(&envoy);
+
+    let server = BundleServer::start().unwrap();
+    for (path, fault, times, _) in CASES {
+        server.publish(path, Published::new("fine"));
+        match times {
+            Some(times) => server.fault_next(path, times, fault),
+            None => server.fault(path, fault),
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let module = module_file(&body, folder.path());
+    let clusters = [cluster("hub", Some(server.addr()), false)];
+    let written = bootstrap(&[options().plugin], false, &module, folder.path(), &clusters);
+    let real = RealEnvoy::start(&written, &real_envoy::EnvoyOptions::default()).unwrap();
+    for number in 0..CASES.len() {
+        client::Request::get(format!("/{number}")).send(real.listener_addr()).unwrap();
+        // The hostcall's status, the token, the response's status.
+        await_lines(&real, (number + 1) * 3);
+    }
+    let [_, in_envoy] = threads_of_worker(&real.quit().unwrap());
+
+    assert_eq!(in_envoy, in_harness, "first what real Envoy did");
+    for (path, ..) in CASES {
+        let in_harness = seen(&envoy).iter().filter(|seen| *seen == path).count();
+        assert_eq!(server.traffic().count(path), in_harness, "{path}");
+    }
+}
+
+/// The main thread says nothing here, so the only thread that does is the worker.
+fn threads_of_worker(log: &str) -> [Vec<String>; 2] {
+    let [worker, none] = threads(log);
+    assert!(none.is_empty());
+    [none, worker]
 }

@@ -26,7 +26,7 @@ use super::{
     shared_queue::SharedQueues,
     stream::Stream,
     vms::{KeyIndex, VmKey, VmRecord, VmRole, VmSlot},
-    xds::Identity,
+    xds::{Change, Identity},
 };
 use crate::{
     abi::{Headers, VmIndex},
@@ -46,10 +46,12 @@ pub(crate) struct Core {
     pub(super) keys: Vec<VmKey>,
     /// Keys of which neither a VM nor a plugin is left.
     pub(super) gone: BTreeSet<KeyIndex>,
+    /// Keys of which a thread has refused a plugin that its canary had taken.
+    pub(super) spoiled: BTreeSet<KeyIndex>,
     /// What came of plugins in their canaries.
     pub(super) tried: BTreeMap<Identity, Result<(), LoadFailure>>,
-    /// How many workers have still to take a plugin.
-    pub(super) waited_for: BTreeMap<PluginIndex, usize>,
+    /// How many workers have still to make a change.
+    pub(super) waited_for: BTreeMap<Change, usize>,
     pub(super) world: Box<dyn World>,
     pub(super) data: SharedData,
     pub(super) queues: SharedQueues,
@@ -152,6 +154,7 @@ impl Core {
             plugins: Vec::new(),
             keys: Vec::new(),
             gone: BTreeSet::new(),
+            spoiled: BTreeSet::new(),
             tried: BTreeMap::new(),
             waited_for: BTreeMap::new(),
             world,
@@ -191,6 +194,7 @@ impl Core {
             plugins: self.plugins.clone(),
             keys: self.keys.clone(),
             gone: self.gone.clone(),
+            spoiled: self.spoiled.clone(),
             tried: self.tried.clone(),
             waited_for: self.waited_for.clone(),
             world: self.world.fork()?,

@@ -93,9 +93,13 @@ impl Core {
             digest.number(thread_number(turn.thread));
             digest.number(turn.of);
             digest.number(turn.ordinal);
-            if let Event::Answer { call, outcome } = event {
-                digest.number(u64::from(self.calls.get(call).is_some_and(|call| call.again)));
-                digest.outcome(outcome);
+            match event {
+                Event::Answer { call, outcome } => {
+                    digest.number(u64::from(self.calls.get(call).is_some_and(|call| call.again)));
+                    digest.outcome(outcome);
+                }
+                Event::Grpc { event, .. } => digest.bytes(format!("{event:?}").as_bytes()),
+                _ => {}
             }
         }
         if self.reads_metrics {

@@ -382,7 +382,6 @@ impl Core {
     }
 
     /// Asks the world. The outer error is a refusal that takes no token.
-    #[expect(clippy::type_complexity, reason = "it is read at one place")]
     fn open_grpc(
         &mut self,
         vm: VmIndex,

@@ -101,15 +101,22 @@ impl Turn {
     /// Tries a plugin in a VM that is then thrown away, unless one that differs in nothing was tried before.
     pub(super) async fn try_out(&mut self, plugin: PluginIndex) -> Result<(), LoadFailure> {
         let identity = self.core().identity(plugin);
-        if let Some(tried) = self.core().tried.get(&identity) {
-            return tried.clone();
-        }
-        let canary = self.make(VmRole::Canary, self.core().plugins[plugin].key)?;
-        let configured = self.configure(canary, plugin).await;
-        self.throw_away(canary);
-        let tried = configured.map(|_| ());
+        let key = identity.0;
+        let known = self.core().tried.get(&identity).cloned();
+        let tried = match known {
+            Some(tried) => tried,
+            None => {
+                let canary = self.make(VmRole::Canary, key)?;
+                let configured = self.configure(canary, plugin).await;
+                self.throw_away(canary);
+                configured.map(|_| ())
+            }
+        };
         self.core_mut().tried.insert(identity, tried.clone());
-        tried
+        match tried {
+            Ok(()) if self.core().spoiled.contains(&key) => Err(LoadFailure::Spoiled),
+            tried => tried,
+        }
     }
 
     /// Brings a plugin up on a thread; otherwise it is absent there, which Envoy only logs.
@@ -160,9 +167,10 @@ impl Turn {
         match self.configure(vm, plugin).await {
             Ok(root_id) => Ok(Handle { vm, root_id, loaded_at }),
             Err(failure) => {
+                self.core_mut().spoiled.insert(key);
                 // A VM that a plugin came up in before keeps what is left of this one.
                 if !self.thread(slot).uses(vm) {
-                    self.throw_away(vm);
+                    self.end_vm(vm).await;
                     let vms = &mut self.thread_mut(slot).vms;
                     match present {
                         Some(before) => vms.insert(key, before),
@@ -260,6 +268,16 @@ impl Turn {
                 Route::Fail
             }
         }
+    }
+
+    /// Ends a VM with every root context that is left in it and was not told yet.
+    pub(super) async fn end_vm(&mut self, vm: VmIndex) {
+        let record = &self.core().vms[vm];
+        let left = record.roots.iter().filter(|(_, root)| !root.awaiting_done && !record.failed);
+        for root_id in left.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.end_root(vm, root_id).await;
+        }
+        self.throw_away(vm);
     }
 
     /// Tells a root context that it ends. One that is not done yet says so later, by `proxy_done`.

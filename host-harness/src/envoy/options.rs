@@ -125,6 +125,11 @@ pub enum LoadFailure {
     /// A callback, or the module's own start function, trapped.
     #[error(transparent)]
     Trap(#[from] Trap),
+    /// A thread refused a plugin that its canary had taken; Envoy takes no other one of that VM until all are gone.
+    #[error(
+        "a thread has refused a plugin of this VM that its canary took, and Envoy takes no other after that"
+    )]
+    Spoiled,
     /// A callback said no.
     #[error("`{callback}` returned false")]
     Refused {

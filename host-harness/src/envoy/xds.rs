@@ -3,7 +3,8 @@
 //! A new configuration is tried on the main thread, which then takes it; every worker takes it in a turn of its own, as
 //! Envoy posts it to each. New streams of a worker see the new root context from then on, and the old ones keep theirs.
 //! Only when the last worker has taken the new one does each thread let the old one go, again in a turn of its own;
-//! there it ends with its last stream. With the last plugin of a `vm_id` goes what its VMs shared.
+//! there it ends with its last stream. A plugin that is removed ends on the workers, with its streams, and then on the
+//! main thread. With the last plugin of a `vm_id` goes what its VMs shared.
 
 use std::sync::Arc;
 
@@ -18,6 +19,9 @@ use super::{
 };
 use crate::abi::VmIndex;
 
+/// Response code details of a stream whose connection ends with its listener.
+const CUT_OFF: &str = "downstream_local_disconnect(purging_socket_that_have_not_progressed_to_connections)";
+
 /// What the control plane asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Update {
@@ -28,7 +32,7 @@ pub(crate) struct Update {
 }
 
 /// A change that a thread makes in a turn of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Change {
     /// A worker takes one plugin in place of another.
     Take { old: PluginIndex, new: PluginIndex },
@@ -73,6 +77,26 @@ impl Core {
         let now = self.now();
         self.events.post(now, Event::Configure { slot, change });
     }
+
+    fn post_to_workers(&mut self, workers: usize, change: Change) {
+        if workers > 0 {
+            self.waited_for.insert(change, workers);
+        }
+        for worker in 0..workers {
+            self.post_change(VmSlot::Worker(worker), change);
+        }
+    }
+
+    /// Whether the worker that has made a change was the last one that had to.
+    fn was_last(&mut self, change: Change) -> bool {
+        let left = self.waited_for.get(&change).copied().unwrap_or(1).saturating_sub(1);
+        if left == 0 {
+            self.waited_for.remove(&change);
+        } else {
+            self.waited_for.insert(change, left);
+        }
+        left == 0
+    }
 }
 
 impl Turn {
@@ -84,7 +108,7 @@ impl Turn {
             (Some(old), Some(configuration)) => self.replace(old, configuration).await,
             (None, Some(configuration)) => self.bring_back(&update.plugin, configuration).await,
             (Some(old), None) => {
-                self.remove(old).await;
+                self.remove(old);
                 Ok(())
             }
             (None, None) => Ok(()),
@@ -117,10 +141,7 @@ impl Turn {
             core.post_change(VmSlot::Main, Change::LetGo { plugin: old });
             return Ok(());
         }
-        core.waited_for.insert(new, workers);
-        for worker in 0..workers {
-            core.post_change(VmSlot::Worker(worker), Change::Take { old, new });
-        }
+        core.post_to_workers(workers, Change::Take { old, new });
         Ok(())
     }
 
@@ -153,12 +174,15 @@ impl Turn {
         self.thread_mut(slot).chain = chain;
     }
 
-    async fn remove(&mut self, plugin: PluginIndex) {
-        for worker in 0..self.workers.len() {
-            self.core_mut().post_change(VmSlot::Worker(worker), Change::Remove { plugin });
-        }
+    fn remove(&mut self, plugin: PluginIndex) {
+        let singleton = self.core().plugins[plugin].options.kind == PluginKind::SingletonService;
+        let workers = if singleton { 0 } else { self.workers.len() };
         self.forget(VmSlot::Main, plugin);
-        self.release(VmSlot::Main).await;
+        let core = self.core_mut();
+        core.post_to_workers(workers, Change::Remove { plugin });
+        if workers == 0 {
+            core.post_change(VmSlot::Main, Change::LetGo { plugin });
+        }
     }
 
     /// Makes a thread's part of a change.
@@ -166,14 +190,10 @@ impl Turn {
         match change {
             Change::Take { old, new } => {
                 self.take(slot, old, new).await;
-                let all = (0..self.workers.len()).map(VmSlot::Worker).chain([VmSlot::Main]);
-                let slots: Vec<VmSlot> = all.collect();
+                let workers = self.workers.len();
                 let core = self.core_mut();
-                let left = core.waited_for.get(&new).copied().unwrap_or(0).saturating_sub(1);
-                core.waited_for.insert(new, left);
-                if left == 0 {
-                    core.waited_for.remove(&new);
-                    for slot in slots {
+                if core.was_last(change) {
+                    for slot in (0..workers).map(VmSlot::Worker).chain([VmSlot::Main]) {
                         core.post_change(slot, Change::LetGo { plugin: old });
                     }
                 }
@@ -186,6 +206,10 @@ impl Turn {
                     self.cut_off(id).await;
                 }
                 self.release(slot).await;
+                let core = self.core_mut();
+                if core.was_last(change) {
+                    core.post_change(VmSlot::Main, Change::LetGo { plugin });
+                }
             }
         }
     }
@@ -220,7 +244,7 @@ impl Turn {
 
     async fn cut_off(&mut self, id: StreamId) {
         if let Some(stream) = self.core_mut().streams.get_mut(&id) {
-            stream.details = "downstream_local_disconnect".to_owned();
+            stream.details = CUT_OFF.to_owned();
         }
         self.finish(id, true).await;
     }
@@ -246,7 +270,7 @@ impl Turn {
                 self.end_root(vm, root_id).await;
             }
             if !self.thread(slot).uses(vm) {
-                self.throw_away(vm);
+                self.end_vm(vm).await;
                 self.thread_mut(slot).vms.retain(|_, present| *present != vm);
             }
         }
@@ -279,6 +303,7 @@ impl Turn {
                 continue;
             }
             core.tried.retain(|identity, _| identity.0 != key);
+            core.spoiled.remove(&key);
             let vm_id = core.keys[key].vm_id.clone();
             if !left.iter().any(|other| core.keys[*other].vm_id == vm_id) {
                 core.data.forget(&vm_id);

@@ -4,6 +4,8 @@
 //! byte form. Everything else is plain text format, after `guests/prelude.wat`.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
+pub(crate) mod real;
+
 use std::sync::LazyLock;
 
 use host_harness::{
