@@ -78,6 +78,8 @@ pub struct Vm {
     image: Option<Image>,
     /// Where the callback that is held began.
     held: Option<Beginning>,
+    /// Whether anything has run since [`Vm::restore`].
+    touched: bool,
     /// Every callback since [`Vm::restore`] with what it was answered, while all of that is known.
     past: Option<Vec<(Callback, Vec<Entry>)>>,
 }
@@ -262,6 +264,7 @@ impl Vm {
             limits,
             image: None,
             held: None,
+            touched: true,
             past: None,
         })
     }
@@ -364,6 +367,7 @@ impl Vm {
     }
 
     fn dispatch(&mut self, callback: Callback) -> wasmtime::Result<Option<u32>> {
+        self.touched = true;
         let store = &mut self.store;
         let exports = &self.exports;
         match callback {
@@ -455,6 +459,7 @@ impl Vm {
     pub fn freeze(&mut self) {
         let globals = self.global_values();
         self.image = self.store.data().memory.map(|memory| Image::take(memory, &mut self.store, globals));
+        self.touched = false;
     }
 
     /// Goes back to what the VM was at [`Vm::freeze`]. Any callback that is held is forgotten.
@@ -465,7 +470,8 @@ impl Vm {
         self.held = None;
         self.past = Some(Vec::new());
         self.store.data_mut().phase = Phase::Running;
-        self.go_to(None)
+        // Most runs leave some VMs alone.
+        if std::mem::take(&mut self.touched) { self.go_to(None) } else { Ok(()) }
     }
 
     fn go_to(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), Trap> {
