@@ -9,9 +9,11 @@ use host_harness::{
     abi::{Module, Runtime, RuntimeOptions},
     race::{
         builtin,
-        scenario::Scenario,
+        scenario::{Cluster, Scenario},
         search::{self, Options},
     },
+    storm::Storm,
+    world::Reply,
 };
 
 const ROUNDS: usize = 7;
@@ -31,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = Runtime::with_options(&options)?;
     let mut subjects = Vec::new();
     let small = Scenario::load(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/small/scenario.yaml"))?;
-    for scenario in small.into_iter().chain(builtin::scenarios()?) {
+    for scenario in small.into_iter().chain([gate()?]).chain(builtin::scenarios()?) {
         if !["fixed", ""].contains(&scenario.variant.as_str()) {
             continue;
         }
@@ -84,6 +86,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{:<40} {median:>12.0} {least:>12.0} {most:>12.0} {:>8.1}", subject.name, subject.steps);
     }
     Ok(())
+}
+
+/// Our own filter: two workers load two bundles each, and decide.
+fn gate() -> Result<Scenario, Box<dyn std::error::Error>> {
+    let text = "{scenario: gate, about: Our own filter., module: 'portcullis:filter', workers: 2, \
+                events: [{at: 100ms, request: one, worker: 0, path: /}], \
+                bounds: {until: 200ms, slack: 20ms, settle: 1s}}";
+    let mut scenario = Scenario::parse(text, "gate")?.remove(0);
+    let storm = Storm::new(2, 1);
+    scenario.plugins[0].configuration = storm.document("http://hub").to_string().into_bytes();
+    let paths = storm.bundles().iter().map(|bundle| {
+        let archive = Reply::body(bundle.archive(1).build()).after(Duration::from_millis(20));
+        (bundle.path(), vec![archive])
+    });
+    scenario.clusters.insert("storm".to_owned(), Cluster { paths: paths.collect(), ..Cluster::default() });
+    Ok(scenario)
 }
 
 /// CPU time of this process so far, in the guest and in the kernel.

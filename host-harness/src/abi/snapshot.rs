@@ -178,7 +178,8 @@ mod tracker {
         /// Maps a file with these bytes over the memory; `None` where the kernel does not let us, which only costs speed.
         pub(super) fn map(bytes: &[u8], memory: Memory, store: &mut impl AsContextMut) -> Option<Tracker> {
             let base = memory.data_ptr(&*store);
-            let whole_pages = bytes.len() % PAGE_BYTES == 0 && base.addr() % PAGE_BYTES == 0;
+            let whole_pages =
+                bytes.len().is_multiple_of(PAGE_BYTES) && base.addr().is_multiple_of(PAGE_BYTES);
             if bytes.is_empty() || !whole_pages || memory.data_size(&*store) < bytes.len() {
                 return None;
             }

@@ -171,7 +171,7 @@ fn explore_all(
                         scenario,
                         &options,
                         &mut |report, phase| {
-                            if report.schedules % 256 == 0 {
+                            if report.schedules.is_multiple_of(256) {
                                 bar.set_message(format!("{name}: {phase}, {} schedules", report.schedules));
                             }
                         },

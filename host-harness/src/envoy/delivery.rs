@@ -7,7 +7,7 @@ use super::{
     events::{Event, PlannedRequest},
     exchange::{Request, StreamId},
     headers::HeaderMap,
-    record::{Note, text},
+    record::{Note, Recorder, text},
     retry::Verdict,
     shared_queue::Consumer,
     turn::{Called, Task, Turn},
@@ -164,8 +164,8 @@ impl Turn {
         response: Option<CallResponse>,
     ) {
         let thread = self.core().vms[vm].role.slot();
-        self.core_mut().note_on(thread, Verb::Response, |_core| Note {
-            object: format!("call {token}"),
+        self.core_mut().note_on(thread, Verb::Response, |core| Note {
+            object: core.recorder.as_ref().and_then(Recorder::cluster).unwrap_or_default(),
             observed: outcome_text(response.as_ref()),
             ..Note::default()
         });

@@ -60,7 +60,9 @@ pub(crate) struct PlannedRequest {
 
 /// A change of the world.
 #[derive(Clone)]
-pub(crate) struct Change(pub(crate) Arc<dyn Fn(&mut dyn World) + Send + Sync>);
+pub(crate) struct Change(pub(crate) Arc<Changing>);
+
+type Changing = dyn Fn(&mut dyn World) + Send + Sync;
 
 impl fmt::Debug for Change {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

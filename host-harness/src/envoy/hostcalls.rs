@@ -122,10 +122,10 @@ impl Host for Core {
         let answer = self.data.set(vm_id, key, value, cas);
         self.note(vm, Verb::Set, |core| Note {
             object: text(key),
-            argument: if cas == 0 {
-                text(value)
-            } else {
-                format!("{} if c{}", text(value), cas.cast_signed())
+            argument: match cas {
+                0 => text(value),
+                u32::MAX => format!("{} if absent", text(value)),
+                cas => format!("{} if c{cas}", text(value)),
             },
             observed: answer
                 .map_or_else(|status| status.to_string(), |()| format!("ok c{}", core.data.last_cas())),

@@ -63,6 +63,11 @@ impl Recorder {
         self.cause = self.sent.remove(&call);
     }
 
+    /// The cluster of the call whose outcome comes next.
+    pub(super) fn cluster(&self) -> Option<String> {
+        self.steps.get(self.cause?.checked_sub(1)?).map(|step| step.object.clone())
+    }
+
     pub(super) fn requested(&mut self, stream: StreamId, step: usize) {
         self.requested.insert(stream, step);
     }

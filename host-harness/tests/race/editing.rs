@@ -72,7 +72,7 @@ fn a_turn_that_cannot_come_is_a_divergence_with_what_can() {
 #[test]
 fn another_hold_is_another_run() {
     let replayed = replay(
-        &edited("  set status 1:NOT_READY if c-1 = ok c1\n  hold before push", "  hold before set"),
+        &edited("  set status 1:NOT_READY if absent = ok c1\n  hold before push", "  hold before set"),
         "naive",
         true,
     );

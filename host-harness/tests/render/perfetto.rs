@@ -16,8 +16,11 @@ fn track(event: &Value) -> (u64, u64) {
     (event["pid"].as_u64().unwrap(), event["tid"].as_u64().unwrap())
 }
 
-/// Name, beginning and end of the slices of each track, in order.
-fn slices(events: &[Value]) -> BTreeMap<(u64, u64), Vec<(String, u64, u64)>> {
+/// Name, beginning and end.
+type Slice = (String, u64, u64);
+
+/// The slices of each track, in order.
+fn slices(events: &[Value]) -> BTreeMap<(u64, u64), Vec<Slice>> {
     let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for event in events.iter().filter(|event| event["ph"] == "X") {
         let from = event["ts"].as_u64().unwrap();

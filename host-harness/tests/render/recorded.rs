@@ -17,17 +17,8 @@ fn explained(name: &str, variant: &str) -> Explanation {
     let scenario = Arc::new(scenarios.into_iter().find(wanted).unwrap());
     let bytes = builtin::module(&scenario.module).unwrap();
     let module = Module::load(&Runtime::new().unwrap(), &bytes).unwrap();
-    let options = Options {
-        preemptions: 1,
-        random: 0,
-        exhaustive: false,
-        time: Duration::MAX,
-        schedules: u64::MAX,
-        seed: 1,
-        shard: (1, 1),
-        inside_callbacks: true,
-        stop_at_first: true,
-    };
+    let options =
+        Options { preemptions: 1, random: 0, exhaustive: false, time: Duration::MAX, ..Options::default() };
     let report = search::explore(&module, &scenario, &options, &mut |_, _| {}).unwrap();
     let found = report.first.expect("the scenario is there to be broken");
     let (schedule, _) = race::shrink(&module, &scenario, &found, &options).unwrap();

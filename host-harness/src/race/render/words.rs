@@ -169,10 +169,14 @@ pub(super) fn deed(step: &Step, limit: usize) -> String {
     }
 }
 
-/// `READY if c1` → `READY`: what was written, without the condition.
+/// `READY if c1` and `READY if absent` → `READY`: what was written, without the condition.
 pub(super) fn written(argument: &str) -> &str {
-    match argument.rsplit_once(" if c") {
-        Some((value, cas)) if cas.parse::<i64>().is_ok() => value,
+    let is_condition = |condition: &str| {
+        let cas = condition.strip_prefix('c').map(str::parse::<u32>);
+        condition == "absent" || cas.is_some_and(|cas| cas.is_ok())
+    };
+    match argument.rsplit_once(" if ") {
+        Some((value, condition)) if is_condition(condition) => value,
         _ => argument,
     }
 }
@@ -286,7 +290,7 @@ mod tests {
     #[test]
     fn conditions_are_told_from_values() {
         assert_eq!(written("READY if c1"), "READY");
-        assert_eq!(written("now if c-1"), "now");
+        assert_eq!(written("now if absent"), "now");
         assert_eq!(written("only if clear"), "only if clear");
     }
 

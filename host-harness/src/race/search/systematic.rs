@@ -154,10 +154,9 @@ impl Systematic {
     }
 
     fn leads_to(&mut self, end: End) {
-        if let Some((state, way)) = self.last {
-            if let Some(known) = self.tree.states.get_mut(state).and_then(|ways| ways.get_mut(way)) {
-                *known = Some(end);
-            }
+        let Some((state, way)) = self.last else { return };
+        if let Some(known) = self.tree.states.get_mut(state).and_then(|ways| ways.get_mut(way)) {
+            *known = Some(end);
         }
     }
 
