@@ -242,15 +242,13 @@ fn table(scenarios: &[Arc<Scenario>], reports: &[Report]) -> Table {
             (None, true) => "clean".to_owned(),
             (None, false) => "NOT BROKEN".to_owned(),
         };
-        let covered = report
-            .phases
-            .iter()
-            .rev()
-            .find_map(|phase| {
-                let certificate = phase.certificate.as_ref()?;
-                Some(format!("{}: {} states, {} paths", phase.name, certificate.states, certificate.paths))
-            })
-            .unwrap_or_default();
+        let certificates = report.phases.iter().rev().find_map(|phase| {
+            let certificate = phase.certificate.as_ref()?;
+            Some(format!("{}: {} states, {} paths", phase.name, certificate.states, certificate.paths))
+        });
+        let missed = report.phases.iter().find_map(|phase| phase.missed_depth_2);
+        let missed = missed.map(|missed| format!("two steps missed: p ≤ {missed:.1e}"));
+        let covered = certificates.into_iter().chain(missed).collect::<Vec<_>>().join("\n");
         table.add_row([
             scenario.name.clone(),
             scenario.variant.clone(),

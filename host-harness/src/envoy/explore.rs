@@ -1,6 +1,11 @@
 //! Running the same beginning again and again, each time in the order that a scheduler decides.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Envoy, Exchange, Request,
@@ -167,6 +172,16 @@ impl Run<'_> {
     /// Number of the last step that was recorded.
     pub(crate) fn last_step(&self) -> usize {
         self.core().recorder.as_ref().map_or(0, |recorder| recorder.steps.len())
+    }
+
+    /// What the end of the run depends on beside what the harness knows.
+    pub(crate) fn set_outside(&mut self, hash: impl FnOnce(&mut DefaultHasher)) {
+        let Some(exploration) = &mut self.core_mut().exploration else { return };
+        if exploration.scheduler().is_some_and(Scheduler::wants_fingerprint) {
+            let mut hasher = DefaultHasher::new();
+            hash(&mut hasher);
+            exploration.outside = hasher.finish();
+        }
     }
 
     /// Whether the scheduler has seen enough of this run.

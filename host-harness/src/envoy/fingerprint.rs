@@ -53,6 +53,7 @@ impl Core {
         digest.wide(self.now().as_nanos());
         digest.wide(u128::from(self.world.fingerprint()));
         if let Some(exploration) = &self.exploration {
+            digest.number(exploration.outside);
             for (thread, history) in &exploration.histories {
                 digest.number(thread_number(*thread));
                 digest.wide(*history);

@@ -154,6 +154,8 @@ pub(crate) struct Exploration {
     executed: BTreeMap<(VmSlot, TurnKind, u32), u32>,
     /// Decisions and hostcalls so far.
     pub(crate) steps: usize,
+    /// Hash of what the end of the run depends on beside the state of everything.
+    pub(super) outside: u64,
     /// Hash of everything that each thread has seen.
     pub(super) histories: BTreeMap<VmSlot, u128>,
 }
@@ -274,6 +276,7 @@ impl Exploration {
             first: None,
             executed: BTreeMap::new(),
             steps: 0,
+            outside: 0,
             histories: BTreeMap::new(),
         }
     }

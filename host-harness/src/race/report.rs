@@ -57,6 +57,12 @@ impl fmt::Display for Report {
                 None if phase.complete => {}
                 None => formatter.write_str(", not to its end")?,
             }
+            if let Some(missed) = phase.missed_depth_2 {
+                write!(
+                    formatter,
+                    "; a race of two steps was missed with a probability of at most {missed:.1e}"
+                )?;
+            }
         }
         Ok(())
     }

@@ -159,8 +159,10 @@ impl Stage {
             let part = bounds.settle * round / u32::try_from(growth::LEAST_SAMPLES).unwrap_or(1);
             while run.advance(bounds.until + part) {
                 watched.look(&mut run, &mut judge, crossing, &mut broken);
+                // What the rules will say depends on it as on the state of a VM.
+                run.set_outside(|hasher| judge.hash_past(hasher));
                 if run.is_abandoned() {
-                    return end(run, Vec::new());
+                    return end(run, broken);
                 }
                 if run.steps() > bounds.steps {
                     livelock = true;

@@ -4,6 +4,7 @@ mod editing;
 mod errors;
 mod files;
 mod many;
+mod pruning;
 mod sameness;
 mod search;
 
