@@ -36,6 +36,29 @@ fn the_demo_as_json_shows_parallel_loading_in_real_envoy() {
     assert_demo(&["demo", "--envoy", "--json"]);
 }
 
+#[test]
+fn the_race_commands_of_the_readme_end_as_it_says_and_its_picture_is_of_their_run() {
+    let readme = marked(&readme(), "race");
+    let commands: Vec<&str> = readme.lines().filter(|line| line.starts_with("cargo run")).collect();
+    assert_eq!(commands.len(), 3, "{readme}");
+    for command in commands {
+        let (command, comment) = command.split_once(" # ").expect("a comment says how it ends");
+        let arguments: Vec<&str> =
+            command.split_whitespace().skip_while(|word| *word != "--").skip(1).collect();
+        let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .current_dir(root())
+            .args(arguments)
+            .output()
+            .unwrap();
+        let code = output.status.code().map(|code| code.to_string()).unwrap_or_default();
+        assert!(comment.trim().ends_with(&format!("ends with {code}")), "{command}\n{}", shown(&output));
+    }
+    let race = root().join("host-harness/races/stale-after-preempt.race");
+    let output = portcullis(&["render", race.to_str().unwrap(), "--format", "svg"]);
+    let picture = fs::read_to_string(race.with_extension("svg")).unwrap();
+    assert_eq!(text(&output), picture, "render it again: `portcullis render … --format svg --out …`");
+}
+
 fn assert_demo(arguments: &[&str]) {
     let output = portcullis(arguments);
     assert!(output.status.success(), "{}", shown(&output));
