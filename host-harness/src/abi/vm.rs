@@ -9,13 +9,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use wasmtime::{
-    Global, Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, TypedFunc, Val, WasmParams, WasmResults,
-};
+use wasmtime::{Global, Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, TypedFunc, Val};
 
 use super::{
     Callback, Host, Module,
     border::Held,
+    exports::Exports,
     journal::{Entry, Journal},
     snapshot::{Checkpoint, Image},
 };
@@ -115,36 +114,6 @@ pub(super) enum Phase {
     Allocating,
     /// In a callback.
     Running,
-}
-
-struct Exports {
-    context_create: Option<TypedFunc<(u32, u32), ()>>,
-    vm_start: Option<TypedFunc<(u32, u32), u32>>,
-    configure: Option<TypedFunc<(u32, u32), u32>>,
-    tick: Option<TypedFunc<u32, ()>>,
-    queue_ready: Option<TypedFunc<(u32, u32), ()>>,
-    http_call_response: Option<TypedFunc<HttpCallArguments, ()>>,
-    grpc_receive_initial_metadata: Option<TypedFunc<(u32, u32, u32), ()>>,
-    grpc_receive: Option<TypedFunc<(u32, u32, u32), ()>>,
-    grpc_receive_trailing_metadata: Option<TypedFunc<(u32, u32, u32), ()>>,
-    grpc_close: Option<TypedFunc<(u32, u32, u32), ()>>,
-    request_headers: Option<HeadersExport>,
-    request_body: Option<TypedFunc<(u32, u32, u32), u32>>,
-    request_trailers: Option<TypedFunc<(u32, u32), u32>>,
-    response_headers: Option<HeadersExport>,
-    response_body: Option<TypedFunc<(u32, u32, u32), u32>>,
-    response_trailers: Option<TypedFunc<(u32, u32), u32>>,
-    log: Option<TypedFunc<u32, ()>>,
-    done: Option<TypedFunc<u32, u32>>,
-    delete: Option<TypedFunc<u32, ()>>,
-}
-
-/// Root context, token, headers, bytes of body, trailers.
-type HttpCallArguments = (u32, u32, u32, u32, u32);
-
-enum HeadersExport {
-    Abi01(TypedFunc<(u32, u32), u32>),
-    Abi02(TypedFunc<(u32, u32, u32), u32>),
 }
 
 // === impl HostSlot ===
@@ -272,28 +241,7 @@ impl Vm {
     /// Whether the guest exports this callback.
     #[must_use]
     pub fn exports(&self, callback: &Callback) -> bool {
-        let exports = &self.exports;
-        match callback {
-            Callback::ContextCreate { .. } => exports.context_create.is_some(),
-            Callback::VmStart { .. } => exports.vm_start.is_some(),
-            Callback::Configure { .. } => exports.configure.is_some(),
-            Callback::Tick { .. } => exports.tick.is_some(),
-            Callback::QueueReady { .. } => exports.queue_ready.is_some(),
-            Callback::HttpCallResponse { .. } => exports.http_call_response.is_some(),
-            Callback::GrpcReceiveInitialMetadata { .. } => exports.grpc_receive_initial_metadata.is_some(),
-            Callback::GrpcReceive { .. } => exports.grpc_receive.is_some(),
-            Callback::GrpcReceiveTrailingMetadata { .. } => exports.grpc_receive_trailing_metadata.is_some(),
-            Callback::GrpcClose { .. } => exports.grpc_close.is_some(),
-            Callback::RequestHeaders { .. } => exports.request_headers.is_some(),
-            Callback::RequestBody { .. } => exports.request_body.is_some(),
-            Callback::RequestTrailers { .. } => exports.request_trailers.is_some(),
-            Callback::ResponseHeaders { .. } => exports.response_headers.is_some(),
-            Callback::ResponseBody { .. } => exports.response_body.is_some(),
-            Callback::ResponseTrailers { .. } => exports.response_trailers.is_some(),
-            Callback::Log { .. } => exports.log.is_some(),
-            Callback::Done { .. } => exports.done.is_some(),
-            Callback::Delete { .. } => exports.delete.is_some(),
-        }
+        self.exports.has(callback)
     }
 
     /// Calls a callback; the host must be lent before and is taken back after.
@@ -368,64 +316,7 @@ impl Vm {
 
     fn dispatch(&mut self, callback: Callback) -> wasmtime::Result<Option<u32>> {
         self.touched = true;
-        let store = &mut self.store;
-        let exports = &self.exports;
-        match callback {
-            Callback::ContextCreate { context_id, parent_id } => {
-                run(store, &exports.context_create, (context_id, parent_id)).map(|done| done.map(|()| 0))
-            }
-            Callback::VmStart { root_id, configuration_size } => {
-                run(store, &exports.vm_start, (root_id, configuration_size))
-            }
-            Callback::Configure { root_id, configuration_size } => {
-                run(store, &exports.configure, (root_id, configuration_size))
-            }
-            Callback::Tick { root_id } => run(store, &exports.tick, root_id).map(|done| done.map(|()| 0)),
-            Callback::QueueReady { root_id, token } => {
-                run(store, &exports.queue_ready, (root_id, token)).map(|done| done.map(|()| 0))
-            }
-            Callback::HttpCallResponse { root_id, token, headers, body_size, trailers } => {
-                run(store, &exports.http_call_response, (root_id, token, headers, body_size, trailers))
-                    .map(|done| done.map(|()| 0))
-            }
-            Callback::GrpcReceiveInitialMetadata { root_id, token, headers } => {
-                run(store, &exports.grpc_receive_initial_metadata, (root_id, token, headers))
-                    .map(|done| done.map(|()| 0))
-            }
-            Callback::GrpcReceive { root_id, token, message_size } => {
-                run(store, &exports.grpc_receive, (root_id, token, message_size)).map(|done| done.map(|()| 0))
-            }
-            Callback::GrpcReceiveTrailingMetadata { root_id, token, trailers } => {
-                run(store, &exports.grpc_receive_trailing_metadata, (root_id, token, trailers))
-                    .map(|done| done.map(|()| 0))
-            }
-            Callback::GrpcClose { root_id, token, status_code } => {
-                run(store, &exports.grpc_close, (root_id, token, status_code)).map(|done| done.map(|()| 0))
-            }
-            Callback::RequestHeaders { context_id, headers, end_of_stream } => {
-                run_headers(store, exports.request_headers.as_ref(), context_id, headers, end_of_stream)
-            }
-            Callback::ResponseHeaders { context_id, headers, end_of_stream } => {
-                run_headers(store, exports.response_headers.as_ref(), context_id, headers, end_of_stream)
-            }
-            Callback::RequestBody { context_id, body_size, end_of_stream } => {
-                run(store, &exports.request_body, (context_id, body_size, u32::from(end_of_stream)))
-            }
-            Callback::ResponseBody { context_id, body_size, end_of_stream } => {
-                run(store, &exports.response_body, (context_id, body_size, u32::from(end_of_stream)))
-            }
-            Callback::RequestTrailers { context_id, trailers } => {
-                run(store, &exports.request_trailers, (context_id, trailers))
-            }
-            Callback::ResponseTrailers { context_id, trailers } => {
-                run(store, &exports.response_trailers, (context_id, trailers))
-            }
-            Callback::Log { context_id } => run(store, &exports.log, context_id).map(|done| done.map(|()| 0)),
-            Callback::Done { context_id } => run(store, &exports.done, context_id),
-            Callback::Delete { context_id } => {
-                run(store, &exports.delete, context_id).map(|done| done.map(|()| 0))
-            }
-        }
+        self.exports.call(&mut self.store, callback)
     }
 
     fn start(&mut self) -> Result<(), Trap> {
@@ -559,71 +450,5 @@ fn trap(callback: &str, limits: &VmLimits, error: &wasmtime::Error) -> Trap {
 impl fmt::Debug for Vm {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Vm").field("index", &self.store.data().index).finish_non_exhaustive()
-    }
-}
-
-// === impl Exports ===
-
-impl Exports {
-    fn of(instance: &Instance, store: &mut Store<VmState>) -> Exports {
-        Exports {
-            context_create: find(instance, store, "proxy_on_context_create"),
-            vm_start: find(instance, store, "proxy_on_vm_start"),
-            configure: find(instance, store, "proxy_on_configure"),
-            tick: find(instance, store, "proxy_on_tick"),
-            queue_ready: find(instance, store, "proxy_on_queue_ready"),
-            http_call_response: find(instance, store, "proxy_on_http_call_response"),
-            grpc_receive_initial_metadata: find(instance, store, "proxy_on_grpc_receive_initial_metadata"),
-            grpc_receive: find(instance, store, "proxy_on_grpc_receive"),
-            grpc_receive_trailing_metadata: find(instance, store, "proxy_on_grpc_receive_trailing_metadata"),
-            grpc_close: find(instance, store, "proxy_on_grpc_close"),
-            request_headers: find_headers(instance, store, "proxy_on_request_headers"),
-            request_body: find(instance, store, "proxy_on_request_body"),
-            request_trailers: find(instance, store, "proxy_on_request_trailers"),
-            response_headers: find_headers(instance, store, "proxy_on_response_headers"),
-            response_body: find(instance, store, "proxy_on_response_body"),
-            response_trailers: find(instance, store, "proxy_on_response_trailers"),
-            log: find(instance, store, "proxy_on_log"),
-            done: find(instance, store, "proxy_on_done"),
-            delete: find(instance, store, "proxy_on_delete"),
-        }
-    }
-}
-
-fn find<P: WasmParams, R: WasmResults>(
-    instance: &Instance,
-    store: &mut Store<VmState>,
-    name: &str,
-) -> Option<TypedFunc<P, R>> {
-    instance.get_typed_func(store, name).ok()
-}
-
-fn find_headers(instance: &Instance, store: &mut Store<VmState>, name: &str) -> Option<HeadersExport> {
-    find(instance, store, name)
-        .map(HeadersExport::Abi02)
-        .or_else(|| find(instance, store, name).map(HeadersExport::Abi01))
-}
-
-fn run<P: WasmParams, R: WasmResults>(
-    store: &mut Store<VmState>,
-    export: &Option<TypedFunc<P, R>>,
-    arguments: P,
-) -> wasmtime::Result<Option<R>> {
-    export.as_ref().map(|export| export.call(store, arguments)).transpose()
-}
-
-fn run_headers(
-    store: &mut Store<VmState>,
-    export: Option<&HeadersExport>,
-    context_id: u32,
-    headers: u32,
-    end_of_stream: bool,
-) -> wasmtime::Result<Option<u32>> {
-    match export {
-        None => Ok(None),
-        Some(HeadersExport::Abi01(export)) => export.call(store, (context_id, headers)).map(Some),
-        Some(HeadersExport::Abi02(export)) => {
-            export.call(store, (context_id, headers, u32::from(end_of_stream))).map(Some)
-        }
     }
 }
