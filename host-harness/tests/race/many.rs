@@ -53,10 +53,3 @@ fn some_schedules_of_every_scenario_come_out_the_same() {
     }
     assert_eq!(told, [""; 0]);
 }
-
-/// `cargo test --release -p portcullis --test race -- --ignored --nocapture a_million`
-#[test]
-#[ignore = "takes minutes; the test of ten thousand is the same and runs always"]
-fn a_million_recorded_schedules_come_out_the_same() {
-    recheck(&SCENARIOS, 1_000_000);
-}
