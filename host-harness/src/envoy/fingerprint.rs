@@ -61,6 +61,8 @@ impl Core {
             digest.number(exploration.running.map_or(0, |turn| thread_number(turn.thread) + 1));
             for held in &exploration.held {
                 digest.number(thread_number(held.turn.thread));
+                // How long it has been held bounds what may still come before it.
+                digest.wide(held.since.as_nanos());
             }
             digest.number(exploration.faults.len());
             for fault in &exploration.faults {

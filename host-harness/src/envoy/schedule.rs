@@ -164,7 +164,7 @@ pub(crate) struct Exploration {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Held {
     pub(super) turn: TurnId,
-    since: Duration,
+    pub(super) since: Duration,
 }
 
 // === impl TurnId ===
@@ -331,7 +331,13 @@ impl Core {
         };
         let now = self.now();
         let free = now < exploration.limits.until;
-        let due = self.events.iter().next().map(|(key, _)| key.0);
+        // What can happen to nobody any more, as the leaving of a client that has its answer, is not waited for.
+        let mut events = self
+            .events
+            .iter()
+            .filter_map(|(key, event)| Some((*key, self.turn_of(event, exploration)?)))
+            .peekable();
+        let due = events.peek().map(|(key, _)| key.0);
         let since = exploration.held.iter().map(|held| held.since).min();
         let earliest = due.into_iter().chain(since).min().unwrap_or(now);
         let latest = now.max(earliest.saturating_add(exploration.limits.slack));
@@ -344,19 +350,15 @@ impl Core {
             candidates.truncate(1);
             return candidates;
         }
-        for (key, event) in self.events.iter() {
+        for (key, turn) in events {
             if free && key.0 > latest {
                 break;
             }
-            let Some(turn) = self.turn_of(event, exploration) else {
-                // Nobody is there any more to whom it could happen; it happens at once, to nobody.
-                continue;
-            };
             let behind = candidates.iter().any(|other| turn.comes_behind(other.turn));
             if behind || exploration.is_busy(turn.thread) {
                 continue;
             }
-            candidates.push(Candidate { turn, next: Next::Event(*key), due: key.0 });
+            candidates.push(Candidate { turn, next: Next::Event(key), due: key.0 });
             if !free {
                 break;
             }

@@ -45,10 +45,22 @@ fn states_in_which_a_rule_will_say_something_else_are_not_the_same() {
     assert!(!clean(rule), "the upstream answers 503 to everything that comes later");
 }
 
+#[test]
+fn a_client_that_would_have_left_later_does_not_end_the_run() {
+    let scenario =
+        TWO.replace("request: A, worker: 0, path: /", "request: A, worker: 0, path: /, leaves_after: 15ms");
+    let broken = "must: {always: [{request: D, never: {status: 503}}]}";
+    assert!(!clean_in(&scenario, broken), "D comes after A's client had its answer, and is answered 503");
+}
+
 fn clean(rule: &str) -> bool {
+    clean_in(TWO, rule)
+}
+
+fn clean_in(scenario: &str, rule: &str) -> bool {
     let module = Module::load(&Runtime::new().unwrap(), BLIND.as_bytes()).unwrap();
     let scenario =
-        Scenario::parse(&format!("{TWO}{rule}"), "two.yaml").unwrap_or_else(|error| panic!("{error}"));
+        Scenario::parse(&format!("{scenario}{rule}"), "two.yaml").unwrap_or_else(|error| panic!("{error}"));
     let scenario = Arc::new(scenario.into_iter().next().unwrap());
     let cached = race::explore(&module, &scenario, &super::bounded(0)).unwrap();
     let plain = race::Options { cache: false, ..super::bounded(0) };
