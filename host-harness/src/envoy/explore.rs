@@ -169,6 +169,14 @@ impl Run<'_> {
         self.core().exploration.as_ref().map_or(0, |exploration| exploration.steps)
     }
 
+    /// Whether its steps are used up, and every turn that was held has come to its end: where a turn was held is only
+    /// seen by what it does next.
+    pub(crate) fn is_out_of_steps(&self) -> bool {
+        let exploration = self.core().exploration.as_ref();
+        let out = exploration.is_some_and(Exploration::is_out_of_steps);
+        out && self.held.is_empty()
+    }
+
     /// Number of the last step that was recorded.
     pub(crate) fn last_step(&self) -> usize {
         self.core().recorder.as_ref().map_or(0, |recorder| recorder.steps.len())

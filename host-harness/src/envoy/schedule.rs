@@ -136,6 +136,8 @@ pub(crate) struct Limits {
     pub(crate) until: Duration,
     /// How much later than something else that is due an event may come.
     pub(crate) slack: Duration,
+    /// Decisions and hostcalls in which the scheduler decides; the run is cut off soon after.
+    pub(crate) steps: usize,
 }
 
 /// What is known about the order of things while a run is explored.
@@ -310,6 +312,15 @@ impl Exploration {
         self.running = Some(turn);
     }
 
+    /// Whether the scheduler decides; when its time or its steps are used up, everything comes in order.
+    fn is_free(&self, now: Duration) -> bool {
+        now < self.limits.until && !self.is_out_of_steps()
+    }
+
+    pub(super) fn is_out_of_steps(&self) -> bool {
+        self.steps > self.limits.steps
+    }
+
     fn is_busy(&self, thread: VmSlot) -> bool {
         self.running.is_some_and(|turn| turn.thread == thread)
             || self.held.iter().any(|held| held.turn.thread == thread)
@@ -330,7 +341,7 @@ impl Core {
             return Vec::new();
         };
         let now = self.now();
-        let free = now < exploration.limits.until;
+        let free = exploration.is_free(now);
         // What can happen to nobody any more, as the leaving of a client that has its answer, is not waited for.
         let mut events = self
             .events
@@ -441,7 +452,7 @@ impl Core {
 
     /// Asks the scheduler whether a filter's call meets a fault.
     pub(super) fn choose_fault(&mut self, call: &Call) -> Option<Fault> {
-        if !matches!(call.origin, Origin::HttpCall { .. }) || self.now() >= self.limits_until() {
+        if !matches!(call.origin, Origin::HttpCall { .. }) || !self.is_free() {
             return None;
         }
         self.tell_fingerprint();
@@ -510,7 +521,7 @@ impl Core {
             return Go::On;
         };
         let candidates = self.candidates();
-        if candidates.is_empty() || self.now() >= self.limits_until() {
+        if candidates.is_empty() || !self.is_free() {
             return Go::On;
         }
         self.tell_fingerprint();
@@ -534,8 +545,9 @@ impl Core {
         }
     }
 
-    fn limits_until(&self) -> Duration {
-        self.exploration.as_ref().map_or(Duration::ZERO, |exploration| exploration.limits.until)
+    /// Whether the scheduler decides now.
+    fn is_free(&self) -> bool {
+        self.exploration.as_ref().is_some_and(|exploration| exploration.is_free(self.now()))
     }
 
     pub(super) fn tell_fingerprint(&mut self) {

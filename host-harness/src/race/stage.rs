@@ -145,7 +145,7 @@ impl Stage {
 
     fn perform(&mut self, scheduler: Box<dyn Scheduler>, recorded: bool) -> Ran {
         let bounds = self.scenario.bounds;
-        let limits = Limits { until: bounds.until, slack: bounds.slack };
+        let limits = Limits { until: bounds.until, slack: bounds.slack, steps: bounds.steps };
         let exploration = Exploration::new(scheduler, limits, faults(&self.scenario));
         let mut judge = self.judge.clone();
         let crossing = self.crossing.as_ref();
@@ -164,7 +164,7 @@ impl Stage {
                 if run.is_abandoned() {
                     return end(run, broken);
                 }
-                if run.steps() > bounds.steps {
+                if run.is_out_of_steps() {
                     livelock = true;
                     break 'rounds;
                 }

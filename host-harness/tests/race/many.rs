@@ -53,3 +53,12 @@ fn some_schedules_of_every_scenario_come_out_the_same() {
     }
     assert_eq!(told, [""; 0]);
 }
+
+#[test]
+fn runs_that_are_cut_off_while_a_turn_is_held_come_out_the_same() {
+    let scenario = scenario("requeue-forever", "naive");
+    let seeds = [666_815, 666_834, 666_971, 667_033, 667_386, 667_622];
+    let rechecked = race::recheck(&GUESTS, &scenario, seeds.into_iter()).unwrap();
+    assert_eq!(rechecked.failing, 6, "each is a livelock");
+    assert_eq!(rechecked.differing, []);
+}
