@@ -1,38 +1,63 @@
-//! Which bundle is where, now: downloads, the newest good content of each, and the policies made of them.
+//! Which bundle is where, now: for all VMs in shared data, for this one beside it.
 //!
-//! A bundle is judged alone when it arrives; whether bundles fit together is judged per policy. So what a VM ends
-//! up with depends on what was published, never on the order of arrival. Readiness is computed from this state
+//! Shared data has one record per bundle, which says what is published and which member loads it. A member claims a
+//! bundle from a tick, when nobody alive has it; the epoch of its claim is the fence of everything that it writes.
+//! Every VM compares the records with what it serves, on ticks and when it is told to look, and reads what is newer
+//! beside what is active. A notice has nothing in it: a lost, late, doubled or foreign one changes only how soon.
+//!
+//! A bundle is judged alone before it is published; whether bundles fit together is judged per policy. So what a VM
+//! ends up with depends on what was published, never on the order of arrival. Readiness is computed from this state
 //! whenever it is asked (INVARIANT queried readiness): nothing here stores or sends one.
 
 mod download;
+mod member;
 mod policies;
+mod reading;
+mod record;
+mod registry;
+mod replica;
+mod shared;
 
-use std::{rc::Rc, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use log::Level;
 
 use crate::{
-    config::Config,
+    bundle::Bundle,
+    config::{BundleSource, Config},
     policy::Policy,
-    telemetry::{Counter, DownloadOutcome},
+    telemetry::{Counter, DownloadOutcome, Scope, Subject, Transition},
 };
 
-use download::{Download, Finished};
-use policies::Policies;
+use download::{Candidate, Download, Fault, Finished};
+use member::{Change, Members, Membership, Serving};
+use policies::{Bundles, Policies};
+use record::{BundleRecord, FaultRecord, VmName, millis};
+use registry::{Hold, NotWritten, Publication};
+use replica::{Replica, Step};
 
 pub use download::{Answer, FetchId, HttpCall};
 pub use policies::NotReady;
+pub use shared::{LocalData, Read, Seen, SharedData};
 
-/// Pause between ticks while something is still missing.
+/// Pause between ticks while something is under way, and the least between two comparisons.
 const BUSY_TICK: Duration = Duration::from_millis(10);
-/// Pause between ticks when every policy is ready: polls are due once in seconds.
+/// Pause between ticks when nothing is: polls are due once in seconds.
 const CALM_TICK: Duration = Duration::from_millis(100);
+/// Comparisons that find nothing come ever more rarely, up to this while a policy is not ready…
+const WAITING_COMPARISON: Duration = Duration::from_millis(100);
+/// …and to this when all are: how late a VM can be when every notice is lost.
+const CALM_COMPARISON: Duration = Duration::from_secs(1);
+/// A payload that has been replaced is kept so long for those who are about to read it.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What happens to the manager.
 #[derive(Debug)]
 pub enum Event {
-    /// The host's timer: starts what is due.
+    /// The host's timer: renews, claims, compares, and starts what is due.
     Tick,
+    /// Somebody has published something, perhaps.
+    Hinted,
     /// A fetch came to its end, or could not begin.
     Fetched {
         /// From the [`Effect::Fetch`] that it answers.
@@ -40,8 +65,10 @@ pub enum Event {
         /// What came.
         answer: Answer,
     },
-    /// Time to spare: compiles one policy whose bundles have changed.
+    /// Time to spare: does one small piece of the work that waits.
     Adopt,
+    /// The plugin context ends.
+    Done,
 }
 
 /// What the manager asks of the host.
@@ -54,6 +81,16 @@ pub enum Effect {
         /// The request.
         call: HttpCall,
     },
+    /// Turn what comes on this shared queue into [`Event::Hinted`].
+    Listen {
+        /// Name of the queue.
+        queue: String,
+    },
+    /// Put an empty item on the shared queue of another VM.
+    Hint {
+        /// Name of the queue.
+        queue: String,
+    },
     /// Tell the operator.
     Log(Level, String),
     /// Count.
@@ -63,51 +100,106 @@ pub enum Effect {
 /// The state of every bundle and policy in one VM.
 #[derive(Debug)]
 pub struct Manager {
-    downloads: Vec<Download>,
+    tracked: Vec<Tracked>,
     policies: Policies,
+    membership: Membership,
     max_concurrent_downloads: usize,
+    random: fastrand::Rng,
+    /// Counts attempts to fetch, so that each has a number of its own.
+    attempts: u64,
     first_tick: Option<Duration>,
+    last_tick: Option<Duration>,
+    compared: Option<Duration>,
+    /// Pause until the next comparison.
+    comparison_pause: Duration,
+    /// Something was published here of which the other members have not been told.
+    untold: bool,
+    /// What it serves has changed since its member record was written.
+    unrecorded: bool,
     /// The time to ready is told once; whether it *is* ready is computed each time.
     told_ready: bool,
+    teller: Teller,
+}
+
+/// One configured bundle.
+#[derive(Debug)]
+struct Tracked {
+    name: String,
+    key: String,
+    source: BundleSource,
+    /// The record as it was last read, with its number.
+    record: Option<(BundleRecord, Seen)>,
+    replica: Replica,
+    /// While this VM owns the bundle.
+    download: Option<Download>,
+    /// The generation whose predecessor has been freed.
+    freed: u64,
+}
+
+/// Writes transitions down, with the callback in which they happen.
+#[derive(Debug)]
+struct Teller {
+    vm: String,
+    on: String,
+    turns: BTreeMap<&'static str, u64>,
+    effects: Vec<Effect>,
 }
 
 // === impl Manager ===
 
 impl Manager {
-    /// A manager that has loaded nothing. `seed` spreads its polls and retries over time.
+    /// A manager that knows nothing. `seed` names it, and spreads its polls and retries over time.
     pub fn new(config: &Config, seed: u64) -> Self {
-        let downloads = config.bundles.iter().enumerate().map(|(index, (name, source))| {
-            let seed = seed.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            Download::new(index, name.clone(), source.clone(), seed)
+        let vm = VmName((seed >> 32) as u32 ^ seed as u32);
+        let tracked = config.bundles.iter().map(|(name, source)| Tracked {
+            name: name.clone(),
+            key: record::bundle_key(name, source),
+            source: source.clone(),
+            record: None,
+            replica: Replica::default(),
+            download: None,
+            freed: 0,
         });
         Self {
-            downloads: downloads.collect(),
+            tracked: tracked.collect(),
             policies: Policies::new(config),
+            membership: Membership::new(vm),
             max_concurrent_downloads: config.max_concurrent_downloads,
+            random: fastrand::Rng::with_seed(seed),
+            attempts: 0,
             first_tick: None,
+            last_tick: None,
+            compared: None,
+            comparison_pause: BUSY_TICK,
+            untold: false,
+            unrecorded: false,
             told_ready: false,
+            teller: Teller::new(vm),
         }
     }
 
     /// Feeds one event in and returns what the host must do, in order.
     ///
-    /// Units: `now` is the time since any fixed moment, never going back.
-    pub fn handle(&mut self, event: Event, now: Duration) -> Vec<Effect> {
+    /// Units: `now` is the time on a clock that never goes back and that all VMs of the process share.
+    pub fn handle(&mut self, event: Event, now: Duration, shared: &dyn SharedData) -> Vec<Effect> {
         match event {
-            Event::Tick => self.tick(now),
-            Event::Fetched { id, answer } => self.fetched(id, answer, now),
-            Event::Adopt => self.adopt(now),
+            Event::Tick => self.tick(now, shared),
+            Event::Hinted => self.hinted(now, shared),
+            Event::Fetched { id, answer } => self.fetched(id, answer, now, shared),
+            Event::Adopt => self.adopt(now, shared),
+            Event::Done => self.done(shared),
         }
+        self.teller.take()
     }
 
     /// Whether [`Event::Adopt`] would find something to do.
-    pub fn has_pending_policy(&self) -> bool {
-        self.policies.has_pending()
+    pub fn has_work(&self) -> bool {
+        self.policies.has_pending() || self.tracked.iter().any(Tracked::has_work)
     }
 
     /// The policy of that name if it can decide now, or why it cannot.
     pub fn policy(&self, name: &str) -> Result<&Rc<Policy>, NotReady> {
-        self.policies.get(name, &self.downloads)
+        self.policies.get(name, &Served(&self.tracked))
     }
 
     /// Whether every policy can decide now. Never true of nothing: a configuration without policies is refused.
@@ -117,88 +209,514 @@ impl Manager {
 
     /// How long the host should wait until the next [`Event::Tick`].
     pub fn tick_period(&self) -> Duration {
-        if self.is_ready() { CALM_TICK } else { BUSY_TICK }
+        let busy = self.has_work() || self.untold || self.comparison_pause < CALM_TICK;
+        if busy { BUSY_TICK } else { CALM_TICK }
     }
 
-    fn adopt(&mut self, now: Duration) -> Vec<Effect> {
-        let mut effects = self.policies.adopt(&self.downloads);
+    fn tick(&mut self, now: Duration, shared: &dyn SharedData) {
+        self.teller.turn("tick");
+        self.first_tick.get_or_insert(now);
+        let after_gap =
+            self.last_tick.replace(now).is_some_and(|last| now.saturating_sub(last) >= member::LEASE);
+        self.renew(now, shared);
+        // INVARIANT (converge): whatever was not told or not heard is found here.
+        let due = self.compared.is_none_or(|at| now.saturating_sub(at) >= self.comparison_pause);
+        if due || after_gap {
+            self.compare(true, now, shared);
+        }
+        self.give_up_overdue(now, shared);
+        self.start_due(now);
+        self.free_superseded(now, shared);
+        self.hint_others(now, shared);
+    }
+
+    fn hinted(&mut self, now: Duration, shared: &dyn SharedData) {
+        self.teller.turn("ready");
+        self.comparison_pause = BUSY_TICK;
+        if self.compared.is_none_or(|at| now.saturating_sub(at) >= BUSY_TICK) {
+            self.compare(false, now, shared);
+        }
+    }
+
+    fn done(&mut self, shared: &dyn SharedData) {
+        self.teller.turn("done");
+        for tracked in &mut self.tracked {
+            tracked.download = None;
+        }
+        if let Some(place) = self.membership.leave(shared) {
+            self.teller.member(place, "joined", "left", "the plugin context ends");
+        }
+    }
+
+    /// Takes part, and says what it serves.
+    fn renew(&mut self, now: Duration, shared: &dyn SharedData) {
+        let serving = || serving(&self.tracked, &self.policies);
+        let change = self.membership.tick(serving, std::mem::take(&mut self.unrecorded), shared, now);
+        match change {
+            None => {}
+            Some(Change::Joined(place)) => {
+                self.teller.member(place, "absent", "joined", "a tick");
+                self.teller.push(Effect::Listen { queue: record::hint_queue(place) });
+            }
+            Some(Change::Lost(place)) => {
+                self.teller.member(
+                    place,
+                    "joined",
+                    "lost",
+                    "it did not renew in time, and another VM has its place",
+                );
+                // What it loaded is loaded by others now; it may claim what is free when it has joined again.
+                for tracked in &mut self.tracked {
+                    tracked.download = None;
+                }
+            }
+        }
+    }
+
+    /// Reads every record: what is newer is wanted, and what nobody alive loads is claimed.
+    fn compare(&mut self, may_claim: bool, now: Duration, shared: &dyn SharedData) {
+        self.compared = Some(now);
+        let mut members = Members::new(shared);
+        let me = self.membership.owner();
+        let mut found_any = false;
+        for (index, tracked) in self.tracked.iter_mut().enumerate() {
+            let Some((found, seen)) = record::read_unless(shared, &tracked.key, tracked.seen()) else {
+                continue;
+            };
+            if let Some(found) = found {
+                found_any |= tracked.replica.compare(&found);
+                tracked.record = Some((found, seen));
+            }
+            let record =
+                tracked.record.as_ref().filter(|(_, known)| *known == seen).map(|(record, _)| record);
+            let owner = record.and_then(|record| record.owner);
+            let epoch = record.map(|record| record.epoch);
+            let is_mine = me.is_some() && owner == me;
+            let is_loading = tracked.download.as_ref().is_some_and(|download| Some(download.epoch) == epoch);
+            if is_mine && is_loading {
+                continue;
+            }
+            // Another member has it, or has had it since.
+            found_any |= tracked.download.take().is_some();
+            let Some(me) = me.filter(|_| may_claim) else {
+                continue;
+            };
+            if !is_mine && owner.is_some_and(|owner| members.is_alive(owner, now)) {
+                continue;
+            }
+            let lineage = self.random.u32(1..);
+            let is_free = |record: &BundleRecord| record.owner == owner;
+            let from = record.map_or("absent", BundleRecord::state);
+            let Some(claimed) = registry::claim(&tracked.key, me, lineage, is_free, shared) else {
+                found_any = true;
+                continue;
+            };
+            let cause = if owner.is_some() { "its owner is gone" } else { "nobody loads it" };
+            self.teller.registry(&tracked.name, from, "claimed", &claimed, cause);
+            tracked.replica.compare(&claimed);
+            let seed = self.random.u64(..);
+            tracked.download =
+                Some(Download::new(index, &tracked.name, &tracked.source, &claimed, seed, now));
+            tracked.forget_number(claimed);
+            found_any = true;
+        }
+        let most = if self.is_ready() { CALM_COMPARISON } else { WAITING_COMPARISON };
+        self.comparison_pause = if found_any { BUSY_TICK } else { (self.comparison_pause * 2).min(most) };
+    }
+
+    fn give_up_overdue(&mut self, now: Duration, shared: &dyn SharedData) {
+        for index in 0..self.tracked.len() {
+            let overdue = self.download(index).is_some_and(|download| download.is_overdue(now));
+            if overdue {
+                self.failed(index, Fault::Overdue, now, shared);
+            }
+        }
+    }
+
+    fn start_due(&mut self, now: Duration) {
+        let downloads = || self.tracked.iter().filter_map(|tracked| tracked.download.as_ref());
+        let under_way = downloads().filter(|download| download.is_under_way()).count();
+        let room = self.max_concurrent_downloads.saturating_sub(under_way);
+        let mut due: Vec<&mut Download> = self
+            .tracked
+            .iter_mut()
+            .filter_map(|tracked| tracked.download.as_mut())
+            .filter(|download| download.is_due(now))
+            .collect();
+        // Who has waited longest goes first, so that a small window starves nobody.
+        due.sort_by_key(|download| download.due_at());
+        for download in due.into_iter().take(room) {
+            self.attempts += 1;
+            let (id, call) = download.start(self.attempts, now);
+            self.teller.push(Effect::Fetch { id, call });
+        }
+    }
+
+    fn fetched(&mut self, id: FetchId, answer: Answer, now: Duration, shared: &dyn SharedData) {
+        self.teller.turn("response");
+        let finished = self.tracked.get_mut(id.bundle).and_then(|tracked| tracked.download.as_mut());
+        match finished.and_then(|download| download.finish(id, answer)) {
+            None => return,
+            Some(Finished::Archive) => {}
+            Some(Finished::NotModified) => self.unchanged(id.bundle, None, now, shared),
+            Some(Finished::Failed(fault)) => self.failed(id.bundle, fault, now, shared),
+        }
+        // The place in the window that became free is given away at once.
+        self.start_due(now);
+    }
+
+    /// Does one small piece of the work that waits.
+    fn adopt(&mut self, now: Duration, shared: &dyn SharedData) {
+        if let Some(index) = self.tracked.iter().position(Tracked::has_candidate) {
+            self.check(index, now, shared);
+            self.start_due(now);
+        } else if let Some(index) = self.tracked.iter().position(|tracked| tracked.replica.has_work()) {
+            self.read(index, shared);
+        } else {
+            self.policies.adopt(&Served(&self.tracked), &mut self.teller);
+            self.unrecorded = true;
+        }
         if !self.told_ready && self.is_ready() {
             self.told_ready = true;
             let elapsed = now.saturating_sub(self.first_tick.unwrap_or(now));
             let message =
                 format!("ready: every policy can decide, {} ms after the first tick", elapsed.as_millis());
-            effects.push(Effect::Log(Level::Info, message));
+            self.teller.push(Effect::Log(Level::Info, message));
         }
-        effects
     }
 
-    fn tick(&mut self, now: Duration) -> Vec<Effect> {
-        self.first_tick.get_or_insert(now);
-        let mut effects = Vec::new();
-        for download in &mut self.downloads {
-            if let Some(finished) = download.give_up_overdue(now) {
-                effects.extend(report(download, &finished));
+    /// Checks what came, and publishes it when it is whole.
+    fn check(&mut self, index: usize, now: Duration, shared: &dyn SharedData) {
+        let me = self.membership.owner();
+        let Some(tracked) = self.tracked.get_mut(index) else { return };
+        let Some(download) = &mut tracked.download else { return };
+        let epoch = download.epoch;
+        let candidate = match download.check() {
+            None => return,
+            Some(Err(fault)) => return self.failed(index, fault, now, shared),
+            Some(Ok(candidate)) => candidate,
+        };
+        let Candidate { archive, etag, bundle } = candidate;
+        let published = tracked.record.as_ref().filter(|(record, _)| record.generation > 0);
+        if published.is_some_and(|(record, _)| record.digest == bundle.digest) {
+            let etag = etag.clone();
+            return self.unchanged(index, etag, now, shared);
+        }
+        let Some(owner) = me else {
+            tracked.download = None;
+            return;
+        };
+        let content = Publication {
+            archive,
+            digest: &bundle.digest,
+            revision: &bundle.manifest.revision,
+            etag: etag.as_deref(),
+        };
+        let hold = Hold { key: &tracked.key, owner, epoch };
+        match hold.publish(content, now, shared) {
+            // It is tried again with the next piece of work.
+            Err(NotWritten::Contended) => {}
+            Err(NotWritten::Fenced) => self.fenced(index),
+            Ok(record) => {
+                let bundle = Rc::clone(bundle);
+                let from = tracked.record.as_ref().map_or("claimed", |(record, _)| record.state());
+                let cause = format!("revision `{}`", record.revision);
+                self.teller.registry(&tracked.name, from, "current", &record, &cause);
+                self.teller.count(&tracked.name, DownloadOutcome::Activated);
+                download.succeeded(&record, now);
+                let step = tracked.replica.serve(replica::Version::of(&record), bundle);
+                let epoch = record.epoch;
+                tracked.forget_number(record);
+                self.untold = true;
+                self.stepped(index, &step, epoch, "it was published here");
             }
         }
-        effects.extend(self.start_due(now));
-        effects
     }
 
-    fn start_due(&mut self, now: Duration) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        let in_flight = self.downloads.iter().filter(|download| download.is_in_flight()).count();
-        let room = self.max_concurrent_downloads.saturating_sub(in_flight);
-        let mut due: Vec<&mut Download> =
-            self.downloads.iter_mut().filter(|download| download.is_due(now)).collect();
-        // Who has waited longest goes first, so that a small window starves nobody.
-        due.sort_by_key(|download| download.due_at());
-        for download in due.into_iter().take(room) {
-            let (id, call) = download.start(now);
-            effects.push(Effect::Fetch { id, call });
-        }
-        effects
+    /// Goes on reading what another VM has published.
+    fn read(&mut self, index: usize, shared: &dyn SharedData) {
+        let Some(Tracked { name, key, source, record, replica, .. }) = self.tracked.get_mut(index) else {
+            return;
+        };
+        let step = replica.step(name, key, source, shared);
+        let epoch = record.as_ref().map_or(0, |(record, _)| record.epoch);
+        self.stepped(index, &step, epoch, "another VM has published it");
     }
 
-    fn fetched(&mut self, id: FetchId, answer: Answer, now: Duration) -> Vec<Effect> {
-        let Some(download) = self.downloads.get_mut(id.bundle) else {
-            return Vec::new();
-        };
-        let Some(finished) = download.finish(id, answer, now) else {
-            return Vec::new();
-        };
-        let mut effects = report(download, &finished);
-        if matches!(finished, Finished::Activated { .. }) {
-            self.policies.bundle_changed(download.name());
+    fn stepped(&mut self, index: usize, step: &Step, epoch: u64, cause: &str) {
+        let Some(tracked) = self.tracked.get(index) else { return };
+        match step {
+            Step::More => {}
+            // The record is read again, and soon.
+            Step::Superseded => self.comparison_pause = BUSY_TICK,
+            Step::Serving { from } => {
+                self.policies.bundle_changed(&tracked.name);
+                self.unrecorded = true;
+                let from = from.map_or("none", |_| "serving");
+                let generation = tracked.replica.version().map(|version| version.generation);
+                self.teller.bundle(&tracked.name, from, "serving", generation, epoch, cause);
+            }
+            Step::Refused(message) => {
+                let from = tracked.replica.version().map_or("none", |_| "serving");
+                let generation = tracked.replica.version().map(|version| version.generation);
+                self.teller.bundle(&tracked.name, from, "refused", generation, epoch, message);
+            }
         }
-        // The place in the window that became free is given away at once.
-        effects.extend(self.start_due(now));
-        effects
+    }
+
+    /// The server has nothing newer than what is published.
+    fn unchanged(&mut self, index: usize, etag: Option<String>, now: Duration, shared: &dyn SharedData) {
+        let amended = self.amend(index, shared, |record| {
+            record.checked_ms = millis(now);
+            record.fault = None;
+            if etag.is_some() {
+                record.etag.clone_from(&etag);
+            }
+        });
+        let Some(tracked) = self.tracked.get_mut(index) else { return };
+        let Some(download) = &mut tracked.download else { return };
+        match amended {
+            Err(NotWritten::Fenced) => return self.fenced(index),
+            Err(NotWritten::Contended) => {
+                download.failed(&Fault::Contended, now);
+            }
+            Ok((before, record)) => {
+                download.succeeded(&record, now);
+                if before.fault.is_some() {
+                    self.teller.registry(&tracked.name, before.state(), "current", &record, "nothing newer");
+                }
+                tracked.forget_number(record);
+            }
+        }
+        self.teller.count(&tracked.name, DownloadOutcome::NotModified);
+    }
+
+    /// Nothing came, or nothing that can be used. INVARIANT (last good): what is published stays.
+    fn failed(&mut self, index: usize, fault: Fault, now: Duration, shared: &dyn SharedData) {
+        let message = fault.to_string();
+        let amended = self.amend(index, shared, |record| {
+            let since_ms = record.fault.as_ref().map_or(millis(now), |fault| fault.since_ms);
+            record.fault = Some(FaultRecord { message: message.clone(), since_ms });
+        });
+        let Some(tracked) = self.tracked.get_mut(index) else { return };
+        let Some(download) = &mut tracked.download else { return };
+        let (retry_in, repeated) = download.failed(&fault, now);
+        self.teller.count(&tracked.name, fault.outcome());
+        match amended {
+            Err(NotWritten::Fenced) => self.fenced(index),
+            Err(NotWritten::Contended) => {}
+            Ok((before, record)) => {
+                let kept =
+                    if record.generation > 0 { "the last good one stays active" } else { "none is active" };
+                let cause = format!("{fault}; {kept}, retrying in {} ms", retry_in.as_millis());
+                // Each transition is told once; a fault that merely repeats is told to those who debug.
+                if repeated {
+                    let name = &tracked.name;
+                    self.teller.push(Effect::Log(Level::Debug, format!("bundle `{name}`: {cause}")));
+                } else {
+                    self.teller.registry(&tracked.name, before.state(), "failing", &record, &cause);
+                }
+                tracked.forget_number(record);
+            }
+        }
+    }
+
+    /// Changes a record that this VM owns: as it was, and as it is.
+    fn amend(
+        &self,
+        index: usize,
+        shared: &dyn SharedData,
+        change: impl Fn(&mut BundleRecord),
+    ) -> Result<(BundleRecord, BundleRecord), NotWritten> {
+        let owned = self.tracked.get(index).and_then(|tracked| {
+            Some(Hold {
+                key: &tracked.key,
+                owner: self.membership.owner()?,
+                epoch: tracked.download.as_ref()?.epoch,
+            })
+        });
+        let before = Cell::new(None);
+        let record = owned.ok_or(NotWritten::Fenced)?.amend(
+            |record| {
+                before.set(Some(record.clone()));
+                change(record);
+            },
+            shared,
+        )?;
+        Ok((before.take().unwrap_or_default(), record))
+    }
+
+    /// Another member owns the bundle: what was done for it here is void.
+    fn fenced(&mut self, index: usize) {
+        if let Some(tracked) = self.tracked.get_mut(index) {
+            tracked.download = None;
+            tracked.record = None;
+            self.comparison_pause = BUSY_TICK;
+        }
+    }
+
+    fn free_superseded(&mut self, now: Duration, shared: &dyn SharedData) {
+        let Some(owner) = self.membership.owner() else { return };
+        for tracked in &mut self.tracked {
+            let (Some(download), Some((record, _))) = (&tracked.download, &tracked.record) else {
+                continue;
+            };
+            let at = Duration::from_millis(record.published_ms).saturating_add(GRACE);
+            if record.generation <= tracked.freed || now < at {
+                continue;
+            }
+            let hold = Hold { key: &tracked.key, owner, epoch: download.epoch };
+            if hold.free_superseded(record.generation, shared) {
+                tracked.freed = record.generation;
+            }
+        }
+    }
+
+    /// Tells every other member to look.
+    fn hint_others(&mut self, now: Duration, shared: &dyn SharedData) {
+        if !std::mem::take(&mut self.untold) {
+            return;
+        }
+        let vm = self.membership.vm();
+        for (place, member) in Members::new(shared).all().into_iter().enumerate() {
+            if member.vm != vm && member.is_alive(now) {
+                self.teller.push(Effect::Hint { queue: record::hint_queue(place) });
+            }
+        }
+    }
+
+    fn download(&self, index: usize) -> Option<&Download> {
+        self.tracked.get(index)?.download.as_ref()
     }
 }
 
-/// Each transition is told once; a fault that merely repeats is told to those who debug.
-fn report(download: &Download, finished: &Finished) -> Vec<Effect> {
-    let name = download.name();
-    let (outcome, level, message) = match finished {
-        Finished::Activated { revision, generation } => {
-            let message =
-                format!("bundle `{name}`: generation {generation} is active, revision `{revision}`");
-            (DownloadOutcome::Activated, Level::Info, message)
+// === impl Tracked ===
+
+impl Tracked {
+    fn has_work(&self) -> bool {
+        self.replica.has_work() || self.has_candidate()
+    }
+
+    fn has_candidate(&self) -> bool {
+        self.download.as_ref().is_some_and(Download::has_work)
+    }
+
+    fn seen(&self) -> Option<Seen> {
+        self.record.as_ref().map(|(_, seen)| *seen)
+    }
+
+    /// Keeps a record that was written here. Its number is not known until it is read again.
+    fn forget_number(&mut self, record: BundleRecord) {
+        self.record = Some((record, Seen::Absent));
+    }
+}
+
+fn serving(tracked: &[Tracked], policies: &Policies) -> Serving {
+    let versions = tracked
+        .iter()
+        .filter_map(|tracked| Some((tracked.key.clone(), tracked.replica.version()?.generation)));
+    Serving { bundles: versions.collect(), ready: policies.ready() }
+}
+
+/// The bundles as the policies need them.
+struct Served<'a>(&'a [Tracked]);
+
+impl Bundles for Served<'_> {
+    fn serving(&self, bundle: &str) -> Option<Rc<Bundle>> {
+        let tracked = self.0.iter().find(|tracked| tracked.name == bundle)?;
+        tracked.replica.bundle().cloned()
+    }
+
+    fn fault(&self, bundle: &str) -> Option<String> {
+        let tracked = self.0.iter().find(|tracked| tracked.name == bundle)?;
+        let published = tracked.record.as_ref().and_then(|(record, _)| record.fault.as_ref());
+        let published = published.map(|fault| fault.message.as_str());
+        tracked.replica.refusal().or(published).map(str::to_owned)
+    }
+}
+
+// === impl BundleRecord ===
+
+impl BundleRecord {
+    /// The state of the bundle for all VMs, in the words of transitions.
+    fn state(&self) -> &'static str {
+        match self {
+            Self { fault: Some(_), .. } => "failing",
+            Self { generation: 1.., .. } => "current",
+            Self { owner: Some(_), .. } => "claimed",
+            _ => "absent",
         }
-        Finished::NotModified => {
-            (DownloadOutcome::NotModified, Level::Debug, format!("bundle `{name}`: unchanged"))
-        }
-        Finished::Failed { fault, repeated, retry_in } => {
-            let level = if *repeated { Level::Debug } else { Level::Warn };
-            let kept =
-                if download.active().is_some() { "the last good one stays active" } else { "none is active" };
-            let message =
-                format!("bundle `{name}`: {fault}; {kept}, retrying in {} ms", retry_in.as_millis());
-            (fault.outcome(), level, message)
-        }
-    };
-    let counter = Counter::Download { bundle: name.to_owned(), outcome };
-    vec![Effect::Count(counter), Effect::Log(level, message)]
+    }
+}
+
+// === impl Teller ===
+
+impl Teller {
+    fn new(vm: VmName) -> Self {
+        Self { vm: vm.to_string(), on: "start#1".to_owned(), turns: BTreeMap::new(), effects: Vec::new() }
+    }
+
+    fn turn(&mut self, kind: &'static str) {
+        let count = self.turns.entry(kind).or_default();
+        *count += 1;
+        self.on = format!("{kind}#{count}");
+    }
+
+    fn push(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    fn take(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    fn count(&mut self, bundle: &str, outcome: DownloadOutcome) {
+        self.push(Effect::Count(Counter::Download { bundle: bundle.to_owned(), outcome }));
+    }
+
+    fn registry(&mut self, bundle: &str, from: &str, to: &str, record: &BundleRecord, cause: &str) {
+        let level = if to == "failing" { Level::Warn } else { Level::Info };
+        let (generation, epoch) = (Some(record.generation), Some(record.epoch));
+        self.tell(level, Scope::Registry, Subject::Bundle(bundle), (from, to), (generation, epoch), cause);
+    }
+
+    fn bundle(
+        &mut self,
+        bundle: &str,
+        from: &str,
+        to: &str,
+        generation: Option<u64>,
+        epoch: u64,
+        cause: &str,
+    ) {
+        let level = if to == "refused" { Level::Error } else { Level::Info };
+        self.tell(level, Scope::Vm, Subject::Bundle(bundle), (from, to), (generation, Some(epoch)), cause);
+    }
+
+    fn policy(&mut self, level: Level, policy: &str, from: &str, to: &str, cause: &str) {
+        self.tell(level, Scope::Vm, Subject::Policy(policy), (from, to), (None, None), cause);
+    }
+
+    fn member(&mut self, place: usize, from: &str, to: &str, cause: &str) {
+        let level = if to == "lost" { Level::Warn } else { Level::Info };
+        self.tell(level, Scope::Vm, Subject::Member(place), (from, to), (None, None), cause);
+    }
+
+    fn tell(
+        &mut self,
+        level: Level,
+        scope: Scope,
+        subject: Subject<'_>,
+        (from, to): (&str, &str),
+        (generation, epoch): (Option<u64>, Option<u64>),
+        cause: &str,
+    ) {
+        let (vm, on) = (self.vm.as_str(), self.on.as_str());
+        let transition =
+            Transition { scope, vm, on, subject, from, to, generation, epoch, cause, suppressed: 0 };
+        let line = transition.to_string();
+        self.effects.push(Effect::Log(level, line));
+    }
 }
 
 #[cfg(test)]

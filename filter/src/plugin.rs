@@ -7,7 +7,7 @@ use log::Level;
 use crate::{
     authz::{self, Outcome, RequestHead},
     config::{Config, ConfigError},
-    manager::{Effect, Event, Manager, NotReady},
+    manager::{Effect, Event, Manager, NotReady, SharedData},
     policy::{self, Policy},
     telemetry::{Counter, LogLimiter},
 };
@@ -70,16 +70,16 @@ impl Plugin {
     }
 
     /// Feeds one event in and returns what the host must do, in order. Units: as [`Manager::handle`].
-    pub fn handle(&mut self, event: Event, now: Duration) -> Vec<Effect> {
+    pub fn handle(&mut self, event: Event, now: Duration, shared: &dyn SharedData) -> Vec<Effect> {
         match &mut self.state {
-            State::Serving { manager, .. } => manager.handle(event, now),
+            State::Serving { manager, .. } => manager.handle(event, now, shared),
             State::Refused => Vec::new(),
         }
     }
 
     /// Whether [`Event::Adopt`] would find something to do.
-    pub fn has_pending_policy(&self) -> bool {
-        matches!(&self.state, State::Serving { manager, .. } if manager.has_pending_policy())
+    pub fn has_work(&self) -> bool {
+        matches!(&self.state, State::Serving { manager, .. } if manager.has_work())
     }
 
     /// Whether every policy can decide now.
@@ -139,9 +139,6 @@ pub fn refusal(error: &ConfigError) -> String {
 /// V8 in Envoy compiles each function on its first call, and optimises it then: the first evaluation in a process
 /// costs hundreds of milliseconds.
 pub fn warm_up() {
-    let document = br#"{"bundles": {"b": "http://b/"}, "portcullis": {"url_cluster": "b"}}"#;
-    let (mut plugin, _) = Plugin::configure(document, 0);
-    plugin.handle(Event::Tick, Duration::ZERO);
     let text = r#"package warm
 import rego.v1
 default allow := false

@@ -26,7 +26,7 @@ use crate::{
     telemetry::Counter,
 };
 
-use host::Metrics;
+use host::{Hints, HostData, Metrics};
 use stream::Stream;
 
 /// Longest run of compiling policies in one callback; requests of this worker wait behind it.
@@ -41,30 +41,25 @@ proxy_wasm::main! {{
 struct Shared {
     plugin: Plugin,
     metrics: Metrics,
-    /// The core's clock counts from here.
-    started: Instant,
 }
 
 struct Root {
     shared: Rc<RefCell<Shared>>,
     fetches: BTreeMap<u32, FetchId>,
+    hints: Hints,
     tick_period: Option<Duration>,
 }
 
 // === impl Shared ===
 
 impl Shared {
-    fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-
     fn tell(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Log(level, message) => log::log!(level, "{message}"),
                 Effect::Count(counter) => self.metrics.count(&counter),
-                // Fetches belong to the plugin context, which takes them out before.
-                Effect::Fetch { .. } => {}
+                // What belongs to the plugin context, which takes it out before.
+                Effect::Fetch { .. } | Effect::Listen { .. } | Effect::Hint { .. } => {}
             }
         }
     }
@@ -75,8 +70,13 @@ impl Shared {
 impl Root {
     fn new() -> Self {
         let (plugin, _) = Plugin::configure(b"", 0);
-        let shared = Shared { plugin, metrics: Metrics::default(), started: Instant::now() };
-        Self { shared: Rc::new(RefCell::new(shared)), fetches: BTreeMap::new(), tick_period: None }
+        let shared = Shared { plugin, metrics: Metrics::default() };
+        Self {
+            shared: Rc::new(RefCell::new(shared)),
+            fetches: BTreeMap::new(),
+            hints: Hints::default(),
+            tick_period: None,
+        }
     }
 
     /// Runs one event and all that follows from it at once: calls that the host refuses are events of their own.
@@ -87,16 +87,18 @@ impl Root {
                 let Ok(mut shared) = self.shared.try_borrow_mut() else {
                     return;
                 };
-                let now = shared.now();
-                shared.plugin.handle(event, now)
+                shared.plugin.handle(event, host::now(), &HostData)
             };
-            let (fetches, rest): (Vec<_>, Vec<_>) =
-                effects.into_iter().partition(|effect| matches!(effect, Effect::Fetch { .. }));
-            for effect in fetches {
-                if let Effect::Fetch { id, call } = effect
-                    && let Some(answer) = self.dispatch(id, &call)
-                {
-                    events.push(Event::Fetched { id, answer });
+            let mut rest = Vec::new();
+            for effect in effects {
+                match effect {
+                    Effect::Fetch { id, call } => {
+                        let refused = self.dispatch(id, &call);
+                        events.extend(refused.map(|answer| Event::Fetched { id, answer }));
+                    }
+                    Effect::Listen { queue } => self.hints.listen(&queue),
+                    Effect::Hint { queue } => self.hints.send(&queue),
+                    other => rest.push(other),
                 }
             }
             if let Ok(mut shared) = self.shared.try_borrow_mut() {
@@ -120,7 +122,7 @@ impl Root {
     fn adopt_for_a_slice(&mut self) {
         let slice = Instant::now();
         while slice.elapsed() < ADOPTION_SLICE {
-            let pending = self.shared.try_borrow().is_ok_and(|shared| shared.plugin.has_pending_policy());
+            let pending = self.shared.try_borrow().is_ok_and(|shared| shared.plugin.has_work());
             if !pending {
                 return;
             }
@@ -138,6 +140,11 @@ impl Root {
 }
 
 impl Context for Root {
+    fn on_done(&mut self) -> bool {
+        self.run(Event::Done);
+        true
+    }
+
     fn on_http_call_response(&mut self, call_id: u32, num_headers: usize, body_size: usize, _: usize) {
         let Some(id) = self.fetches.remove(&call_id) else {
             return;
@@ -164,6 +171,13 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         self.run(Event::Tick);
+        self.adopt_for_a_slice();
+        self.keep_ticking();
+    }
+
+    fn on_queue_ready(&mut self, queue: u32) {
+        self.hints.drain(queue);
+        self.run(Event::Hinted);
         self.adopt_for_a_slice();
         self.keep_ticking();
     }

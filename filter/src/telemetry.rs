@@ -43,6 +43,51 @@ pub enum DownloadOutcome {
     Failed,
 }
 
+/// One change of state, told once: a line of `key=value` pairs in this order, which `portcullis render --log` reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition<'a> {
+    /// Whether it is about what is published for all VMs or about this VM.
+    pub scope: Scope,
+    /// Name of the VM that tells.
+    pub vm: &'a str,
+    /// The callback in which it happened, with its number: `tick#12`.
+    pub on: &'a str,
+    /// What changed.
+    pub subject: Subject<'a>,
+    /// The state before.
+    pub from: &'a str,
+    /// The state after.
+    pub to: &'a str,
+    /// Generation of the bundle.
+    pub generation: Option<u64>,
+    /// Epoch of the bundle's owner.
+    pub epoch: Option<u64>,
+    /// Why.
+    pub cause: &'a str,
+    /// Lines that were left out before this one.
+    pub suppressed: u64,
+}
+
+/// Whose state a transition is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// What is published, for all VMs.
+    Registry,
+    /// What this VM does.
+    Vm,
+}
+
+/// What a transition is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// A bundle, by name.
+    Bundle(&'a str),
+    /// A policy, by name.
+    Policy(&'a str),
+    /// The VM's own place among the members.
+    Member(usize),
+}
+
 /// Bounds the lines that requests can cause (INVARIANT bounded): a bucket that refills with time.
 #[derive(Debug, Default)]
 pub struct LogLimiter {
@@ -76,6 +121,58 @@ impl fmt::Display for DownloadOutcome {
             Self::Rejected => "rejected",
             Self::Failed => "failed",
         })
+    }
+}
+
+// === impl Transition ===
+
+impl fmt::Display for Transition<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scope = match self.scope {
+            Scope::Registry => "registry",
+            Scope::Vm => "vm",
+        };
+        write!(f, "transition scope={scope} vm={} on={}", self.vm, self.on)?;
+        match self.subject {
+            Subject::Bundle(name) => write!(f, " bundle={}", Quoted(name))?,
+            Subject::Policy(name) => write!(f, " policy={}", Quoted(name))?,
+            Subject::Member(number) => write!(f, " member={number}")?,
+        }
+        write!(f, " from={} to={}", self.from, self.to)?;
+        if let Some(generation) = self.generation {
+            write!(f, " generation={generation}")?;
+        }
+        if let Some(epoch) = self.epoch {
+            write!(f, " epoch={epoch}")?;
+        }
+        write!(f, " cause={}", Quoted(self.cause))?;
+        if self.suppressed > 0 {
+            write!(f, " suppressed={}", self.suppressed)?;
+        }
+        Ok(())
+    }
+}
+
+/// A value as logfmt has it: in quotes where it is not one plain word.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_word = |byte: u8| byte.is_ascii_graphic() && !b"\"=\\".contains(&byte);
+        if !self.0.is_empty() && self.0.bytes().all(is_word) {
+            return f.write_str(self.0);
+        }
+        f.write_str("\"")?;
+        for character in self.0.chars() {
+            match character {
+                '"' => f.write_str("\\\"")?,
+                '\\' => f.write_str("\\\\")?,
+                '\n' => f.write_str("\\n")?,
+                other if other.is_control() => write!(f, "\\u{:04x}", u32::from(other))?,
+                other => write!(f, "{other}")?,
+            }
+        }
+        f.write_str("\"")
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_filter::{
     authz::{Connection, HeaderChange, RequestHead, SocketAddress},
-    manager::{Answer, Effect, Event},
+    manager::{Answer, Effect, Event, LocalData},
     plugin::Plugin,
 };
 
@@ -24,7 +24,8 @@ impl Native {
         let (mut plugin, effects) = Plugin::configure(document.as_bytes(), 1);
         assert!(plugin.tick_period().is_some(), "{effects:?}");
         let archives = table.archives();
-        for effect in plugin.handle(Event::Tick, Duration::ZERO) {
+        let shared = LocalData::default();
+        for effect in plugin.handle(Event::Tick, Duration::ZERO, &shared) {
             if let Effect::Fetch { id, call } = effect {
                 let path = call.headers.iter().find(|(name, _)| name == ":path").map_or("", |(_, path)| path);
                 let name = path.trim_start_matches('/').trim_end_matches(".tar.gz");
@@ -32,11 +33,11 @@ impl Native {
                     Some(archive) => Answer::Response { status: 200, etag: None, body: archive.clone() },
                     None => Answer::Response { status: 404, etag: None, body: Vec::new() },
                 };
-                plugin.handle(Event::Fetched { id, answer }, Duration::ZERO);
+                plugin.handle(Event::Fetched { id, answer }, Duration::ZERO, &shared);
             }
         }
-        while plugin.has_pending_policy() {
-            plugin.handle(Event::Adopt, Duration::ZERO);
+        while plugin.has_work() {
+            plugin.handle(Event::Adopt, Duration::ZERO, &shared);
         }
         Self { plugin }
     }

@@ -1,9 +1,13 @@
-//! One bundle's way in: when to ask, what the answer means, and the last good content.
+//! The loading of one bundle by the member that owns it: when to ask, what the answer means, and the check of what came.
 
 use std::{rc::Rc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
+use super::{
+    reading::Reading,
+    record::{BundleRecord, millis},
+};
 use crate::{
     bundle::{Bundle, BundleError},
     config::BundleSource,
@@ -22,7 +26,7 @@ const MAX_ETAG_BYTES: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct FetchId {
     pub(super) bundle: usize,
-    attempt: u64,
+    pub(super) attempt: u64,
 }
 
 /// The HTTP request of one fetch.
@@ -57,20 +61,23 @@ pub enum Answer {
     },
 }
 
-/// The newest good content of a bundle.
-#[derive(Debug, Clone)]
-pub(super) struct Active {
-    pub(super) bundle: Rc<Bundle>,
-    /// Counts activations, from 1. INVARIANT (monotone): never goes back.
-    pub(super) generation: u64,
-}
-
-/// What became of a fetch.
+/// What an answer means.
 #[derive(Debug)]
 pub(super) enum Finished {
-    Activated { revision: String, generation: u64 },
+    /// Content came, which must be checked.
+    Archive,
+    /// The server has nothing newer.
     NotModified,
-    Failed { fault: Fault, repeated: bool, retry_in: Duration },
+    /// Nothing came.
+    Failed(Fault),
+}
+
+/// Content that came and has been read whole.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) archive: Rc<[u8]>,
+    pub(super) etag: Option<String>,
+    pub(super) bundle: Rc<Bundle>,
 }
 
 /// Why a fetch brought nothing.
@@ -101,6 +108,9 @@ pub(super) enum Fault {
         /// The host's status, in words.
         status: String,
     },
+    /// The record changed under every try to write it.
+    #[error("the record in shared data changed under every try to write it")]
+    Contended,
     /// The content is no bundle.
     #[error("refused: {0}")]
     Bundle(#[from] BundleError),
@@ -108,21 +118,35 @@ pub(super) enum Fault {
 
 #[derive(Debug)]
 enum State {
-    Due { at: Duration },
-    InFlight { attempt: u64, overdue_at: Duration },
+    Due {
+        at: Duration,
+    },
+    InFlight {
+        attempt: u64,
+        overdue_at: Duration,
+    },
+    Reading {
+        reading: Reading,
+        archive: Rc<[u8]>,
+        etag: Option<String>,
+    },
+    /// Read, and not yet published.
+    Whole(Candidate),
 }
 
-/// One configured bundle.
+/// The loading of one bundle, for as long as this VM owns it.
 #[derive(Debug)]
 pub(super) struct Download {
     index: usize,
     name: String,
     source: BundleSource,
+    /// The epoch in which the bundle is owned.
+    pub(super) epoch: u64,
     state: State,
-    attempts: u64,
-    /// ETag of the content that is active, never of one that was refused: a refused one must be offered again.
+    /// ETag of what is published.
     etag: Option<String>,
-    active: Option<Active>,
+    /// Whether anything is published.
+    is_published: bool,
     fault: Option<Fault>,
     backoff: ExponentialBackoff,
     backoff_builder: ExponentialBuilder,
@@ -132,7 +156,15 @@ pub(super) struct Download {
 // === impl Download ===
 
 impl Download {
-    pub(super) fn new(index: usize, name: String, source: BundleSource, seed: u64) -> Self {
+    /// Goes on from where the record says that the one before has come; what it has fetched is not fetched again.
+    pub(super) fn new(
+        index: usize,
+        name: &str,
+        source: &BundleSource,
+        record: &BundleRecord,
+        seed: u64,
+        now: Duration,
+    ) -> Self {
         let backoff_builder = ExponentialBuilder::new()
             .with_min_delay(FIRST_RETRY)
             .with_factor(RETRY_FACTOR)
@@ -140,43 +172,37 @@ impl Download {
             .with_jitter()
             .with_jitter_seed(seed)
             .without_max_times();
-        Self {
+        let mut download = Self {
             index,
-            name,
-            source,
-            state: State::Due { at: Duration::ZERO },
-            attempts: 0,
-            etag: None,
-            active: None,
+            name: name.to_owned(),
+            source: source.clone(),
+            epoch: record.epoch,
+            state: State::Due { at: now },
+            etag: record.etag.clone(),
+            is_published: record.generation > 0,
             fault: None,
             backoff: backoff_builder.build(),
             backoff_builder,
             random: fastrand::Rng::with_seed(seed),
+        };
+        if download.is_published && record.fault.is_none() {
+            let passed = Duration::from_millis(millis(now).saturating_sub(record.checked_ms));
+            let rest = download.poll_delay().saturating_sub(passed);
+            download.state = State::Due { at: now.saturating_add(rest) };
         }
+        download
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(super) fn active(&self) -> Option<&Active> {
-        self.active.as_ref()
-    }
-
-    /// What went wrong last; none since the last success.
-    pub(super) fn fault(&self) -> Option<&Fault> {
-        self.fault.as_ref()
-    }
-
-    pub(super) fn is_in_flight(&self) -> bool {
-        matches!(self.state, State::InFlight { .. })
+    /// Whether it takes a place in the window: until what came is published, so that what is held stays bounded.
+    pub(super) fn is_under_way(&self) -> bool {
+        !matches!(self.state, State::Due { .. })
     }
 
     /// When it wants to be fetched; none while it is.
     pub(super) fn due_at(&self) -> Option<Duration> {
         match self.state {
             State::Due { at } => Some(at),
-            State::InFlight { .. } => None,
+            _ => None,
         }
     }
 
@@ -184,31 +210,79 @@ impl Download {
         self.due_at().is_some_and(|at| at <= now)
     }
 
-    // ## Due => InFlight
-    pub(super) fn start(&mut self, now: Duration) -> (FetchId, HttpCall) {
-        self.attempts += 1;
-        let overdue_at = now.saturating_add(self.source.timeout).saturating_add(OVERDUE_AFTER);
-        self.state = State::InFlight { attempt: self.attempts, overdue_at };
-        (FetchId { bundle: self.index, attempt: self.attempts }, self.call())
+    /// Whether [`Download::check`] has something to do.
+    pub(super) fn has_work(&self) -> bool {
+        matches!(self.state, State::Reading { .. } | State::Whole(_))
     }
 
-    // ## InFlight => Due
-    pub(super) fn finish(&mut self, id: FetchId, answer: Answer, now: Duration) -> Option<Finished> {
+    // ## Due => InFlight
+    pub(super) fn start(&mut self, attempt: u64, now: Duration) -> (FetchId, HttpCall) {
+        let overdue_at = now.saturating_add(self.source.timeout).saturating_add(OVERDUE_AFTER);
+        self.state = State::InFlight { attempt, overdue_at };
+        (FetchId { bundle: self.index, attempt }, self.call())
+    }
+
+    // ## InFlight => (Reading | InFlight)
+    pub(super) fn finish(&mut self, id: FetchId, answer: Answer) -> Option<Finished> {
         if !matches!(self.state, State::InFlight { attempt, .. } if attempt == id.attempt) {
             return None;
         }
-        let result = self.judge(answer);
-        Some(self.settle(result, now))
+        Some(match answer {
+            Answer::Response { status: 200, etag, body } => {
+                let archive: Rc<[u8]> = body.into();
+                let reading = Reading::new(&self.name, Rc::clone(&archive), self.source.size_limit_bytes);
+                let etag = etag.filter(|etag| etag.len() <= MAX_ETAG_BYTES);
+                self.state = State::Reading { reading, archive, etag };
+                Finished::Archive
+            }
+            Answer::Response { status: 304, .. } if self.is_published => Finished::NotModified,
+            Answer::Response { status: 304, .. } => Finished::Failed(Fault::NothingToKeep),
+            Answer::Response { status, .. } => Finished::Failed(Fault::Status { status }),
+            Answer::Reset => Finished::Failed(Fault::Reset),
+            Answer::Refused { status } => {
+                Finished::Failed(Fault::Refused { cluster: self.source.cluster.clone(), status })
+            }
+        })
     }
 
-    // ## InFlight => (InFlight | Due)
-    pub(super) fn give_up_overdue(&mut self, now: Duration) -> Option<Finished> {
-        match self.state {
-            State::InFlight { overdue_at, .. } if overdue_at <= now => {
-                Some(self.settle(Err(Fault::Overdue), now))
-            }
+    pub(super) fn is_overdue(&self, now: Duration) -> bool {
+        matches!(self.state, State::InFlight { overdue_at, .. } if overdue_at <= now)
+    }
+
+    // ## Reading => (Reading | Whole)
+    /// Does a small piece of reading what came; gives it when it is whole.
+    pub(super) fn check(&mut self) -> Option<Result<&Candidate, Fault>> {
+        if let State::Reading { reading, archive, etag } = &mut self.state {
+            let bundle = match reading.step()? {
+                Ok(bundle) => Rc::new(bundle),
+                Err(error) => return Some(Err(error.into())),
+            };
+            let candidate = Candidate { archive: Rc::clone(archive), etag: etag.take(), bundle };
+            self.state = State::Whole(candidate);
+        }
+        match &self.state {
+            State::Whole(candidate) => Some(Ok(candidate)),
             _ => None,
         }
+    }
+
+    // ## * => Due
+    /// What is published is the newest, as the record says now. The next poll is drawn.
+    pub(super) fn succeeded(&mut self, record: &BundleRecord, now: Duration) {
+        self.fault = None;
+        self.backoff = self.backoff_builder.build();
+        self.etag.clone_from(&record.etag);
+        self.is_published = record.generation > 0;
+        self.state = State::Due { at: now.saturating_add(self.poll_delay()) };
+    }
+
+    // ## * => Due
+    /// The next try comes after the pause that is given back, beside whether the same has happened before.
+    pub(super) fn failed(&mut self, fault: &Fault, now: Duration) -> (Duration, bool) {
+        let pause = self.backoff.next().unwrap_or(self.source.max_delay).min(self.source.max_delay);
+        let repeated = self.fault.replace(fault.clone()).as_ref() == Some(fault);
+        self.state = State::Due { at: now.saturating_add(pause) };
+        (pause, repeated)
     }
 
     fn call(&self) -> HttpCall {
@@ -225,52 +299,6 @@ impl Download {
         headers.extend(self.source.headers.iter().cloned());
         headers.extend(self.etag.iter().map(|etag| header("if-none-match", etag)));
         HttpCall { cluster: self.source.cluster.clone(), headers, timeout: self.source.timeout }
-    }
-
-    fn judge(&mut self, answer: Answer) -> Result<Finished, Fault> {
-        match answer {
-            Answer::Response { status: 200, etag, body } => {
-                let bundle = Bundle::read(&self.name, &body, self.source.size_limit_bytes)?;
-                self.etag = etag.filter(|etag| etag.len() <= MAX_ETAG_BYTES);
-                Ok(self.activate(bundle))
-            }
-            Answer::Response { status: 304, .. } if self.active.is_some() => Ok(Finished::NotModified),
-            Answer::Response { status: 304, .. } => Err(Fault::NothingToKeep),
-            Answer::Response { status, .. } => Err(Fault::Status { status }),
-            Answer::Reset => Err(Fault::Reset),
-            Answer::Refused { status } => {
-                Err(Fault::Refused { cluster: self.source.cluster.clone(), status })
-            }
-        }
-    }
-
-    fn activate(&mut self, bundle: Bundle) -> Finished {
-        if self.active.as_ref().is_some_and(|active| active.bundle.digest == bundle.digest) {
-            return Finished::NotModified;
-        }
-        let generation = self.active.as_ref().map_or(0, |active| active.generation) + 1;
-        let revision = bundle.manifest.revision.clone();
-        self.active = Some(Active { bundle: Rc::new(bundle), generation });
-        Finished::Activated { revision, generation }
-    }
-
-    fn settle(&mut self, result: Result<Finished, Fault>, now: Duration) -> Finished {
-        let (delay, finished) = match result {
-            Ok(finished) => {
-                self.fault = None;
-                self.backoff = self.backoff_builder.build();
-                (self.poll_delay(), finished)
-            }
-            Err(fault) => {
-                let retry_in =
-                    self.backoff.next().unwrap_or(self.source.max_delay).min(self.source.max_delay);
-                let repeated = self.fault.as_ref() == Some(&fault);
-                self.fault = Some(fault.clone());
-                (retry_in, Finished::Failed { fault, repeated, retry_in })
-            }
-        };
-        self.state = State::Due { at: now.saturating_add(delay) };
-        finished
     }
 
     fn poll_delay(&mut self) -> Duration {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use log::Level;
 
-use super::{Effect, download::Download};
+use super::{Effect, Teller};
 use crate::{
     bundle::Bundle,
     config::{Config, PolicyConfig},
@@ -45,6 +45,14 @@ pub enum NotReady {
         /// Why.
         error: PolicyError,
     },
+}
+
+/// The bundles of a VM, by name.
+pub(super) trait Bundles {
+    /// What this VM serves of it.
+    fn serving(&self, bundle: &str) -> Option<Rc<Bundle>>;
+    /// Why there is nothing, or nothing newer.
+    fn fault(&self, bundle: &str) -> Option<String>;
 }
 
 #[derive(Debug)]
@@ -88,7 +96,7 @@ impl Policies {
         !self.slots.is_empty() && self.slots.values().all(|slot| slot.active.is_some())
     }
 
-    pub(super) fn get(&self, name: &str, downloads: &[Download]) -> Result<&Rc<Policy>, NotReady> {
+    pub(super) fn get(&self, name: &str, bundles: &dyn Bundles) -> Result<&Rc<Policy>, NotReady> {
         let policy = || name.to_owned();
         let Some(slot) = self.slots.get(name) else {
             return Err(NotReady::Unknown { policy: policy() });
@@ -96,12 +104,10 @@ impl Policies {
         if let Some(ActivePolicy(active)) = &slot.active {
             return Ok(active);
         }
-        let missing = slot.config.bundles.iter().find(|bundle| active_bundle(downloads, bundle).is_none());
+        let missing = slot.config.bundles.iter().find(|bundle| bundles.serving(bundle).is_none());
         Err(match (missing, &slot.error) {
             (Some(bundle), _) => {
-                let download = downloads.iter().find(|download| download.name() == bundle.as_str());
-                let fault =
-                    download.and_then(Download::fault).map(|fault| format!(": {fault}")).unwrap_or_default();
+                let fault = bundles.fault(bundle).map(|fault| format!(": {fault}")).unwrap_or_default();
                 NotReady::BundleMissing { policy: policy(), bundle: bundle.clone(), fault }
             }
             (None, Some(error)) if !slot.stale => {
@@ -111,18 +117,24 @@ impl Policies {
         })
     }
 
+    /// Policies that can decide, and all.
+    pub(super) fn ready(&self) -> (usize, usize) {
+        (self.slots.values().filter(|slot| slot.active.is_some()).count(), self.slots.len())
+    }
+
     /// Compiles the first policy whose bundles have changed and are all there.
-    pub(super) fn adopt(&mut self, downloads: &[Download]) -> Vec<Effect> {
+    pub(super) fn adopt(&mut self, served: &dyn Bundles, teller: &mut Teller) {
         let Some((name, slot)) = self.slots.iter_mut().find(|(_, slot)| slot.stale) else {
-            return Vec::new();
+            return;
         };
         slot.stale = false;
         let bundles: Option<Vec<Rc<Bundle>>> =
-            slot.config.bundles.iter().map(|bundle| active_bundle(downloads, bundle)).collect();
+            slot.config.bundles.iter().map(|bundle| served.serving(bundle)).collect();
         // Stale again as soon as the missing one arrives.
         let Some(bundles) = bundles else {
-            return Vec::new();
+            return;
         };
+        let from = if slot.active.is_some() { "serving" } else { "pending" };
         let parts: Vec<_> = bundles.iter().map(|bundle| bundle.part()).collect();
         match Policy::compile(&slot.config.decision, &parts, self.time_limit) {
             Ok(policy) => {
@@ -134,15 +146,21 @@ impl Policies {
                 };
                 slot.active = Some(ActivePolicy(Rc::new(policy)));
                 slot.error = None;
-                let message = format!("policy `{name}` is active, made of {}{undefined}", made_of(&bundles));
-                vec![Effect::Count(Counter::PolicyCompiled), Effect::Log(level, message)]
+                teller.push(Effect::Count(Counter::PolicyCompiled));
+                teller.policy(
+                    level,
+                    name,
+                    from,
+                    "serving",
+                    &format!("made of {}{undefined}", made_of(&bundles)),
+                );
             }
             Err(error) => {
                 let kept =
                     if slot.active.is_some() { "the last good one decides" } else { "it is not ready" };
-                let message = format!("policy `{name}`: {error}; {kept}");
+                teller.push(Effect::Count(Counter::PolicyRejected));
+                teller.policy(Level::Error, name, from, "refused", &format!("{error}; {kept}"));
                 slot.error = Some(error);
-                vec![Effect::Count(Counter::PolicyRejected), Effect::Log(Level::Error, message)]
             }
         }
     }
@@ -154,11 +172,6 @@ impl std::fmt::Debug for ActivePolicy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ActivePolicy")
     }
-}
-
-fn active_bundle(downloads: &[Download], name: &str) -> Option<Rc<Bundle>> {
-    let download = downloads.iter().find(|download| download.name() == name)?;
-    download.active().map(|active| Rc::clone(&active.bundle))
 }
 
 fn made_of(bundles: &[Rc<Bundle>]) -> String {

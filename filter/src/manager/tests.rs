@@ -174,7 +174,7 @@ fn an_answer_that_never_comes_is_given_up_and_a_late_one_changes_nothing() {
     let mut world = World::pair();
     let ids = world.tick(0);
     world.tick(14_999);
-    assert_eq!(world.manager.downloads.iter().filter(|download| download.is_in_flight()).count(), 2);
+    assert_eq!(world.under_way(), 2);
     world.tick(15_001);
     // The next attempt is under way when the answer to the first one comes after all.
     assert_eq!(world.tick(16_000).len(), 2);
@@ -200,6 +200,7 @@ fn a_fault_is_told_once_until_it_changes() {
 /// A manager with what the host would do for it.
 struct World {
     manager: Manager,
+    shared: Rc<LocalData>,
     now: u64,
     last_id: FetchId,
     last_call: Option<HttpCall>,
@@ -215,7 +216,13 @@ impl World {
             names.join(", "),
         );
         let config = Config::parse(document.as_bytes()).unwrap();
-        Self { manager: Manager::new(&config, 1), now: 0, last_id: FetchId::default(), last_call: None }
+        Self {
+            manager: Manager::new(&config, 1),
+            shared: Rc::default(),
+            now: 0,
+            last_id: FetchId::default(),
+            last_call: None,
+        }
     }
 
     fn pair() -> Self {
@@ -233,8 +240,13 @@ impl World {
 
     fn tick(&mut self, now: u64) -> Vec<FetchId> {
         self.now = now;
-        let effects = self.manager.handle(Event::Tick, Duration::from_millis(now));
+        let effects = self.manager.handle(Event::Tick, Duration::from_millis(now), &*self.shared);
         self.fetches(&effects)
+    }
+
+    fn under_way(&self) -> usize {
+        let downloads = self.manager.tracked.iter().filter_map(|tracked| tracked.download.as_ref());
+        downloads.filter(|download| download.is_under_way()).count()
     }
 
     fn fetches(&mut self, effects: &[Effect]) -> Vec<FetchId> {
@@ -272,9 +284,9 @@ impl World {
 
     fn answer(&mut self, id: FetchId, answer: Answer, now: u64) -> Vec<Effect> {
         let now = Duration::from_millis(now);
-        let mut effects = self.manager.handle(Event::Fetched { id, answer }, now);
-        while self.manager.has_pending_policy() {
-            effects.extend(self.manager.handle(Event::Adopt, now));
+        let mut effects = self.manager.handle(Event::Fetched { id, answer }, now, &*self.shared);
+        while self.manager.has_work() {
+            effects.extend(self.manager.handle(Event::Adopt, now, &*self.shared));
         }
         effects
     }

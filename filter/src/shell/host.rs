@@ -1,10 +1,85 @@
-//! What is asked of the host: metrics defined once, and properties read into the core's types.
+//! What is asked of the host: its clock, shared data and queues, metrics defined once, and properties.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use proxy_wasm::{hostcalls, types::MetricType};
 
-use crate::authz::{Connection, SocketAddress};
+use crate::{
+    authz::{Connection, SocketAddress},
+    manager::{Read, Seen, SharedData},
+};
+
+/// The CAS number with which Envoy creates a key, and refuses if it is there. Source: proxy-wasm-cpp-host,
+/// `shared_data.cc`: a key that is absent takes any number, one that is there only its own.
+const CREATE: u32 = u32::MAX;
+
+/// Shared data of this plugin's `vm_id`.
+pub(super) struct HostData;
+
+/// The queue on which this VM is told to look, and those of others.
+#[derive(Default)]
+pub(super) struct Hints {
+    vm_id: Option<String>,
+    others: BTreeMap<String, u32>,
+}
+
+/// Time on the clock that all VMs of the process share.
+pub(super) fn now() -> Duration {
+    // SAFETY: the call has no preconditions.
+    let time = unsafe { wasi::clock_time_get(wasi::CLOCKID_MONOTONIC, 1) };
+    Duration::from_nanos(time.unwrap_or_default())
+}
+
+// === impl HostData ===
+
+impl SharedData for HostData {
+    fn get(&self, key: &str) -> Option<Read> {
+        let (value, number) = hostcalls::get_shared_data(key).ok()?;
+        let seen = number.map_or(Seen::Absent, Seen::At);
+        Some(Read { value: value.unwrap_or_default(), seen })
+    }
+
+    fn compare_and_set(&self, key: &str, value: &[u8], seen: Seen) -> bool {
+        let number = match seen {
+            Seen::Absent => CREATE,
+            Seen::At(number) => number,
+        };
+        hostcalls::set_shared_data(key, Some(value), Some(number)).is_ok()
+    }
+}
+
+// === impl Hints ===
+
+impl Hints {
+    /// Becomes the one that is told of what comes on a queue; Envoy tells the last that has registered.
+    pub(super) fn listen(&self, queue: &str) {
+        if let Ok(token) = hostcalls::register_shared_queue(queue) {
+            self.drain(token);
+        }
+    }
+
+    /// Takes everything out. One notice may stand for several items, and for none.
+    pub(super) fn drain(&self, token: u32) {
+        while hostcalls::dequeue_shared_queue(token).is_ok_and(|item| item.is_some()) {}
+    }
+
+    pub(super) fn send(&mut self, queue: &str) {
+        let token = match self.others.get(queue) {
+            Some(token) => Some(*token),
+            None => self.resolve(queue),
+        };
+        if let Some(token) = token {
+            let _ = hostcalls::enqueue_shared_queue(token, None);
+        }
+    }
+
+    fn resolve(&mut self, queue: &str) -> Option<u32> {
+        let vm_id = self.vm_id.get_or_insert_with(|| text(&["plugin_vm_id"]).unwrap_or_default());
+        let token = hostcalls::resolve_shared_queue(vm_id, queue).ok()??;
+        self.others.insert(queue.to_owned(), token);
+        Some(token)
+    }
+}
 
 /// Metric ids by name. Envoy gives a new id, and leaks the old, each time a name is defined.
 #[derive(Default)]

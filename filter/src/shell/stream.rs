@@ -41,8 +41,7 @@ impl Stream {
         let Ok(mut shared) = self.shared.try_borrow_mut() else {
             return Err(LocalResponse::host_failed());
         };
-        let now = shared.now();
-        let Decided { outcome, effects } = shared.plugin.decide(policy.as_deref(), &head, now);
+        let Decided { outcome, effects } = shared.plugin.decide(policy.as_deref(), &head, host::now());
         shared.tell(effects);
         outcome.into_permit()
     }

@@ -1,0 +1,142 @@
+//! What one VM serves of one bundle, and how it comes to the newest.
+
+use std::rc::Rc;
+
+use super::{
+    reading::Reading,
+    record::{BundleRecord, open_payload, payload_key},
+    shared::SharedData,
+};
+use crate::{bundle::Bundle, config::BundleSource};
+
+/// A generation, and the record's lineage within which it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Version {
+    pub(super) lineage: u32,
+    pub(super) generation: u64,
+}
+
+/// This VM's copy of a bundle.
+#[derive(Debug, Default)]
+pub(super) struct Replica {
+    /// INVARIANT (last good): replaced by what is newer and whole, and by nothing else.
+    serving: Option<(Version, Rc<Bundle>)>,
+    coming: Option<Coming>,
+    /// What was published and could not be read here; it is not tried again.
+    refused: Option<(Version, String)>,
+}
+
+#[derive(Debug)]
+enum Coming {
+    Wanted(Version),
+    Reading(Version, Reading),
+}
+
+/// What a step of work on a replica came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// More is to do.
+    More,
+    /// It serves another generation now.
+    Serving { from: Option<Version> },
+    /// It cannot serve what is published.
+    Refused(String),
+    /// The payload has been replaced: the record must be read again.
+    Superseded,
+}
+
+// === impl Version ===
+
+impl Version {
+    pub(super) fn of(record: &BundleRecord) -> Self {
+        Self { lineage: record.lineage, generation: record.generation }
+    }
+
+    /// INVARIANT (monotone): a generation never goes back. A record that was made anew, because Envoy dropped the data,
+    /// counts anew.
+    fn replaces(self, other: Option<Self>) -> bool {
+        self.generation > 0
+            && other.is_none_or(|other| self.lineage != other.lineage || self.generation > other.generation)
+    }
+}
+
+// === impl Replica ===
+
+impl Replica {
+    pub(super) fn bundle(&self) -> Option<&Rc<Bundle>> {
+        self.serving.as_ref().map(|(_, bundle)| bundle)
+    }
+
+    pub(super) fn version(&self) -> Option<Version> {
+        self.serving.as_ref().map(|(version, _)| *version)
+    }
+
+    /// Why it does not serve what is published.
+    pub(super) fn refusal(&self) -> Option<&str> {
+        self.refused.as_ref().map(|(_, message)| message.as_str())
+    }
+
+    pub(super) fn has_work(&self) -> bool {
+        self.coming.is_some()
+    }
+
+    /// Looks at the record: what is newer than all that is served, coming or refused is wanted. True if it is.
+    pub(super) fn compare(&mut self, record: &BundleRecord) -> bool {
+        let published = Version::of(record);
+        let coming = self.coming.as_ref().map(|coming| match coming {
+            Coming::Wanted(version) | Coming::Reading(version, _) => *version,
+        });
+        let refused = self.refused.as_ref().map(|(version, _)| *version);
+        let wanted = [self.version(), coming, refused].into_iter().all(|known| published.replaces(known));
+        if wanted {
+            self.coming = Some(Coming::Wanted(published));
+        }
+        wanted
+    }
+
+    /// Does a small piece of the work.
+    pub(super) fn step(
+        &mut self,
+        name: &str,
+        key: &str,
+        source: &BundleSource,
+        shared: &dyn SharedData,
+    ) -> Step {
+        match self.coming.take() {
+            None => Step::Superseded,
+            Some(Coming::Wanted(version)) => {
+                let payload = shared.get(&payload_key(key, version.generation));
+                match payload.and_then(|read| open_payload(read.value)) {
+                    Some((archive, generation)) if generation == version.generation => {
+                        let reading = Reading::new(name, archive.into(), source.size_limit_bytes);
+                        self.coming = Some(Coming::Reading(version, reading));
+                        Step::More
+                    }
+                    _ => Step::Superseded,
+                }
+            }
+            Some(Coming::Reading(version, mut reading)) => match reading.step() {
+                None => {
+                    self.coming = Some(Coming::Reading(version, reading));
+                    Step::More
+                }
+                Some(Ok(bundle)) => self.serve(version, Rc::new(bundle)),
+                Some(Err(error)) => {
+                    self.refused = Some((version, error.to_string()));
+                    Step::Refused(error.to_string())
+                }
+            },
+        }
+    }
+
+    /// Serves a bundle that is whole, unless something newer is served already.
+    pub(super) fn serve(&mut self, version: Version, bundle: Rc<Bundle>) -> Step {
+        let from = self.version();
+        if !version.replaces(from) {
+            return Step::Superseded;
+        }
+        self.serving = Some((version, bundle));
+        self.refused = None;
+        Step::Serving { from }
+    }
+}
