@@ -39,8 +39,8 @@ fn fifty_bundles_are_in_flight_together(workers: u32) {
 
     // Envoy's main thread has a VM of its own.
     let vms = workers as usize + 1;
-    let all = server.wait_until(BOUND, |traffic| traffic.in_flight >= vms * BUNDLES);
-    assert!(all, "{} in flight, not {}", server.traffic().in_flight, vms * BUNDLES);
+    let all = server.wait_until(BOUND, |traffic| traffic.in_flight >= BUNDLES);
+    assert!(all, "{} in flight, not {BUNDLES}", server.traffic().in_flight);
 
     let (method, path) = first.allowed(1);
     let allowed = Request::new(method, path);
@@ -57,6 +57,7 @@ fn fifty_bundles_are_in_flight_together(workers: u32) {
         server.release(&bundle.path());
     }
     gate.wait_for_counter("portcullis_policies_compiled", (vms * BUNDLES) as u64);
+    assert_eq!(server.traffic().requests.len(), BUNDLES, "one VM loads for all");
     assert_eq!(gate.send(&allowed).status, 200, "{}", gate.envoy.log());
     let (method, path) = first.denied(1);
     assert_eq!(gate.send(&Request::new(method, path)).status, 403);
@@ -98,8 +99,8 @@ fn a_bundle_that_turns_bad_leaves_the_last_good_one_deciding() {
         // The content must differ from what is active, or it would be met with 304.
         server.publish("/main.tar.gz", answering("never to be seen"));
         server.fault("/main.tar.gz", fault);
-        // Once in each VM.
-        gate.wait_for_counter(counter, before + 2);
+        // A download is counted once, a policy in each VM.
+        gate.wait_for_counter(counter, before + if counter == no_policy { 2 } else { 1 });
         assert_eq!(gate.get("/").header("x-revision"), Some(&b"one"[..]), "{what}\n{}", gate.envoy.log());
     }
 
@@ -124,7 +125,7 @@ fn an_unchanged_bundle_is_answered_304_and_compiled_once() {
         server.traffic().requests.iter().filter(|seen| seen.answer == Some(Answer::Status(304))).count();
     assert!(not_modified >= 6, "{not_modified}");
     assert_eq!(gate.counter("portcullis_policies_compiled"), 2, "once in each VM");
-    assert_eq!(gate.counter("portcullis_downloads.bundle.main.outcome.activated"), 2);
+    assert_eq!(gate.counter("portcullis_downloads.bundle.main.outcome.activated"), 1, "by the VM that loads");
 }
 
 /// An archive whose decision says which revision it is.

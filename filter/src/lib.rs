@@ -19,6 +19,7 @@
 pub mod authz;
 pub mod bundle;
 pub mod config;
+mod hooks;
 pub mod manager;
 pub mod plugin;
 pub mod policy;

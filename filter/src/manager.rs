@@ -25,6 +25,7 @@ use log::Level;
 use crate::{
     bundle::Bundle,
     config::{BundleSource, Config},
+    hooks::{Protection, guards},
     policy::Policy,
     telemetry::{Counter, DownloadOutcome, Scope, Subject, Transition},
 };
@@ -221,7 +222,7 @@ impl Manager {
         self.renew(now, shared);
         // INVARIANT (converge): whatever was not told or not heard is found here.
         let due = self.compared.is_none_or(|at| now.saturating_sub(at) >= self.comparison_pause);
-        if due || after_gap {
+        if (due || after_gap) && (guards(Protection::Comparison) || self.compared.is_none()) {
             self.compare(true, now, shared);
         }
         self.give_up_overdue(now, shared);

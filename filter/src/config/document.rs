@@ -100,6 +100,15 @@ pub(super) struct Portcullis {
     pub(super) url_cluster: Option<String>,
     pub(super) max_concurrent_downloads: Option<usize>,
     pub(super) limits: Limits,
+    #[cfg(feature = "hooks")]
+    pub(super) hooks: Hooks,
+}
+
+#[cfg(feature = "hooks")]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Hooks {
+    pub(super) without: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

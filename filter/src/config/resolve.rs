@@ -28,6 +28,8 @@ const MAX_EVALUATION_MS: u32 = 10_000;
 const MAX_DELAY_SECONDS: u32 = 7 * 24 * 3600;
 
 pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
+    #[cfg(feature = "hooks")]
+    crate::hooks::switched::without(&document.portcullis.hooks.without);
     let mut resolver = Resolver::default();
     let services = resolver.services(document.services);
     let bundles = resolver.bundles(document.bundles, &services, document.portcullis.url_cluster.as_deref());

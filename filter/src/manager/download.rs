@@ -11,6 +11,7 @@ use super::{
 use crate::{
     bundle::{Bundle, BundleError},
     config::BundleSource,
+    hooks::{Protection, guards},
     telemetry::DownloadOutcome,
 };
 
@@ -185,7 +186,7 @@ impl Download {
             backoff_builder,
             random: fastrand::Rng::with_seed(seed),
         };
-        if download.is_published && record.fault.is_none() {
+        if download.is_published && record.fault.is_none() && guards(Protection::Resume) {
             let passed = Duration::from_millis(millis(now).saturating_sub(record.checked_ms));
             let rest = download.poll_delay().saturating_sub(passed);
             download.state = State::Due { at: now.saturating_add(rest) };
@@ -224,7 +225,8 @@ impl Download {
 
     // ## InFlight => (Reading | InFlight)
     pub(super) fn finish(&mut self, id: FetchId, answer: Answer) -> Option<Finished> {
-        if !matches!(self.state, State::InFlight { attempt, .. } if attempt == id.attempt) {
+        if !matches!(self.state, State::InFlight { attempt, .. } if attempt == id.attempt || !guards(Protection::Attempt))
+        {
             return None;
         }
         Some(match answer {

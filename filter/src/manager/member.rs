@@ -8,6 +8,7 @@ use super::{
     record::{self, MemberRecord, Owner, VmName, millis},
     shared::SharedData,
 };
+use crate::hooks::{Protection, guards};
 
 /// A member that has not renewed its record for so long counts as dead, and others load what it loaded.
 pub(super) const LEASE: Duration = Duration::from_secs(3);
@@ -73,7 +74,7 @@ impl Membership {
             self.place = self.join(&serving, shared, now);
             return self.place.map(Change::Joined);
         };
-        let is_due = now >= self.renewed.saturating_add(RENEWAL);
+        let is_due = guards(Protection::Renewal) && now >= self.renewed.saturating_add(RENEWAL);
         if has_changed || is_due { self.renew(place, serving(), shared, now) } else { None }
     }
 
@@ -144,7 +145,8 @@ impl<'a> Members<'a> {
     }
 
     pub(super) fn is_alive(&mut self, owner: Owner, now: Duration) -> bool {
-        self.get(owner.member).is_some_and(|member| member.vm == owner.vm && member.is_alive(now))
+        !guards(Protection::Takeover)
+            || self.get(owner.member).is_some_and(|member| member.vm == owner.vm && member.is_alive(now))
     }
 
     /// All that there have been: a place once taken is never empty again.

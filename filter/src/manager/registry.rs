@@ -6,6 +6,7 @@ use super::{
     record::{self, BundleRecord, Owner, millis, payload_key, seal_payload},
     shared::SharedData,
 };
+use crate::hooks::{Protection, guards};
 
 /// Others write a record when they take it over, so a second try is rare and an eighth a host at fault.
 const MAX_TRIES: usize = 8;
@@ -141,7 +142,9 @@ impl Hold<'_> {
     fn own(&self, found: Option<BundleRecord>) -> Result<BundleRecord, NotWritten> {
         // INVARIANT (monotone): the epoch is the fence, so a late writer loses whatever it has read before.
         found
-            .filter(|record| record.owner == Some(self.owner) && record.epoch == self.epoch)
+            .filter(|record| {
+                !guards(Protection::Epoch) || (record.owner == Some(self.owner) && record.epoch == self.epoch)
+            })
             .ok_or(NotWritten::Fenced)
     }
 }

@@ -7,7 +7,11 @@ use super::{
     record::{BundleRecord, open_payload, payload_key},
     shared::SharedData,
 };
-use crate::{bundle::Bundle, config::BundleSource};
+use crate::{
+    bundle::Bundle,
+    config::BundleSource,
+    hooks::{Protection, guards},
+};
 
 /// A generation, and the record's lineage within which it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +59,11 @@ impl Version {
     /// INVARIANT (monotone): a generation never goes back. A record that was made anew, because Envoy dropped the data,
     /// counts anew.
     fn replaces(self, other: Option<Self>) -> bool {
-        self.generation > 0
-            && other.is_none_or(|other| self.lineage != other.lineage || self.generation > other.generation)
+        let Some(other) = other.filter(|other| other.lineage == self.lineage) else {
+            return self.generation > 0;
+        };
+        let is_newer = self.generation > other.generation;
+        is_newer || (!guards(Protection::Monotone) && self.generation != other.generation)
     }
 }
 
@@ -107,7 +114,9 @@ impl Replica {
             Some(Coming::Wanted(version)) => {
                 let payload = shared.get(&payload_key(key, version.generation));
                 match payload.and_then(|read| open_payload(read.value)) {
-                    Some((archive, generation)) if generation == version.generation => {
+                    Some((archive, generation))
+                        if generation == version.generation || !guards(Protection::PayloadGeneration) =>
+                    {
                         let reading = Reading::new(name, archive.into(), source.size_limit_bytes);
                         self.coming = Some(Coming::Reading(version, reading));
                         Step::More

@@ -6,6 +6,7 @@ use proxy_wasm::{hostcalls, types::MetricType};
 
 use crate::{
     authz::{Connection, SocketAddress},
+    hooks::{Protection, guards},
     manager::{Read, Seen, SharedData},
 };
 
@@ -30,6 +31,17 @@ pub(super) fn now() -> Duration {
     Duration::from_nanos(time.unwrap_or_default())
 }
 
+/// Ends the VM when the request says so.
+#[cfg(feature = "hooks")]
+pub(super) fn trap_if_asked() {
+    use proxy_wasm::types::MapType;
+    if hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, "x-portcullis-trap")
+        .is_ok_and(|value| value.is_some())
+    {
+        std::process::abort();
+    }
+}
+
 // === impl HostData ===
 
 impl SharedData for HostData {
@@ -41,10 +53,11 @@ impl SharedData for HostData {
 
     fn compare_and_set(&self, key: &str, value: &[u8], seen: Seen) -> bool {
         let number = match seen {
-            Seen::Absent => CREATE,
-            Seen::At(number) => number,
+            _ if !guards(Protection::Cas) => None,
+            Seen::Absent => Some(CREATE),
+            Seen::At(number) => Some(number),
         };
-        hostcalls::set_shared_data(key, Some(value), Some(number)).is_ok()
+        hostcalls::set_shared_data(key, Some(value), number).is_ok()
     }
 }
 
