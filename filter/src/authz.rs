@@ -4,16 +4,21 @@
 //! [`Outcome`]. Only [`Permit`] lets a request on (INVARIANT closed), and only an allow decision makes one.
 
 mod decision;
+mod health;
 mod input;
 mod mutation;
 mod outcome;
 mod request;
+
+use std::time::Duration;
 
 use crate::{
     manager::NotReady,
     plugin::{Closed, Plugin},
     policy::Policy,
 };
+
+pub(crate) use health::HealthQuery;
 
 pub use decision::{DecisionError, Permit, SEAL_KEY, SEAL_VALUE};
 pub use mutation::HeaderChange;
@@ -22,10 +27,10 @@ pub use request::{Connection, RequestError, RequestHead, SocketAddress};
 
 /// Decides one request by its headers.
 ///
-/// Shape: `policy` is the name that the route chose, if it chose one. The outcome says all that the host must do.
+/// Shape: `policy` is the name that the route chose, if it chose one. Units: `now` as in [`Plugin::handle`]. The outcome says all that the host must do.
 /// Errors: none escape; every fault is an outcome of its own.
-pub fn authorize(plugin: &Plugin, policy: Option<&str>, head: &RequestHead) -> Outcome {
-    match plugin.policy(policy) {
+pub fn authorize(plugin: &Plugin, policy: Option<&str>, head: &RequestHead, now: Duration) -> Outcome {
+    match plugin.policy(policy, now) {
         Ok(policy) => decide(policy, head),
         Err(Closed::Configuration) => Outcome::ConfigurationRefused,
         Err(Closed::NoPolicyNamed) => Outcome::NoPolicyNamed,

@@ -28,6 +28,44 @@ pub struct Config {
     pub max_concurrent_downloads: usize,
     /// Bounds on what bundles and requests may cost.
     pub limits: Limits,
+    /// How old a bundle may become, by bundle name; one that is not named may be of any age.
+    pub staleness: BTreeMap<String, Staleness>,
+    /// The path whose requests are answered with the state of the manager; none answers none.
+    pub health_path: Option<String>,
+    /// How the VMs of a process work together.
+    pub manager: ManagerConfig,
+}
+
+/// How old a bundle may become: since its server has last said that it is the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Staleness {
+    /// The greatest age.
+    pub limit: Duration,
+    /// Whether policies made of it refuse to decide then, or go on and only say so.
+    pub deny: bool,
+}
+
+/// How the VMs of a process work together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ManagerConfig {
+    /// A VM that has given no sign of life for so long counts as dead, and others load what it loaded.
+    pub lease: Duration,
+    /// Longest run of work on new bundles in one callback; requests of this worker wait behind it.
+    pub adoption_slice: Duration,
+    /// Whether payloads that were replaced are taken out of shared data.
+    pub frees_superseded: bool,
+}
+
+// === impl ManagerConfig ===
+
+impl Default for ManagerConfig {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(3),
+            adoption_slice: Duration::from_millis(5),
+            frees_superseded: true,
+        }
+    }
 }
 
 /// One bundle URL, as the download needs it.

@@ -10,6 +10,7 @@
 //! whenever it is asked (INVARIANT queried readiness): nothing here stores or sends one.
 
 mod download;
+mod health;
 mod member;
 mod policies;
 mod reading;
@@ -21,13 +22,14 @@ mod shared;
 use std::{cell::Cell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use log::Level;
+use sha2::{Digest, Sha256};
 
 use crate::{
     bundle::Bundle,
-    config::{BundleSource, Config},
+    config::{BundleSource, Config, Staleness},
     hooks::{Protection, guards},
     policy::Policy,
-    telemetry::{Counter, DownloadOutcome, Scope, Subject, Transition},
+    telemetry::{Counter, DownloadOutcome, Gauge, Scope, Subject, Transition},
 };
 
 use download::{Candidate, Download, Fault, Finished};
@@ -38,6 +40,7 @@ use registry::{Hold, NotWritten, Publication};
 use replica::{Replica, Step};
 
 pub use download::{Answer, FetchId, HttpCall};
+pub use health::{BundleHealth, Health, VmHealth};
 pub use policies::NotReady;
 pub use shared::{LocalData, Read, Seen, SharedData};
 
@@ -49,8 +52,9 @@ const CALM_TICK: Duration = Duration::from_millis(100);
 const WAITING_COMPARISON: Duration = Duration::from_millis(100);
 /// …and to this when all are: how late a VM can be when every notice is lost.
 const CALM_COMPARISON: Duration = Duration::from_secs(1);
-/// A payload that has been replaced is kept so long for those who are about to read it.
-const GRACE: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at the figures of the process.
+const GAUGE_PERIOD: Duration = Duration::from_secs(1);
 
 /// What happens to the manager.
 #[derive(Debug)]
@@ -96,6 +100,8 @@ pub enum Effect {
     Log(Level, String),
     /// Count.
     Count(Counter),
+    /// Show a figure.
+    Show(Gauge, u64),
 }
 
 /// The state of every bundle and policy in one VM.
@@ -105,11 +111,16 @@ pub struct Manager {
     policies: Policies,
     membership: Membership,
     max_concurrent_downloads: usize,
+    frees_superseded: bool,
+    adoption_slice: Duration,
+    staleness: BTreeMap<String, Staleness>,
     random: fastrand::Rng,
     /// Counts attempts to fetch, so that each has a number of its own.
     attempts: u64,
     first_tick: Option<Duration>,
     last_tick: Option<Duration>,
+    /// When the figures of the process were last shown.
+    shown: Option<Duration>,
     compared: Option<Duration>,
     /// Pause until the next comparison.
     comparison_pause: Duration,
@@ -164,12 +175,16 @@ impl Manager {
         Self {
             tracked: tracked.collect(),
             policies: Policies::new(config),
-            membership: Membership::new(vm),
+            membership: Membership::new(vm, plugin_number(config), config.manager.lease),
             max_concurrent_downloads: config.max_concurrent_downloads,
+            frees_superseded: config.manager.frees_superseded,
+            adoption_slice: config.manager.adoption_slice,
+            staleness: config.staleness.clone(),
             random: fastrand::Rng::with_seed(seed),
             attempts: 0,
             first_tick: None,
             last_tick: None,
+            shown: None,
             compared: None,
             comparison_pause: BUSY_TICK,
             untold: false,
@@ -198,14 +213,41 @@ impl Manager {
         self.policies.has_pending() || self.tracked.iter().any(Tracked::has_work)
     }
 
+    /// For how long [`Event::Adopt`] may be repeated in one callback.
+    pub fn adoption_slice(&self) -> Duration {
+        self.adoption_slice
+    }
+
     /// The policy of that name if it can decide now, or why it cannot.
-    pub fn policy(&self, name: &str) -> Result<&Rc<Policy>, NotReady> {
-        self.policies.get(name, &Served(&self.tracked))
+    pub fn policy(&self, name: &str, now: Duration) -> Result<&Rc<Policy>, NotReady> {
+        let policy = self.policies.get(name, &Served(&self.tracked))?;
+        match self.policies.bundles(name).find(|bundle| self.is_denied_as_stale(bundle, now)) {
+            None => Ok(policy),
+            Some(bundle) => Err(NotReady::Stale { policy: name.to_owned(), bundle: bundle.to_owned() }),
+        }
+    }
+
+    /// Names of the configured policies.
+    pub fn policy_names(&self) -> impl Iterator<Item = &str> {
+        self.policies.names()
     }
 
     /// Whether every policy can decide now. Never true of nothing: a configuration without policies is refused.
-    pub fn is_ready(&self) -> bool {
+    pub fn is_ready(&self, now: Duration) -> bool {
         self.policies.all_ready()
+            && !self.tracked.iter().any(|tracked| self.is_denied_as_stale(&tracked.name, now))
+    }
+
+    fn staleness(&self, bundle: &str) -> Option<Staleness> {
+        self.staleness.get(bundle).copied()
+    }
+
+    fn is_denied_as_stale(&self, bundle: &str, now: Duration) -> bool {
+        self.staleness(bundle).filter(|staleness| staleness.deny).is_some_and(|staleness| {
+            let tracked = self.tracked.iter().find(|tracked| tracked.name == bundle);
+            let record = tracked.and_then(|tracked| tracked.record.as_ref());
+            record.is_none_or(|(record, _)| staleness.is_over(record, now))
+        })
     }
 
     /// How long the host should wait until the next [`Event::Tick`].
@@ -217,8 +259,10 @@ impl Manager {
     fn tick(&mut self, now: Duration, shared: &dyn SharedData) {
         self.teller.turn("tick");
         self.first_tick.get_or_insert(now);
-        let after_gap =
-            self.last_tick.replace(now).is_some_and(|last| now.saturating_sub(last) >= member::LEASE);
+        let after_gap = self
+            .last_tick
+            .replace(now)
+            .is_some_and(|last| now.saturating_sub(last) >= self.membership.lease());
         self.renew(now, shared);
         // INVARIANT (converge): whatever was not told or not heard is found here.
         let due = self.compared.is_none_or(|at| now.saturating_sub(at) >= self.comparison_pause);
@@ -227,8 +271,9 @@ impl Manager {
         }
         self.give_up_overdue(now, shared);
         self.start_due(now);
-        self.free_superseded(now, shared);
+        self.free_superseded(shared);
         self.hint_others(now, shared);
+        self.show_gauges(now, shared);
     }
 
     fn hinted(&mut self, now: Duration, shared: &dyn SharedData) {
@@ -321,7 +366,7 @@ impl Manager {
             tracked.forget_number(claimed);
             found_any = true;
         }
-        let most = if self.is_ready() { CALM_COMPARISON } else { WAITING_COMPARISON };
+        let most = if self.policies.all_ready() { CALM_COMPARISON } else { WAITING_COMPARISON };
         self.comparison_pause = if found_any { BUSY_TICK } else { (self.comparison_pause * 2).min(most) };
     }
 
@@ -377,7 +422,7 @@ impl Manager {
             self.policies.adopt(&Served(&self.tracked), &mut self.teller);
             self.unrecorded = true;
         }
-        if !self.told_ready && self.is_ready() {
+        if !self.told_ready && self.is_ready(now) {
             self.told_ready = true;
             let elapsed = now.saturating_sub(self.first_tick.unwrap_or(now));
             let message =
@@ -556,14 +601,13 @@ impl Manager {
         }
     }
 
-    fn free_superseded(&mut self, now: Duration, shared: &dyn SharedData) {
-        let Some(owner) = self.membership.owner() else { return };
+    fn free_superseded(&mut self, shared: &dyn SharedData) {
+        let Some(owner) = self.membership.owner().filter(|_| self.frees_superseded) else { return };
         for tracked in &mut self.tracked {
             let (Some(download), Some((record, _))) = (&tracked.download, &tracked.record) else {
                 continue;
             };
-            let at = Duration::from_millis(record.published_ms).saturating_add(GRACE);
-            if record.generation <= tracked.freed || now < at {
+            if record.generation <= tracked.freed {
                 continue;
             }
             let hold = Hold { key: &tracked.key, owner, epoch: download.epoch };
@@ -582,6 +626,23 @@ impl Manager {
         for (place, member) in Members::new(shared).all().into_iter().enumerate() {
             if member.vm != vm && member.is_alive(now) {
                 self.teller.push(Effect::Hint { queue: record::hint_queue(place) });
+            }
+        }
+    }
+
+    /// The first of the VMs shows the figures of all.
+    fn show_gauges(&mut self, now: Duration, shared: &dyn SharedData) {
+        let shown = *self.shown.get_or_insert(now);
+        if now.saturating_sub(shown) < GAUGE_PERIOD {
+            return;
+        }
+        self.shown = Some(now);
+        let plugin = self.membership.plugin();
+        let mut members = Members::new(shared).all().into_iter();
+        let first = members.find(|member| member.plugin == plugin && member.is_alive(now));
+        if first.is_some_and(|first| first.vm == self.membership.vm()) {
+            for (gauge, value) in self.health(now, shared).gauges() {
+                self.teller.push(Effect::Show(gauge, value));
             }
         }
     }
@@ -633,6 +694,20 @@ impl Bundles for Served<'_> {
         let published = tracked.record.as_ref().and_then(|(record, _)| record.fault.as_ref());
         let published = published.map(|fault| fault.message.as_str());
         tracked.replica.refusal().or(published).map(str::to_owned)
+    }
+}
+
+/// The same for every VM that has this configuration, and for others only by chance.
+fn plugin_number(config: &Config) -> u32 {
+    let digest = Sha256::digest(format!("{:?} {:?}", config.bundles, config.policies));
+    digest.first_chunk().map_or(0, |first| u32::from_le_bytes(*first))
+}
+
+// === impl Staleness ===
+
+impl Staleness {
+    fn is_over(&self, record: &BundleRecord, now: Duration) -> bool {
+        millis(now).saturating_sub(record.checked_ms) > millis(self.limit)
     }
 }
 

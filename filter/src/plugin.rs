@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use log::Level;
 
 use crate::{
-    authz::{self, Outcome, RequestHead},
+    authz::{self, HealthQuery, LocalResponse, Outcome, RequestHead},
     config::{Config, ConfigError},
     manager::{Effect, Event, Manager, NotReady, SharedData},
     policy::{self, Policy},
@@ -24,6 +24,7 @@ enum State {
     Serving {
         manager: Manager,
         default_policy: Option<String>,
+        health_path: Option<String>,
     },
     /// Nothing is let through, and nothing is fetched, until a new configuration comes.
     Refused,
@@ -61,7 +62,8 @@ impl Plugin {
             Ok(config) => {
                 let manager = Manager::new(&config, seed);
                 let message = format!("{} bundles, {} policies", config.bundles.len(), config.policies.len());
-                (State::Serving { manager, default_policy: config.default_policy }, (Level::Info, message))
+                let Config { default_policy, health_path, .. } = config;
+                (State::Serving { manager, default_policy, health_path }, (Level::Info, message))
             }
             Err(error) => (State::Refused, (Level::Error, refusal(&error))),
         };
@@ -79,12 +81,20 @@ impl Plugin {
 
     /// Whether [`Event::Adopt`] would find something to do.
     pub fn has_work(&self) -> bool {
-        matches!(&self.state, State::Serving { manager, .. } if manager.has_work())
+        self.adoption_slice().is_some()
+    }
+
+    /// For how long [`Event::Adopt`] may be repeated in one callback; none if there is nothing to do.
+    pub fn adoption_slice(&self) -> Option<Duration> {
+        match &self.state {
+            State::Serving { manager, .. } if manager.has_work() => Some(manager.adoption_slice()),
+            _ => None,
+        }
     }
 
     /// Whether every policy can decide now.
-    pub fn is_ready(&self) -> bool {
-        matches!(&self.state, State::Serving { manager, .. } if manager.is_ready())
+    pub fn is_ready(&self, now: Duration) -> bool {
+        matches!(&self.state, State::Serving { manager, .. } if manager.is_ready(now))
     }
 
     /// How long the host should wait until the next [`Event::Tick`]; none if there is nothing to wait for.
@@ -96,19 +106,28 @@ impl Plugin {
     }
 
     /// The policy for a request whose route names `named`, or nothing.
-    pub fn policy(&self, named: Option<&str>) -> Result<&Rc<Policy>, Closed> {
-        let State::Serving { manager, default_policy } = &self.state else {
+    pub fn policy(&self, named: Option<&str>, now: Duration) -> Result<&Rc<Policy>, Closed> {
+        let State::Serving { manager, default_policy, .. } = &self.state else {
             return Err(Closed::Configuration);
         };
         let name = named.or(default_policy.as_deref()).ok_or(Closed::NoPolicyNamed)?;
-        manager.policy(name).map_err(Closed::NotReady)
+        manager.policy(name, now).map_err(Closed::NotReady)
     }
 
     /// Decides one request, and says what to count and log of it.
     ///
     /// Units: `now` as in [`Plugin::handle`].
-    pub fn decide(&mut self, named: Option<&str>, head: &RequestHead, now: Duration) -> Decided {
-        let outcome = authz::authorize(self, named, head);
+    pub fn decide(
+        &mut self,
+        named: Option<&str>,
+        head: &RequestHead,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) -> Decided {
+        if let Some(answer) = self.health(head, now, shared) {
+            return Decided { outcome: Outcome::Health(answer), effects: Vec::new() };
+        }
+        let outcome = authz::authorize(self, named, head, now);
         let policy = match (&outcome, &self.state) {
             (Outcome::UnknownPolicy(_) | Outcome::NoPolicyNamed | Outcome::ConfigurationRefused, _)
             | (_, State::Refused) => "unknown",
@@ -126,6 +145,15 @@ impl Plugin {
             });
         }
         Decided { outcome, effects }
+    }
+
+    /// The answer to a request for the state of everything, if it is one.
+    fn health(&self, head: &RequestHead, now: Duration, shared: &dyn SharedData) -> Option<LocalResponse> {
+        let State::Serving { manager, health_path, .. } = &self.state else {
+            return None;
+        };
+        let query = HealthQuery::read(health_path.as_deref()?, head)?;
+        Some(query.answer(&manager.health(now, shared)))
     }
 }
 

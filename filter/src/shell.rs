@@ -23,14 +23,11 @@ use proxy_wasm::{
 use crate::{
     manager::{Answer, Effect, Event, FetchId, HttpCall},
     plugin::Plugin,
-    telemetry::Counter,
+    telemetry::{Counter, Gauge},
 };
 
 use host::{Hints, HostData, Metrics};
 use stream::Stream;
-
-/// Longest run of compiling policies in one callback; requests of this worker wait behind it.
-const ADOPTION_SLICE: Duration = Duration::from_millis(5);
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Trace);
@@ -58,6 +55,7 @@ impl Shared {
             match effect {
                 Effect::Log(level, message) => log::log!(level, "{message}"),
                 Effect::Count(counter) => self.metrics.count(&counter),
+                Effect::Show(gauge, value) => self.metrics.show(&gauge, value),
                 // What belongs to the plugin context, which takes it out before.
                 Effect::Fetch { .. } | Effect::Listen { .. } | Effect::Hint { .. } => {}
             }
@@ -120,10 +118,10 @@ impl Root {
     }
 
     fn adopt_for_a_slice(&mut self) {
-        let slice = Instant::now();
-        while slice.elapsed() < ADOPTION_SLICE {
-            let pending = self.shared.try_borrow().is_ok_and(|shared| shared.plugin.has_work());
-            if !pending {
+        let begun = Instant::now();
+        loop {
+            let slice = self.shared.try_borrow().ok().and_then(|shared| shared.plugin.adoption_slice());
+            if slice.is_none_or(|slice| begun.elapsed() >= slice) {
                 return;
             }
             self.run(Event::Adopt);
@@ -222,5 +220,9 @@ fn seed() -> u64 {
 impl Metrics {
     fn count(&mut self, counter: &Counter) {
         self.increment(&counter.to_string());
+    }
+
+    fn show(&mut self, gauge: &Gauge, value: u64) {
+        self.record(&gauge.to_string(), value);
     }
 }

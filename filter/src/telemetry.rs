@@ -30,6 +30,25 @@ pub enum Counter {
     LogSuppressed,
 }
 
+/// One figure of the whole process. Its text is the metric's name; Envoy puts `wasmcustom.` before it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Gauge {
+    /// 1 if nothing is stuck.
+    Healthy,
+    /// 1 if every policy can decide in every VM that is alive.
+    Ready,
+    /// VMs that give signs of life.
+    VmsAlive,
+    /// VMs that have stopped to.
+    VmsLost,
+    /// The generation of a bundle that is published.
+    BundleGeneration(String),
+    /// 1 if the last attempt to fetch or check a bundle has failed.
+    BundleFailing(String),
+    /// Seconds since a bundle's server has last said that it is the newest.
+    BundleAgeSeconds(String),
+}
+
 /// What became of one attempt to fetch a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DownloadOutcome {
@@ -109,6 +128,20 @@ impl fmt::Display for Counter {
             Self::PolicyCompiled => f.write_str("portcullis_policies_compiled"),
             Self::PolicyRejected => f.write_str("portcullis_policies_rejected"),
             Self::LogSuppressed => f.write_str("portcullis_log_lines_suppressed"),
+        }
+    }
+}
+
+impl fmt::Display for Gauge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Healthy => f.write_str("portcullis_healthy"),
+            Self::Ready => f.write_str("portcullis_ready"),
+            Self::VmsAlive => f.write_str("portcullis_vms_alive"),
+            Self::VmsLost => f.write_str("portcullis_vms_lost"),
+            Self::BundleGeneration(bundle) => write!(f, "portcullis_bundle_generation.bundle.{bundle}"),
+            Self::BundleFailing(bundle) => write!(f, "portcullis_bundle_failing.bundle.{bundle}"),
+            Self::BundleAgeSeconds(bundle) => write!(f, "portcullis_bundle_age_seconds.bundle.{bundle}"),
         }
     }
 }

@@ -19,7 +19,7 @@ use host_harness::{
         client::{Connection, Request},
     },
 };
-use portcullis_filter::config::{Config, Limits};
+use portcullis_filter::config::{Config, Limits, ManagerConfig};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -335,6 +335,9 @@ fn no_bundles() -> Config {
         clusters: BTreeMap::new(),
         max_concurrent_downloads: 1,
         limits: Limits { evaluation: Duration::from_millis(50) },
+        staleness: BTreeMap::new(),
+        health_path: None,
+        manager: ManagerConfig::default(),
     }
 }
 

@@ -16,7 +16,9 @@ use host_harness::{
     },
     servers::{Echo, Upstream, client::Request},
 };
-use portcullis_filter::config::{BundleSource, ClusterTarget, Config, Limits, PolicyConfig, Scheme};
+use portcullis_filter::config::{
+    BundleSource, ClusterTarget, Config, Limits, ManagerConfig, PolicyConfig, Scheme,
+};
 use tempfile::TempDir;
 
 /// Generous: a wait ends with its condition.
@@ -294,6 +296,9 @@ fn config<'a>(clusters: impl IntoIterator<Item = (&'a str, ClusterTarget)>, size
         clusters: clusters.into_iter().map(|(name, target)| (name.to_owned(), target)).collect(),
         max_concurrent_downloads: 64,
         limits: Limits { evaluation: Duration::from_millis(50) },
+        staleness: BTreeMap::new(),
+        health_path: None,
+        manager: ManagerConfig::default(),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::table::{Answered, CaseRequest, SeenUpstream, Table};
 /// A plugin that has loaded what a table's bundle server offers.
 pub struct Native {
     plugin: Plugin,
+    shared: LocalData,
 }
 
 // === impl Native ===
@@ -39,19 +40,20 @@ impl Native {
         while plugin.has_work() {
             plugin.handle(Event::Adopt, Duration::ZERO, &shared);
         }
-        Self { plugin }
+        Self { plugin, shared }
     }
 
     /// How many of the table's policies can decide.
     pub fn ready_policies(&self, table: &Table) -> u64 {
-        table.policies().filter(|policy| self.plugin.policy(Some(policy)).is_ok()).count() as u64
+        table.policies().filter(|policy| self.plugin.policy(Some(policy), Duration::ZERO).is_ok()).count()
+            as u64
     }
 
     /// One request through the core and, if it is permitted, to an upstream.
     pub fn exchange(&mut self, request: &CaseRequest) -> Answered {
         let mut headers = head(request);
         let head = RequestHead { headers: headers.clone(), connection: connection() };
-        let decided = self.plugin.decide(request.policy.as_deref(), &head, Duration::ZERO);
+        let decided = self.plugin.decide(request.policy.as_deref(), &head, Duration::ZERO, &self.shared);
         match decided.outcome.into_permit() {
             Err(response) => Answered {
                 status: response.status,

@@ -18,6 +18,8 @@ pub enum Outcome {
     Allow(Permit),
     /// The policy denies it, with this response.
     Deny(LocalResponse),
+    /// The request asks for the gate's own health.
+    Health(LocalResponse),
     /// The policy has no answer to it.
     Undefined,
     /// The policy cannot decide yet.
@@ -55,6 +57,7 @@ impl Outcome {
         match self {
             Self::Allow(_) => "allow",
             Self::Deny(_) => "denied",
+            Self::Health(_) => "health",
             Self::Undefined => "undefined",
             Self::NotReady(_) => "not_ready",
             Self::UnknownPolicy(_) => "unknown_policy",
@@ -73,6 +76,7 @@ impl Outcome {
         match self {
             Self::Allow(_)
             | Self::Deny(_)
+            | Self::Health(_)
             | Self::Undefined
             | Self::BadRequest(_)
             | Self::ConfigurationRefused => None,
@@ -93,6 +97,7 @@ impl Outcome {
         let mut response = match self {
             Self::Allow(permit) => return Ok(permit),
             Self::Deny(response) => response,
+            Self::Health(response) => return Err(response),
             Self::Undefined => LocalResponse::empty(403),
             Self::NotReady(_) | Self::UnknownPolicy(_) | Self::NoPolicyNamed | Self::ConfigurationRefused => {
                 let mut response = LocalResponse::empty(503);

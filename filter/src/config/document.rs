@@ -100,6 +100,9 @@ pub(super) struct Portcullis {
     pub(super) url_cluster: Option<String>,
     pub(super) max_concurrent_downloads: Option<usize>,
     pub(super) limits: Limits,
+    pub(super) bundles: BTreeMap<String, BundleAge>,
+    pub(super) health: Health,
+    pub(super) manager: Manager,
     #[cfg(feature = "hooks")]
     pub(super) hooks: Hooks,
 }
@@ -116,6 +119,36 @@ pub(super) struct Hooks {
 pub(super) struct Policy {
     pub(super) bundles: Vec<String>,
     pub(super) decision: Option<String>,
+}
+
+/// What OPA has no word for in a bundle.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct BundleAge {
+    pub(super) max_staleness_seconds: Option<u32>,
+    pub(super) when_stale: WhenStale,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WhenStale {
+    #[default]
+    Keep,
+    Deny,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Health {
+    pub(super) path: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Manager {
+    pub(super) lease_seconds: Option<u32>,
+    pub(super) adoption_slice_ms: Option<u32>,
+    pub(super) free_superseded: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

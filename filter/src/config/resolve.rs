@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use url::Url;
 
 use super::{
-    BundleSource, ClusterTarget, Config, ConfigError, Limits, PolicyConfig, Problem, Scheme,
+    BundleSource, ClusterTarget, Config, ConfigError, Limits, ManagerConfig, PolicyConfig, Problem, Scheme,
+    Staleness,
     document::{self, Document},
 };
 
@@ -25,6 +26,8 @@ const MAX_CONCURRENT_DOWNLOADS: usize = 1024;
 /// Generous, because V8 compiles each path of the module on its first use and that time counts too.
 const DEFAULT_EVALUATION_MS: u32 = 100;
 const MAX_EVALUATION_MS: u32 = 10_000;
+/// A year.
+const MAX_STALENESS_SECONDS: u32 = 365 * 24 * 3600;
 const MAX_DELAY_SECONDS: u32 = 7 * 24 * 3600;
 
 pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
@@ -45,6 +48,9 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
         document.portcullis.limits.evaluation_ms.unwrap_or(DEFAULT_EVALUATION_MS),
         1..=MAX_EVALUATION_MS,
     );
+    let staleness = resolver.staleness(document.portcullis.bundles, &bundles);
+    let health_path = resolver.health_path(document.portcullis.health.path);
+    let manager = resolver.manager(&document.portcullis.manager);
     if document.plugins.envoy_ext_authz_grpc.dry_run {
         resolver.problem(
             "plugins.envoy_ext_authz_grpc.dry-run",
@@ -62,6 +68,9 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
         clusters: resolver.clusters,
         max_concurrent_downloads,
         limits: Limits { evaluation: Duration::from_millis(evaluation_ms.into()) },
+        staleness,
+        health_path,
+        manager,
     })
 }
 
@@ -431,6 +440,68 @@ impl Resolver {
             );
         }
         trimmed.to_owned()
+    }
+
+    fn staleness(
+        &mut self,
+        ages: BTreeMap<String, document::BundleAge>,
+        bundles: &BTreeMap<String, BundleSource>,
+    ) -> BTreeMap<String, Staleness> {
+        let mut resolved = BTreeMap::new();
+        for (name, age) in ages {
+            let path = format!("portcullis.bundles.{name}");
+            if !bundles.contains_key(&name) {
+                let cure = format!("add `bundles.{name}`, or correct the name");
+                self.problem(&path, format!("there is no bundle `{name}`"), cure);
+            }
+            let Some(seconds) = age.max_staleness_seconds else {
+                self.problem(
+                    &path,
+                    "it says nothing",
+                    "give `max_staleness_seconds`, or remove it: a bundle may be of any age then",
+                );
+                continue;
+            };
+            let seconds =
+                self.within(&format!("{path}.max_staleness_seconds"), seconds, 1..=MAX_STALENESS_SECONDS);
+            let limit = Duration::from_secs(seconds.into());
+            if bundles.get(&name).is_some_and(|source| limit < source.max_delay) {
+                self.problem(
+                    &format!("{path}.max_staleness_seconds"),
+                    "it is shorter than the pause between two polls, so the bundle would be stale in every pause",
+                    "make it at least twice the bundle's `polling.max_delay_seconds`",
+                );
+            }
+            resolved.insert(name, Staleness { limit, deny: age.when_stale == document::WhenStale::Deny });
+        }
+        resolved
+    }
+
+    fn health_path(&mut self, path: Option<String>) -> Option<String> {
+        let path = path?;
+        if !path.starts_with('/') || path.contains(['?', '#']) {
+            self.problem(
+                "portcullis.health.path",
+                format!("`{path}` is no path of a request"),
+                "begin it with `/`, and leave `?` and `#` out",
+            );
+        }
+        Some(path)
+    }
+
+    fn manager(&mut self, manager: &document::Manager) -> ManagerConfig {
+        let default = ManagerConfig::default();
+        let lease_seconds = manager
+            .lease_seconds
+            .map(|seconds| self.within("portcullis.manager.lease_seconds", seconds, 1..=60));
+        let slice_ms = manager
+            .adoption_slice_ms
+            .map(|ms| self.within("portcullis.manager.adoption_slice_ms", ms, 1..=1000));
+        ManagerConfig {
+            lease: lease_seconds.map_or(default.lease, |seconds| Duration::from_secs(seconds.into())),
+            adoption_slice: slice_ms.map_or(default.adoption_slice, |ms| Duration::from_millis(ms.into())),
+            frees_superseded: manager.free_superseded.unwrap_or(default.frees_superseded),
+        }
     }
 
     fn default_policy(

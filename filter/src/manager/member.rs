@@ -6,14 +6,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     record::{self, MemberRecord, Owner, VmName, millis},
-    shared::SharedData,
+    shared::{Seen, SharedData},
 };
 use crate::hooks::{Protection, guards};
 
-/// A member that has not renewed its record for so long counts as dead, and others load what it loaded.
-pub(super) const LEASE: Duration = Duration::from_secs(3);
-/// Renewed so often that two renewals may be missed.
-const RENEWAL: Duration = Duration::from_secs(1);
+/// A record is renewed so often that two renewals may be missed: after this part of the lease.
+const RENEWALS_IN_LEASE: u32 = 3;
+/// A member that has been dead for so long is gone, and not only late.
+pub(super) const LOST_AFTER: Duration = Duration::from_secs(3);
 /// Envoy's workers, its main thread and as many again that have died; twice that for plugins that share a `vm_id`.
 const MAX_MEMBERS: usize = 1024;
 
@@ -21,6 +21,9 @@ const MAX_MEMBERS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Membership {
     vm: VmName,
+    plugin: u32,
+    /// A member that has not renewed its record for so long counts as dead, and others load what it loaded.
+    lease: Duration,
     place: Option<usize>,
     renewed: Duration,
 }
@@ -49,8 +52,17 @@ pub(super) struct Members<'a> {
 // === impl Membership ===
 
 impl Membership {
-    pub(super) fn new(vm: VmName) -> Self {
-        Self { vm, place: None, renewed: Duration::ZERO }
+    /// `plugin` is the same for all members of one configuration.
+    pub(super) fn new(vm: VmName, plugin: u32, lease: Duration) -> Self {
+        Self { vm, plugin, lease, place: None, renewed: Duration::ZERO }
+    }
+
+    pub(super) fn plugin(&self) -> u32 {
+        self.plugin
+    }
+
+    pub(super) fn lease(&self) -> Duration {
+        self.lease
     }
 
     pub(super) fn vm(&self) -> VmName {
@@ -74,7 +86,8 @@ impl Membership {
             self.place = self.join(&serving, shared, now);
             return self.place.map(Change::Joined);
         };
-        let is_due = guards(Protection::Renewal) && now >= self.renewed.saturating_add(RENEWAL);
+        let is_due =
+            guards(Protection::Renewal) && now >= self.renewed.saturating_add(self.lease / RENEWALS_IN_LEASE);
         if has_changed || is_due { self.renew(place, serving(), shared, now) } else { None }
     }
 
@@ -117,23 +130,41 @@ impl Membership {
         shared: &dyn SharedData,
         now: Duration,
     ) -> Option<usize> {
+        // The place of one that is lost comes first: whoever takes it is the one that was missed.
+        let mut left = None;
         for place in 0..MAX_MEMBERS {
-            let key = MemberRecord::key(place);
-            let (found, seen) = record::read::<MemberRecord>(shared, &key)?;
-            if found.is_some_and(|found| found.is_alive(now)) {
-                continue;
-            }
-            if record::write(shared, &key, &self.record(serving(), now), seen) {
-                self.renewed = now;
-                return Some(place);
+            let (found, seen) = record::read::<MemberRecord>(shared, &MemberRecord::key(place))?;
+            match found {
+                Some(found) if found.is_alive(now) => continue,
+                Some(found) if found.until_ms == 0 => left = left.or(Some((place, seen))),
+                None if seen == Seen::Absent => {
+                    return self.take(left.unwrap_or((place, seen)), serving, shared, now);
+                }
+                _ => return self.take((place, seen), serving, shared, now),
             }
         }
-        None
+        self.take(left?, serving, shared, now)
+    }
+
+    fn take(
+        &mut self,
+        (place, seen): (usize, Seen),
+        serving: &impl Fn() -> Serving,
+        shared: &dyn SharedData,
+        now: Duration,
+    ) -> Option<usize> {
+        let is_mine = record::write(shared, &MemberRecord::key(place), &self.record(serving(), now), seen);
+        // If another was faster, the next tick tries again.
+        is_mine.then(|| {
+            self.renewed = now;
+            place
+        })
     }
 
     fn record(&self, serving: Serving, now: Duration) -> MemberRecord {
         let Serving { bundles, ready } = serving;
-        MemberRecord { vm: self.vm, until_ms: millis(now.saturating_add(LEASE)), serving: bundles, ready }
+        let until_ms = millis(now.saturating_add(self.lease));
+        MemberRecord { vm: self.vm, plugin: self.plugin, until_ms, serving: bundles, ready }
     }
 }
 
@@ -147,6 +178,12 @@ impl<'a> Members<'a> {
     pub(super) fn is_alive(&mut self, owner: Owner, now: Duration) -> bool {
         !guards(Protection::Takeover)
             || self.get(owner.member).is_some_and(|member| member.vm == owner.vm && member.is_alive(now))
+    }
+
+    /// Whether an owner has been dead for so long that somebody must have taken its place.
+    pub(super) fn is_forsaken(&mut self, owner: Option<Owner>, now: Duration) -> bool {
+        let member = owner.and_then(|owner| self.get(owner.member));
+        member.is_none_or(|member| millis(now) > member.until_ms.saturating_add(millis(LOST_AFTER)))
     }
 
     /// All that there have been: a place once taken is never empty again.

@@ -37,6 +37,16 @@ pub enum NotReady {
         /// The policy.
         policy: String,
     },
+    /// A bundle is older than it may be.
+    #[error(
+        "policy `{policy}`: bundle `{bundle}` is older than `portcullis.bundles.{bundle}.max_staleness_seconds`"
+    )]
+    Stale {
+        /// The policy.
+        policy: String,
+        /// The bundle.
+        bundle: String,
+    },
     /// The bundles do not fit together.
     #[error("policy `{policy}`: {error}")]
     Rejected {
@@ -90,6 +100,15 @@ impl Policies {
 
     pub(super) fn has_pending(&self) -> bool {
         self.slots.values().any(|slot| slot.stale)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.slots.keys().map(String::as_str)
+    }
+
+    /// Names of the bundles that a policy is made of.
+    pub(super) fn bundles(&self, policy: &str) -> impl Iterator<Item = &str> {
+        self.slots.get(policy).into_iter().flat_map(|slot| &slot.config.bundles).map(String::as_str)
     }
 
     pub(super) fn all_ready(&self) -> bool {

@@ -63,6 +63,8 @@ pub(super) struct VmName(pub(super) u32);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct MemberRecord {
     pub(super) vm: VmName,
+    /// Which configuration it has: several may share a `vm_id`.
+    pub(super) plugin: u32,
     /// When it counts as dead; 0 once it has left.
     pub(super) until_ms: u64,
     /// What it serves: generations by the key of the bundle's record.

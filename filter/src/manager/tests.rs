@@ -1,3 +1,5 @@
+mod fleet;
+
 use std::{collections::BTreeSet, io::Write};
 
 use super::*;
@@ -44,7 +46,7 @@ fn without_policies_nothing_is_ready() {
     let mut config =
         Config::parse(br#"{"bundles": {"b": "http://h/b"}, "portcullis": {"url_cluster": "c"}}"#).unwrap();
     config.policies.clear();
-    assert!(!Manager::new(&config, 1).is_ready());
+    assert!(!Manager::new(&config, 1).is_ready(Duration::ZERO));
 }
 
 #[test]
@@ -57,7 +59,7 @@ fn a_304_for_a_bundle_that_was_never_loaded_makes_nothing_ready() {
         [Counter::Download { bundle: "b00".into(), outcome: DownloadOutcome::Failed }]
     );
     assert!(
-        matches!(world.manager.policy("p"), Err(NotReady::BundleMissing { fault, .. }) if fault.contains("no version is held"))
+        matches!(world.policy("p"), Err(NotReady::BundleMissing { fault, .. }) if fault.contains("no version is held"))
     );
 }
 
@@ -68,17 +70,17 @@ fn a_policy_is_ready_when_its_last_bundle_is_there_whatever_the_order() {
         let ids = world.tick(0);
         let archives = [pack("a", POLICY_A), pack("b", "package b\n\nlimit := 5\n")];
         world.answer(ids[order[0]], ok(&archives[order[0]], "v1"), 1);
-        assert!(!world.manager.is_ready());
-        assert!(matches!(world.manager.policy("p"), Err(NotReady::BundleMissing { .. })));
+        assert!(!world.is_ready());
+        assert!(matches!(world.policy("p"), Err(NotReady::BundleMissing { .. })));
         world.answer(ids[order[1]], ok(&archives[order[1]], "v1"), 2);
-        assert!(world.manager.is_ready());
+        assert!(world.is_ready());
     }
 }
 
 #[test]
 fn a_policy_that_nobody_configured_is_unknown() {
     let world = World::pair();
-    assert!(matches!(world.manager.policy("q"), Err(NotReady::Unknown { policy }) if policy == "q"));
+    assert!(matches!(world.policy("q"), Err(NotReady::Unknown { policy }) if policy == "q"));
 }
 
 #[test]
@@ -95,7 +97,7 @@ fn every_kind_of_bad_answer_leaves_the_last_good_bundle_deciding() {
     ];
     for answer in bad {
         let mut world = World::loaded();
-        let before = Rc::clone(world.manager.policy("p").unwrap());
+        let before = Rc::clone(world.policy("p").unwrap());
         let shown = format!("{answer:?}");
         let id = world.next_poll_of(0);
         let effects = world.answer(id, answer, world.now);
@@ -103,29 +105,29 @@ fn every_kind_of_bad_answer_leaves_the_last_good_bundle_deciding() {
             effects.iter().any(|effect| matches!(effect, Effect::Log(Level::Warn, _))),
             "{shown}: {effects:?}"
         );
-        assert!(Rc::ptr_eq(&before, world.manager.policy("p").unwrap()), "{shown}");
+        assert!(Rc::ptr_eq(&before, world.policy("p").unwrap()), "{shown}");
     }
 }
 
 #[test]
 fn bundles_that_do_not_fit_together_leave_the_last_good_policy_deciding() {
     let mut world = World::loaded();
-    let before = Rc::clone(world.manager.policy("p").unwrap());
+    let before = Rc::clone(world.policy("p").unwrap());
     let id = world.next_poll_of(1);
     // Alone it is a fine bundle, but the other one owns `data.a`.
     let archive =
         pack_files(&[(".manifest", r#"{"roots": ["a", "b"]}"#), ("b.rego", "package b\n\nlimit := 9\n")]);
     world.answer(id, ok(&archive, "v2"), world.now);
-    assert!(Rc::ptr_eq(&before, world.manager.policy("p").unwrap()));
+    assert!(Rc::ptr_eq(&before, world.policy("p").unwrap()));
     let id = world.next_poll_of(1);
     world.answer(id, ok(&pack("b", "package b\n\nlimit := 9\n"), "v3"), world.now);
-    assert!(!Rc::ptr_eq(&before, world.manager.policy("p").unwrap()), "the next good one is taken");
+    assert!(!Rc::ptr_eq(&before, world.policy("p").unwrap()), "the next good one is taken");
 }
 
 #[test]
 fn not_modified_and_equal_bytes_compile_nothing() {
     let mut world = World::loaded();
-    let before = Rc::clone(world.manager.policy("p").unwrap());
+    let before = Rc::clone(world.policy("p").unwrap());
     let id = world.next_poll_of(0);
     let effects = world.answer(id, Answer::Response { status: 304, etag: None, body: Vec::new() }, world.now);
     assert_eq!(
@@ -138,7 +140,7 @@ fn not_modified_and_equal_bytes_compile_nothing() {
         counts(&effects),
         [Counter::Download { bundle: "b00".into(), outcome: DownloadOutcome::NotModified }]
     );
-    assert!(Rc::ptr_eq(&before, world.manager.policy("p").unwrap()));
+    assert!(Rc::ptr_eq(&before, world.policy("p").unwrap()));
 }
 
 #[test]
@@ -181,7 +183,7 @@ fn an_answer_that_never_comes_is_given_up_and_a_late_one_changes_nothing() {
     let late = world.answer(ids[0], ok(&pack("a", POLICY_A), "v1"), 16_000);
     assert!(late.is_empty());
     assert!(
-        matches!(world.manager.policy("p"), Err(NotReady::BundleMissing { fault, .. }) if fault.contains("never answered"))
+        matches!(world.policy("p"), Err(NotReady::BundleMissing { fault, .. }) if fault.contains("never answered"))
     );
 }
 
@@ -234,7 +236,7 @@ impl World {
         let ids = world.tick(0);
         world.answer(ids[0], ok(&pack("a", POLICY_A), "v1"), 1);
         world.answer(ids[1], ok(&pack("b", "package b\n\nlimit := 5\n"), "v1"), 1);
-        assert!(world.manager.is_ready());
+        assert!(world.is_ready());
         world
     }
 
@@ -242,6 +244,14 @@ impl World {
         self.now = now;
         let effects = self.manager.handle(Event::Tick, Duration::from_millis(now), &*self.shared);
         self.fetches(&effects)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.manager.is_ready(Duration::from_millis(self.now))
+    }
+
+    fn policy(&self, name: &str) -> Result<&Rc<Policy>, NotReady> {
+        self.manager.policy(name, Duration::from_millis(self.now))
     }
 
     fn under_way(&self) -> usize {

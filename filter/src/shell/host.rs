@@ -102,17 +102,24 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn increment(&mut self, name: &str) {
-        let id = match self.ids.get(name) {
-            Some(id) => *id,
-            None => {
-                let Ok(id) = hostcalls::define_metric(MetricType::Counter, name) else {
-                    return;
-                };
-                self.ids.insert(name.to_owned(), id);
-                id
-            }
-        };
-        let _ = hostcalls::increment_metric(id, 1);
+        if let Some(id) = self.id(MetricType::Counter, name) {
+            let _ = hostcalls::increment_metric(id, 1);
+        }
+    }
+
+    pub(super) fn record(&mut self, name: &str, value: u64) {
+        if let Some(id) = self.id(MetricType::Gauge, name) {
+            let _ = hostcalls::record_metric(id, value);
+        }
+    }
+
+    fn id(&mut self, kind: MetricType, name: &str) -> Option<u32> {
+        if let Some(id) = self.ids.get(name) {
+            return Some(*id);
+        }
+        let id = hostcalls::define_metric(kind, name).ok()?;
+        self.ids.insert(name.to_owned(), id);
+        Some(id)
     }
 }
 

@@ -8,7 +8,10 @@ use proxy_wasm::{
     types::{Action, MapType},
 };
 
-use super::{Shared, host};
+use super::{
+    Shared,
+    host::{self, HostData},
+};
 use crate::{
     authz::{HeaderChange, LocalResponse, Permit, RequestHead, SEAL_KEY, SEAL_VALUE},
     plugin::Decided,
@@ -41,7 +44,8 @@ impl Stream {
         let Ok(mut shared) = self.shared.try_borrow_mut() else {
             return Err(LocalResponse::host_failed());
         };
-        let Decided { outcome, effects } = shared.plugin.decide(policy.as_deref(), &head, host::now());
+        let Decided { outcome, effects } =
+            shared.plugin.decide(policy.as_deref(), &head, host::now(), &HostData);
         shared.tell(effects);
         outcome.into_permit()
     }

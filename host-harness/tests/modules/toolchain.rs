@@ -12,7 +12,7 @@ use host_harness::{
     real_envoy::{BootstrapOptions, EnvoyError, EnvoyOptions, RealEnvoy, bootstrap},
     servers::Upstream,
 };
-use portcullis_filter::config::{ClusterTarget, Config, Limits, Scheme};
+use portcullis_filter::config::{ClusterTarget, Config, Limits, ManagerConfig, Scheme};
 
 use crate::common::runtime;
 
@@ -87,6 +87,9 @@ pub(crate) fn start_envoy(
         clusters: BTreeMap::from([("side".to_owned(), side)]),
         max_concurrent_downloads: 1,
         limits: Limits { evaluation: Duration::from_millis(50) },
+        staleness: BTreeMap::new(),
+        health_path: None,
+        manager: ManagerConfig::default(),
     };
     let target = upstream.addr().into();
     let options = BootstrapOptions { seal: false, ..BootstrapOptions::new(module, configuration, target) };

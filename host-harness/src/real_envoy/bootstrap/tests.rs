@@ -1,8 +1,8 @@
 //! The shape of the configuration; that Envoy takes it is shown in `tests/real_envoy.rs`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use portcullis_filter::config::{BundleSource, Limits, PolicyConfig};
+use portcullis_filter::config::{BundleSource, Limits, ManagerConfig, PolicyConfig};
 
 use super::*;
 
@@ -174,6 +174,9 @@ fn config(clusters: &[(&str, ClusterTarget)], bundles: usize) -> Config {
         clusters: clusters.iter().map(|(name, target)| ((*name).to_owned(), target.clone())).collect(),
         max_concurrent_downloads: 64,
         limits: Limits { evaluation: Duration::from_millis(50) },
+        staleness: BTreeMap::new(),
+        health_path: None,
+        manager: ManagerConfig::default(),
     }
 }
 
