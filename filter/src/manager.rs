@@ -18,6 +18,7 @@ mod record;
 mod registry;
 mod replica;
 mod shared;
+mod shelf;
 
 use std::{cell::Cell, collections::BTreeMap, rc::Rc, time::Duration};
 
@@ -43,6 +44,7 @@ pub use download::{Answer, FetchId, HttpCall};
 pub use health::{BundleHealth, Health, VmHealth};
 pub use policies::NotReady;
 pub use shared::{LocalData, Read, Seen, SharedData};
+pub use shelf::Shelf;
 
 /// Pause between ticks while something is under way, and the least between two comparisons.
 const BUSY_TICK: Duration = Duration::from_millis(10);
@@ -59,6 +61,8 @@ const GAUGE_PERIOD: Duration = Duration::from_secs(1);
 /// What happens to the manager.
 #[derive(Debug)]
 pub enum Event {
+    /// The plugin context has its configuration: serves what others have published before the first request comes.
+    Start,
     /// The host's timer: renews, claims, compares, and starts what is due.
     Tick,
     /// Somebody has published something, perhaps.
@@ -112,6 +116,7 @@ pub struct Manager {
     membership: Membership,
     max_concurrent_downloads: usize,
     frees_superseded: bool,
+    shelf: Shelf,
     adoption_slice: Duration,
     staleness: BTreeMap<String, Staleness>,
     random: fastrand::Rng,
@@ -160,8 +165,9 @@ struct Teller {
 // === impl Manager ===
 
 impl Manager {
-    /// A manager that knows nothing. `seed` names it, and spreads its polls and retries over time.
-    pub fn new(config: &Config, seed: u64) -> Self {
+    /// A manager that knows nothing. `seed` names it, and spreads its polls and retries over time; what is on the shelf
+    /// of its VM it need not read.
+    pub fn new(config: &Config, seed: u64, shelf: Shelf) -> Self {
         let vm = VmName((seed >> 32) as u32 ^ seed as u32);
         let tracked = config.bundles.iter().map(|(name, source)| Tracked {
             name: name.clone(),
@@ -178,6 +184,7 @@ impl Manager {
             membership: Membership::new(vm, plugin_number(config), config.manager.lease),
             max_concurrent_downloads: config.max_concurrent_downloads,
             frees_superseded: config.manager.frees_superseded,
+            shelf,
             adoption_slice: config.manager.adoption_slice,
             staleness: config.staleness.clone(),
             random: fastrand::Rng::with_seed(seed),
@@ -199,6 +206,7 @@ impl Manager {
     /// Units: `now` is the time on a clock that never goes back and that all VMs of the process share.
     pub fn handle(&mut self, event: Event, now: Duration, shared: &dyn SharedData) -> Vec<Effect> {
         match event {
+            Event::Start => self.compare(false, now, shared),
             Event::Tick => self.tick(now, shared),
             Event::Hinted => self.hinted(now, shared),
             Event::Fetched { id, answer } => self.fetched(id, answer, now, shared),
@@ -437,7 +445,7 @@ impl Manager {
         let Some(tracked) = self.tracked.get_mut(index) else { return };
         let Some(download) = &mut tracked.download else { return };
         let epoch = download.epoch;
-        let candidate = match download.check() {
+        let candidate = match download.check(&self.shelf) {
             None => return,
             Some(Err(fault)) => return self.failed(index, fault, now, shared),
             Some(Ok(candidate)) => candidate,
@@ -484,7 +492,7 @@ impl Manager {
         let Some(Tracked { name, key, source, record, replica, .. }) = self.tracked.get_mut(index) else {
             return;
         };
-        let step = replica.step(name, key, source, shared);
+        let step = replica.step(name, key, source, &self.shelf, shared);
         let epoch = record.as_ref().map_or(0, |(record, _)| record.epoch);
         self.stepped(index, &step, epoch, "another VM has published it");
     }

@@ -7,7 +7,7 @@ use log::Level;
 use crate::{
     authz::{self, HealthQuery, LocalResponse, Outcome, RequestHead},
     config::{Config, ConfigError},
-    manager::{Effect, Event, Manager, NotReady, SharedData},
+    manager::{Effect, Event, Manager, NotReady, SharedData, Shelf},
     policy::{self, Policy},
     telemetry::{Counter, LogLimiter},
 };
@@ -56,11 +56,12 @@ impl Plugin {
     /// Takes a configuration. Never fails: a configuration that is refused becomes a gate that stays down, because
     /// Envoy lets requests past a filter that could not be configured.
     ///
-    /// Shape: `document` is the plugin configuration as Envoy delivers it; `seed` spreads polls and retries.
-    pub fn configure(document: &[u8], seed: u64) -> (Self, Vec<Effect>) {
+    /// Shape: `document` is the plugin configuration as Envoy delivers it; `seed` names this VM and spreads
+    /// polls and retries; `shelf` is the one of the VM, for all its plugins.
+    pub fn configure(document: &[u8], seed: u64, shelf: Shelf) -> (Self, Vec<Effect>) {
         let (state, message) = match Config::parse(document) {
             Ok(config) => {
-                let manager = Manager::new(&config, seed);
+                let manager = Manager::new(&config, seed, shelf);
                 let message = format!("{} bundles, {} policies", config.bundles.len(), config.policies.len());
                 let Config { default_policy, health_path, .. } = config;
                 (State::Serving { manager, default_policy, health_path }, (Level::Info, message))

@@ -21,7 +21,7 @@ use proxy_wasm::{
 };
 
 use crate::{
-    manager::{Answer, Effect, Event, FetchId, HttpCall},
+    manager::{Answer, Effect, Event, FetchId, HttpCall, Shelf},
     plugin::Plugin,
     telemetry::{Counter, Gauge},
 };
@@ -33,6 +33,11 @@ proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Trace);
     proxy_wasm::set_root_context(|_| Box::new(Root::new()));
 }}
+
+thread_local! {
+    /// A VM has one thread, and the plugins in it share what they have read.
+    static SHELF: Shelf = Shelf::default();
+}
 
 /// What the plugin context and its stream contexts share.
 struct Shared {
@@ -67,7 +72,7 @@ impl Shared {
 
 impl Root {
     fn new() -> Self {
-        let (plugin, _) = Plugin::configure(b"", 0);
+        let (plugin, _) = Plugin::configure(b"", 0, Shelf::default());
         let shared = Shared { plugin, metrics: Metrics::default() };
         Self {
             shared: Rc::new(RefCell::new(shared)),
@@ -156,12 +161,15 @@ impl Context for Root {
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
         let document = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten();
-        let (plugin, effects) = Plugin::configure(&document.unwrap_or_default(), seed());
+        let (plugin, effects) =
+            Plugin::configure(&document.unwrap_or_default(), seed(), SHELF.with(Shelf::clone));
         crate::plugin::warm_up();
         if let Ok(mut shared) = self.shared.try_borrow_mut() {
             shared.plugin = plugin;
             shared.tell(effects);
         }
+        self.run(Event::Start);
+        self.adopt_for_a_slice();
         self.keep_ticking();
         // Envoy lets requests past a filter whose worker did not configure, so a refusal must not be one.
         true

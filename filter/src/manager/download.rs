@@ -7,6 +7,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use super::{
     reading::Reading,
     record::{BundleRecord, millis},
+    shelf::Shelf,
 };
 use crate::{
     bundle::{Bundle, BundleError},
@@ -253,10 +254,10 @@ impl Download {
 
     // ## Reading => (Reading | Whole)
     /// Does a small piece of reading what came; gives it when it is whole.
-    pub(super) fn check(&mut self) -> Option<Result<&Candidate, Fault>> {
+    pub(super) fn check(&mut self, shelf: &Shelf) -> Option<Result<&Candidate, Fault>> {
         if let State::Reading { reading, archive, etag } = &mut self.state {
             let bundle = match reading.step()? {
-                Ok(bundle) => Rc::new(bundle),
+                Ok(bundle) => shelf.keep(bundle),
                 Err(error) => return Some(Err(error.into())),
             };
             let candidate = Candidate { archive: Rc::clone(archive), etag: etag.take(), bundle };

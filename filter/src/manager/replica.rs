@@ -6,6 +6,7 @@ use super::{
     reading::Reading,
     record::{BundleRecord, open_payload, payload_key},
     shared::SharedData,
+    shelf::Shelf,
 };
 use crate::{
     bundle::Bundle,
@@ -32,7 +33,7 @@ pub(super) struct Replica {
 
 #[derive(Debug)]
 enum Coming {
-    Wanted(Version),
+    Wanted(Version, String),
     Reading(Version, Reading),
 }
 
@@ -91,12 +92,12 @@ impl Replica {
     pub(super) fn compare(&mut self, record: &BundleRecord) -> bool {
         let published = Version::of(record);
         let coming = self.coming.as_ref().map(|coming| match coming {
-            Coming::Wanted(version) | Coming::Reading(version, _) => *version,
+            Coming::Wanted(version, _) | Coming::Reading(version, _) => *version,
         });
         let refused = self.refused.as_ref().map(|(version, _)| *version);
         let wanted = [self.version(), coming, refused].into_iter().all(|known| published.replaces(known));
         if wanted {
-            self.coming = Some(Coming::Wanted(published));
+            self.coming = Some(Coming::Wanted(published, record.digest.clone()));
         }
         wanted
     }
@@ -107,11 +108,15 @@ impl Replica {
         name: &str,
         key: &str,
         source: &BundleSource,
+        shelf: &Shelf,
         shared: &dyn SharedData,
     ) -> Step {
         match self.coming.take() {
             None => Step::Superseded,
-            Some(Coming::Wanted(version)) => {
+            Some(Coming::Wanted(version, digest)) => {
+                if let Some(bundle) = shelf.find(name, &digest) {
+                    return self.serve(version, bundle);
+                }
                 let payload = shared.get(&payload_key(key, version.generation));
                 match payload.and_then(|read| open_payload(read.value)) {
                     Some((archive, generation))
@@ -129,7 +134,7 @@ impl Replica {
                     self.coming = Some(Coming::Reading(version, reading));
                     Step::More
                 }
-                Some(Ok(bundle)) => self.serve(version, Rc::new(bundle)),
+                Some(Ok(bundle)) => self.serve(version, shelf.keep(bundle)),
                 Some(Err(error)) => {
                     self.refused = Some((version, error.to_string()));
                     Step::Refused(error.to_string())

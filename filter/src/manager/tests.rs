@@ -46,7 +46,7 @@ fn without_policies_nothing_is_ready() {
     let mut config =
         Config::parse(br#"{"bundles": {"b": "http://h/b"}, "portcullis": {"url_cluster": "c"}}"#).unwrap();
     config.policies.clear();
-    assert!(!Manager::new(&config, 1).is_ready(Duration::ZERO));
+    assert!(!Manager::new(&config, 1, Shelf::default()).is_ready(Duration::ZERO));
 }
 
 #[test]
@@ -219,7 +219,7 @@ impl World {
         );
         let config = Config::parse(document.as_bytes()).unwrap();
         Self {
-            manager: Manager::new(&config, 1),
+            manager: Manager::new(&config, 1, Shelf::default()),
             shared: Rc::default(),
             now: 0,
             last_id: FetchId::default(),

@@ -113,11 +113,22 @@ fn a_vm_that_comes_back_serves_without_a_download() {
     let fetched = fleet.fetched.clone();
     fleet.reload(1);
     assert_eq!(fleet.generation(1, 0), 0);
-    fleet.run_until(1_500);
-    assert_eq!(fleet.generations(), vec![vec![1; BUNDLES]; 2]);
+    fleet.event(1, Event::Start);
+    assert_eq!(fleet.generations(), vec![vec![1; BUNDLES]; 2], "before its first tick");
     fleet.run_until(6_000);
     assert_eq!(fleet.fetched, fetched, "also when it takes over what it loaded before");
     assert_eq!(fleet.vms[1].health(fleet.time(), &*fleet.shared).problems, [""; 0]);
+}
+
+#[test]
+fn two_plugins_of_one_vm_hold_equal_content_once() {
+    let mut fleet = Fleet::new(1);
+    fleet.run_until(1_000);
+    let config = Config::parse(fleet.document.as_bytes()).unwrap();
+    fleet.vms.push(Manager::new(&config, 7, fleet.vms[0].shelf.clone()));
+    fleet.event(1, Event::Start);
+    let bundle = |vm: usize| fleet.vms[vm].tracked[0].replica.bundle().unwrap();
+    assert!(Rc::ptr_eq(bundle(0), bundle(1)));
 }
 
 #[test]
@@ -289,7 +300,7 @@ impl Fleet {
         let config = Config::parse(document.as_bytes()).unwrap();
         Self {
             document,
-            vms: (1..=vms as u64).map(|seed| Manager::new(&config, seed)).collect(),
+            vms: (1..=vms as u64).map(|seed| Manager::new(&config, seed, Shelf::default())).collect(),
             shared: Rc::default(),
             now: 0,
             ticks: (0..vms as u64).collect(),
@@ -366,7 +377,7 @@ impl Fleet {
 
     fn reload(&mut self, vm: usize) {
         let config = Config::parse(self.document.as_bytes()).unwrap();
-        self.vms[vm] = Manager::new(&config, 100 + vm as u64);
+        self.vms[vm] = Manager::new(&config, 100 + vm as u64, Shelf::default());
     }
 
     fn record(&self, bundle: usize) -> BundleRecord {
