@@ -134,6 +134,27 @@ pub enum EventKind {
         /// The plugin's name.
         plugin: String,
     },
+    /// The VM of a thread fails: in its next callback, or in the middle of the one that is held.
+    Trap {
+        /// Whose VM.
+        thread: Thread,
+    },
+    /// A thread takes no turns for a while, in the middle of one if that is held.
+    Stall {
+        /// Which.
+        thread: Thread,
+        /// For how long.
+        span: Duration,
+    },
+}
+
+/// A thread of Envoy's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Thread {
+    /// The main thread.
+    Main,
+    /// A worker, counted from 0.
+    Worker(usize),
 }
 
 /// How many of each fault a schedule may add to the calls of filters.

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use yaml_serde::Value as Yaml;
 
 use super::{
-    Bounds, Cluster, Event, EventKind, Expectation, Faults, Plugin, Rule, Scenario,
+    Bounds, Cluster, Event, EventKind, Expectation, Faults, Plugin, Rule, Scenario, Thread,
     document::{self, Document, Expect},
     error::{Problem, did_you_mean, listed},
     parts, read,
@@ -77,7 +77,7 @@ pub(super) struct Names {
 }
 
 /// What an event has that decides its kind.
-const EVENT_KINDS: [&str; 4] = ["request", "cluster", "configure", "remove"];
+const EVENT_KINDS: [&str; 6] = ["request", "cluster", "configure", "remove", "trap", "stall"];
 
 // === impl Names ===
 
@@ -130,6 +130,19 @@ impl Names {
             self.workers
         );
         Err(Problem::new(path, message, format!("give at most {}, or raise `workers`", self.workers - 1)))
+    }
+
+    fn thread(&self, path: &str, name: &str) -> Result<Thread, Problem> {
+        if name == "main" {
+            return Ok(Thread::Main);
+        }
+        match name.strip_prefix('w').map(str::parse::<usize>) {
+            Some(Ok(worker)) => self.worker(path, worker).map(Thread::Worker),
+            _ => {
+                let message = format!("{name:?} is no thread");
+                Err(Problem::new(path, message, "give `main`, or a worker such as `w0`"))
+            }
+        }
     }
 
     fn request(&self, path: &str, name: &str) -> Result<String, Problem> {
@@ -409,6 +422,16 @@ fn event(
             let event: document::RemoveEvent = read::part(path, tree.clone())?;
             let plugin = names.plugin(&format!("{path}.remove"), &event.remove)?;
             (event.at, EventKind::Remove { plugin })
+        }
+        ["trap"] => {
+            let event: document::TrapEvent = read::part(path, tree.clone())?;
+            let thread = names.thread(&format!("{path}.trap"), &event.trap)?;
+            (event.at, EventKind::Trap { thread })
+        }
+        ["stall"] => {
+            let event: document::StallEvent = read::part(path, tree.clone())?;
+            let thread = names.thread(&format!("{path}.stall"), &event.stall)?;
+            (event.at, EventKind::Stall { thread, span: event.span.0 })
         }
         [] => {
             let keys = mapping.keys().filter_map(Yaml::as_str).filter(|key| *key != "at");
