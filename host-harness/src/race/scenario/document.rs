@@ -230,6 +230,7 @@ pub(super) struct Must {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Always {
+    pub(super) when: Option<When>,
     pub(super) request: Option<String>,
     pub(super) requests: Option<Vec<String>>,
     pub(super) never: Option<Answer>,

@@ -190,6 +190,8 @@ pub struct Bounds {
 pub enum Rule {
     /// In every step of every run: an answer to one of these requests is never like this.
     Never {
+        /// Only after this request (by name) was answered like this.
+        when: Option<(String, Answer)>,
         /// Names of requests; empty is every request.
         requests: Vec<String>,
         /// What the answer must not be.
@@ -197,6 +199,8 @@ pub enum Rule {
     },
     /// Every answer to one of these requests is like one of these.
     Always {
+        /// Only after this request (by name) was answered like this.
+        when: Option<(String, Answer)>,
         /// Names of requests; empty is every request.
         requests: Vec<String>,
         /// What the answer must be, one of them.

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use yaml_serde::Value as Yaml;
 
 use super::{
-    Bounds, Cluster, Event, EventKind, Expectation, Faults, Plugin, Rule, Scenario, Thread,
+    Answer, Bounds, Cluster, Event, EventKind, Expectation, Faults, Plugin, Rule, Scenario, Thread,
     document::{self, Document, Expect},
     error::{Problem, did_you_mean, listed},
     parts, read,
@@ -500,17 +500,20 @@ fn always_rule(path: &str, rule: &document::Always, names: &Names) -> Result<Rul
             return Err(Problem::new(path, "it has both `request` and `requests`", "keep one of the two"));
         }
     };
+    let when = rule.when.as_ref().map(|when| when_answered(&format!("{path}.when"), when, names));
+    let when = when.transpose()?;
     match (&rule.never, &rule.answer, &rule.one_of) {
         (Some(never), None, None) => {
-            Ok(Rule::Never { requests, answer: parts::answer(&format!("{path}.never"), never)? })
+            Ok(Rule::Never { when, requests, answer: parts::answer(&format!("{path}.never"), never)? })
         }
         (None, Some(answer), None) => {
-            Ok(Rule::Always { requests, answers: vec![parts::answer(&format!("{path}.answer"), answer)?] })
+            let answers = vec![parts::answer(&format!("{path}.answer"), answer)?];
+            Ok(Rule::Always { when, requests, answers })
         }
         (None, None, Some(several)) if !several.is_empty() => {
             let each = several.iter().enumerate();
             let each = each.map(|(index, answer)| parts::answer(&format!("{path}.one_of[{index}]"), answer));
-            Ok(Rule::Always { requests, answers: each.collect::<Result<_, _>>()? })
+            Ok(Rule::Always { when, requests, answers: each.collect::<Result<_, _>>()? })
         }
         (None, None, _) => {
             let message = "it does not say what the answer must be";
@@ -520,6 +523,11 @@ fn always_rule(path: &str, rule: &document::Always, names: &Names) -> Result<Rul
             Err(Problem::new(path, "it says more than one thing", "keep one of `never`, `answer`, `one_of`"))
         }
     }
+}
+
+fn when_answered(path: &str, when: &document::When, names: &Names) -> Result<(String, Answer), Problem> {
+    let name = names.request(&format!("{path}.request"), &when.request)?;
+    Ok((name, parts::when(path, when)?))
 }
 
 fn eventually_rule(path: &str, rule: &document::Eventually, names: &Names) -> Result<Rule, Problem> {
@@ -538,14 +546,8 @@ fn eventually_rule(path: &str, rule: &document::Eventually, names: &Names) -> Re
         let message = "it does not say what is asked and answered";
         return Err(Problem::new(path, message, "give `request` and `answer`, or `agree`"));
     };
-    let when = match &rule.when {
-        None => None,
-        Some(when) => {
-            let path = format!("{path}.when");
-            let name = names.request(&format!("{path}.request"), &when.request)?;
-            Some((name, parts::when(&path, when)?))
-        }
-    };
+    let when = rule.when.as_ref().map(|when| when_answered(&format!("{path}.when"), when, names));
+    let when = when.transpose()?;
     let workers = rule.workers.iter().flatten().enumerate();
     let workers = workers.map(|(index, worker)| names.worker(&format!("{path}.workers[{index}]"), *worker));
     Ok(Rule::Eventually {
