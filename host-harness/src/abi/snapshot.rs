@@ -43,7 +43,9 @@ impl Image {
     /// Follows another memory, of a VM that was made anew. Its contents are then those of the image.
     #[cfg(target_os = "linux")]
     pub(super) fn track(&mut self, memory: Memory, store: &mut impl AsContextMut) {
-        self.tracker = tracker::Tracker::map(&self.bytes, memory, store);
+        // The file is the same for every memory: a private mapping never changes it.
+        let file = self.tracker.take().map(tracker::Tracker::into_file);
+        self.tracker = tracker::Tracker::map(&self.bytes, file, memory, store);
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -171,12 +173,24 @@ mod tracker {
 
     #[derive(Debug)]
     pub(super) struct Tracker {
+        /// With the bytes of the image.
+        file: File,
         pagemap: File,
     }
 
     impl Tracker {
-        /// Maps a file with these bytes over the memory; `None` where the kernel does not let us, which only costs speed.
-        pub(super) fn map(bytes: &[u8], memory: Memory, store: &mut impl AsContextMut) -> Option<Tracker> {
+        pub(super) fn into_file(self) -> File {
+            self.file
+        }
+
+        /// Maps a file with these bytes over the memory, or the one given, which has them already; `None` where the kernel
+        /// does not let us, which only costs speed.
+        pub(super) fn map(
+            bytes: &[u8],
+            file: Option<File>,
+            memory: Memory,
+            store: &mut impl AsContextMut,
+        ) -> Option<Tracker> {
             let base = memory.data_ptr(&*store);
             let whole_pages =
                 bytes.len().is_multiple_of(PAGE_BYTES) && base.addr().is_multiple_of(PAGE_BYTES);
@@ -187,8 +201,14 @@ mod tracker {
                 return None;
             }
             let pagemap = File::open("/proc/self/pagemap").ok()?;
-            let file = File::from(memfd_create("portcullis", MemfdFlags::CLOEXEC).ok()?);
-            file.write_all_at(bytes, 0).ok()?;
+            let file = match file {
+                Some(file) => file,
+                None => {
+                    let file = File::from(memfd_create("portcullis", MemfdFlags::CLOEXEC).ok()?);
+                    file.write_all_at(bytes, 0).ok()?;
+                    file
+                }
+            };
             let (read_write, private) =
                 (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::FIXED);
             // SAFETY: the range is the guest's memory, which wasmtime has reserved and made readable and writable, and
@@ -196,7 +216,7 @@ mod tracker {
             // keeps that protection. No reference into it lives here, because the store is borrowed, and no
             // guest runs. wasmtime unmaps the whole reservation in the end, whatever was mapped into it.
             let mapped = unsafe { mmap(base.cast(), bytes.len(), read_write, private, &file, 0) };
-            mapped.ok().map(|_base| Tracker { pagemap })
+            mapped.ok().map(|_base| Tracker { file, pagemap })
         }
 
         /// The pages that the guest has changed, in order; `None` when the kernel does not say.

@@ -147,6 +147,11 @@ impl Default for VmLimits {
 // === impl Trap ===
 
 impl Trap {
+    /// A callback that fails because it is said that it does.
+    pub(crate) fn planned(callback: &str) -> Trap {
+        Trap { callback: callback.to_owned(), reason: "unreachable, as the scenario says".to_owned() }
+    }
+
     /// A callback of a VM that had failed before and was therefore not called.
     #[must_use]
     pub fn not_called(callback: &str) -> Trap {

@@ -34,9 +34,12 @@ pub(super) struct Arguments {
     /// A scenario file; may be given several times
     #[arg(long, value_name = "FILE")]
     scenario: Vec<PathBuf>,
-    /// Every scenario that is built in
+    /// Every scenario that is built in: small filters with one mistake each, and without it
     #[arg(long)]
     all: bool,
+    /// With `--all`: the scenarios of this project's filter, in place of those of the small ones
+    #[arg(long, requires = "all")]
+    filter: bool,
     /// Only variants and scenarios whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -111,7 +114,7 @@ fn shard(text: &str) -> Result<(u32, u32), String> {
 fn scenarios(arguments: &Arguments) -> Result<Vec<Arc<Scenario>>> {
     let mut scenarios = Vec::new();
     if arguments.all {
-        scenarios.extend(builtin::scenarios()?);
+        scenarios.extend(if arguments.filter { builtin::filter_scenarios()? } else { builtin::scenarios()? });
     }
     for file in &arguments.scenario {
         scenarios.extend(Scenario::load(file)?);

@@ -199,7 +199,7 @@ impl Subject {
         let name = schedule.header("scenario");
         let scenarios = match &source.scenario {
             Some(path) => Scenario::load(path)?,
-            None => builtin::scenarios()?,
+            None => [builtin::scenarios()?, builtin::filter_scenarios()?].concat(),
         };
         let variant = source.variant.as_deref().or(schedule.header("variant")).unwrap_or_default();
         let is_meant = |scenario: &&Scenario| {

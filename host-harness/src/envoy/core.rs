@@ -59,6 +59,8 @@ pub(crate) struct Core {
     pub(super) logs: Vec<LogLine>,
     pub(super) events: Events,
     pub(super) vms: Vec<VmRecord>,
+    /// Until when threads take no turns.
+    pub(super) stalled: BTreeMap<VmSlot, Duration>,
     pub(super) streams: BTreeMap<StreamId, Stream>,
     pub(super) calls: BTreeMap<CallId, InFlight>,
     pub(super) grpc: BTreeMap<CallId, GrpcInFlight>,
@@ -164,6 +166,7 @@ impl Core {
             logs: Vec::new(),
             events: Events::default(),
             vms: Vec::new(),
+            stalled: BTreeMap::new(),
             streams: BTreeMap::new(),
             calls: BTreeMap::new(),
             grpc: BTreeMap::new(),
@@ -204,6 +207,7 @@ impl Core {
             logs: Vec::new(),
             events: self.events.clone(),
             vms: self.vms.clone(),
+            stalled: self.stalled.clone(),
             streams: self.streams.clone(),
             calls: self.calls.clone(),
             grpc: self.grpc.clone(),
@@ -374,6 +378,18 @@ impl Core {
         self.retries.remove(&call);
         self.world.cancel(call);
         Some(in_flight)
+    }
+
+    /// A thread takes no turns for a while; what comes to it waits.
+    pub(super) fn stall(&mut self, slot: VmSlot, span: Duration) {
+        let until = self.now().saturating_add(span);
+        let stalled = self.stalled.entry(slot).or_default();
+        *stalled = until.max(*stalled);
+    }
+
+    /// Until when a thread takes no turns, if it takes none now.
+    pub(super) fn stalled_until(&self, slot: VmSlot) -> Option<Duration> {
+        self.stalled.get(&slot).copied().filter(|until| *until > self.now())
     }
 
     /// Stops the timers and the calls of a VM that will not be called again.

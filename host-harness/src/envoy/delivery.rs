@@ -72,6 +72,8 @@ impl Turn {
             Event::Update(update) => drop(self.update(&update).await),
             Event::Configure { slot, change } => self.change(slot, change).await,
             Event::Change(change) => (change.0)(&mut *self.core_mut().world),
+            Event::Trap { slot } => self.doom(slot),
+            Event::Stall { slot, span } => self.core_mut().stall(slot, span),
         }
     }
 

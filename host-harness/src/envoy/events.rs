@@ -46,6 +46,10 @@ pub(super) enum Event {
     Configure { slot: VmSlot, change: xds::Change },
     /// Something outside changes.
     Change(Change),
+    /// The VM of a thread fails in its next callback, or in the one that is held.
+    Trap { slot: VmSlot },
+    /// A thread takes no turns for a span of time.
+    Stall { slot: VmSlot, span: Duration },
 }
 
 /// A request that a client will send.

@@ -64,6 +64,16 @@ impl Envoy<Scripted> {
         self.proxy_mut().core_mut().events.post(at, Event::Update(Arc::new(update)));
     }
 
+    /// Plans that the VM of a thread fails: in its next callback, or where it is held.
+    pub(crate) fn plan_trap(&mut self, at: Duration, slot: VmSlot) {
+        self.proxy_mut().core_mut().events.post(at, Event::Trap { slot });
+    }
+
+    /// Plans that a thread takes no turns for a span of time.
+    pub(crate) fn plan_stall(&mut self, at: Duration, slot: VmSlot, span: Duration) {
+        self.proxy_mut().core_mut().events.post(at, Event::Stall { slot, span });
+    }
+
     /// Makes what is now the beginning of every run.
     pub(crate) fn freeze(&mut self) {
         let reads_metrics = self.proxy().module.imports("proxy_get_metric");
@@ -93,7 +103,7 @@ impl Run<'_> {
         let Some(candidate) = chosen.or_else(|| choose(core)) else {
             return false;
         };
-        if candidate.next != Next::Resume && candidate.due > limit {
+        if candidate.due > limit {
             return false;
         }
         let steps = self.last_step();
@@ -123,6 +133,8 @@ impl Run<'_> {
     fn note_silent(&mut self, candidate: Candidate) {
         let argument = match candidate.turn.kind {
             TurnKind::Change => "outside",
+            TurnKind::Trap => "the VM fails from here on",
+            TurnKind::Stall => "the thread stands still",
             _ => "no VM takes part",
         };
         let note = |_core: &Core| Note { argument: argument.to_owned(), ..Note::default() };
@@ -150,6 +162,8 @@ impl Run<'_> {
         if let Some(exploration) = &mut self.core_mut().exploration {
             exploration.resume(candidate.turn);
         }
+        // Later than now only where the thread has stood still.
+        self.core_mut().world.wait(candidate.due);
         self.core_mut().ask(|scheduler, names| scheduler.begins(names, candidate.turn));
         let proxy = self.envoy.proxy.take()?;
         self.envoy.slot.put(proxy);

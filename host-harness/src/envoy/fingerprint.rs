@@ -64,6 +64,15 @@ impl Core {
                 // How long it has been held bounds what may still come before it.
                 digest.wide(held.since.as_nanos());
             }
+            for (thread, until) in
+                self.stalled.iter().filter(|(thread, _)| self.stalled_until(**thread).is_some())
+            {
+                digest.number(thread_number(*thread));
+                digest.wide(until.as_nanos());
+            }
+            for (number, _) in self.vms.iter().enumerate().filter(|(_, vm)| vm.doomed && !vm.failed) {
+                digest.number(number);
+            }
             digest.number(exploration.faults.len());
             for fault in &exploration.faults {
                 digest.bytes(fault.as_str().as_bytes());

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     abi::{Callback, HostSlot, Module, Stop, Trap, Vm, VmIndex},
+    race::trace::FaultClass,
     world::World,
 };
 
@@ -232,8 +233,21 @@ impl Proxy {
         core.silence(vm);
         core.log(role, LogSource::Host, log::Level::Error, &trap.to_string());
         core.vms[vm].failed = true;
-        core.traps.push(format!("{trap} on {}", role.slot()));
+        if !core.vms[vm].doomed {
+            core.traps.push(format!("{trap} on {}", role.slot()));
+        } else if let Some(exploration) = &mut core.exploration {
+            exploration.class = exploration.class.max(FaultClass::L1);
+        }
         core.vms[vm].trap = Some(trap);
+    }
+
+    /// The present VMs of a thread fail in their next callback. One that has failed already stays as it is.
+    pub(super) fn doom(&mut self, slot: VmSlot) {
+        let vms: Vec<VmIndex> = self.thread(slot).vms.values().copied().collect();
+        for vm in vms {
+            let record = &mut self.core_mut().vms[vm];
+            record.doomed = !record.failed;
+        }
     }
 
     /// Ends a VM without telling it.

@@ -51,6 +51,8 @@ pub(crate) enum TurnKind {
     Idle,
     Leave,
     Change,
+    Trap,
+    Stall,
 }
 
 /// Something that may happen next.
@@ -203,14 +205,27 @@ impl TurnKind {
             TurnKind::Idle => "idle",
             TurnKind::Leave => "leave",
             TurnKind::Change => "change",
+            TurnKind::Trap => "trap",
+            TurnKind::Stall => "stall",
         }
+    }
+
+    /// Whether it befalls a thread from outside, also in the middle of a turn.
+    fn befalls(self) -> bool {
+        matches!(self, TurnKind::Trap | TurnKind::Stall)
     }
 
     /// Whether turns of this kind on one thread begin in the order in which they were asked for.
     fn keeps_order(self) -> bool {
         matches!(
             self,
-            TurnKind::Tick | TurnKind::Ready | TurnKind::Configure | TurnKind::Release | TurnKind::Change
+            TurnKind::Tick
+                | TurnKind::Ready
+                | TurnKind::Configure
+                | TurnKind::Release
+                | TurnKind::Change
+                | TurnKind::Trap
+                | TurnKind::Stall
         )
     }
 }
@@ -343,38 +358,63 @@ impl Core {
         let now = self.now();
         let free = exploration.is_free(now);
         // What can happen to nobody any more, as the leaving of a client that has its answer, is not waited for.
-        let mut events = self
-            .events
-            .iter()
-            .filter_map(|(key, event)| Some((*key, self.turn_of(event, exploration)?)))
-            .peekable();
-        let due = events.peek().map(|(key, _)| key.0);
-        let since = exploration.held.iter().map(|held| held.since).min();
+        let events = self.events.iter().filter_map(|(key, event)| {
+            let turn = self.turn_of(event, exploration)?;
+            Some(Candidate { turn, next: Next::Event(*key), due: self.due(turn, key.0) })
+        });
+        let held = exploration.held.iter().map(|held| Candidate {
+            turn: held.turn,
+            next: Next::Resume,
+            due: self.due(held.turn, held.since),
+        });
+        let (held, stalled): (Vec<_>, Vec<_>) = held.partition(|held| held.due <= now);
+        let mut coming = self.in_order(events, stalled).peekable();
+        let due = coming.peek().map(|first| first.due);
+        let since = held.iter().map(|held| held.due).min();
         let earliest = due.into_iter().chain(since).min().unwrap_or(now);
         let latest = now.max(earliest.saturating_add(exploration.limits.slack));
-        let mut candidates: Vec<Candidate> = exploration
-            .held
-            .iter()
-            .map(|held| Candidate { turn: held.turn, next: Next::Resume, due: held.since })
-            .collect();
+        let mut candidates = held;
         if !free && !candidates.is_empty() {
             candidates.truncate(1);
             return candidates;
         }
-        for (key, turn) in events {
-            if free && key.0 > latest {
+        for next in coming {
+            if free && next.due > latest {
                 break;
             }
+            let turn = next.turn;
             let behind = candidates.iter().any(|other| turn.comes_behind(other.turn));
-            if behind || exploration.is_busy(turn.thread) {
+            let busy = exploration.is_busy(turn.thread) && !turn.kind.befalls();
+            if next.next != Next::Resume && (behind || busy) {
                 continue;
             }
-            candidates.push(Candidate { turn, next: Next::Event(key), due: key.0 });
+            candidates.push(next);
             if !free {
                 break;
             }
         }
         candidates
+    }
+
+    /// When something can happen at the earliest: later, where its thread stands still.
+    fn due(&self, turn: TurnId, at: Duration) -> Duration {
+        let outside = turn.kind.befalls() || turn.kind == TurnKind::Change;
+        let stalled = if outside { None } else { self.stalled_until(turn.thread) };
+        stalled.map_or(at, |until| until.max(at))
+    }
+
+    /// Events, which come in order of time, and turns that are held on threads that stand still.
+    fn in_order<'a>(
+        &self,
+        events: impl Iterator<Item = Candidate> + 'a,
+        stalled: Vec<Candidate>,
+    ) -> Box<dyn Iterator<Item = Candidate> + 'a> {
+        if self.stalled.is_empty() {
+            return Box::new(events);
+        }
+        let mut all: Vec<Candidate> = events.chain(stalled).collect();
+        all.sort_by_key(|candidate| candidate.due);
+        Box::new(all.into_iter())
     }
 
     /// The turn that an event begins.
@@ -447,6 +487,8 @@ impl Core {
                 counted(*slot, kind, u32::try_from(change.plugin()).unwrap_or(u32::MAX))
             }
             Event::Change(_) => counted(VmSlot::Main, TurnKind::Change, 0),
+            Event::Trap { slot } => counted(*slot, TurnKind::Trap, 0),
+            Event::Stall { slot, .. } => counted(*slot, TurnKind::Stall, 0),
         })
     }
 
@@ -483,7 +525,12 @@ impl Core {
             TurnKind::Tick => self.plugin_name(turn.of),
             TurnKind::Grpc => turn.of.to_string(),
             TurnKind::Configure | TurnKind::Release => self.plugin_name(turn.of),
-            TurnKind::Response | TurnKind::Duplicate | TurnKind::Retry | TurnKind::Change => String::new(),
+            TurnKind::Response
+            | TurnKind::Duplicate
+            | TurnKind::Retry
+            | TurnKind::Change
+            | TurnKind::Trap
+            | TurnKind::Stall => String::new(),
         }
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use super::{proxy::Proxy, record::Note, schedule::Exploration, vms::AfterCall};
 use crate::{
-    abi::{Callback, Stop, VmIndex},
+    abi::{Callback, Stop, Trap, VmIndex},
     race::trace::Verb,
 };
 
@@ -118,6 +118,10 @@ impl Turn {
         core.note(vm, Verb::Enter, |_core| Note { object: callback.export().to_owned(), ..Note::default() });
         core.remember(thread, callback.digest());
         let returned = loop {
+            // Where the guest was held it has done all that came before, and goes back to it as little as Envoy's would.
+            if self.core().vms[vm].doomed {
+                break Err(Trap::planned(callback.export()));
+            }
             match self.call(vm, callback) {
                 None => return Called::Failed,
                 Some(Ok(value)) => break Ok(value.unwrap_or(0)),

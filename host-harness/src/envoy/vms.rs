@@ -107,6 +107,8 @@ pub(super) struct VmRecord {
     pub(super) key: KeyIndex,
     /// It trapped or was thrown away, and is not called any more.
     pub(super) failed: bool,
+    /// It fails in its next callback, or in the one that is held, because the scenario says so.
+    pub(super) doomed: bool,
     /// The callback that failed it.
     pub(super) trap: Option<Trap>,
     /// Live contexts.
@@ -255,6 +257,7 @@ impl VmRecord {
             role,
             key,
             failed: false,
+            doomed: false,
             trap: None,
             contexts: BTreeMap::new(),
             roots: BTreeMap::new(),

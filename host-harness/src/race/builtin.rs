@@ -19,11 +19,22 @@ pub struct ModuleError {
     reason: std::io::Error,
 }
 
-/// Every scenario that is built in, by name, each variant apart.
+/// Every scenario of the small guests, by name, each variant apart.
 ///
 /// Errors: a file is faulty, which a test rules out.
 pub fn scenarios() -> Result<Vec<Scenario>, ScenarioError> {
-    let mut files: Vec<_> = SCENARIOS.files().collect();
+    read(&SCENARIOS)
+}
+
+/// Every scenario of the filter itself, by name. Their names may be those of [`scenarios`], which have variants.
+///
+/// Errors: a file is faulty, which a test rules out.
+pub fn filter_scenarios() -> Result<Vec<Scenario>, ScenarioError> {
+    SCENARIOS.get_dir("filter").map_or_else(|| Ok(Vec::new()), read)
+}
+
+fn read(folder: &Dir<'_>) -> Result<Vec<Scenario>, ScenarioError> {
+    let mut files: Vec<_> = folder.files().collect();
     files.sort_by_key(|file| file.path());
     let mut scenarios = Vec::new();
     for file in files {

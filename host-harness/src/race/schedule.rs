@@ -22,7 +22,7 @@
 use std::fmt;
 
 use super::trace::{FaultClass, Step, Trace, TurnName, Verb};
-use crate::envoy::schedule::Fault;
+use crate::envoy::schedule::{Fault, TurnKind};
 
 const MAGIC: &str = "race/1";
 
@@ -335,5 +335,7 @@ fn fault_of(step: &Step) -> Option<&'static str> {
 /// The class that a schedule's faults have.
 pub(super) fn class_of(schedule: &Schedule) -> FaultClass {
     let faults = schedule.segments.iter().flat_map(|segment| &segment.faults);
-    faults.filter_map(|(_, name)| Fault::parse(name)).map(Fault::class).max().unwrap_or(FaultClass::L0)
+    let faults = faults.filter_map(|(_, name)| Fault::parse(name)).map(Fault::class);
+    let traps = schedule.segments.iter().filter(|segment| segment.turn.event == TurnKind::Trap.as_str());
+    faults.chain(traps.map(|_| FaultClass::L1)).max().unwrap_or(FaultClass::L0)
 }

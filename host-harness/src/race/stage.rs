@@ -10,7 +10,7 @@ use super::{
         judge::Judge,
         views::{self, View},
     },
-    scenario::{EventKind, Scenario},
+    scenario::{EventKind, Scenario, Thread},
     trace::{FaultClass, Step},
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
         Envoy, EnvoyOptions, Exchange, PluginKind, PluginOptions, Request, StartError,
         explore::Run,
         schedule::{Exploration, Fault, Limits, Scheduler},
+        vms::VmSlot,
     },
     world::Scripted,
 };
@@ -110,6 +111,8 @@ impl Stage {
                     envoy.plan_update(event.at, plugin, Some(configuration.clone()));
                 }
                 EventKind::Remove { plugin } => envoy.plan_update(event.at, plugin, None),
+                EventKind::Trap { thread } => envoy.plan_trap(event.at, slot(*thread)),
+                EventKind::Stall { thread, span } => envoy.plan_stall(event.at, slot(*thread), *span),
             }
         }
         envoy.freeze();
@@ -226,6 +229,13 @@ impl Stage {
             exchange.is_some()
         });
         exchange
+    }
+}
+
+fn slot(thread: Thread) -> VmSlot {
+    match thread {
+        Thread::Main => VmSlot::Main,
+        Thread::Worker(worker) => VmSlot::Worker(worker),
     }
 }
 

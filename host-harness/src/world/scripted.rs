@@ -52,6 +52,7 @@ pub struct Seen {
 pub struct Reply {
     delay: Duration,
     kind: Kind,
+    unless_matched: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,7 +203,7 @@ impl World for Scripted {
         let known = self.clusters.contains_key(&call.cluster);
         let name = if known { call.cluster.as_str() } else { ANY_CLUSTER };
         let cluster = self.clusters.get_mut(name).ok_or(Refusal::UnknownCluster)?;
-        let reply = cluster.reply(call, self.now);
+        let reply = cluster.reply(call, self.now).to(call);
         let sent = match reply.kind {
             Kind::Refused => return Err(Refusal::NoHost),
             Kind::Never => Sent::Never,
@@ -312,13 +313,13 @@ impl Reply {
     /// Nothing ever comes, so only a time limit ends the call.
     #[must_use]
     pub fn never() -> Reply {
-        Reply { delay: Duration::ZERO, kind: Kind::Never }
+        Reply { delay: Duration::ZERO, kind: Kind::Never, unless_matched: false }
     }
 
     /// The call is refused at once: no healthy host, or no room.
     #[must_use]
     pub fn refused() -> Reply {
-        Reply { delay: Duration::ZERO, kind: Kind::Refused }
+        Reply { delay: Duration::ZERO, kind: Kind::Refused, unless_matched: false }
     }
 
     /// The same, this much later.
@@ -355,8 +356,29 @@ impl Reply {
         self
     }
 
+    /// The same, but a 304 without a body to a call whose `if-none-match` names the response's `etag`, as servers of
+    /// files answer.
+    #[must_use]
+    pub fn unless_matched(mut self) -> Reply {
+        self.unless_matched = true;
+        self
+    }
+
+    /// What it is to this call.
+    fn to(mut self, call: &Call) -> Reply {
+        if let Kind::Outcome(Outcome::Response(response)) = &mut self.kind
+            && self.unless_matched
+            && let Some(etag) = values(&response.headers, b"etag").next()
+            && values(&call.headers, b"if-none-match").any(|tags| names_etag(tags, etag))
+        {
+            response.status = 304;
+            response.body = Bytes::new();
+        }
+        self
+    }
+
     fn outcome(outcome: Outcome) -> Reply {
-        Reply { delay: Duration::ZERO, kind: Kind::Outcome(outcome) }
+        Reply { delay: Duration::ZERO, kind: Kind::Outcome(outcome), unless_matched: false }
     }
 
     fn response_mut(&mut self) -> Option<&mut Response> {
@@ -367,6 +389,17 @@ impl Reply {
             _ => None,
         }
     }
+}
+
+/// The values of a header.
+fn values<'a>(headers: &'a [(Vec<u8>, Vec<u8>)], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    headers.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_slice())
+}
+
+/// Whether a value of `if-none-match` names an ETag, compared weakly (RFC 9110, 13.1.2).
+fn names_etag(tags: &[u8], etag: &[u8]) -> bool {
+    let opaque = |tag: &[u8]| tag.trim_ascii().strip_prefix(b"W/").unwrap_or(tag.trim_ascii()).to_owned();
+    tags.split(|byte| *byte == b',').any(|tag| tag.trim_ascii() == b"*" || opaque(tag) == opaque(etag))
 }
 
 // === impl Cluster ===

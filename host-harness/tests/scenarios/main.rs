@@ -7,9 +7,10 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use bytes::Bytes;
 use host_harness::{
+    archive::Archive,
     envoy::{FailurePolicy, Protocol, Request},
     race::scenario::{
-        Answer, Bounds, Cluster, Event, EventKind, Expectation, Faults, Plugin, Rule, Scenario,
+        Answer, Bounds, Cluster, Event, EventKind, Expectation, Faults, Plugin, Rule, Scenario, Thread,
     },
     world::Reply,
 };
@@ -33,9 +34,12 @@ clusters:
       - {status: 202, body: NOT_READY, headers: {ETag: "1", set-cookie: [a, b]}, trailers: {sum: x}, after: 10ms}
       - {body: READY}
       - never
+      - {bundle: {revision: "1", roots: [a], files: {a/authz.rego: package a, a/data.json: {x: 1}}}, headers: {etag: '"1"'}}
     paths:
       /b: [{status: 404}, refused, connect_failure, reset_before_headers, reset, {outcome: reset, body: ha, after: 1ms}]
 events:
+  - {at: 500ms, trap: main}
+  - {at: 600ms, stall: w2, for: 5s}
   - {at: 400ms, remove: clock}
   - {at: 200ms, cluster: feed, path: /b, answers: [{body: v2}]}
   - {at: 200ms, cluster: feed, answers: []}
@@ -61,7 +65,7 @@ tolerate: [trap, stuck-stream]
 must:
   always:
     - {request: A, never: {status: 200, headers: {X-Who: bob}}}
-    - {requests: [A, B], answer: {contains: RE}}
+    - {when: {request: B, status: 200}, requests: [A, B], answer: {contains: RE}}
     - {one_of: [{status: 200}, {status: 503}]}
   eventually:
     - {when: {request: A, status: 200}, request: {path: /state}, workers: [2], answer: {status: 200, body: READY}}
@@ -91,6 +95,16 @@ fn every_key_means_what_it_says() {
                 .after(ms(10)),
             Reply::body("READY"),
             Reply::never(),
+            reply(200)
+                .with_header("etag", "\"1\"")
+                .with_body(
+                    Archive::new()
+                        .file(".manifest", r#"{"revision":"1","roots":["a"]}"#)
+                        .file("a/authz.rego", "package a")
+                        .file("a/data.json", r#"{"x":1}"#)
+                        .build(),
+                )
+                .unless_matched(),
         ],
         paths: BTreeMap::from([(
             "/b".to_owned(),
@@ -160,6 +174,8 @@ fn every_key_means_what_it_says() {
                 },
             ),
             event(400, EventKind::Remove { plugin: "clock".to_owned() }),
+            event(500, EventKind::Trap { thread: Thread::Main }),
+            event(600, EventKind::Stall { thread: Thread::Worker(2), span: Duration::from_secs(5) }),
         ],
         faults: Faults { resets: 1, refusals: 2, timeouts: 3, connect_failures: 4, duplicates: 5 },
         bounds: Bounds {
@@ -170,6 +186,7 @@ fn every_key_means_what_it_says() {
         },
         rules: vec![
             Rule::Never {
+                when: None,
                 requests: names(&["A"]),
                 answer: Answer {
                     headers: BTreeMap::from([("x-who".to_owned(), "bob".to_owned())]),
@@ -177,10 +194,11 @@ fn every_key_means_what_it_says() {
                 },
             },
             Rule::Always {
+                when: Some(("B".to_owned(), status(200))),
                 requests: names(&["A", "B"]),
                 answers: vec![Answer { contains: Some(Bytes::from("RE")), ..Answer::default() }],
             },
-            Rule::Always { requests: names(&[]), answers: vec![status(200), status(503)] },
+            Rule::Always { when: None, requests: names(&[]), answers: vec![status(200), status(503)] },
             Rule::Eventually {
                 when: Some(("A".to_owned(), status(200))),
                 workers: vec![2],

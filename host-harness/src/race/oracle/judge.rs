@@ -69,13 +69,15 @@ impl Judge {
             return Vec::new();
         }
         for (rule, seen) in self.rules.iter().zip(&mut self.seen) {
-            if let Rule::Eventually { when: Some((request, answer)), .. } = rule
+            if let Some((request, answer)) = condition(rule)
                 && request == name
             {
                 seen.when = answer.matches(exchange);
             }
         }
-        self.rules.iter().filter_map(|rule| judge_answer(rule, name, exchange)).collect()
+        let rules = self.rules.iter().zip(&self.seen);
+        let in_force = rules.filter(|(rule, seen)| condition(rule).is_none() || seen.when);
+        in_force.filter_map(|(rule, _)| judge_answer(rule, name, exchange)).collect()
     }
 
     /// Hears of a call to a cluster; gives what is broken by it, once.
@@ -185,16 +187,24 @@ impl Judge {
     }
 }
 
+/// What must have been answered to which request for a rule to hold at all.
+fn condition(rule: &Rule) -> Option<&(String, Answer)> {
+    match rule {
+        Rule::Never { when, .. } | Rule::Always { when, .. } | Rule::Eventually { when, .. } => when.as_ref(),
+        Rule::Agreement { .. } | Rule::AtMost { .. } => None,
+    }
+}
+
 fn judge_answer(rule: &Rule, name: &str, exchange: &Exchange) -> Option<Violation> {
     let concerns =
         |requests: &[String]| requests.is_empty() || requests.iter().any(|request| request == name);
     match rule {
-        Rule::Never { requests, answer } if concerns(requests) && answer.matches(exchange) => {
+        Rule::Never { requests, answer, .. } if concerns(requests) && answer.matches(exchange) => {
             let found = found(exchange, std::slice::from_ref(answer));
             let message = format!("request `{name}` is answered {found}, which it must never be ({answer})");
             Some(Violation::new("never", message))
         }
-        Rule::Always { requests, answers }
+        Rule::Always { requests, answers, .. }
             if concerns(requests) && !answers.iter().any(|answer| answer.matches(exchange)) =>
         {
             let found = found(exchange, answers);

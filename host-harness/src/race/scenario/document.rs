@@ -103,8 +103,19 @@ pub(super) struct Reply {
     pub(super) status: Option<Status>,
     pub(super) headers: Headers,
     pub(super) body: Option<String>,
+    pub(super) bundle: Option<Bundle>,
     pub(super) trailers: Headers,
     pub(super) after: Time,
+}
+
+/// A bundle as it is before it becomes an archive.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct Bundle {
+    pub(super) revision: Option<String>,
+    pub(super) roots: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) files: Entries<serde_json::Value>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -173,6 +184,22 @@ pub(super) struct RemoveEvent {
     pub(super) remove: String,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct TrapEvent {
+    pub(super) at: Time,
+    pub(super) trap: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct StallEvent {
+    pub(super) at: Time,
+    pub(super) stall: String,
+    #[serde(rename = "for")]
+    pub(super) span: Time,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a mapping")]
 pub(super) struct Faults {
@@ -203,6 +230,7 @@ pub(super) struct Must {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Always {
+    pub(super) when: Option<When>,
     pub(super) request: Option<String>,
     pub(super) requests: Option<Vec<String>>,
     pub(super) never: Option<Answer>,
@@ -396,6 +424,7 @@ impl<'de> Deserialize<'de> for Reply {
             #[serde(default)]
             headers: Headers,
             body: Option<String>,
+            bundle: Option<Bundle>,
             #[serde(default)]
             trailers: Headers,
             #[serde(default)]
@@ -417,15 +446,16 @@ impl<'de> Deserialize<'de> for Reply {
                     status: None,
                     headers: Headers::default(),
                     body: None,
+                    bundle: None,
                     trailers: Headers::default(),
                     after: Time::default(),
                 })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Reply, A::Error> {
-                let Whole { outcome, status, headers, body, trailers, after } =
+                let Whole { outcome, status, headers, body, bundle, trailers, after } =
                     Whole::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Reply { outcome, status, headers, body, trailers, after })
+                Ok(Reply { outcome, status, headers, body, bundle, trailers, after })
             }
         }
         deserializer.deserialize_any(NameOrMapping)

@@ -134,6 +134,27 @@ pub enum EventKind {
         /// The plugin's name.
         plugin: String,
     },
+    /// The VM of a thread fails: in its next callback, or in the middle of the one that is held.
+    Trap {
+        /// Whose VM.
+        thread: Thread,
+    },
+    /// A thread takes no turns for a while, in the middle of one if that is held.
+    Stall {
+        /// Which.
+        thread: Thread,
+        /// For how long.
+        span: Duration,
+    },
+}
+
+/// A thread of Envoy's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Thread {
+    /// The main thread.
+    Main,
+    /// A worker, counted from 0.
+    Worker(usize),
 }
 
 /// How many of each fault a schedule may add to the calls of filters.
@@ -169,6 +190,8 @@ pub struct Bounds {
 pub enum Rule {
     /// In every step of every run: an answer to one of these requests is never like this.
     Never {
+        /// Only after this request (by name) was answered like this.
+        when: Option<(String, Answer)>,
         /// Names of requests; empty is every request.
         requests: Vec<String>,
         /// What the answer must not be.
@@ -176,6 +199,8 @@ pub enum Rule {
     },
     /// Every answer to one of these requests is like one of these.
     Always {
+        /// Only after this request (by name) was answered like this.
+        when: Option<(String, Answer)>,
         /// Names of requests; empty is every request.
         requests: Vec<String>,
         /// What the answer must be, one of them.

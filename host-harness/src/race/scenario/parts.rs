@@ -7,6 +7,7 @@ use hyper::{
     Method,
     http::{HeaderName, HeaderValue},
 };
+use serde_json::Value as Json;
 
 use super::{
     Answer,
@@ -15,9 +16,13 @@ use super::{
 };
 use crate::{
     abi,
+    archive::Archive,
     envoy::{Protocol, Request},
     world::Reply,
 };
+
+/// Where a bundle's manifest is. Source: OPA's documentation of bundles.
+const MANIFEST: &str = ".manifest";
 
 /// What is asked by a rule.
 pub(super) fn probe(path: &str, request: &document::Request) -> Result<Request, Problem> {
@@ -132,6 +137,7 @@ fn reply(at: &str, document: &document::Reply) -> Result<Reply, Problem> {
         ("status", document.status.is_some() && document.outcome != Outcome::Response),
         ("headers", !document.headers.0.is_empty() && !has_response),
         ("body", document.body.is_some() && !has_response),
+        ("bundle", document.bundle.is_some() && !has_response),
         ("trailers", !document.trailers.0.is_empty() && document.outcome != Outcome::Response),
         ("after", !document.after.0.is_zero() && at_once),
     ];
@@ -146,10 +152,55 @@ fn reply(at: &str, document: &document::Reply) -> Result<Reply, Problem> {
     for (name, value) in headers(&format!("{at}.trailers"), &document.trailers)? {
         reply = reply.with_trailer(&String::from_utf8_lossy(&name), value);
     }
-    Ok(match &document.body {
-        Some(body) => reply.with_body(body.clone()),
-        None => reply,
-    })
+    match (&document.body, &document.bundle) {
+        (None, None) => Ok(reply),
+        (Some(body), None) => Ok(reply.with_body(body.clone())),
+        (None, Some(bundle)) => {
+            let archive = self::bundle(&format!("{at}.bundle"), bundle)?;
+            Ok(reply.with_body(archive.build()).unless_matched())
+        }
+        (Some(_), Some(_)) => Err(Problem::new(at, "it has both `body` and `bundle`", "keep one of the two")),
+    }
+}
+
+/// The files of a bundle, with the manifest that its revision and roots make.
+fn bundle(at: &str, document: &document::Bundle) -> Result<Archive, Problem> {
+    let document::Bundle { revision, roots, files } = document;
+    let mut manifest = serde_json::Map::new();
+    if let Some(revision) = revision {
+        manifest.insert("revision".to_owned(), revision.clone().into());
+    }
+    if let Some(roots) = roots {
+        manifest.insert("roots".to_owned(), roots.clone().into());
+    }
+    if manifest.is_empty() && files.0.is_empty() {
+        return Err(Problem::new(at, "nothing is in it", "give `files`, `revision` or `roots`"));
+    }
+    let mut archive = Archive::new();
+    if !manifest.is_empty() {
+        archive = archive.file(MANIFEST, Json::Object(manifest).to_string());
+    }
+    for (name, contents) in &files.0 {
+        let at = format!("{at}.files.{name}");
+        if archive.names().any(|known| known.trim_start_matches('/') == name.trim_start_matches('/')) {
+            let cure = "keep one of the two; `revision` and `roots` make a `.manifest`";
+            return Err(Problem::new(at, "it is in the bundle twice", cure));
+        }
+        let bytes = match contents {
+            Json::String(text) => text.clone(),
+            Json::Object(_) | Json::Array(_) => contents.to_string(),
+            other => {
+                let message = format!("`{other}` is neither text nor a document");
+                return Err(Problem::new(
+                    at,
+                    message,
+                    "give the file's text, or a mapping that becomes JSON",
+                ));
+            }
+        };
+        archive = archive.file(name, bytes);
+    }
+    Ok(archive)
 }
 
 // === What an answer must be like ===

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use yaml_serde::Value as Yaml;
 
 use super::{
-    Bounds, Cluster, Event, EventKind, Expectation, Faults, Plugin, Rule, Scenario,
+    Answer, Bounds, Cluster, Event, EventKind, Expectation, Faults, Plugin, Rule, Scenario, Thread,
     document::{self, Document, Expect},
     error::{Problem, did_you_mean, listed},
     parts, read,
@@ -77,7 +77,7 @@ pub(super) struct Names {
 }
 
 /// What an event has that decides its kind.
-const EVENT_KINDS: [&str; 4] = ["request", "cluster", "configure", "remove"];
+const EVENT_KINDS: [&str; 6] = ["request", "cluster", "configure", "remove", "trap", "stall"];
 
 // === impl Names ===
 
@@ -130,6 +130,19 @@ impl Names {
             self.workers
         );
         Err(Problem::new(path, message, format!("give at most {}, or raise `workers`", self.workers - 1)))
+    }
+
+    fn thread(&self, path: &str, name: &str) -> Result<Thread, Problem> {
+        if name == "main" {
+            return Ok(Thread::Main);
+        }
+        match name.strip_prefix('w').map(str::parse::<usize>) {
+            Some(Ok(worker)) => self.worker(path, worker).map(Thread::Worker),
+            _ => {
+                let message = format!("{name:?} is no thread");
+                Err(Problem::new(path, message, "give `main`, or a worker such as `w0`"))
+            }
+        }
     }
 
     fn request(&self, path: &str, name: &str) -> Result<String, Problem> {
@@ -410,6 +423,16 @@ fn event(
             let plugin = names.plugin(&format!("{path}.remove"), &event.remove)?;
             (event.at, EventKind::Remove { plugin })
         }
+        ["trap"] => {
+            let event: document::TrapEvent = read::part(path, tree.clone())?;
+            let thread = names.thread(&format!("{path}.trap"), &event.trap)?;
+            (event.at, EventKind::Trap { thread })
+        }
+        ["stall"] => {
+            let event: document::StallEvent = read::part(path, tree.clone())?;
+            let thread = names.thread(&format!("{path}.stall"), &event.stall)?;
+            (event.at, EventKind::Stall { thread, span: event.span.0 })
+        }
         [] => {
             let keys = mapping.keys().filter_map(Yaml::as_str).filter(|key| *key != "at");
             let near = keys.map(|key| did_you_mean(key, EVENT_KINDS)).find(|cure| cure.starts_with("did"));
@@ -477,17 +500,20 @@ fn always_rule(path: &str, rule: &document::Always, names: &Names) -> Result<Rul
             return Err(Problem::new(path, "it has both `request` and `requests`", "keep one of the two"));
         }
     };
+    let when = rule.when.as_ref().map(|when| when_answered(&format!("{path}.when"), when, names));
+    let when = when.transpose()?;
     match (&rule.never, &rule.answer, &rule.one_of) {
         (Some(never), None, None) => {
-            Ok(Rule::Never { requests, answer: parts::answer(&format!("{path}.never"), never)? })
+            Ok(Rule::Never { when, requests, answer: parts::answer(&format!("{path}.never"), never)? })
         }
         (None, Some(answer), None) => {
-            Ok(Rule::Always { requests, answers: vec![parts::answer(&format!("{path}.answer"), answer)?] })
+            let answers = vec![parts::answer(&format!("{path}.answer"), answer)?];
+            Ok(Rule::Always { when, requests, answers })
         }
         (None, None, Some(several)) if !several.is_empty() => {
             let each = several.iter().enumerate();
             let each = each.map(|(index, answer)| parts::answer(&format!("{path}.one_of[{index}]"), answer));
-            Ok(Rule::Always { requests, answers: each.collect::<Result<_, _>>()? })
+            Ok(Rule::Always { when, requests, answers: each.collect::<Result<_, _>>()? })
         }
         (None, None, _) => {
             let message = "it does not say what the answer must be";
@@ -497,6 +523,11 @@ fn always_rule(path: &str, rule: &document::Always, names: &Names) -> Result<Rul
             Err(Problem::new(path, "it says more than one thing", "keep one of `never`, `answer`, `one_of`"))
         }
     }
+}
+
+fn when_answered(path: &str, when: &document::When, names: &Names) -> Result<(String, Answer), Problem> {
+    let name = names.request(&format!("{path}.request"), &when.request)?;
+    Ok((name, parts::when(path, when)?))
 }
 
 fn eventually_rule(path: &str, rule: &document::Eventually, names: &Names) -> Result<Rule, Problem> {
@@ -515,14 +546,8 @@ fn eventually_rule(path: &str, rule: &document::Eventually, names: &Names) -> Re
         let message = "it does not say what is asked and answered";
         return Err(Problem::new(path, message, "give `request` and `answer`, or `agree`"));
     };
-    let when = match &rule.when {
-        None => None,
-        Some(when) => {
-            let path = format!("{path}.when");
-            let name = names.request(&format!("{path}.request"), &when.request)?;
-            Some((name, parts::when(&path, when)?))
-        }
-    };
+    let when = rule.when.as_ref().map(|when| when_answered(&format!("{path}.when"), when, names));
+    let when = when.transpose()?;
     let workers = rule.workers.iter().flatten().enumerate();
     let workers = workers.map(|(index, worker)| names.worker(&format!("{path}.workers[{index}]"), *worker));
     Ok(Rule::Eventually {

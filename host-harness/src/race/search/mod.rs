@@ -39,7 +39,7 @@ pub struct Options {
     pub random: u64,
     /// Whether every schedule is tried in the end.
     pub exhaustive: bool,
-    /// Most time for all of it.
+    /// Most time for all of it. The bounded phases leave half of it to the others.
     pub time: Duration,
     /// Most schedules for all of it.
     pub schedules: u64,
@@ -232,14 +232,19 @@ impl Campaign {
 
     fn run(&mut self, progress: Progress<'_>) {
         let bounds = if self.options.inside_callbacks { self.options.preemptions } else { 0 };
+        let is_last = !self.options.inside_callbacks || self.options.random == 0 && !self.options.exhaustive;
+        // A large scenario fills any time with the first of these, which leaves its later choices as they are.
+        let share = if is_last { self.options.time } else { self.options.time / 2 };
         for bound in 0..=bounds {
-            self.systematic(Some(bound), progress);
+            let elapsed = self.began.elapsed();
+            let part = share.saturating_sub(elapsed) / (bounds - bound + 1);
+            self.systematic(Some(bound), elapsed.saturating_add(part), progress);
         }
         if self.options.inside_callbacks {
             self.portfolio(progress);
         }
         if self.options.exhaustive && self.options.inside_callbacks {
-            self.systematic(None, progress);
+            self.systematic(None, self.options.time, progress);
         }
         self.report.seconds = self.began.elapsed().as_secs_f64();
     }
@@ -250,7 +255,7 @@ impl Campaign {
             || self.report.schedules >= self.options.schedules
     }
 
-    fn systematic(&mut self, bound: Option<u32>, progress: Progress<'_>) {
+    fn systematic(&mut self, bound: Option<u32>, until: Duration, progress: Progress<'_>) {
         let name = bound.map_or_else(|| "exhaustive".to_owned(), |bound| format!("bound {bound}"));
         if self.is_over() {
             return;
@@ -271,7 +276,7 @@ impl Campaign {
                 phase.complete = true;
                 break;
             }
-            if self.is_over() {
+            if self.is_over() || self.began.elapsed() >= until {
                 break;
             }
         }
