@@ -4,14 +4,15 @@
 //! `.manifest` for the manifest, wherever it lies, so that a nested one can replace it; here it must be at the root.
 
 mod archive;
+mod contents;
 mod manifest;
+mod reading;
 
-use sha2::{Digest, Sha256};
-
-use crate::policy::{self, Conflict, Module, ModuleError, RegoVersion, Value};
+use crate::policy::{self, Conflict, Module, ModuleError, Value};
 
 pub use archive::ArchiveError;
 pub use manifest::{Manifest, ManifestError};
+pub use reading::Reading;
 
 /// A bundle whose every part has been read and fits its manifest.
 #[derive(Debug, Clone)]
@@ -87,33 +88,17 @@ pub enum BundleError {
 // === impl Bundle ===
 
 impl Bundle {
-    /// Reads an archive: gzip-compressed tar, as `opa build` writes it.
+    /// Reads an archive in one go: gzip-compressed tar, as `opa build` writes it. [`Reading`] does it in steps.
     ///
     /// Shape: `size_limit_bytes` bounds what the archive inflates to, all files together.
     /// Errors: [`BundleError`], with the place in the archive; nothing of a faulty archive is kept.
     pub fn read(name: &str, archive: &[u8], size_limit_bytes: u64) -> Result<Self, BundleError> {
-        let files = archive::unpack(archive, size_limit_bytes)?;
-        let manifest = match files.get(".manifest") {
-            Some(bytes) => Manifest::parse(bytes)?,
-            None => Manifest::default(),
-        };
-        let mut bundle = Self {
-            name: name.to_owned(),
-            digest: format!("{:x}", Sha256::digest(archive)),
-            manifest,
-            modules: Vec::new(),
-            data: Value::new_object(),
-        };
-        for (path, bytes) in &files {
-            bundle.add(path, bytes)?;
+        let mut reading = Reading::new(name, archive, size_limit_bytes);
+        loop {
+            if let Some(result) = reading.step() {
+                return result;
+            }
         }
-        if let Some(path) = policy::first_outside(&bundle.manifest.roots, &bundle.data)
-            && !path.is_empty()
-        {
-            return Err(BundleError::OutsideRoots { what: format!("`data.{}`", path.join(".")) });
-        }
-        bundle.publish_manifest()?;
-        Ok(bundle)
     }
 
     /// What it brings into a policy.
@@ -124,71 +109,6 @@ impl Bundle {
             modules: &self.modules,
             data: &self.data,
         }
-    }
-
-    fn add(&mut self, path: &str, bytes: &[u8]) -> Result<(), BundleError> {
-        let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
-        let text = || std::str::from_utf8(bytes).map_err(|_| BundleError::NotText { path: path.to_owned() });
-        let data_error = |message: String| BundleError::Data { path: path.to_owned(), message };
-        match (folder, file) {
-            (_, "data.json") => {
-                let document = policy::parse_json(text()?).map_err(|error| data_error(error.to_string()))?;
-                self.add_data(path, folder, document)
-            }
-            (_, "data.yaml" | "data.yml") => {
-                let document = policy::parse_yaml(text()?).map_err(data_error)?;
-                self.add_data(path, folder, document)
-            }
-            (_, file) if file.ends_with(".rego") => self.add_module(path, text()?),
-            ("", ".signatures.json") => Err(BundleError::Unsupported {
-                path: path.to_owned(),
-                why: "the bundle is signed and signatures are not verified; publish it unsigned",
-            }),
-            ("", "patch.json") => Err(BundleError::Unsupported {
-                path: path.to_owned(),
-                why: "delta bundles are not applied; publish a snapshot",
-            }),
-            ("", "plan.json") | (_, "policy.wasm") => Err(BundleError::Unsupported {
-                path: path.to_owned(),
-                why: "compiled policies are not run; build the bundle with `--target rego`",
-            }),
-            // OPA passes over every other file.
-            _ => Ok(()),
-        }
-    }
-
-    fn add_data(&mut self, path: &str, folder: &str, document: Value) -> Result<(), BundleError> {
-        let keys: Vec<String> = folder.split('/').filter(|key| !key.is_empty()).map(str::to_owned).collect();
-        if keys.is_empty() && document.as_object().is_err() {
-            return Err(BundleError::RootNotObject { path: path.to_owned() });
-        }
-        policy::merge_at(&mut self.data, &keys, document)
-            .map_err(|conflict| BundleError::Conflict { path: path.to_owned(), conflict })
-    }
-
-    fn add_module(&mut self, path: &str, text: &str) -> Result<(), BundleError> {
-        let version = self.manifest.version_of(path);
-        let module = Module::parse(format!("{}/{path}", self.name), text.to_owned(), version)?;
-        let owned = self.manifest.roots.iter().any(|root| module.package.starts_with(root));
-        if !owned {
-            let what = format!("{path} (package {})", module.package.join("."));
-            return Err(BundleError::OutsideRoots { what });
-        }
-        self.modules.push(module);
-        Ok(())
-    }
-
-    /// Source: OPA's bundle store writes each manifest where policies can read it.
-    fn publish_manifest(&mut self) -> Result<(), BundleError> {
-        let path = ["system", "bundles", &self.name, "manifest"].map(str::to_owned);
-        policy::merge_at(&mut self.data, &path, self.manifest.document())
-            .map_err(|conflict| BundleError::Conflict { path: ".manifest".to_owned(), conflict })
-    }
-}
-
-impl Manifest {
-    fn version_of(&self, path: &str) -> RegoVersion {
-        self.file_versions.get(path).copied().unwrap_or(self.version)
     }
 }
 

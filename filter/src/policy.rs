@@ -5,20 +5,25 @@
 //! nothing of one evaluation can be seen by the next (INVARIANT no crossing).
 
 mod builtins;
+mod disposal;
+pub(crate) mod json;
+pub(crate) mod merge;
 mod module;
 mod negation;
 mod regex;
+pub(crate) mod segments;
 mod syntax;
 mod value;
+mod yaml_data;
 
 use std::{collections::BTreeSet, num::NonZeroU32, rc::Rc, time::Duration};
 
 use regorus::{Engine, LimitError, utils::limits::ExecutionTimerConfig};
 
+pub use disposal::Disposal;
 pub use module::{Module, ModuleError, RegoVersion};
-pub use value::{
-    Conflict, Value, field, first_outside, merge_at, object, parse_json, parse_yaml, string, string_map,
-};
+pub use value::{Conflict, Value, field, first_outside, merge_at, object, parse_json, string, string_map};
+pub use yaml_data::parse_yaml;
 
 use value::{Lookup, lookup};
 

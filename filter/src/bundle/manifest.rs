@@ -6,6 +6,11 @@ use serde::Deserialize;
 
 use crate::policy::{self, RegoVersion, Value};
 
+/// It is parsed in one go, a millisecond for as much; OPA's own have a few hundred bytes.
+const MAX_BYTES: usize = 64 << 10;
+/// Every pair of roots is compared, here and with those of other bundles.
+const MAX_ROOTS: usize = 256;
+
 /// A bundle's manifest, with OPA's defaults where it is silent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
@@ -27,6 +32,12 @@ pub enum ManifestError {
         /// The parser's message, with line and column.
         message: String,
     },
+    /// It takes too long to parse.
+    #[error(".manifest: it is larger than {MAX_BYTES} bytes; move its metadata to data.json")]
+    TooLarge,
+    /// There are more roots than can be compared in time.
+    #[error(".manifest: it has more than {MAX_ROOTS} roots; name the paths above them")]
+    TooManyRoots,
     /// One of its roots holds another.
     #[error(".manifest: roots `{one}` and `{other}` overlap; keep the shorter one")]
     RootsOverlap {
@@ -79,6 +90,9 @@ impl Default for Manifest {
 
 impl Manifest {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(ManifestError::TooLarge);
+        }
         let written: Written = serde_json::from_slice(bytes)
             .map_err(|error| ManifestError::Malformed { message: error.to_string() })?;
         if !written.wasm.is_empty() {
@@ -123,6 +137,9 @@ fn roots(written: Option<Vec<String>>) -> Result<Vec<Vec<String>>, ManifestError
     let Some(written) = written else {
         return Ok(vec![Vec::new()]);
     };
+    if written.len() > MAX_ROOTS {
+        return Err(ManifestError::TooManyRoots);
+    }
     let roots: Vec<Vec<String>> = written
         .iter()
         .map(|root| root.split('/').filter(|key| !key.is_empty()).map(str::to_owned).collect())

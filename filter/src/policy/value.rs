@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 pub use regorus::Value;
 use regorus::value::Object;
 
-use crate::yaml;
+use super::merge::Merge;
 
 /// Two documents that cannot both be part of one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,13 +18,6 @@ pub struct Conflict {
 /// Parses JSON text. Errors carry line and column, and stay short whatever the text.
 pub fn parse_json(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str(text)
-}
-
-/// Parses YAML text into the JSON values that it stands for. Errors: in the parser's words, with line and column.
-pub fn parse_yaml(text: &str) -> Result<Value, String> {
-    yaml::check_depth(text).map_err(|error| error.to_string())?;
-    let json: serde_json::Value = yaml_serde::from_str(text).map_err(|error| error.to_string())?;
-    Ok(Value::from(json))
 }
 
 /// An object with string keys.
@@ -44,27 +37,13 @@ pub fn string(value: &Value) -> Option<&str> {
 
 /// Puts `document` at `path` below `root`; objects merge, anything else that meets is a conflict.
 pub fn merge_at(root: &mut Value, path: &[String], document: Value) -> Result<(), Conflict> {
-    let nested = path.iter().rev().fold(document, |inner, key| object([(key.as_str(), inner)]));
-    merge(root, nested, &mut Vec::new())
-}
-
-fn merge(target: &mut Value, source: Value, path: &mut Vec<String>) -> Result<(), Conflict> {
-    let (Ok(target), Ok(source)) = (target.as_object_mut(), source.as_object()) else {
-        return Err(Conflict { path: path.clone() });
-    };
-    for (key, value) in source.iter() {
-        match target.get_mut(key) {
-            None => {
-                target.insert(key.clone(), value.clone());
-            }
-            Some(existing) => {
-                path.push(string(key).unwrap_or("?").to_owned());
-                merge(existing, value.clone(), path)?;
-                path.pop();
-            }
+    let mut merge = Merge::new(std::mem::replace(root, Value::Undefined), path, document);
+    loop {
+        if let Some(merged) = merge.step() {
+            *root = merged?;
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// What stands at `path` below `root`.
@@ -91,39 +70,39 @@ pub(super) enum Lookup {
     Blocked,
 }
 
-/// Visits every place of a document that lies outside `roots`, until `visit` has seen one.
+/// The first place of a document that lies outside `roots`.
 ///
 /// Shape: a root is a list of keys; the empty root holds everything. A place is the shortest path that no root
-/// holds and that no root lies below.
+/// holds and that no root lies below. Only the objects above roots are walked, so what it costs is bounded by their
+/// number and length, whatever the document.
 pub fn first_outside(roots: &[Vec<String>], document: &Value) -> Option<Vec<String>> {
     fn walk(roots: &[&[String]], value: &Value, path: &mut Vec<String>) -> Option<Vec<String>> {
         if roots.iter().any(|root| root.is_empty()) {
             return None;
         }
-        if roots.is_empty() {
-            return Some(path.clone());
-        }
         let Ok(object) = value.as_object() else {
             return Some(path.clone());
         };
+        let mut below: BTreeMap<&str, Vec<&[String]>> = BTreeMap::new();
+        for (first, rest) in roots.iter().filter_map(|root| root.split_first()) {
+            below.entry(first).or_default().push(rest);
+        }
         for (key, inner) in object.iter() {
             let key = string(key).unwrap_or_default();
-            let below: Vec<&[String]> = roots
-                .iter()
-                .filter_map(|root| root.split_first())
-                .filter(|(first, _)| first.as_str() == key)
-                .map(|(_, rest)| rest)
-                .collect();
             path.push(key.to_owned());
-            if let Some(outside) = walk(&below, inner, path) {
-                return Some(outside);
+            let outside = match below.get(key) {
+                Some(roots) => walk(roots, inner, path),
+                None => Some(path.clone()),
+            };
+            if outside.is_some() {
+                return outside;
             }
             path.pop();
         }
         None
     }
     let roots: Vec<&[String]> = roots.iter().map(Vec::as_slice).collect();
-    walk(&roots, document, &mut Vec::new())
+    if roots.is_empty() { Some(Vec::new()) } else { walk(&roots, document, &mut Vec::new()) }
 }
 
 /// An object from string pairs, for small maps built on the request path.

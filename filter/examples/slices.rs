@@ -1,0 +1,151 @@
+//! Prints how long the longest step takes of reading a bundle with ten megabytes of data, of compiling it and of
+//! freeing it. Numbers only: what a test may rely on does not depend on elapsed time.
+
+use std::{
+    env,
+    time::{Duration, Instant},
+};
+
+use flate2::{Compression, write::GzEncoder};
+use portcullis_filter::{
+    bundle::{Bundle, Reading},
+    policy::{Disposal, Policy, parse_yaml},
+};
+
+const DATA_BYTES: usize = 10 << 20;
+const LIMIT_BYTES: u64 = 64 << 20;
+const EVALUATION_LIMIT: Duration = Duration::from_secs(5);
+
+fn main() {
+    let repeated = |open: &str, unit: &dyn Fn(usize) -> String, close: &str| {
+        let mut text = open.to_owned();
+        let mut number = 0;
+        while text.len() < DATA_BYTES {
+            text.push_str(&unit(number));
+            number += 1;
+        }
+        text.truncate(text.trim_end_matches(',').len());
+        text + close
+    };
+    let user = |n: usize| {
+        format!(
+            "{{\"id\": {n}, \"name\": \"user {n}\", \"roles\": [\"r{}\", \"admin\"], \"ok\": true}},",
+            n % 100
+        )
+    };
+    let shapes: Vec<(&str, String)> = vec![
+        ("small objects in a list", repeated("{\"users\": [", &user, "]}")),
+        ("small objects by name", repeated("{\"users\": {", &|n| format!("\"u{n}\": {}", user(n)), "}}")),
+        ("flat list of numbers", repeated("{\"users\": [", &|n| format!("{},", n * 7), "]}")),
+        ("flat list of digits", repeated("{\"users\": [", &|n| format!("{},", n % 10), "]}")),
+        ("flat list of strings", repeated("{\"users\": [", &|n| format!("\"{n}\","), "]}")),
+        ("empty lists", repeated("{\"users\": [", &|_| "[],".to_owned(), "]}")),
+        ("one string", format!("{{\"users\": \"{}\"}}", "x".repeat(DATA_BYTES))),
+        ("one string of escapes", format!("{{\"users\": \"{}\"}}", r"\ud83d\ude00".repeat(DATA_BYTES / 12))),
+        ("blanks", format!("{{\"users\": [{}]}}", " \n".repeat(DATA_BYTES / 2))),
+        ("flat root", repeated("{", &|n| format!("\"u{n}\": {n},"), "}")),
+        ("one name over and over", repeated("{", &|n| format!("\"u\": [{n}, [[[1]]]],"), "}")),
+    ];
+    let wanted = env::args().nth(1);
+    println!(
+        "{:24} {:>8} {:>7} {:>9} {:>9} | {:>8} {:>8} {:>8} | {:>8} {:>7} {:>9}",
+        "data",
+        "reading",
+        "steps",
+        "longest",
+        ">0.3 ms",
+        "compile",
+        "evaluate",
+        "drop",
+        "freeing",
+        "steps",
+        "longest"
+    );
+    for (name, text) in shapes {
+        if wanted.as_ref().is_none_or(|wanted| name.contains(wanted.as_str())) {
+            measure(name, &archive(&text));
+        }
+    }
+    for text in
+        ["a: {b: [1, x, true], c: 'text'}\n", "- some longer text that stands there\n", "[1,1,1,1,1,1,1],\n"]
+    {
+        let size = 120 << 10;
+        let yaml = if text.starts_with('[') {
+            format!("[{}]", text.repeat(size / text.len()))
+        } else {
+            (0..size / text.len() / 2)
+                .map(|n| if text.starts_with('-') { text.to_owned() } else { format!("k{n}_{text}") })
+                .collect()
+        };
+        let start = Instant::now();
+        let ok = parse_yaml(&yaml).is_ok();
+        println!("YAML of {} KiB ({ok}): {:.2} ms", yaml.len() >> 10, ms(start.elapsed()));
+    }
+}
+
+fn measure(name: &str, archive: &[u8]) {
+    let mut reading = Reading::new("b", archive.to_vec(), LIMIT_BYTES);
+    let mut steps = Vec::new();
+    let bundle: Bundle = loop {
+        let start = Instant::now();
+        let result = reading.step();
+        steps.push(start.elapsed());
+        if let Some(result) = result {
+            break result.expect("the bundle is good");
+        }
+    };
+    if env::var_os("WORST").is_some() {
+        let mut worst: Vec<(usize, f64)> = steps.iter().map(|step| ms(*step)).enumerate().collect();
+        worst.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        println!("{:?} of {}", &worst[..8.min(worst.len())], worst.len());
+    }
+    let start = Instant::now();
+    let policy = Policy::compile("app/allow", &[bundle.part()], EVALUATION_LIMIT).expect("it compiles");
+    let compiling = start.elapsed();
+    let start = Instant::now();
+    policy.evaluate(portcullis_filter::policy::object([])).expect("it evaluates");
+    let evaluating = start.elapsed();
+
+    let mut disposal = Disposal::default();
+    disposal.push(bundle.data);
+    let start = Instant::now();
+    drop(policy);
+    let dropping = start.elapsed();
+    let mut freeing = Vec::new();
+    while !disposal.is_empty() {
+        let start = Instant::now();
+        disposal.step();
+        freeing.push(start.elapsed());
+    }
+    let total = |steps: &[Duration]| ms(steps.iter().sum());
+    let longest = |steps: &[Duration]| ms(steps.iter().max().copied().unwrap_or_default());
+    let long = steps.iter().filter(|step| ms(**step) > 0.3).count();
+    println!(
+        "{name:24} {:8.1} {:7} {:9.3} {long:9} | {:8.2} {:8.2} {:8.2} | {:8.1} {:7} {:9.3}",
+        total(&steps),
+        steps.len(),
+        longest(&steps),
+        ms(compiling),
+        ms(evaluating),
+        ms(dropping),
+        total(&freeing),
+        freeing.len(),
+        longest(&freeing),
+    );
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn archive(data: &str) -> Vec<u8> {
+    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    let rego = "package app\n\ndefault allow := false\n\nallow if count(data.users) == input.n\n";
+    for (path, text) in [("data.json", data), ("app.rego", rego)] {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, path, text.as_bytes()).expect("memory takes it");
+    }
+    tar.into_inner().expect("memory takes it").finish().expect("memory takes it")
+}

@@ -1,0 +1,151 @@
+//! Freeing documents piece by piece: dropping ten megabytes of data at once takes tens of milliseconds.
+//!
+//! A document is shared by reference count with every policy compiled over it. Only what nothing else holds is taken
+//! apart; what a policy still holds waits here, so that it is never the policy's own drop that frees it all. Hence no
+//! order has to be kept: push a superseded bundle's data, drop the policies over it, and step until it is done.
+
+use std::{collections::VecDeque, vec};
+
+use regorus::{Rc, Value, value::IntoIter};
+
+/// Freeing one value costs less than a tenth of a microsecond.
+const VALUES_PER_STEP: usize = 1000;
+/// Looking whether somebody still holds one that waits.
+const WAITING_PER_STEP: usize = 100;
+
+/// Documents on their way out.
+#[derive(Debug, Default)]
+pub struct Disposal {
+    /// What is being taken apart, the innermost last.
+    open: Vec<Open>,
+    /// What somebody else still holds.
+    waiting: VecDeque<Value>,
+}
+
+#[derive(Debug)]
+enum Open {
+    List(vec::IntoIter<Value>),
+    Object(IntoIter),
+}
+
+// === impl Disposal ===
+
+impl Disposal {
+    /// Takes a document over. Costs nothing by itself.
+    pub fn push(&mut self, value: Value) {
+        match value {
+            Value::Array(array) => match Rc::try_unwrap(array) {
+                Ok(array) => self.open.push(Open::List(array.into_vec().into_iter())),
+                Err(shared) => self.waiting.push_back(Value::Array(shared)),
+            },
+            Value::Object(object) => match Rc::try_unwrap(object) {
+                Ok(object) => self.open.push(Open::Object(object.into_iter())),
+                Err(shared) => self.waiting.push_back(Value::Object(shared)),
+            },
+            // JSON and YAML make no sets; whatever else there is has nothing below it.
+            _ => {}
+        }
+    }
+
+    /// Takes over fields that have no object any more.
+    pub(super) fn push_fields(&mut self, fields: IntoIter) {
+        self.open.push(Open::Object(fields));
+    }
+
+    /// Frees a bounded piece. True while there is more that nothing else holds.
+    pub fn step(&mut self) -> bool {
+        if self.open.is_empty() {
+            self.look_at_waiting();
+        }
+        for _ in 0..VALUES_PER_STEP {
+            let Some(open) = self.open.last_mut() else {
+                break;
+            };
+            let next = match open {
+                Open::List(values) => values.next(),
+                Open::Object(fields) => fields.next().map(|(_, value)| value),
+            };
+            match next {
+                Some(value) => self.push(value),
+                None => drop(self.open.pop()),
+            }
+        }
+        !self.open.is_empty()
+    }
+
+    /// Whether everything that was pushed is free.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Takes over what another one has.
+    pub fn append(&mut self, other: Self) {
+        self.open.extend(other.open);
+        self.waiting.extend(other.waiting);
+    }
+
+    fn look_at_waiting(&mut self) {
+        for _ in 0..self.waiting.len().min(WAITING_PER_STEP) {
+            // Back to the end of the queue if it is still held.
+            if let Some(value) = self.waiting.pop_front() {
+                self.push(value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::parse_json;
+
+    fn steps_until_done(disposal: &mut Disposal) -> usize {
+        (1..).find(|_| !disposal.step()).unwrap()
+    }
+
+    /// Objects within objects, lists within lists, all strings; some thirty thousand values.
+    fn document() -> Value {
+        let leaf = format!("[{}]", vec![r#"{"a": "b"}"#; 100].join(","));
+        let middle = format!("[{}]", vec![leaf; 100].join(","));
+        parse_json(&format!(r#"{{"one": {middle}, "two": [[[{middle}]]], "three": 3}}"#)).unwrap()
+    }
+
+    #[test]
+    fn a_document_is_freed_in_many_steps_and_whole() {
+        let document = document();
+        let inner: Vec<_> = document.as_object().unwrap().values().cloned().collect();
+        let held: Vec<_> = inner
+            .iter()
+            .filter_map(|value| match value {
+                Value::Array(array) => Some(Rc::downgrade(array)),
+                _ => None,
+            })
+            .collect();
+        drop(inner);
+        let mut disposal = Disposal::default();
+        disposal.push(document);
+        assert!(disposal.step(), "more is left after the first step");
+        assert!(held.iter().any(|list| list.strong_count() > 0));
+        let steps = steps_until_done(&mut disposal);
+        assert!(steps > 30, "{steps} steps");
+        assert!(disposal.is_empty());
+        assert!(held.iter().all(|list| list.strong_count() == 0));
+    }
+
+    #[test]
+    fn what_is_still_held_waits_and_is_then_freed_in_many_steps() {
+        let document = document();
+        let holder = document.as_object().unwrap().get(&Value::from("two")).cloned().unwrap();
+        let mut disposal = Disposal::default();
+        disposal.push(document);
+        steps_until_done(&mut disposal);
+        assert!(!disposal.is_empty(), "`two` is held");
+        assert!(!disposal.step() && !disposal.is_empty());
+        let Value::Array(two) = &holder else { panic!("a list") };
+        assert_eq!(Rc::strong_count(two), 2, "nothing of it is gone");
+
+        drop(holder);
+        assert!(steps_until_done(&mut disposal) > 10);
+        assert!(disposal.is_empty());
+    }
+}

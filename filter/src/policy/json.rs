@@ -1,0 +1,394 @@
+//! JSON text → value in steps: the work on ten megabytes has to be put down every few milliseconds.
+//!
+//! `serde_json` cannot be put down, so only what lies between scalars is read here: brackets, commas, colons. Every
+//! string, number and name is read by `serde_json`, and every message is the one that it would give. Two texts are
+//! judged differently: a number of more than 32 KB is refused, and an object whose first key is the one that
+//! `serde_json` keeps for itself (`$serde_json::private::Number`) is an object.
+
+use std::collections::BTreeMap;
+
+use regorus::{Rc, Value, value::Object};
+use serde::{Deserialize, de::IgnoredAny};
+
+use super::{
+    disposal::Disposal,
+    segments::{Joining, Segments},
+};
+
+/// Bounds one step: so many values, or so many bytes.
+const TOKENS_PER_STEP: usize = 512;
+const BYTES_PER_STEP: usize = 32 << 10;
+/// What `serde_json` is given at most to read one scalar from.
+const WINDOW_BYTES: usize = 32 << 10;
+/// Levels that `serde_json` goes into.
+const MAX_DEPTH: usize = 127;
+/// Up to here an object gets the engine's compact form when it ends, which is made of all its fields at once.
+pub(super) const MAX_COMPACT_FIELDS: usize = 1024;
+
+/// Why text is no JSON, in the words of `serde_json`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} at line {line} column {column}")]
+pub(crate) struct JsonError {
+    message: String,
+    line: usize,
+    column: usize,
+}
+
+/// One document on its way in. The text itself stays with the caller, who gives it to every step.
+#[derive(Debug)]
+pub(crate) struct JsonReader {
+    /// Where to go on.
+    at: usize,
+    line: usize,
+    line_start: usize,
+    expects: Expects,
+    open: Vec<Open>,
+    /// A list that has ended and is still in segments.
+    joining: Option<Joining<Value>>,
+    long: Option<LongString>,
+    root: Option<Value>,
+    /// Fields that a later one of the same name has replaced.
+    replaced: Disposal,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Expects {
+    Value,
+    FirstElement,
+    Element,
+    CommaOrListEnd,
+    FirstKey,
+    Key,
+    CommaOrObjectEnd,
+    Colon,
+    End,
+}
+
+#[derive(Debug)]
+enum Open {
+    List(Segments<Value>),
+    Object { fields: BTreeMap<Value, Value>, key: Value },
+}
+
+/// A string that is longer than one window, in pieces that are strings by themselves.
+#[derive(Debug, Default)]
+struct LongString {
+    pieces: Vec<String>,
+    /// Set once all pieces are there: the string as far as it has been put together, and the next piece.
+    joining: Option<(String, usize)>,
+}
+
+// === impl JsonReader ===
+
+impl JsonReader {
+    pub(crate) fn new() -> Self {
+        Self {
+            at: 0,
+            line: 1,
+            line_start: 0,
+            expects: Expects::Value,
+            open: Vec::new(),
+            joining: None,
+            long: None,
+            root: None,
+            replaced: Disposal::default(),
+        }
+    }
+
+    /// Reads on for a bounded piece. `text` must be the same at every step; it must be UTF-8.
+    pub(crate) fn step(&mut self, text: &[u8]) -> Option<Result<Value, JsonError>> {
+        if self.replaced.step() {
+            return None;
+        }
+        let start = self.at;
+        for _ in 0..TOKENS_PER_STEP {
+            match self.advance(text) {
+                Err(error) => return Some(Err(error)),
+                Ok(Pace::Done) => return self.root.take().map(Ok),
+                Ok(Pace::Rest) => break,
+                Ok(Pace::On) if self.at - start >= BYTES_PER_STEP => break,
+                Ok(Pace::On) => {}
+            }
+        }
+        None
+    }
+
+    /// Hands over what has been read, to be freed in steps.
+    pub(crate) fn discard(self, disposal: &mut Disposal) {
+        disposal.append(self.replaced);
+        self.root.into_iter().for_each(|value| disposal.push(value));
+        self.joining.into_iter().flat_map(Joining::into_vecs).for_each(|vec| disposal.push(Value::from(vec)));
+        for open in self.open {
+            match open {
+                Open::List(list) => list.into_vecs().for_each(|vec| disposal.push(Value::from(vec))),
+                Open::Object { fields, .. } => disposal.push(loose_object(fields)),
+            }
+        }
+    }
+
+    fn advance(&mut self, text: &[u8]) -> Result<Pace, JsonError> {
+        if let Some(joining) = &mut self.joining {
+            if let Some(elements) = joining.step() {
+                self.joining = None;
+                self.complete(Value::from(elements));
+            }
+            return Ok(Pace::Rest);
+        }
+        if let Some(long) = self.long.take() {
+            return self.long_string(text, long);
+        }
+        let Some(next) = self.skip_whitespace(text) else {
+            return Ok(Pace::Rest);
+        };
+        match (self.expects, next) {
+            (Expects::End, None) => return Ok(Pace::Done),
+            (Expects::End, Some(_)) => return Err(self.unexpected(text, "trailing characters")),
+            (Expects::Value | Expects::Element | Expects::Key, None) => {
+                return Err(self.unexpected(text, "EOF while parsing a value"));
+            }
+            (Expects::FirstElement | Expects::CommaOrListEnd, None) => {
+                return Err(self.unexpected(text, "EOF while parsing a list"));
+            }
+            (Expects::FirstKey | Expects::CommaOrObjectEnd | Expects::Colon, None) => {
+                return Err(self.unexpected(text, "EOF while parsing an object"));
+            }
+            (Expects::FirstElement | Expects::CommaOrListEnd, Some(b']'))
+            | (Expects::FirstKey | Expects::CommaOrObjectEnd, Some(b'}')) => self.close(),
+            (Expects::Element, Some(b']')) | (Expects::Key, Some(b'}')) => {
+                return Err(self.unexpected(text, "trailing comma"));
+            }
+            (Expects::CommaOrListEnd, Some(b',')) => self.pass(Expects::Element),
+            (Expects::CommaOrListEnd, Some(_)) => return Err(self.unexpected(text, "expected `,` or `]`")),
+            (Expects::CommaOrObjectEnd, Some(b',')) => self.pass(Expects::Key),
+            (Expects::CommaOrObjectEnd, Some(_)) => return Err(self.unexpected(text, "expected `,` or `}`")),
+            (Expects::Colon, Some(b':')) => self.pass(Expects::Value),
+            (Expects::Colon, Some(_)) => return Err(self.unexpected(text, "expected `:`")),
+            (Expects::FirstKey | Expects::Key, Some(b'"')) => self.scalar(text, b'"')?,
+            (Expects::FirstKey | Expects::Key, Some(_)) => {
+                return Err(self.unexpected(text, "key must be a string"));
+            }
+            (Expects::Value | Expects::FirstElement | Expects::Element, Some(first)) => match first {
+                b'[' => self.open(text, Open::List(Segments::default()), Expects::FirstElement)?,
+                b'{' => {
+                    let object = Open::Object { fields: BTreeMap::new(), key: Value::Undefined };
+                    self.open(text, object, Expects::FirstKey)?;
+                }
+                b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => self.scalar(text, first)?,
+                _ => return Err(self.unexpected(text, "expected value")),
+            },
+        }
+        Ok(if self.joining.is_some() { Pace::Rest } else { Pace::On })
+    }
+
+    /// The next byte that is no whitespace, not passed; none where the text ends. Outer none: not found in one step.
+    fn skip_whitespace(&mut self, text: &[u8]) -> Option<Option<u8>> {
+        let rest = text.get(self.at..).unwrap_or_default();
+        for byte in rest.iter().take(BYTES_PER_STEP) {
+            match byte {
+                b' ' | b'\t' | b'\r' => {}
+                b'\n' => {
+                    self.line += 1;
+                    self.line_start = self.at + 1;
+                }
+                _ => return Some(Some(*byte)),
+            }
+            self.at += 1;
+        }
+        (self.at >= text.len()).then_some(None)
+    }
+
+    fn pass(&mut self, expects: Expects) {
+        self.at += 1;
+        self.expects = expects;
+    }
+
+    fn open(&mut self, text: &[u8], open: Open, expects: Expects) -> Result<(), JsonError> {
+        if self.open.len() == MAX_DEPTH {
+            return Err(self.unexpected(text, "recursion limit exceeded"));
+        }
+        self.open.push(open);
+        self.pass(expects);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        // What has been closed is no key, wherever it stands.
+        self.pass(Expects::Value);
+        match self.open.pop() {
+            Some(Open::List(elements)) => match elements.join() {
+                Ok(elements) => self.complete(Value::from(elements)),
+                Err(joining) => self.joining = Some(joining),
+            },
+            Some(Open::Object { fields, .. }) if fields.len() <= MAX_COMPACT_FIELDS => {
+                self.complete(Value::from(fields));
+            }
+            Some(Open::Object { fields, .. }) => self.complete(loose_object(fields)),
+            // A closing bracket is expected only within something open.
+            None => {}
+        }
+    }
+
+    /// Puts a value, or a key, where it belongs.
+    fn complete(&mut self, value: Value) {
+        self.expects = match (self.open.last_mut(), self.expects) {
+            (None, _) => {
+                self.root = Some(value);
+                Expects::End
+            }
+            (Some(Open::List(elements)), _) => {
+                elements.push(value);
+                Expects::CommaOrListEnd
+            }
+            (Some(Open::Object { key, .. }), Expects::FirstKey | Expects::Key) => {
+                *key = value;
+                Expects::Colon
+            }
+            (Some(Open::Object { fields, key }), _) => {
+                if let Some(earlier) = fields.insert(std::mem::replace(key, Value::Undefined), value) {
+                    self.replaced.push(earlier);
+                }
+                Expects::CommaOrObjectEnd
+            }
+        };
+    }
+
+    fn scalar(&mut self, text: &[u8], first: u8) -> Result<(), JsonError> {
+        let rest = text.get(self.at..).unwrap_or_default();
+        let window = rest.get(..WINDOW_BYTES).unwrap_or(rest);
+        let whole = window.len() == rest.len();
+        let mut deserializer = serde_json::Deserializer::from_slice(window);
+        match Value::deserialize(&mut deserializer) {
+            // A number ends where no more digits follow, so one that fills the window may go on behind it.
+            Ok(value) => {
+                let used = deserializer.into_iter::<IgnoredAny>().byte_offset();
+                if first != b'"' && used == window.len() && !whole {
+                    return Err(self.unexpected(text, "number too long"));
+                }
+                self.at += used;
+                self.complete(value);
+                Ok(())
+            }
+            Err(error) if error.is_eof() && !whole && first == b'"' => {
+                self.long = Some(LongString::default());
+                Ok(())
+            }
+            Err(error) if error.is_eof() && !whole => Err(self.unexpected(text, "number too long")),
+            Err(error) => Err(self.within_scalar(&error, self.at)),
+        }
+    }
+
+    /// Reads one more piece of a string that fits no window, or puts its pieces together.
+    fn long_string(&mut self, text: &[u8], mut long: LongString) -> Result<Pace, JsonError> {
+        if long.joining.is_some() {
+            match long.join_step() {
+                Some(string) => self.complete(Value::from(string)),
+                None => self.long = Some(long),
+            }
+            return Ok(Pace::Rest);
+        }
+        let is_first = long.pieces.is_empty();
+        let start = if is_first { self.at + 1 } else { self.at };
+        let rest = text.get(start..).unwrap_or_default();
+        let (length, is_last) = piece(rest);
+        // A piece becomes a string by quotes around it. One that nothing follows gets none, and fails as it should.
+        let mut quoted = Vec::with_capacity(length + 2);
+        quoted.push(b'"');
+        quoted.extend_from_slice(rest.get(..length).unwrap_or(rest));
+        if is_last || length < rest.len() {
+            quoted.push(b'"');
+        }
+        let string: String =
+            serde_json::from_slice(&quoted).map_err(|error| self.within_scalar(&error, start - 1))?;
+        long.pieces.push(string);
+        self.at = start + length;
+        if is_last {
+            self.at += 1;
+            let length = long.pieces.iter().map(String::len).sum();
+            long.joining = Some((String::with_capacity(length), 0));
+        }
+        self.long = Some(long);
+        Ok(Pace::Rest)
+    }
+
+    /// An error at the next byte, or at the end where there is none.
+    fn unexpected(&self, text: &[u8], message: &str) -> JsonError {
+        let column = text.len().min(self.at + 1) - self.line_start;
+        JsonError { message: message.to_owned(), line: self.line, column }
+    }
+
+    /// What `serde_json` says of a text that begins at `start` here.
+    fn within_scalar(&self, error: &serde_json::Error, start: usize) -> JsonError {
+        let rendered = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let message = rendered.strip_suffix(&place).unwrap_or(&rendered).to_owned();
+        let before = if error.line() <= 1 { start - self.line_start } else { 0 };
+        JsonError {
+            message,
+            line: self.line + error.line().saturating_sub(1),
+            column: before + error.column(),
+        }
+    }
+}
+
+enum Pace {
+    /// A little has been done.
+    On,
+    /// As much as a step should do has been done.
+    Rest,
+    Done,
+}
+
+// === impl LongString ===
+
+impl LongString {
+    fn join_step(&mut self) -> Option<String> {
+        const PIECES_PER_STEP: usize = 8;
+        let (joined, next) = self.joining.as_mut()?;
+        for piece in self.pieces.iter_mut().skip(*next).take(PIECES_PER_STEP) {
+            joined.push_str(&std::mem::take(piece));
+            *next += 1;
+        }
+        (*next >= self.pieces.len()).then(|| std::mem::take(joined))
+    }
+}
+
+/// How much of a string's inside is one piece, and whether the string ends behind it.
+///
+/// A piece ends between characters, and never between the two escapes of a surrogate pair.
+fn piece(inside: &[u8]) -> (usize, bool) {
+    let at = |index: usize| inside.get(index).copied();
+    let mut index = 0;
+    let mut within_pair = false;
+    while let Some(byte) = at(index) {
+        let is_boundary = byte & 0xC0 != 0x80 && !within_pair;
+        if index >= WINDOW_BYTES && is_boundary {
+            return (index, false);
+        }
+        match byte {
+            b'"' => return (index, true),
+            b'\\' if at(index + 1) == Some(b'u') => {
+                let leads = matches!(at(index + 2), Some(b'd' | b'D'))
+                    && matches!(at(index + 3), Some(b'8' | b'9' | b'a' | b'b' | b'A' | b'B'));
+                within_pair = leads && !within_pair;
+                index += 6;
+            }
+            b'\\' => {
+                within_pair = false;
+                index += 2;
+            }
+            _ => {
+                within_pair = false;
+                index += 1;
+            }
+        }
+    }
+    (inside.len(), false)
+}
+
+/// An object in the form that new fields are cheap in, and that costs nothing to make.
+pub(super) fn loose_object(fields: BTreeMap<Value, Value>) -> Value {
+    Value::Object(Rc::new(Object::from(fields)))
+}
+
+#[cfg(test)]
+mod tests;
