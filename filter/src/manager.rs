@@ -13,7 +13,6 @@ mod download;
 mod health;
 mod member;
 mod policies;
-mod reading;
 mod record;
 mod registry;
 mod replica;
@@ -29,7 +28,7 @@ use crate::{
     bundle::Bundle,
     config::{BundleSource, Config, Staleness},
     hooks::{Protection, guards},
-    policy::Policy,
+    policy::{Disposal, Policy},
     telemetry::{Counter, DownloadOutcome, Gauge, Scope, Subject, Transition},
 };
 
@@ -117,6 +116,10 @@ pub struct Manager {
     max_concurrent_downloads: usize,
     frees_superseded: bool,
     shelf: Shelf,
+    /// Documents that were replaced, which are freed in small pieces.
+    disposal: Disposal,
+    /// Whether there is something to free now.
+    is_disposing: bool,
     adoption_slice: Duration,
     staleness: BTreeMap<String, Staleness>,
     random: fastrand::Rng,
@@ -185,6 +188,8 @@ impl Manager {
             max_concurrent_downloads: config.max_concurrent_downloads,
             frees_superseded: config.manager.frees_superseded,
             shelf,
+            disposal: Disposal::default(),
+            is_disposing: false,
             adoption_slice: config.manager.adoption_slice,
             staleness: config.staleness.clone(),
             random: fastrand::Rng::with_seed(seed),
@@ -218,7 +223,7 @@ impl Manager {
 
     /// Whether [`Event::Adopt`] would find something to do.
     pub fn has_work(&self) -> bool {
-        self.policies.has_pending() || self.tracked.iter().any(Tracked::has_work)
+        self.is_disposing || self.policies.has_pending() || self.tracked.iter().any(Tracked::has_work)
     }
 
     /// For how long [`Event::Adopt`] may be repeated in one callback.
@@ -321,7 +326,7 @@ impl Manager {
                 );
                 // What it loaded is loaded by others now; it may claim what is free when it has joined again.
                 for tracked in &mut self.tracked {
-                    tracked.download = None;
+                    tracked.give_up(&mut self.disposal);
                 }
             }
         }
@@ -338,12 +343,13 @@ impl Manager {
                 continue;
             };
             if let Some(found) = found {
-                found_any |= tracked.replica.compare(&found);
+                found_any |= tracked.replica.compare(&found, &mut self.disposal);
                 tracked.record = Some((found, seen));
             }
             let record =
                 tracked.record.as_ref().filter(|(_, known)| *known == seen).map(|(record, _)| record);
             let owner = record.and_then(|record| record.owner);
+            let from = record.map_or("absent", BundleRecord::state);
             let epoch = record.map(|record| record.epoch);
             let is_mine = me.is_some() && owner == me;
             let is_loading = tracked.download.as_ref().is_some_and(|download| Some(download.epoch) == epoch);
@@ -351,7 +357,7 @@ impl Manager {
                 continue;
             }
             // Another member has it, or has had it since.
-            found_any |= tracked.download.take().is_some();
+            found_any |= tracked.give_up(&mut self.disposal);
             let Some(me) = me.filter(|_| may_claim) else {
                 continue;
             };
@@ -360,14 +366,13 @@ impl Manager {
             }
             let lineage = self.random.u32(1..);
             let is_free = |record: &BundleRecord| record.owner == owner;
-            let from = record.map_or("absent", BundleRecord::state);
             let Some(claimed) = registry::claim(&tracked.key, me, lineage, is_free, shared) else {
                 found_any = true;
                 continue;
             };
             let cause = if owner.is_some() { "its owner is gone" } else { "nobody loads it" };
             self.teller.registry(&tracked.name, from, "claimed", &claimed, cause);
-            tracked.replica.compare(&claimed);
+            tracked.replica.compare(&claimed, &mut self.disposal);
             let seed = self.random.u64(..);
             tracked.download =
                 Some(Download::new(index, &tracked.name, &tracked.source, &claimed, seed, now));
@@ -426,9 +431,12 @@ impl Manager {
             self.start_due(now);
         } else if let Some(index) = self.tracked.iter().position(|tracked| tracked.replica.has_work()) {
             self.read(index, shared);
-        } else {
+        } else if self.policies.has_pending() {
             self.policies.adopt(&Served(&self.tracked), &mut self.teller);
             self.unrecorded = true;
+            self.is_disposing = true;
+        } else {
+            self.is_disposing = self.disposal.step();
         }
         if !self.told_ready && self.is_ready(now) {
             self.told_ready = true;
@@ -457,7 +465,7 @@ impl Manager {
             return self.unchanged(index, etag, now, shared);
         }
         let Some(owner) = me else {
-            tracked.download = None;
+            tracked.give_up(&mut self.disposal);
             return;
         };
         let content = Publication {
@@ -478,7 +486,7 @@ impl Manager {
                 self.teller.registry(&tracked.name, from, "current", &record, &cause);
                 self.teller.count(&tracked.name, DownloadOutcome::Activated);
                 download.succeeded(&record, now);
-                let step = tracked.replica.serve(replica::Version::of(&record), bundle);
+                let step = tracked.replica.serve(replica::Version::of(&record), bundle, &mut self.disposal);
                 let epoch = record.epoch;
                 tracked.forget_number(record);
                 self.untold = true;
@@ -492,7 +500,7 @@ impl Manager {
         let Some(Tracked { name, key, source, record, replica, .. }) = self.tracked.get_mut(index) else {
             return;
         };
-        let step = replica.step(name, key, source, &self.shelf, shared);
+        let step = replica.step(name, key, source, &self.shelf, &mut self.disposal, shared);
         let epoch = record.as_ref().map_or(0, |(record, _)| record.epoch);
         self.stepped(index, &step, epoch, "another VM has published it");
     }
@@ -603,7 +611,7 @@ impl Manager {
     /// Another member owns the bundle: what was done for it here is void.
     fn fenced(&mut self, index: usize) {
         if let Some(tracked) = self.tracked.get_mut(index) {
-            tracked.download = None;
+            tracked.give_up(&mut self.disposal);
             tracked.record = None;
             self.comparison_pause = BUSY_TICK;
         }
@@ -665,6 +673,11 @@ impl Manager {
 impl Tracked {
     fn has_work(&self) -> bool {
         self.replica.has_work() || self.has_candidate()
+    }
+
+    /// Stops loading the bundle; false if it was not.
+    fn give_up(&mut self, disposal: &mut Disposal) -> bool {
+        self.download.take().map(|download| download.discard(disposal)).is_some()
     }
 
     fn has_candidate(&self) -> bool {

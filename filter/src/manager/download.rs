@@ -5,14 +5,14 @@ use std::{rc::Rc, time::Duration};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use super::{
-    reading::Reading,
     record::{BundleRecord, millis},
     shelf::Shelf,
 };
 use crate::{
-    bundle::{Bundle, BundleError},
+    bundle::{Bundle, BundleError, Reading},
     config::BundleSource,
     hooks::{Protection, guards},
+    policy::Disposal,
     telemetry::DownloadOutcome,
 };
 
@@ -128,7 +128,7 @@ enum State {
         overdue_at: Duration,
     },
     Reading {
-        reading: Reading,
+        reading: Reading<Rc<[u8]>>,
         archive: Rc<[u8]>,
         etag: Option<String>,
     },
@@ -266,6 +266,15 @@ impl Download {
         match &self.state {
             State::Whole(candidate) => Some(Ok(candidate)),
             _ => None,
+        }
+    }
+
+    /// Ends it; what it holds is freed in steps.
+    pub(super) fn discard(self, disposal: &mut Disposal) {
+        match self.state {
+            State::Reading { reading, .. } => reading.discard(disposal),
+            State::Whole(candidate) => disposal.push(candidate.bundle.data.clone()),
+            State::Due { .. } | State::InFlight { .. } => {}
         }
     }
 

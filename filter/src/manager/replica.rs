@@ -3,15 +3,15 @@
 use std::rc::Rc;
 
 use super::{
-    reading::Reading,
     record::{BundleRecord, open_payload, payload_key},
     shared::SharedData,
     shelf::Shelf,
 };
 use crate::{
-    bundle::Bundle,
+    bundle::{Bundle, Reading},
     config::BundleSource,
     hooks::{Protection, guards},
+    policy::Disposal,
 };
 
 /// A generation, and the record's lineage within which it counts.
@@ -34,7 +34,7 @@ pub(super) struct Replica {
 #[derive(Debug)]
 enum Coming {
     Wanted(Version, String),
-    Reading(Version, Reading),
+    Reading(Version, Reading<Vec<u8>>),
 }
 
 /// What a step of work on a replica came to.
@@ -89,7 +89,7 @@ impl Replica {
     }
 
     /// Looks at the record: what is newer than all that is served, coming or refused is wanted. True if it is.
-    pub(super) fn compare(&mut self, record: &BundleRecord) -> bool {
+    pub(super) fn compare(&mut self, record: &BundleRecord, disposal: &mut Disposal) -> bool {
         let published = Version::of(record);
         let coming = self.coming.as_ref().map(|coming| match coming {
             Coming::Wanted(version, _) | Coming::Reading(version, _) => *version,
@@ -97,7 +97,10 @@ impl Replica {
         let refused = self.refused.as_ref().map(|(version, _)| *version);
         let wanted = [self.version(), coming, refused].into_iter().all(|known| published.replaces(known));
         if wanted {
-            self.coming = Some(Coming::Wanted(published, record.digest.clone()));
+            let coming = Coming::Wanted(published, record.digest.clone());
+            if let Some(Coming::Reading(_, reading)) = self.coming.replace(coming) {
+                reading.discard(disposal);
+            }
         }
         wanted
     }
@@ -109,20 +112,21 @@ impl Replica {
         key: &str,
         source: &BundleSource,
         shelf: &Shelf,
+        disposal: &mut Disposal,
         shared: &dyn SharedData,
     ) -> Step {
         match self.coming.take() {
             None => Step::Superseded,
             Some(Coming::Wanted(version, digest)) => {
                 if let Some(bundle) = shelf.find(name, &digest) {
-                    return self.serve(version, bundle);
+                    return self.serve(version, bundle, disposal);
                 }
                 let payload = shared.get(&payload_key(key, version.generation));
                 match payload.and_then(|read| open_payload(read.value)) {
                     Some((archive, generation))
                         if generation == version.generation || !guards(Protection::PayloadGeneration) =>
                     {
-                        let reading = Reading::new(name, archive.into(), source.size_limit_bytes);
+                        let reading = Reading::new(name, archive, source.size_limit_bytes);
                         self.coming = Some(Coming::Reading(version, reading));
                         Step::More
                     }
@@ -134,7 +138,7 @@ impl Replica {
                     self.coming = Some(Coming::Reading(version, reading));
                     Step::More
                 }
-                Some(Ok(bundle)) => self.serve(version, shelf.keep(bundle)),
+                Some(Ok(bundle)) => self.serve(version, shelf.keep(bundle), disposal),
                 Some(Err(error)) => {
                     self.refused = Some((version, error.to_string()));
                     Step::Refused(error.to_string())
@@ -144,12 +148,15 @@ impl Replica {
     }
 
     /// Serves a bundle that is whole, unless something newer is served already.
-    pub(super) fn serve(&mut self, version: Version, bundle: Rc<Bundle>) -> Step {
+    pub(super) fn serve(&mut self, version: Version, bundle: Rc<Bundle>, disposal: &mut Disposal) -> Step {
         let from = self.version();
         if !version.replaces(from) {
             return Step::Superseded;
         }
-        self.serving = Some((version, bundle));
+        if let Some((_, replaced)) = self.serving.replace((version, bundle)) {
+            // The policies over it, or a plugin beside this one, may hold its data for a while.
+            disposal.push(replaced.data.clone());
+        }
         self.refused = None;
         Step::Serving { from }
     }
