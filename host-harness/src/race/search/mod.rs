@@ -41,7 +41,7 @@ pub struct Options {
     pub exhaustive: bool,
     /// Most time for all of it. The bounded phases leave half of it to the others.
     pub time: Duration,
-    /// Most schedules for all of it.
+    /// Most schedules for all of it; shared out like the time.
     pub schedules: u64,
     /// Seed of the random schedules.
     pub seed: u64,
@@ -215,6 +215,13 @@ pub fn explore(
     Ok(campaign.report)
 }
 
+/// Until when a phase may go on.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    time: Duration,
+    schedules: u64,
+}
+
 struct Campaign {
     stage: Stage,
     options: Options,
@@ -234,17 +241,23 @@ impl Campaign {
         let bounds = if self.options.inside_callbacks { self.options.preemptions } else { 0 };
         let is_last = !self.options.inside_callbacks || self.options.random == 0 && !self.options.exhaustive;
         // A large scenario fills any time with the first of these, which leaves its later choices as they are.
-        let share = if is_last { self.options.time } else { self.options.time / 2 };
+        let all = Share { time: self.options.time, schedules: self.options.schedules };
+        let bounded = if is_last { all } else { Share { time: all.time / 2, schedules: all.schedules / 2 } };
         for bound in 0..=bounds {
-            let elapsed = self.began.elapsed();
-            let part = share.saturating_sub(elapsed) / (bounds - bound + 1);
-            self.systematic(Some(bound), elapsed.saturating_add(part), progress);
+            let (left, elapsed) = (bounds - bound + 1, self.began.elapsed());
+            let time = bounded.time.saturating_sub(elapsed) / left;
+            let schedules = bounded.schedules.saturating_sub(self.report.schedules) / u64::from(left);
+            let until = Share {
+                time: elapsed.saturating_add(time),
+                schedules: self.report.schedules.saturating_add(schedules),
+            };
+            self.systematic(Some(bound), until, progress);
         }
         if self.options.inside_callbacks {
             self.portfolio(progress);
         }
         if self.options.exhaustive && self.options.inside_callbacks {
-            self.systematic(None, self.options.time, progress);
+            self.systematic(None, all, progress);
         }
         self.report.seconds = self.began.elapsed().as_secs_f64();
     }
@@ -255,7 +268,11 @@ impl Campaign {
             || self.report.schedules >= self.options.schedules
     }
 
-    fn systematic(&mut self, bound: Option<u32>, until: Duration, progress: Progress<'_>) {
+    fn is_up(&self, share: Share) -> bool {
+        self.began.elapsed() >= share.time || self.report.schedules >= share.schedules
+    }
+
+    fn systematic(&mut self, bound: Option<u32>, until: Share, progress: Progress<'_>) {
         let name = bound.map_or_else(|| "exhaustive".to_owned(), |bound| format!("bound {bound}"));
         if self.is_over() {
             return;
@@ -276,7 +293,7 @@ impl Campaign {
                 phase.complete = true;
                 break;
             }
-            if self.is_over() || self.began.elapsed() >= until {
+            if self.is_over() || self.is_up(until) {
                 break;
             }
         }
