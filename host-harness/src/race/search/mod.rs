@@ -244,13 +244,7 @@ impl Campaign {
         let all = Share { time: self.options.time, schedules: self.options.schedules };
         let bounded = if is_last { all } else { Share { time: all.time / 2, schedules: all.schedules / 2 } };
         for bound in 0..=bounds {
-            let (left, elapsed) = (bounds - bound + 1, self.began.elapsed());
-            let time = bounded.time.saturating_sub(elapsed) / left;
-            let schedules = bounded.schedules.saturating_sub(self.report.schedules) / u64::from(left);
-            let until = Share {
-                time: elapsed.saturating_add(time),
-                schedules: self.report.schedules.saturating_add(schedules),
-            };
+            let until = self.part_of(bounded, bounds - bound + 1);
             self.systematic(Some(bound), until, progress);
         }
         if self.options.inside_callbacks {
@@ -266,6 +260,17 @@ impl Campaign {
         (self.options.stop_at_first && self.report.first.is_some())
             || self.began.elapsed() >= self.options.time
             || self.report.schedules >= self.options.schedules
+    }
+
+    /// What a phase may take when so many are left to share.
+    fn part_of(&self, share: Share, phases: u32) -> Share {
+        let elapsed = self.began.elapsed();
+        let time = share.time.saturating_sub(elapsed) / phases;
+        let schedules = share.schedules.saturating_sub(self.report.schedules) / u64::from(phases);
+        Share {
+            time: elapsed.saturating_add(time),
+            schedules: self.report.schedules.saturating_add(schedules),
+        }
     }
 
     fn is_up(&self, share: Share) -> bool {
@@ -310,7 +315,9 @@ impl Campaign {
             return;
         }
         let (shard, shards) = self.options.shard;
-        for strategy in Strategy::ALL {
+        let all = Share { time: self.options.time, schedules: self.options.schedules };
+        for (strategy, left) in Strategy::ALL.into_iter().zip((1..=Strategy::ALL.len()).rev()) {
+            let until = self.part_of(all, u32::try_from(left).unwrap_or(1));
             let mut phase = Phase::new(strategy.name());
             let began = Instant::now();
             let mut most_steps = 1;
@@ -320,7 +327,7 @@ impl Campaign {
                 if number % u64::from(shards) != u64::from(shard - 1) {
                     continue;
                 }
-                if self.is_over() {
+                if self.is_over() || self.is_up(until) {
                     phase.complete = false;
                     break;
                 }
