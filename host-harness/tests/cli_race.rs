@@ -61,6 +61,18 @@ fn a_scenario_that_breaks_unexpectedly_is_told_in_a_sentence_and_ends_with_1() {
 }
 
 #[test]
+fn the_scenarios_of_the_filter_itself_are_explored_in_place_of_the_small_ones() {
+    let arguments = ["--preemptions", "0", "--random", "0", "--time", "1", "--json"];
+    let all = ["explore", "--all", "--filter", "--only", "bundles-out-of-order"];
+    let output = portcullis(&[&all[..], &arguments].concat());
+    let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [report] = reports.as_array().unwrap().as_slice() else { panic!("{reports}") };
+    assert_eq!((&report["scenario"], &report["variant"]), (&"bundles-out-of-order".into(), &"".into()));
+    assert_eq!(report["not_run"], Value::Null);
+    assert!(report["schedules"].as_u64() > Some(0));
+}
+
+#[test]
 fn the_report_as_json_has_phases_counts_and_certificates() {
     let output =
         explore("stale-after-preempt", &["--preemptions", "1", "--random", "0", "--time", "2", "--json"]);
@@ -114,7 +126,7 @@ fn what_cannot_be_explored_is_refused_with_the_place_and_the_cure() {
     let bad_scenario =
         write(folder.path(), "bad.yaml", "scenario: a\nmodule: portcullis:guests\nwrokers: 2\n");
     let bad_module = write(folder.path(), "bad.wasm", "this is no module");
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 10] = [
         (&["explore"], &["nothing to explore: name a `--scenario`, a `--module`, or `--all`"]),
         (&["explore", "--scenario", "/nowhere/a.yaml"], &["/nowhere/a.yaml"]),
         (
@@ -127,6 +139,7 @@ fn what_cannot_be_explored_is_refused_with_the_place_and_the_cure() {
         ),
         (&["explore", "--module", &bad_module], &["bad.wasm"]),
         (&["explore", "--all", "--only", "no such thing"], &["no scenario is left to explore", "`--only`"]),
+        (&["explore", "--filter"], &["--all"]),
         (&["explore", "--all", "--shard", "3/2"], &["`3/2` is no part of the work: write it as `2/8`"]),
         (&["explore", "--all", "--shard", "0/2"], &["`0/2` is no part of the work"]),
         (&["explore", "--all", "--preemptions", "many"], &["invalid value 'many' for '--preemptions"]),

@@ -19,8 +19,10 @@ pub(super) struct Image {
 /// What a VM was at a later moment: the pages that differ from its image.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Checkpoint {
-    /// By page number, in order.
-    pages: Vec<(usize, Vec<u8>)>,
+    /// Numbers of pages, in order.
+    pages: Vec<usize>,
+    /// What was in them, one after the other.
+    bytes: Vec<u8>,
     size: usize,
     globals: Vec<Val>,
 }
@@ -96,12 +98,20 @@ impl Checkpoint {
             Some(image) => image.changed(memory, store),
             None => (0..memory.data_size(&*store).div_ceil(PAGE_BYTES)).collect(),
         };
-        let bytes = memory.data(&*store);
-        let pages = changed
-            .into_iter()
-            .filter_map(|page| Some((page, bytes.chunks(PAGE_BYTES).nth(page)?.to_vec())))
-            .collect();
-        Checkpoint { pages, size: bytes.len(), globals }
+        let memory = memory.data(&*store);
+        let mut checkpoint = Checkpoint {
+            pages: Vec::with_capacity(changed.len()),
+            bytes: Vec::with_capacity(changed.len() * PAGE_BYTES),
+            size: memory.len(),
+            globals,
+        };
+        for page in changed {
+            if let Some(bytes) = memory.chunks(PAGE_BYTES).nth(page) {
+                checkpoint.pages.push(page);
+                checkpoint.bytes.extend_from_slice(bytes);
+            }
+        }
+        checkpoint
     }
 
     pub(super) fn size(&self) -> usize {
@@ -116,20 +126,20 @@ impl Checkpoint {
         store: &mut impl AsContextMut,
     ) -> &[Val] {
         let own = |page: usize| {
-            let index = self.pages.binary_search_by_key(&page, |(number, _)| *number).ok()?;
-            self.pages.get(index).map(|(_, bytes)| bytes.as_slice())
+            let index = self.pages.binary_search(&page).ok()?;
+            self.bytes.chunks(PAGE_BYTES).nth(index)
         };
         match image {
             Some(image) => {
                 let mut changed = image.changed(memory, store);
                 // A VM that was made anew has the image's pages again, not the checkpoint's.
-                changed.extend(self.pages.iter().map(|(page, _)| *page));
+                changed.extend_from_slice(&self.pages);
                 for page in changed {
                     copy(memory.data_mut(&mut *store), page, own(page).or(image.page(page)));
                 }
             }
             None => {
-                for (page, bytes) in &self.pages {
+                for (page, bytes) in self.pages.iter().zip(self.bytes.chunks(PAGE_BYTES)) {
                     copy(memory.data_mut(&mut *store), *page, Some(bytes));
                 }
             }

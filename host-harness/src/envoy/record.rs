@@ -1,6 +1,11 @@
 //! What is written down of a run when someone wants to read it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, VecDeque},
+};
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{core::Core, exchange::StreamId, schedule::TurnId, vms::VmSlot};
 use crate::{
@@ -11,6 +16,8 @@ use crate::{
 
 /// Longest value that is written down, in characters.
 const VALUE_CHARACTERS: usize = 200;
+/// Values that are no text are shown up to this size all the same.
+const BINARY_BYTES: usize = 32;
 
 /// The steps of a run, and what they are the consequence of.
 #[derive(Debug, Default)]
@@ -33,9 +40,15 @@ pub(super) struct Note {
     pub(super) observed: String,
 }
 
-/// Bytes as people read them.
+/// Bytes as people read them. What is an archive or a record and no text is told by its size and a hash.
 pub(super) fn text(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) if bytes.len() > BINARY_BYTES => {
+            return format!("({} bytes, {:08x})", bytes.len(), xxh3_64(bytes) >> 32);
+        }
+        Err(_) => String::from_utf8_lossy(bytes),
+    };
     match text.char_indices().nth(VALUE_CHARACTERS) {
         None => text.into_owned(),
         Some((end, _)) => format!("{}… ({} bytes)", &text[..end], bytes.len()),

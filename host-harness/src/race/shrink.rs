@@ -128,13 +128,16 @@ pub(super) fn shrink(stage: &mut Stage, found: &Found, options: &Options) -> (Sc
 
 fn header(schedule: &Schedule, trace: &Trace, found: &Found) -> Vec<(String, String)> {
     let message = trace.findings.first().map_or(&found.message, |finding| &finding.message);
+    // What a scenario plans comes by itself and is in no schedule.
+    let seen = trace.findings.iter().map(|finding| finding.class);
+    let class = seen.fold(class_of(schedule), Ord::max);
     [
         ("scenario", trace.scenario.clone()),
         ("variant", trace.variant.clone()),
         ("module", format!("sha256:{}", trace.module_sha256)),
         ("id", identity(schedule, trace, &found.oracle)),
         ("oracle", found.oracle.clone()),
-        ("class", format!("{:?}", class_of(schedule))),
+        ("class", format!("{class:?}")),
         ("found-by", found.phase.clone()),
         ("finding", message.clone()),
     ]

@@ -522,6 +522,26 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_unless_matched_is_a_304_without_a_body_to_a_call_that_names_its_etag() {
+        let reply = Reply::body("whole").with_header("etag", "\"2\"").unless_matched();
+        let mut world = Scripted::new().reply("hub", "/a", reply);
+        let mut ask = |tags: Option<&str>| {
+            let mut call = call("/a");
+            call.headers.extend(tags.map(|tags| (b"if-none-match".to_vec(), tags.as_bytes().to_vec())));
+            match world.send(&call) {
+                Ok(Sent::After(_, Outcome::Response(response))) => (response.status, response.body.len()),
+                other => panic!("{other:?}"),
+            }
+        };
+        for other in [None, Some("\"1\""), Some("2"), Some("")] {
+            assert_eq!(ask(other), (200, 5), "{other:?}");
+        }
+        for same in ["\"2\"", "W/\"2\"", "\"1\", \"2\"", "*"] {
+            assert_eq!(ask(Some(same)), (304, 0), "{same}");
+        }
+    }
+
+    #[test]
     fn time_never_goes_back() {
         let mut world = Scripted::new();
         world.wait(Duration::from_secs(2));
@@ -533,8 +553,8 @@ mod tests {
         paths.iter().map(|path| status(world, path).expect("the call is sent").1).collect()
     }
 
-    fn status(world: &mut Scripted, path: &str) -> Result<(Duration, u16), Refusal> {
-        let call = Call {
+    fn call(path: &str) -> Call {
+        Call {
             id: CallId(1),
             origin: Origin::Router { stream: StreamId(1) },
             cluster: "hub".to_owned(),
@@ -542,8 +562,11 @@ mod tests {
             body: Bytes::new(),
             trailers: Vec::new(),
             timeout: None,
-        };
-        match world.send(&call)? {
+        }
+    }
+
+    fn status(world: &mut Scripted, path: &str) -> Result<(Duration, u16), Refusal> {
+        match world.send(&call(path))? {
             Sent::After(delay, Outcome::Response(response)) => Ok((delay, response.status)),
             other => panic!("{other:?}"),
         }

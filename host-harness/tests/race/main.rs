@@ -1,5 +1,6 @@
 //! Races: what the search finds and what it proves, what schedule files keep, and that a run comes out the same again.
 
+mod befalls;
 mod editing;
 mod errors;
 mod files;

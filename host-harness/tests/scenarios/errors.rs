@@ -200,7 +200,7 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{scenario: a, module: m, events: [{at: 1s}]}"#,
-        "t.yaml: events[0]: it does not say what happens: give one of `request`, `cluster`, `configure`, `remove`",
+        "t.yaml: events[0]: it does not say what happens: give one of `request`, `cluster`, `configure`, `remove`, `trap`, `stall`",
     ),
     (
         r#"{scenario: a, module: m, events: [{at: 1s, requst: A}]}"#,
@@ -289,6 +289,54 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     (
         r#"{scenario: a, module: m, events: [{at: 1s, configure: plugin, configuration: true}]}"#,
         "t.yaml: events[0].configuration: `true` is neither a mapping nor a string: put it in quotes to send it as it is",
+    ),
+    (
+        r#"{scenario: a, module: m, clusters: {c: {answers: [{bundle: {}}]}}}"#,
+        "t.yaml: clusters.c.answers[0].bundle: nothing is in it: give `files`, `revision` or `roots`",
+    ),
+    (
+        r#"{scenario: a, module: m, clusters: {c: {answers: [{bundle: {file: {a: b}}}]}}}"#,
+        "t.yaml: clusters.c.answers[0].bundle: there is no key `file`: did you mean `files`?",
+    ),
+    (
+        r#"{scenario: a, module: m, clusters: {c: {answers: [{bundle: {revision: 1}}]}}}"#,
+        "t.yaml: clusters.c.answers[0].bundle.revision: the number `1` stands where a string belongs: put it in quotes",
+    ),
+    (
+        r#"{scenario: a, module: m, clusters: {c: {answers: [{bundle: {files: {data.json: 3}}}]}}}"#,
+        "t.yaml: clusters.c.answers[0].bundle.files.data.json: `3` is neither text nor a document: give the file's text, or a mapping that becomes JSON",
+    ),
+    (
+        r#"{scenario: a, module: m, clusters: {c: {answers: [{bundle: {revision: "1", files: {.manifest: {}}}}]}}}"#,
+        "t.yaml: clusters.c.answers[0].bundle.files..manifest: it is in the bundle twice: keep one of the two; `revision` and `roots` make a `.manifest`",
+    ),
+    (
+        r#"{scenario: a, module: m, clusters: {c: {answers: [{body: b, bundle: {revision: "1"}}]}}}"#,
+        "t.yaml: clusters.c.answers[0]: it has both `body` and `bundle`: keep one of the two",
+    ),
+    (
+        r#"{scenario: a, module: m, clusters: {c: {answers: [{outcome: never, bundle: {revision: "1"}}]}}}"#,
+        "t.yaml: clusters.c.answers[0].bundle: it means nothing with this outcome: remove it, or change `outcome`",
+    ),
+    (
+        r#"{scenario: a, module: m, events: [{at: 1s, trap: worker0}]}"#,
+        r#"t.yaml: events[0].trap: "worker0" is no thread: give `main`, or a worker such as `w0`"#,
+    ),
+    (
+        r#"{scenario: a, module: m, events: [{at: 1s, trap: w2}]}"#,
+        "t.yaml: events[0].trap: there is no worker 2: they are counted from 0, and `workers` is 2: give at most 1, or raise `workers`",
+    ),
+    (
+        r#"{scenario: a, module: m, events: [{at: 1s, stall: w0}]}"#,
+        "t.yaml: events[0]: the key `for` is missing: give `for`",
+    ),
+    (
+        r#"{scenario: a, module: m, events: [{at: 1s, stall: w0, for: 5}]}"#,
+        "t.yaml: events[0].for: the number `5` stands where a duration such as `10ms` or `1.5s` belongs: write it with its unit",
+    ),
+    (
+        r#"{scenario: a, module: m, events: [{at: 1s, request: A}], must: {always: [{when: {request: B}, answer: {status: 200}}]}}"#,
+        "t.yaml: must.always[0].when.request: there is no request `B`: did you mean `A`, or give one of the events a `request` of that name",
     ),
     (
         r#"{scenario: a, module: m, events: [{at: 1s, remove: plugins}]}"#,
@@ -411,8 +459,11 @@ fn every_mapping_refuses_a_key_that_is_not_its_own() {
     let mut tried = 0;
     for place in mappings(&tree) {
         // What stands in these is the author's own.
-        let free = ["configuration", "headers", "trailers", "properties", "paths", "clusters", "variants"];
-        if free.iter().any(|free| place.path.ends_with(free)) || place.path.contains("configuration") {
+        let free =
+            ["configuration", "headers", "trailers", "properties", "paths", "clusters", "variants", "files"];
+        if free.iter().any(|free| place.path.ends_with(free))
+            || ["configuration", "files"].iter().any(|key| place.path.contains(key))
+        {
             continue;
         }
         let mut changed = tree.clone();

@@ -299,6 +299,29 @@ must:
     }
 
     #[test]
+    fn a_rule_with_a_condition_holds_from_when_that_was_answered() {
+        let rules = "
+scenario: a
+module: m
+events:
+  - {at: 0s, request: A}
+  - {at: 0s, request: B}
+must:
+  always:
+    - {when: {request: A, body: new}, request: B, never: {body: old}}
+";
+        let scenario = Scenario::parse(rules, "a").unwrap_or_else(|error| panic!("{error}")).remove(0);
+        let mut judge = Judge::new(&scenario);
+        let (new, old) = (exchange(200, "new", &[]), exchange(200, "old", &[]));
+        assert_eq!(told(judge.answered("B", &old)), [""; 0]);
+        assert_eq!(told(judge.answered("A", &old)), [""; 0]);
+        assert_eq!(told(judge.answered("B", &old)), [""; 0]);
+        assert_eq!(told(judge.answered("A", &new)), [""; 0]);
+        assert_eq!(told(judge.answered("B", &new)), [""; 0]);
+        assert_eq!(told(judge.answered("B", &old)).len(), 1);
+    }
+
+    #[test]
     fn a_client_that_left_has_no_answer_to_judge() {
         assert_eq!(told(judge().answered("A", &exchange(0, "", &[]))), [""; 0]);
     }

@@ -41,7 +41,7 @@ pub struct Options {
     pub exhaustive: bool,
     /// Most time for all of it. The bounded phases leave half of it to the others.
     pub time: Duration,
-    /// Most schedules for all of it.
+    /// Most schedules for all of it; shared out like the time.
     pub schedules: u64,
     /// Seed of the random schedules.
     pub seed: u64,
@@ -215,6 +215,13 @@ pub fn explore(
     Ok(campaign.report)
 }
 
+/// Until when a phase may go on.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    time: Duration,
+    schedules: u64,
+}
+
 struct Campaign {
     stage: Stage,
     options: Options,
@@ -234,17 +241,17 @@ impl Campaign {
         let bounds = if self.options.inside_callbacks { self.options.preemptions } else { 0 };
         let is_last = !self.options.inside_callbacks || self.options.random == 0 && !self.options.exhaustive;
         // A large scenario fills any time with the first of these, which leaves its later choices as they are.
-        let share = if is_last { self.options.time } else { self.options.time / 2 };
+        let all = Share { time: self.options.time, schedules: self.options.schedules };
+        let bounded = if is_last { all } else { Share { time: all.time / 2, schedules: all.schedules / 2 } };
         for bound in 0..=bounds {
-            let elapsed = self.began.elapsed();
-            let part = share.saturating_sub(elapsed) / (bounds - bound + 1);
-            self.systematic(Some(bound), elapsed.saturating_add(part), progress);
+            let until = self.part_of(bounded, bounds - bound + 1);
+            self.systematic(Some(bound), until, progress);
         }
         if self.options.inside_callbacks {
             self.portfolio(progress);
         }
         if self.options.exhaustive && self.options.inside_callbacks {
-            self.systematic(None, self.options.time, progress);
+            self.systematic(None, all, progress);
         }
         self.report.seconds = self.began.elapsed().as_secs_f64();
     }
@@ -255,7 +262,22 @@ impl Campaign {
             || self.report.schedules >= self.options.schedules
     }
 
-    fn systematic(&mut self, bound: Option<u32>, until: Duration, progress: Progress<'_>) {
+    /// What a phase may take when so many are left to share.
+    fn part_of(&self, share: Share, phases: u32) -> Share {
+        let elapsed = self.began.elapsed();
+        let time = share.time.saturating_sub(elapsed) / phases;
+        let schedules = share.schedules.saturating_sub(self.report.schedules) / u64::from(phases);
+        Share {
+            time: elapsed.saturating_add(time),
+            schedules: self.report.schedules.saturating_add(schedules),
+        }
+    }
+
+    fn is_up(&self, share: Share) -> bool {
+        self.began.elapsed() >= share.time || self.report.schedules >= share.schedules
+    }
+
+    fn systematic(&mut self, bound: Option<u32>, until: Share, progress: Progress<'_>) {
         let name = bound.map_or_else(|| "exhaustive".to_owned(), |bound| format!("bound {bound}"));
         if self.is_over() {
             return;
@@ -276,7 +298,7 @@ impl Campaign {
                 phase.complete = true;
                 break;
             }
-            if self.is_over() || self.began.elapsed() >= until {
+            if self.is_over() || self.is_up(until) {
                 break;
             }
         }
@@ -293,7 +315,9 @@ impl Campaign {
             return;
         }
         let (shard, shards) = self.options.shard;
-        for strategy in Strategy::ALL {
+        let all = Share { time: self.options.time, schedules: self.options.schedules };
+        for (strategy, left) in Strategy::ALL.into_iter().zip((1..=Strategy::ALL.len()).rev()) {
+            let until = self.part_of(all, u32::try_from(left).unwrap_or(1));
             let mut phase = Phase::new(strategy.name());
             let began = Instant::now();
             let mut most_steps = 1;
@@ -303,7 +327,7 @@ impl Campaign {
                 if number % u64::from(shards) != u64::from(shard - 1) {
                     continue;
                 }
-                if self.is_over() {
+                if self.is_over() || self.is_up(until) {
                     phase.complete = false;
                     break;
                 }
