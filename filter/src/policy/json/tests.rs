@@ -320,7 +320,7 @@ fn what_is_long_without_being_many_is_read_in_many_steps_too() {
 #[test]
 fn what_a_later_field_replaces_is_freed_in_steps_before_more_is_read() {
     let list = vec!["[1]"; 20_000].join(",");
-    let text = format!("{{\"a\": [{list}], \"a\": 1}}");
+    let text = format!("{{\"a\": [{list}], \"a\": 1, \"b\": [{list}]}}");
     check(&text);
     let mut reader = JsonReader::new();
     let mut steps_freeing = 0;
