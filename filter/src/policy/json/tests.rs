@@ -300,6 +300,37 @@ fn large_lists_and_objects_are_read_in_many_steps() {
 }
 
 #[test]
+fn what_is_long_without_being_many_is_read_in_many_steps_too() {
+    let megabyte = 1 << 20;
+    let number = format!("0.{}", "1".repeat(WINDOW_BYTES / 2));
+    for text in [
+        format!("[{}]", " ".repeat(megabyte)),
+        format!("[\"{}\"]", "x".repeat(megabyte)),
+        format!("{{\"{}\": 1}}", r"\u00e9".repeat(megabyte / 6)),
+        format!("[{}]", vec![format!("\"{}\"", "x".repeat(WINDOW_BYTES / 2)); 64].join(",")),
+        format!("[{}]", vec![number; 64].join(",")),
+    ] {
+        check(&text);
+        let mut reader = JsonReader::new();
+        let steps = (1..).find(|_| reader.step(text.as_bytes()).is_some()).unwrap();
+        assert!(steps > 30, "{steps} steps for {}", shortened(&text));
+    }
+}
+
+#[test]
+fn what_a_later_field_replaces_is_freed_in_steps_before_more_is_read() {
+    let list = vec!["[1]"; 20_000].join(",");
+    let text = format!("{{\"a\": [{list}], \"a\": 1, \"b\": [{list}]}}");
+    check(&text);
+    let mut reader = JsonReader::new();
+    let mut steps_freeing = 0;
+    while reader.step(text.as_bytes()).is_none() {
+        steps_freeing += usize::from(!reader.replaced.is_empty());
+    }
+    assert!(steps_freeing > 10, "{steps_freeing} steps");
+}
+
+#[test]
 fn what_was_read_can_be_freed_in_steps_at_any_time() {
     let list: String = (0..20_000).map(|number| format!("[\"{number}\"],")).collect();
     let text = format!(
