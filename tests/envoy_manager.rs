@@ -75,6 +75,8 @@ fn a_worker_that_has_trapped_serves_again_without_any_download() {
     wait_for_claims(&gate, 2, storm.bundles().len() - by_main);
     let heirs: BTreeSet<String> = claims(&gate, 2).into_iter().map(|claim| claim.vm).collect();
     assert!(first_owners.is_disjoint(&heirs), "{first_owners:?} {heirs:?}");
+    // A VM asks for what it has claimed before it tells that it has.
+    wait_until_nothing_is_asked(&gate);
     assert_eq!(server.traffic().requests.len(), 20, "nothing is loaded again");
 }
 
@@ -228,6 +230,17 @@ fn wait_for_claims(gate: &Gate, epoch: u64, count: usize) {
         claims(gate, epoch).len(),
         gate.envoy.log()
     );
+}
+
+/// Waits until no request to the bundle server waits for a connection or an answer.
+fn wait_until_nothing_is_asked(gate: &Gate) {
+    let quiet = gate.envoy.wait_until(BOUND, |envoy| {
+        let stats = envoy.stats()?;
+        Ok(["upstream_rq_pending_active", "upstream_rq_active"]
+            .iter()
+            .all(|name| stats[&format!("cluster.storm.{name}")] == 0))
+    });
+    assert!(quiet.unwrap_or_else(|error| panic!("{error}")), "requests are under way for ever");
 }
 
 /// How often Envoy has made a VM anew.
