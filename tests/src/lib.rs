@@ -5,6 +5,7 @@ pub mod fleet;
 pub mod harness;
 pub mod native;
 pub mod probe;
+pub mod swaps;
 pub mod table;
 
 use std::path::{Path, PathBuf};
