@@ -15,7 +15,7 @@ use crate::table::{Answered, CaseRequest, SeenUpstream};
 /// Far beyond what anything here takes; only a hang meets it.
 pub const BOUND: Duration = Duration::from_secs(60);
 /// The request header by which the test's routes choose a policy.
-const ROUTE_HEADER: &str = "x-test-route";
+pub const ROUTE_HEADER: &str = "x-test-route";
 
 /// An Envoy with everything around it; all of it ends when this is dropped.
 pub struct Gate {

@@ -1,9 +1,11 @@
 //! What the integration tests share: the tables of cases, and the places where a case can run.
 
 pub mod envoy;
+pub mod fleet;
 pub mod harness;
 pub mod native;
 pub mod probe;
+pub mod swaps;
 pub mod table;
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! The command line: one module per subcommand.
 
+mod bench;
 mod bundle;
 mod check;
 mod demo;
@@ -43,6 +44,8 @@ enum Command {
     Render(schedules::RenderArguments),
     /// Load 50 bundles in parallel and send requests through the gate; every line is checked
     Demo(demo::Arguments),
+    /// Measure the gate in real Envoy
+    Bench(bench::Arguments),
 }
 
 /// Runs the command that the arguments name.
@@ -65,6 +68,7 @@ pub(crate) fn run() -> ExitCode {
             Command::Explain(arguments) => schedules::explain(&arguments),
             Command::Render(arguments) => schedules::render(&arguments),
             Command::Demo(arguments) => demo::run(&arguments),
+            Command::Bench(arguments) => bench::run(&arguments),
         });
     match result {
         Ok(code) => code,

@@ -1,0 +1,250 @@
+//! The manager in real Envoy: one download for all workers, and what follows when the VM that loads dies.
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use host_harness::{
+    servers::{BundleServer, Fault, client::Connection},
+    storm::{Storm, StormBundle},
+};
+use portcullis_tests::{
+    envoy::{BOUND, Gate, GateOptions, bundle_server},
+    fleet::{HOOKS_MODULE, Thread, Told, a_connection_to_each_worker, ask, ask_and_trap},
+};
+use serde_json::json;
+
+/// Envoy's main thread may be the one that claims first, and no request can trap it: then another Envoy is started.
+const MOST_ROUNDS: usize = 10;
+
+#[test]
+fn a_hundred_bundles_are_requested_once_each_and_served_by_all_eight_workers() {
+    let (storm, server) = published(100);
+    let gate = start(&storm, &server, 8, None);
+    let mut workers = a_connection_to_each_worker(&gate, 8);
+    gate.wait_for_counter("portcullis_policies_compiled", 9 * 100);
+
+    for connection in &mut workers {
+        for bundle in storm.bundles() {
+            assert_decides(connection, bundle);
+        }
+    }
+    let traffic = server.traffic();
+    for bundle in storm.bundles() {
+        assert_eq!(traffic.count(&bundle.path()), 1, "{}", bundle.name);
+    }
+    assert_eq!(traffic.requests.len(), 100);
+}
+
+#[test]
+fn the_module_that_is_delivered_has_no_trap() {
+    let (storm, server) = published(1);
+    let gate = start(&storm, &server, 1, None);
+    gate.wait_for_counter("portcullis_policies_compiled", 2);
+    let [connection] = &mut a_connection_to_each_worker(&gate, 1)[..] else { unreachable!("one worker") };
+    let [bundle] = storm.bundles() else { unreachable!("one bundle") };
+    let (method, path) = bundle.allowed(1);
+    assert_eq!(ask_and_trap(connection, &bundle.name, method, &path).status, 200);
+    assert_decides(connection, bundle);
+    assert_eq!(reloads(&gate), 0);
+}
+
+#[test]
+fn a_worker_that_has_trapped_serves_again_without_any_download() {
+    let (storm, server) = published(20);
+    let gate = start(&storm, &server, 4, Some(HOOKS_MODULE));
+    let mut workers = a_connection_to_each_worker(&gate, 4);
+    gate.wait_for_counter("portcullis_policies_compiled", 5 * 20);
+    let first_owners: BTreeSet<String> = claims(&gate, 1).into_iter().map(|claim| claim.vm).collect();
+
+    // All of them, and so the one that loads.
+    for connection in &mut workers {
+        trap(connection, &storm);
+    }
+    for connection in &mut workers {
+        for bundle in storm.bundles() {
+            wait_until_it_decides(&gate, connection, bundle);
+        }
+    }
+    assert_eq!(reloads(&gate), 4);
+
+    // What the dead have loaded is looked after by others.
+    let by_main = Told::owned_by(&claims(&gate, 1), Thread::Main).len();
+    wait_for_claims(&gate, 2, storm.bundles().len() - by_main);
+    let heirs: BTreeSet<String> = claims(&gate, 2).into_iter().map(|claim| claim.vm).collect();
+    assert!(first_owners.is_disjoint(&heirs), "{first_owners:?} {heirs:?}");
+    // A VM asks for what it has claimed before it tells that it has.
+    wait_until_nothing_is_asked(&gate);
+    assert_eq!(server.traffic().requests.len(), 20, "nothing is loaded again");
+}
+
+#[test]
+fn when_the_vm_that_loads_traps_others_load_what_is_missing_and_nothing_else() {
+    let seen = (0..MOST_ROUNDS).any(|_| the_vm_that_loads_traps());
+    assert!(seen, "the main thread claimed every bundle in {MOST_ROUNDS} rounds");
+}
+
+/// False if the main thread loads, which cannot be trapped.
+fn the_vm_that_loads_traps() -> bool {
+    let (storm, server) = published(20);
+    let (there, missing) = storm.bundles().split_at(12);
+    for bundle in missing {
+        server.fault(&bundle.path(), Fault::HangUntilReleased);
+    }
+    let gate = start(&storm, &server, 4, Some(HOOKS_MODULE));
+    let mut workers = a_connection_to_each_worker(&gate, 4);
+    gate.wait_for_counter("portcullis_policies_compiled", 5 * there.len() as u64);
+    assert!(server.wait_until(BOUND, |traffic| traffic.in_flight == missing.len()));
+    let first = claims(&gate, 1);
+    let loader = (0..4).max_by_key(|worker| Told::owned_by(&first, Thread::Worker(*worker)).len());
+    let loader = loader.expect("there are workers");
+    let owned = Told::owned_by(&first, Thread::Worker(loader));
+    let orphans: Vec<&StormBundle> =
+        missing.iter().filter(|bundle| owned.contains(bundle.name.as_str())).collect();
+    if orphans.is_empty() {
+        return false;
+    }
+
+    // What the dead VM has asked for is never answered; who asks again gets it.
+    for bundle in missing {
+        server.clear_fault(&bundle.path());
+    }
+    for bundle in missing.iter().filter(|bundle| !owned.contains(bundle.name.as_str())) {
+        server.release(&bundle.path());
+    }
+    trap(&mut workers[loader], &storm);
+    let ended = AtomicBool::new(false);
+    let asked = thread::scope(|scope| {
+        let watchers: Vec<_> = workers
+            .iter_mut()
+            .enumerate()
+            .map(|(worker, connection)| {
+                let (ended, alive) = (&ended, worker != loader);
+                scope.spawn(move || watch(connection, there, missing, alive, ended))
+            })
+            .collect();
+        wait_for_claims(&gate, 2, owned.len());
+        // The VM of the trapped worker has started anew.
+        gate.wait_for_counter("portcullis_policies_compiled", (5 * 20 + there.len()) as u64);
+        ended.store(true, Ordering::Relaxed);
+        watchers.into_iter().map(|watcher| watcher.join().expect("no answer was wrong")).sum::<usize>()
+    });
+    assert!(asked > 0);
+
+    for connection in &mut workers {
+        for bundle in storm.bundles() {
+            wait_until_it_decides(&gate, connection, bundle);
+        }
+    }
+    let traffic = server.traffic();
+    let dead = &first.iter().find(|claim| claim.thread == Thread::Worker(loader)).expect("it claimed").vm;
+    let heirs = claims(&gate, 2);
+    assert!(heirs.iter().all(|claim| claim.vm != *dead), "{heirs:?}");
+    for bundle in storm.bundles() {
+        let is_orphan = orphans.contains(&bundle);
+        assert_eq!(traffic.count(&bundle.path()), if is_orphan { 2 } else { 1 }, "{}", bundle.name);
+    }
+    true
+}
+
+/// Asks for everything in turn until it is ended; gives how often.
+fn watch(
+    connection: &mut Connection,
+    there: &[StormBundle],
+    missing: &[StormBundle],
+    alive: bool,
+    ended: &AtomicBool,
+) -> usize {
+    let mut asked = 0;
+    while !ended.load(Ordering::Relaxed) {
+        for (bundle, is_there) in
+            there.iter().map(|bundle| (bundle, true)).chain(missing.iter().map(|bundle| (bundle, false)))
+        {
+            let may_wait = !(alive && is_there);
+            for ((method, path), decision) in [(bundle.allowed(1), 200), (bundle.denied(1), 403)] {
+                let status = ask(connection, &bundle.name, method, &path).status;
+                let is_right = status == decision || (may_wait && status == 503);
+                assert!(is_right, "{status}, not {decision}, for {method} {path} of {}", bundle.name);
+                asked += 1;
+            }
+        }
+    }
+    asked
+}
+
+fn published(bundles: usize) -> (Storm, BundleServer) {
+    let (storm, server) = (Storm::new(bundles, 1), bundle_server([]));
+    storm.publish(&server, 1);
+    (storm, server)
+}
+
+fn start(storm: &Storm, server: &BundleServer, workers: u32, module: Option<&[u8]>) -> Gate {
+    let mut document = storm.document(server.url("").trim_end_matches('/'));
+    // No download runs out of time while a test looks at it.
+    document["services"]["storm"]["response_header_timeout_seconds"] = json!(120);
+    let options = GateOptions {
+        concurrency: workers,
+        module: module.map(<[u8]>::to_vec),
+        policies: storm.bundles().iter().map(|bundle| bundle.name.clone()).collect(),
+        ..GateOptions::default()
+    };
+    Gate::start(&document.to_string(), &options)
+}
+
+fn trap(connection: &mut Connection, storm: &Storm) {
+    let bundle = &storm.bundles()[0];
+    let (method, path) = bundle.allowed(1);
+    assert_eq!(ask_and_trap(connection, &bundle.name, method, &path).status, 503);
+}
+
+fn assert_decides(connection: &mut Connection, bundle: &StormBundle) {
+    for ((method, path), decision) in [(bundle.allowed(1), 200), (bundle.denied(1), 403)] {
+        assert_eq!(ask(connection, &bundle.name, method, &path).status, decision, "{method} {path}");
+    }
+}
+
+fn wait_until_it_decides(gate: &Gate, connection: &mut Connection, bundle: &StormBundle) {
+    let (method, path) = bundle.allowed(1);
+    let decides = gate.envoy.wait_until(BOUND, |_| {
+        let status = ask(connection, &bundle.name, method, &path).status;
+        assert!([200, 503].contains(&status), "{status} for {method} {path}");
+        Ok(status == 200)
+    });
+    assert!(decides.expect("nothing here fails"), "{} never decides\n{}", bundle.name, gate.envoy.log());
+    assert_decides(connection, bundle);
+}
+
+/// The claims of an epoch.
+fn claims(gate: &Gate, epoch: u64) -> Vec<Told> {
+    let told = Told::all(gate).into_iter();
+    told.filter(|told| told.scope == "registry" && told.to == "claimed" && told.epoch == epoch).collect()
+}
+
+fn wait_for_claims(gate: &Gate, epoch: u64, count: usize) {
+    let reached = gate.envoy.wait_until(BOUND, |_| Ok(claims(gate, epoch).len() >= count));
+    assert!(
+        reached.expect("nothing here fails"),
+        "{} of {count} bundles claimed in epoch {epoch}\n{}",
+        claims(gate, epoch).len(),
+        gate.envoy.log()
+    );
+}
+
+/// Waits until no request to the bundle server waits for a connection or an answer.
+fn wait_until_nothing_is_asked(gate: &Gate) {
+    let quiet = gate.envoy.wait_until(BOUND, |envoy| {
+        let stats = envoy.stats()?;
+        Ok(["upstream_rq_pending_active", "upstream_rq_active"]
+            .iter()
+            .all(|name| stats[&format!("cluster.storm.{name}")] == 0))
+    });
+    assert!(quiet.unwrap_or_else(|error| panic!("{error}")), "requests are under way for ever");
+}
+
+/// How often Envoy has made a VM anew.
+fn reloads(gate: &Gate) -> u64 {
+    let stats = gate.envoy.stats().unwrap_or_else(|error| panic!("{error}"));
+    stats.iter().filter(|(name, _)| name.ends_with("vm_reload_success")).map(|(_, count)| count).sum()
+}
