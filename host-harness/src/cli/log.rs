@@ -25,22 +25,22 @@ pub(super) struct LogArguments {
     #[arg(long, value_name = "ENVOY_LOG", conflicts_with_all = ["schedule", "scenario", "variant", "module"])]
     log: Option<PathBuf>,
     /// From a log, this bundle alone; may be given several times
-    #[arg(long, value_name = "NAME", requires = "log")]
+    #[arg(long, value_name = "NAME", requires = "log", conflicts_with = "schedule")]
     bundle: Vec<String>,
     /// From a log, this VM alone, by the beginning of its name or by its thread; may be given several times
-    #[arg(long, value_name = "NAME", requires = "log")]
+    #[arg(long, value_name = "NAME", requires = "log", conflicts_with = "schedule")]
     vm: Vec<String>,
     /// From a log, draw from this time on, as the log shows times: 10:51:00.123, with a date before it or without one
-    #[arg(long, value_name = "TIME", requires = "log")]
+    #[arg(long, value_name = "TIME", requires = "log", conflicts_with = "schedule")]
     from: Option<String>,
     /// From a log, draw up to this time
-    #[arg(long, value_name = "TIME", requires = "log")]
+    #[arg(long, value_name = "TIME", requires = "log", conflicts_with = "schedule")]
     to: Option<String>,
     /// From a log, for how long a VM may serve another generation than is current before it counts
-    #[arg(long, value_name = "TIME", default_value = "5s", requires = "log", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", requires = "log", conflicts_with = "schedule", value_parser = humantime::parse_duration)]
     patience: Duration,
     /// From a log, also write the order of its turns as a schedule file, for `replay --lenient`
-    #[arg(long, value_name = "FILE", requires = "log")]
+    #[arg(long, value_name = "FILE", requires = "log", conflicts_with = "schedule")]
     schedule_out: Option<PathBuf>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -202,10 +203,11 @@ pub(super) fn render(arguments: &RenderArguments) -> Result<ExitCode> {
 pub(super) fn write(path: Option<&Path>, text: &str) -> Result<()> {
     match path {
         Some(path) => fs::write(path, text).with_context(|| path.display().to_string()),
-        None => {
-            print!("{text}");
-            Ok(())
-        }
+        // Who reads only the beginning, as `head` does, has what they want.
+        None => match io::stdout().lock().write_all(text.as_bytes()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.context("standard output"),
+        },
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Excerpt {
     pub about: Vec<String>,
     /// Threads whose VM was gone, with the number of the step from which on it was.
     pub gone: Vec<(String, usize)>,
+    /// Where a VM departed from the registry for too long: its thread, the bundle, the step from which on it did.
+    pub departed: Vec<(String, String, usize)>,
     /// What is said when nothing was found.
     pub quiet: String,
     /// What there is to know about the first finding, one sentence each.

@@ -4,6 +4,7 @@
 
 mod any;
 mod browser;
+mod log;
 mod page;
 mod perfetto;
 mod recorded;

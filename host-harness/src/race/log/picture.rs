@@ -115,6 +115,10 @@ impl Log {
                 inevitable_after: None,
             })
             .collect();
+        let departed = found.iter().filter_map(|departure| {
+            let bundle = self.bundles.get(departure.bundle)?.label.clone();
+            Some((threads.get(departure.vm)?.clone(), bundle, shows(departure)))
+        });
         if found.len() > FINDINGS {
             chosen.notes.push(format!("{} more departures are not told", found.len() - FINDINGS));
         }
@@ -128,6 +132,7 @@ impl Log {
             began,
             about: about.collect(),
             gone: gone.collect(),
+            departed: departed.collect(),
             quiet: self.quiet(judged),
             sentences: found.first().map(|worst| self.sentences(worst, &steps)).unwrap_or_default(),
             served: self.rows(judged, &chosen),
@@ -215,7 +220,7 @@ impl Log {
         trace: &mut Trace,
     ) -> HashMap<usize, usize> {
         let mut numbers = HashMap::new();
-        let mut published: HashMap<(usize, u64), usize> = HashMap::new();
+        let mut published: HashMap<(usize, u64), (usize, usize)> = HashMap::new();
         for &place in kept {
             let Some(transition) = self.transitions.get(place) else { continue };
             let turn = TurnName {
@@ -241,13 +246,7 @@ impl Log {
                     number
                 };
             if transition.left_out > 0 {
-                push(
-                    Verb::Gap,
-                    "lines",
-                    transition.left_out.to_string(),
-                    "left out by the rate limit",
-                    Vec::new(),
-                );
+                push(Verb::Gap, "lines", transition.left_out.to_string(), "", Vec::new());
             }
             let label = |bundle: usize| self.bundles.get(bundle).map_or("", |bundle| bundle.label.as_str());
             let (cause, value) = (&transition.cause, judged.values.get(place).copied().flatten());
@@ -256,13 +255,18 @@ impl Log {
                     let number =
                         push(Verb::Registry, label(bundle), registered(transition, value), cause, Vec::new());
                     if let Some(generation) = transition.generation.filter(|_| &*transition.to == "current") {
-                        published.entry((bundle, generation)).or_insert(number);
+                        published.entry((bundle, generation)).or_insert((number, transition.vm));
+                    }
+                    if &*transition.to == "absent" {
+                        published.retain(|(other, _), _| *other != bundle);
                     }
                     number
                 }
                 What::Bundle(bundle) => {
                     let cause_of = transition.generation.filter(|_| &*transition.to == "serving");
-                    let by = cause_of.and_then(|generation| published.get(&(bundle, generation)).copied());
+                    let by = cause_of.and_then(|generation| published.get(&(bundle, generation)));
+                    // What a VM has published itself needs no arrow.
+                    let by = by.filter(|(_, vm)| *vm != transition.vm).map(|(number, _)| *number);
                     push(
                         Verb::Serves,
                         label(bundle),
@@ -318,8 +322,10 @@ impl Log {
         }
         if worst.until.is_none() {
             sentences.push(format!(
-                "The two differ for {}, until the log ends at {}.",
+                "The two differ for {}, from {}{} until the log ends at {}.",
                 lasting(worst.lasted),
+                self.clock.told(self.at(worst.from)),
+                step(worst.from),
                 self.clock.told(self.end)
             ));
         }

@@ -97,10 +97,12 @@ impl Log {
             if wanted.is_match(line.bytes) {
                 reader.line(&line)?;
             }
-            // The end of the log is the last time in it, and few lines have none.
-            if line.bytes.iter().take(80).any(u8::is_ascii_digit) {
+            // The end of the log is the last time in it, as Envoy writes times; access logs have a clock of their own.
+            let head = line.bytes.get(..120).unwrap_or(line.bytes);
+            let plain = reader.form != Some(Form::Default);
+            if plain && head.iter().any(u8::is_ascii_digit) || head.windows(2).any(|two| two == b"][") {
                 last.clear();
-                last.extend_from_slice(line.bytes.get(..120).unwrap_or(line.bytes));
+                last.extend_from_slice(head);
             }
         }
         reader.finish(&last, count)
@@ -361,7 +363,8 @@ impl<'a> Reader<'a> {
             return Err(LogError::NoTransitions { file: self.file.to_owned(), lines, unreadable });
         }
         let latest = self.transitions.iter().map(|transition| transition.at).max().unwrap_or_default();
-        let head = Entry::read(last).map(|entry| entry.head).filter(|head| head.time.is_some());
+        let entry = Entry::read(last).filter(|entry| entry.head.time.is_some());
+        let head = entry.filter(|entry| Some(entry.form) == self.form).map(|entry| entry.head);
         let end = match head {
             _ if !self.timed => Duration::from_secs(lines),
             Some(head) => self.moment(&head, lines).max(latest),

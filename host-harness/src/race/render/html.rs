@@ -20,8 +20,8 @@ use super::{
 pub(super) const LARGEST: usize = 300_000;
 const SCRIPT: &str = include_str!("timeline.js");
 const STYLE: &str = include_str!("timeline.css");
-/// Most steps of the picture. The table and the keys have the others too.
-const DRAWN: usize = 150;
+/// Most steps of the picture, and fewer where many lanes make it too large. The table and the keys have the others too.
+const DRAWN: [usize; 3] = [150, 80, 40];
 /// Most lines of the state after a step.
 const LINES: usize = 300;
 /// Most rows of the table, and the longest value in it; tried in this order until the page is small enough.
@@ -30,13 +30,15 @@ const SIZES: [(usize, usize); 7] =
 
 /// The whole page, with as many steps as there is room for.
 pub(super) fn page(run: &Run<'_>, story: &Story<'_>) -> String {
-    let layout = Layout::new(run, story, DRAWN);
     let mut page = String::new();
-    for (rows, value) in SIZES {
-        let rows = columns(run, story, rows);
-        page = Page { run, story, layout: &layout, rows, value }.document().into_string();
-        if page.len() <= LARGEST {
-            break;
+    for drawn in DRAWN {
+        let layout = Layout::new(run, story, drawn);
+        for (rows, value) in SIZES {
+            let rows = columns(run, story, rows);
+            page = Page { run, story, layout: &layout, rows, value }.document().into_string();
+            if page.len() <= LARGEST {
+                return page;
+            }
         }
     }
     page

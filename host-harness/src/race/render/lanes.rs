@@ -124,8 +124,7 @@ impl<'a, 'b> Pen<'a, 'b> {
             self.story.raced.into_iter().flatten().filter_map(thread).collect();
         let Some(shows) = self.story.shows else { return involved };
         involved.extend(self.run.turn_at(shows).map(|turn| turn.thread));
-        let wrong = self.run.shared.iter().flat_map(|shared| &shared.views);
-        involved.extend(wrong.filter(|view| view.differs_at(shows)).map(|view| view.thread).take(2));
+        involved.extend(self.run.wrong_at(shows).into_iter().take(2));
         involved
     }
 
@@ -283,9 +282,11 @@ impl<'a, 'b> Pen<'a, 'b> {
         let mut views: Vec<_> = shared.views.iter().collect();
         if views.len() > VIEWS {
             let involved = self.involved();
-            views.sort_by_key(|view| (!view.differs_at(end), !involved.contains(&view.thread), view.thread));
+            let logged = self.run.trace.excerpt.is_some();
+            let last = if logged { self.run.trace.steps.len().saturating_sub(1) } else { end };
+            views.sort_by_key(|view| (!view.differs_at(last), !involved.contains(&view.thread), view.thread));
             let hidden = views.split_off(VIEWS);
-            let wrong = hidden.iter().filter(|view| view.differs_at(end)).count();
+            let wrong = hidden.iter().filter(|view| view.differs_at(last)).count();
             let key = words::shortened(shared.key, 40);
             self.layout.notes.push(format!(
                 "{} of {key} are not drawn, {wrong} of which differ from {} in the end",
@@ -309,7 +310,11 @@ impl<'a, 'b> Pen<'a, 'b> {
                     if let Some(&(since, until)) =
                         view.differs.iter().find(|&&(since, until)| since <= from && from < until)
                     {
-                        let class = if since <= end && end < until { "differs lasting" } else { "differs" };
+                        let lasting = match &self.run.trace.excerpt {
+                            Some(_) => self.run.departed(view.thread, shared.key, (since, until)),
+                            None => since <= end && end < until,
+                        };
+                        let class = if lasting { "differs lasting" } else { "differs" };
                         self.moment((from, to), y + 4.0, 16.0, class, &format!("≠ {}", segment.text()));
                     } else {
                         self.moment((from, to), y + 4.0, 16.0, value_class(segment), &segment.text());

@@ -310,6 +310,28 @@ impl<'a> Run<'a> {
         if self.trace.excerpt.is_some() { ("registry", "serves") } else { ("shared data", "believes") }
     }
 
+    /// The threads whose views are wrong at a step; in a log, those that were so for too long, since all are behind for a
+    /// moment.
+    pub(super) fn wrong_at(&self, at: usize) -> Vec<usize> {
+        let logged = self.trace.excerpt.is_some();
+        let views = self.shared.iter().flat_map(|shared| &shared.views).filter(|view| view.differs_at(at));
+        views.map(|view| view.thread).filter(|&thread| !logged || self.is_told(thread)).collect()
+    }
+
+    /// Whether a thread's VM is one of those that a log is told for.
+    fn is_told(&self, thread: usize) -> bool {
+        let name = self.threads.get(thread).copied().unwrap_or_default();
+        self.trace.excerpt.iter().flat_map(|excerpt| &excerpt.departed).any(|(thread, ..)| thread == name)
+    }
+
+    /// Whether a VM departed for too long within these steps, as its log says.
+    pub(super) fn departed(&self, thread: usize, key: &str, (from, to): (usize, usize)) -> bool {
+        let name = self.threads.get(thread).copied().unwrap_or_default();
+        let departed = self.trace.excerpt.iter().flat_map(|excerpt| &excerpt.departed);
+        let mut own = departed.filter(|(thread, bundle, _)| thread == name && bundle == key);
+        own.any(|(_, _, number)| self.index(*number).is_some_and(|index| from <= index && index < to))
+    }
+
     /// What there is to say about a thread besides its name.
     pub(super) fn about(&self, thread: usize) -> Option<&'a str> {
         let excerpt = self.trace.excerpt.as_ref()?;

@@ -47,6 +47,7 @@ pub(super) fn table(excerpt: &Excerpt, most: usize) -> Markup {
     html! {
         h2 { "What each VM served" }
         table.served {
+            colgroup { @for width in [21, 17, 9, 12, 12, 8, 21] { col style=(format_args!("width:{width}%")); } }
             thead { tr {
                 @for head in ["VM", "Bundle", "Generation", "From", "Until", "For", "Notes"] { th scope="col" { (head) } }
             } }

@@ -120,10 +120,7 @@ impl<'a, 'b> Rows<'a, 'b> {
         if busy.len() > LANES {
             let thread = |turn: usize| run.turns.get(turn).map(|turn| turn.thread);
             let shows = story.shows.and_then(|index| run.turn_at(index)).map(|turn| turn.thread);
-            let wrong = story.shows.and_then(|at| {
-                let views = run.shared.iter().flat_map(|shared| &shared.views);
-                views.filter(|view| view.differs_at(at)).map(|view| view.thread).next()
-            });
+            let wrong = story.shows.and_then(|at| run.wrong_at(at).first().copied());
             let mut first: Vec<usize> = story.raced.into_iter().flatten().filter_map(thread).collect();
             first.extend(shows.into_iter().chain(wrong));
             first.extend(busy);
@@ -150,7 +147,8 @@ impl<'a, 'b> Rows<'a, 'b> {
     fn write(&self, out: &mut Vec<String>) {
         let mut head = padded("   step", self.margin);
         for &thread in &self.threads {
-            let (name, about) = (self.run.thread_name(thread), self.run.about(thread).unwrap_or_default());
+            let about = self.run.about(thread).unwrap_or_default().trim_start_matches("thread ");
+            let name = self.run.thread_name(thread);
             head.push_str(&padded(format!("{name} {about}").trim_end(), self.lane));
         }
         if self.others {
