@@ -4,6 +4,8 @@
 
 mod any;
 mod browser;
+#[path = "../common/mod.rs"]
+mod common;
 mod log;
 mod page;
 mod perfetto;

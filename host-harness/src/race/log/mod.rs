@@ -2,17 +2,18 @@
 //!
 //! ```text
 //! [2026-11-21 10:51:00.123][4711][info][wasm] [source/extensions/common/wasm/context.cc:1195] wasm log portcullis
-//! portcullis portcullis: transition scope=vm vm=9f3c01aa on=tick#12 bundle=shop from=none to=serving generation=3
+//! portcullis: transition scope=vm vm=9f3c01aa on=tick#12 bundle=shop from=none to=serving generation=3
 //! ```
 //!
 //! | part | what it is |
 //! |---|---|
-//! | `lines`, `head`, `logfmt` | a line of a log: its bounds, what stands before the text, the text's fields |
+//! | `lines`, `entry`, `head`, `logfmt` | a line of a log: its bounds, its text, what stands before that, and its fields |
 //! | `transition` | one line as a [`Transition`] |
-//! | `read` | a log as a whole: which processes and VMs there are, and the order of what they say |
+//! | `read`, `whole` | a log: which processes and VMs there are, and the order of what they say |
 //! | `judge` | what each VM served when, and where that departed from the registry |
 //! | `picture`, `schedule` | the same as a [`Trace`](super::trace::Trace) and as a `race/1` file |
 
+mod entry;
 mod head;
 mod judge;
 mod lines;
@@ -21,6 +22,7 @@ mod picture;
 mod read;
 mod schedule;
 mod transition;
+mod whole;
 
 use std::{sync::Arc, time::Duration};
 
@@ -59,7 +61,7 @@ pub struct Vm {
     pub main: bool,
     /// Which Envoy it is a part of, from 0.
     pub process: usize,
-    /// What stands between `wasm log` and the colon: the plugin's name, its root id and its vm_id.
+    /// Its plugin: the root id and the vm_id.
     pub plugin: Arc<str>,
     /// Whether the log has its beginning.
     pub whole: bool,

@@ -7,15 +7,14 @@ use std::{
     time::Duration,
 };
 
-use aho_corasick::AhoCorasick;
-use serde_json::Value;
-
 use super::{
     Clock, Log, LogError, Moment, On, Registered, Transition, Vm, Warning, What,
+    entry::{BEGINS, Entry, FAILED, Form, MAIN_LOOP, WANTED, transition},
     head::{Head, Stamp},
     lines::{Line, Lines},
     transition::{Scope, Told},
 };
+use aho_corasick::AhoCorasick;
 
 /// Most transitions of a log, about 200 bytes each.
 const MOST: usize = 1_000_000;
@@ -25,37 +24,14 @@ const WARNINGS: usize = 100;
 /// behind another one.
 const JITTER: Duration = Duration::from_secs(2);
 
-const TRANSITION: &str = "transition scope=";
-/// Envoy's `source/server/server.cc`, on its main thread.
-const BEGINS: &str = "initializing epoch ";
-const MAIN_LOOP: &str = "starting main dispatch loop";
-/// proxy-wasm-cpp-host's `src/v8/v8.cc`.
-const FAILED: &str = "Function: proxy_on_";
-const WANTED: [&str; 4] = [TRANSITION, BEGINS, MAIN_LOOP, FAILED];
-
-/// How Envoy has written a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    Default,
-    Json,
-    Other,
-}
-
-/// A line's text and what stands before it.
-struct Entry {
-    form: Form,
-    head: Head,
-    text: String,
-}
-
 /// One Envoy.
-struct Process {
-    source: String,
-    main: Option<u64>,
+pub(super) struct Process {
+    pub(super) source: String,
+    pub(super) main: Option<u64>,
     alive: bool,
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     file: &'a str,
     warnings: Vec<Warning>,
     hidden: usize,
@@ -63,13 +39,13 @@ struct Reader<'a> {
     transitions: Vec<Transition>,
     /// For every transition, by what it is sorted.
     order: Vec<Duration>,
-    vms: Vec<Vm>,
+    pub(super) vms: Vec<Vm>,
     /// For every VM, by what its last transition is sorted; nothing before its first one.
     told: Vec<Option<Duration>>,
     by_name: HashMap<(String, Option<u64>, Arc<str>), usize>,
-    bundles: Vec<Registered>,
+    pub(super) bundles: Vec<Registered>,
     by_bundle: HashMap<(usize, Arc<str>, Arc<str>), usize>,
-    processes: Vec<Process>,
+    pub(super) processes: Vec<Process>,
     names: HashSet<Arc<str>>,
     /// The latest moment, and by how much the days of a log without dates are on.
     now: Option<Moment>,
@@ -136,7 +112,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn warn(&mut self, line: u64, what: String) {
+    pub(super) fn warn(&mut self, line: u64, what: String) {
         if self.warnings.len() < WARNINGS {
             self.warnings.push(Warning { file: self.file.to_owned(), line, what });
         } else {
@@ -169,7 +145,7 @@ impl<'a> Reader<'a> {
                 }
                 Ok(told) => {
                     self.form = Some(entry.form);
-                    let plugin = self.name(plugin);
+                    let plugin = self.name(&plugin);
                     self.transition(line.number, &entry.head, plugin, told)?;
                 }
                 Err(why) => {
@@ -197,7 +173,7 @@ impl<'a> Reader<'a> {
     fn transition(&mut self, line: u64, head: &Head, plugin: Arc<str>, told: Told) -> Result<(), LogError> {
         let at = self.moment(head, line);
         let vm = self.vm(head, &told.vm, plugin.clone());
-        let process = self.vms.get(vm).map_or(0, |vm| vm.process);
+        let (process, plugin) = self.vms.get(vm).map_or((0, plugin), |vm| (vm.process, vm.plugin.clone()));
         let (what, object) = match told.scope {
             Scope::Registry => (What::Registry(self.bundle(process, &plugin, &told.name)), told.name),
             Scope::Bundle => (What::Bundle(self.bundle(process, &plugin, &told.name)), told.name),
@@ -399,189 +375,9 @@ impl<'a> Reader<'a> {
             warnings: self.warnings,
         })
     }
-
-    /// By process and thread, the main thread first; VMs of one thread as they came.
-    fn sort_vms(&mut self, transitions: &mut [Transition]) {
-        for vm in &mut self.vms {
-            let main = self.processes.get(vm.process).and_then(|process| process.main);
-            vm.main = vm.thread.is_some() && vm.thread == main;
-        }
-        let mut order: Vec<usize> = (0..self.vms.len()).collect();
-        order.sort_by_key(|&vm| self.vms.get(vm).map(|vm| (vm.process, !vm.main, vm.thread)));
-        let mut places = vec![0; order.len()];
-        for (place, &vm) in order.iter().enumerate() {
-            if let Some(slot) = places.get_mut(vm) {
-                *slot = place;
-            }
-        }
-        self.vms = order.iter().filter_map(|&vm| self.vms.get(vm)).cloned().collect();
-        for transition in transitions {
-            transition.vm = places.get(transition.vm).copied().unwrap_or_default();
-        }
-    }
-
-    /// With which transition each VM was gone.
-    fn ends(&mut self, transitions: &[Transition]) {
-        let mut first: Vec<Option<usize>> = vec![None; self.vms.len()];
-        let mut last: Vec<usize> = vec![0; self.vms.len()];
-        for (place, transition) in transitions.iter().enumerate() {
-            if let (Some(first), Some(last)) = (first.get_mut(transition.vm), last.get_mut(transition.vm)) {
-                first.get_or_insert(place);
-                *last = place;
-            }
-            let gone = transition.what == What::Failed
-                || transition.what == What::Member && &*transition.to == "left";
-            if let Some(vm) = self.vms.get_mut(transition.vm) {
-                // A VM that says something afterwards was not gone.
-                vm.ends = gone.then_some(place);
-            }
-        }
-        let ends: Vec<Option<usize>> = self
-            .vms
-            .iter()
-            .zip(&last)
-            .map(|(vm, last)| {
-                let successors = self.vms.iter().zip(&first).filter(|(other, _)| {
-                    let same_place =
-                        other.thread.is_some() && other.thread == vm.thread && other.plugin == vm.plugin;
-                    let restarted =
-                        other.process > vm.process && other.main && other.thread == self.main_of(vm);
-                    same_place || restarted && self.source_of(other) == self.source_of(vm)
-                });
-                let replaced = successors.filter_map(|(_, first)| first.filter(|first| first > last)).min();
-                vm.ends.or(replaced)
-            })
-            .collect();
-        for (vm, ends) in self.vms.iter_mut().zip(ends) {
-            vm.ends = ends;
-        }
-    }
-
-    fn main_of(&self, vm: &Vm) -> Option<u64> {
-        self.processes.get(vm.process).and_then(|process| process.main)
-    }
-
-    fn source_of(&self, vm: &Vm) -> Option<&str> {
-        self.processes.get(vm.process).map(|process| process.source.as_str())
-    }
-
-    /// Each line tells the state before; where that is not what the line before has left, lines are missing.
-    fn missing(&mut self, transitions: &[Transition]) {
-        let mut states: HashMap<(usize, u8, Arc<str>), Arc<str>> = HashMap::new();
-        for transition in transitions {
-            let kind = match transition.what {
-                // Several VMs tell of the registry, and not in the order in which they have changed it.
-                What::Registry(_) | What::Failed => continue,
-                What::Bundle(_) => 0,
-                What::Policy => 1,
-                What::Member => 2,
-            };
-            let key = (transition.vm, kind, transition.on.object.clone());
-            let known = states.insert(key, transition.to.clone());
-            let known = known.filter(|known| *known != transition.from && transition.left_out == 0);
-            if let Some(known) = known.filter(|_| !transition.from.is_empty()) {
-                let what = format!(
-                    "`{}` of vm {} was `{}` before and is `{known}` in the log: lines are missing",
-                    transition.on.object,
-                    self.vms.get(transition.vm).map_or("", |vm| &vm.name),
-                    transition.from
-                );
-                self.warn(transition.line, what);
-            }
-        }
-    }
-
-    /// An epoch is given to one VM alone; if two have it, their registries are not one.
-    fn mixed(&mut self, transitions: &[Transition]) {
-        let mut claims: HashMap<(usize, u64), usize> = HashMap::new();
-        for transition in transitions {
-            let What::Registry(bundle) = transition.what else { continue };
-            if &*transition.to == "absent" {
-                claims.retain(|(claimed, _), _| *claimed != bundle);
-            }
-            let Some(epoch) = transition.epoch.filter(|_| &*transition.to == "claimed") else { continue };
-            let first = *claims.entry((bundle, epoch)).or_insert(transition.vm);
-            if first != transition.vm {
-                let what = format!(
-                    "epoch {epoch} of `{}` is claimed a second time: if the log is of several Envoys, cut it into one for each",
-                    transition.on.object
-                );
-                self.warn(transition.line, what);
-                return;
-            }
-        }
-    }
-
-    fn label(&mut self) {
-        let processes =
-            self.bundles.iter().any(|one| self.bundles.iter().any(|other| one.process != other.process));
-        let ids = self.bundles.iter().any(|one| self.bundles.iter().any(|other| one.vm_id != other.vm_id));
-        for bundle in &mut self.bundles {
-            if ids {
-                bundle.label = format!("{} of {}", bundle.label, bundle.vm_id);
-            }
-            if processes {
-                bundle.label = format!("{} #{}", bundle.label, bundle.process + 1);
-            }
-        }
-    }
 }
 
-/// VMs with one vm_id share their data. It stands last, behind the plugin's name and root id, which may be empty.
+/// VMs with one vm_id share their data. It stands behind the root id.
 fn vm_id(plugin: &str) -> &str {
-    let mut words = plugin.split_whitespace();
-    words.nth(2).and_then(|_| plugin.split_whitespace().next_back()).unwrap_or_default()
-}
-
-/// What stands between `wasm log` and the colon, and what stands behind `transition`.
-fn transition(text: &str) -> Option<(&str, &str)> {
-    let (plugin, message) = text.strip_prefix("wasm log")?.split_once(": ")?;
-    let fields = message.strip_prefix("transition ")?;
-    fields.starts_with("scope=").then_some((plugin.trim(), fields))
-}
-
-// === impl Entry ===
-
-impl Entry {
-    fn read(line: &[u8]) -> Option<Entry> {
-        match line.iter().position(|byte| !byte.is_ascii_whitespace()) {
-            Some(at) if line.get(at) == Some(&b'{') => Entry::json(line).or_else(|| Some(Entry::plain(line))),
-            _ => Some(Entry::plain(line)),
-        }
-    }
-
-    fn plain(line: &[u8]) -> Entry {
-        let text = |from: usize| String::from_utf8_lossy(line.get(from..).unwrap_or_default()).into_owned();
-        let head = Head::read(line);
-        if let Some(end) = head.end {
-            return Entry { form: Form::Default, text: text(end), head };
-        }
-        let find = |part: &str| line.windows(part.len()).position(|window| window == part.as_bytes());
-        let at = find("wasm log").or_else(|| find(FAILED)).unwrap_or(line.len());
-        let head = Head::read(line.get(..at).unwrap_or_default());
-        Entry { form: Form::Other, text: text(at), head }
-    }
-
-    /// Envoy's log in JSON, or a container runtime's JSON with Envoy's lines in it.
-    fn json(line: &[u8]) -> Option<Entry> {
-        let fields: BTreeMap<String, Value> = serde_json::from_slice(line).ok()?;
-        let texts = || fields.values().filter_map(Value::as_str);
-        let wanted = texts().find(|text| WANTED.iter().any(|wanted| text.contains(wanted)))?;
-        let mut entry = Entry::plain(wanted.trim_end().as_bytes());
-        if entry.form != Form::Default {
-            entry.form = Form::Json;
-            if !entry.text.starts_with("wasm log") {
-                entry.text = wanted.to_owned();
-            }
-        }
-        let times =
-            texts().filter(|text| *text != wanted).filter_map(|text| Head::read(text.as_bytes()).time);
-        entry.head.time = entry.head.time.or_else(|| times.last());
-        let named = fields.iter().find(|(key, _)| {
-            ["thread", "threadid", "thread_id", "tid", "t"].contains(&key.to_ascii_lowercase().as_str())
-        });
-        let thread = named.and_then(|(_, value)| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
-        entry.head.thread = entry.head.thread.or(thread);
-        Some(entry)
-    }
+    plugin.split_once(' ').map(|(_, vm_id)| vm_id).unwrap_or_default()
 }

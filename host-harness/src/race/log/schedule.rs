@@ -81,9 +81,10 @@ impl Log {
         let numbers: BTreeSet<u64> = own().filter(|vm| !vm.main).filter_map(|vm| vm.thread).collect();
         let numbers: Vec<u64> = numbers.into_iter().collect();
         let plugins: BTreeSet<&str> = own().map(|vm| plugin(vm)).collect();
+        let canaries = self.canaries();
         let mut unknown = numbers.len();
         let mut counts: HashMap<(String, &str), usize> = HashMap::new();
-        let name = |vm: &Vm| {
+        let mut name = |vm: &Vm| {
             let worker = |number: usize| format!("w{number}");
             match vm.thread {
                 _ if vm.main => "main".to_owned(),
@@ -94,10 +95,9 @@ impl Log {
                 }
             }
         };
-        let mut name = name;
         let mut names = Vec::with_capacity(self.vms.len());
         for vm in &self.vms {
-            if vm.process != process {
+            if vm.process != process || canaries.contains(&names.len()) {
                 names.push(None);
                 continue;
             }
@@ -113,9 +113,20 @@ impl Log {
         }
         names
     }
+
+    /// VMs that did nothing but start before another one took their place: Envoy tries each configuration in a VM of its
+    /// own, which has no turns.
+    fn canaries(&self) -> BTreeSet<usize> {
+        let mut canaries: BTreeSet<usize> = (0..self.vms.len()).collect();
+        canaries.retain(|&vm| self.vms.get(vm).is_some_and(|vm| vm.ends.is_some()));
+        for transition in self.transitions.iter().filter(|transition| &*transition.on.event != "start") {
+            canaries.remove(&transition.vm);
+        }
+        canaries
+    }
 }
 
-/// The plugin's name, which is the first word of what Envoy writes.
+/// The plugin's root id, which stands for its name: Envoy writes that only in callbacks of streams.
 fn plugin(vm: &Vm) -> &str {
     vm.plugin.split_whitespace().next().unwrap_or_default()
 }

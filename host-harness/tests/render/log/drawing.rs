@@ -281,3 +281,15 @@ fn a_second_vm_on_a_thread_is_the_plugins_second_configuration() {
         ["w0 tick#1", "w0 tick#1(portcullis 2)", "w0 configure#1(portcullis 2)", "w0 release#1"]
     );
 }
+
+#[test]
+fn the_vm_in_which_envoy_tries_a_configuration_is_not_the_first_on_its_thread() {
+    let mut log = Writer::default();
+    let start = "on=start#1 policy=checkout from=none to=pending";
+    log.transition(0.0, W0.0, &format!("scope=vm vm=11111111 {start}"));
+    log.transition(0.1, W0.0, &format!("scope=vm vm=9f3c01aa {start}")).serves(1.0, W0, 1);
+    let log = log.read();
+    let schedule = log.schedule(&log.trace(&log.judge(PATIENCE), &Cut::default()).unwrap());
+    let turns: Vec<String> = schedule.segments.iter().map(|segment| segment.turn.to_string()).collect();
+    assert_eq!(turns, ["w0 tick#1"]);
+}

@@ -5,6 +5,7 @@
 
 mod command;
 mod drawing;
+mod in_envoy;
 mod judging;
 mod reading;
 
@@ -39,7 +40,7 @@ impl Writer {
     }
 
     fn transition(&mut self, at: f64, thread: u64, fields: &str) -> &mut Self {
-        self.line(at, thread, &format!("wasm log portcullis portcullis portcullis: transition {fields}"))
+        self.line(at, thread, &format!("wasm log portcullis portcullis: transition {fields}"))
     }
 
     /// The registry has a generation of the bundle `shop`.

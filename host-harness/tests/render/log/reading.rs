@@ -35,10 +35,7 @@ fn a_line_is_read_with_its_thread_its_time_and_every_field() {
     ));
     let (transition, vm) = (&log.transitions[0], &log.vms[0]);
     assert_eq!((transition.line, log.clock.told(transition.at).as_str()), (1, "10:51:00.123"));
-    assert_eq!(
-        (vm.told().as_str(), &*vm.plugin),
-        ("vm 9f3c01aa (thread 4711)", "portcullis portcullis portcullis")
-    );
+    assert_eq!((vm.told().as_str(), &*vm.plugin), ("vm 9f3c01aa (thread 4711)", "portcullis portcullis"));
     assert_eq!((transition.what, &*transition.on.object), (What::Bundle(0), "shop"));
     assert_eq!((&*transition.on.event, transition.on.ordinal), ("tick", 12));
     assert_eq!((&*transition.from, &*transition.to), ("none", "serving"));
@@ -315,7 +312,7 @@ fn two_envoys_that_cannot_be_told_apart_are_told() {
 fn vms_of_another_vm_id_have_a_registry_of_their_own() {
     let mut log = Writer::default();
     log.current(0.0, MAIN, 4).serves(0.1, W0, 4);
-    log.line(0.2, W1.0, "wasm log other root other: transition scope=vm vm=dddddddd on=tick#1 bundle=shop from=none to=serving generation=1").end(60.0);
+    log.line(0.2, W1.0, "wasm log root other: transition scope=vm vm=dddddddd on=tick#1 bundle=shop from=none to=serving generation=1").end(60.0);
     assert_eq!(log.found(), [""; 0]);
     let read = log.read();
     assert_eq!(
