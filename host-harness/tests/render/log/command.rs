@@ -165,3 +165,19 @@ fn warnings_have_their_lines_and_an_end() {
     assert!(told.starts_with("warning: standard input:2: it is no transition"), "{told}");
     assert!(told.ends_with("warning: and 20 more\n"), "{told}");
 }
+
+#[test]
+fn the_guide_shows_what_the_command_says() {
+    let guide = include_str!("../../../EXPLORING.md");
+    let (_, section) = guide.split_once("## From a production log").unwrap();
+    let (_, shown) = section.split_once("```text\n").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    assert!(include_str!("../../logs/phantom.txt").starts_with(shown), "{shown}");
+    let help = stdout(&portcullis(&["render", "--help"], ""));
+    for option in section
+        .split('`')
+        .filter(|word| word.starts_with("--") && !word.contains(' ') && *word != "--lenient")
+    {
+        assert!(help.contains(option), "no {option} in {help}");
+    }
+}
