@@ -7,6 +7,7 @@ mod demo;
 mod envoy_config;
 mod explore;
 mod filter;
+mod log;
 mod schedules;
 
 use std::process::ExitCode;
@@ -40,7 +41,7 @@ enum Command {
     Shrink(schedules::ShrinkArguments),
     /// Say after which step a schedule could not end well any more
     Explain(schedules::ExplainArguments),
-    /// Draw the run of a schedule file as a timeline
+    /// Draw the run of a schedule file, or of Envoy's log, as a timeline
     Render(schedules::RenderArguments),
     /// Load 50 bundles in parallel and send requests through the gate; every line is checked
     Demo(demo::Arguments),

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -20,12 +21,21 @@ use host_harness::{
     },
 };
 
+use super::log::{self, LogArguments};
+
 /// A schedule and what it is a schedule of.
 #[derive(Args)]
 pub(super) struct Source {
     /// The schedule file
     #[arg(value_name = "FILE")]
     schedule: PathBuf,
+    #[command(flatten)]
+    subject: SubjectArguments,
+}
+
+/// What a schedule is run with, where it does not say so itself.
+#[derive(Args)]
+pub(super) struct SubjectArguments {
     /// The scenario file, unless the schedule names one that is built in
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
@@ -69,8 +79,13 @@ pub(super) struct ExplainArguments {
 
 #[derive(Args)]
 pub(super) struct RenderArguments {
+    /// The schedule file
+    #[arg(value_name = "FILE", required_unless_present = "log")]
+    schedule: Option<PathBuf>,
     #[command(flatten)]
-    source: Source,
+    subject: SubjectArguments,
+    #[command(flatten)]
+    log: LogArguments,
     /// How it is drawn
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -166,8 +181,14 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode> {
 }
 
 pub(super) fn render(arguments: &RenderArguments) -> Result<ExitCode> {
-    let subject = Subject::of(&arguments.source)?;
     let format = arguments.format.into();
+    if let Some(path) = arguments.log.log() {
+        return log::render(&arguments.log, path, format, arguments.out.as_deref());
+    }
+    let Some(schedule) = &arguments.schedule else {
+        bail!("nothing to draw: name a schedule file, or a `--log`");
+    };
+    let subject = Subject::read(schedule, &arguments.subject)?;
     let picture = match race::explain(&subject.module, &subject.scenario, &subject.schedule)? {
         Some(explanation) => render_explained(&explanation, format),
         None => {
@@ -179,13 +200,14 @@ pub(super) fn render(arguments: &RenderArguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn write(path: Option<&Path>, text: &str) -> Result<()> {
+pub(super) fn write(path: Option<&Path>, text: &str) -> Result<()> {
     match path {
         Some(path) => fs::write(path, text).with_context(|| path.display().to_string()),
-        None => {
-            print!("{text}");
-            Ok(())
-        }
+        // Who reads only the beginning, as `head` does, has what they want.
+        None => match io::stdout().lock().write_all(text.as_bytes()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.context("standard output"),
+        },
     }
 }
 
@@ -193,8 +215,12 @@ fn write(path: Option<&Path>, text: &str) -> Result<()> {
 
 impl Subject {
     fn of(source: &Source) -> Result<Subject> {
-        let file = source.schedule.display().to_string();
-        let text = fs::read_to_string(&source.schedule).with_context(|| file.clone())?;
+        Subject::read(&source.schedule, &source.subject)
+    }
+
+    fn read(path: &Path, source: &SubjectArguments) -> Result<Subject> {
+        let file = path.display().to_string();
+        let text = fs::read_to_string(path).with_context(|| file.clone())?;
         let schedule = Schedule::parse(&text, &file)?;
         let name = schedule.header("scenario");
         let scenarios = match &source.scenario {

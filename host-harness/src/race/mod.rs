@@ -5,12 +5,14 @@
 //! | [`scenario`] | what is run: VMs, clusters, requests, and what must hold |
 //! | [`search`] | looking for the schedules that break it |
 //! | [`trace`] | one run, step by step, in names that people know |
+//! | [`log`] | a run of production, read from Envoy's log |
 //! | [`builtin`] | the scenarios that come with this crate |
 //! | [`oracle`] | what holds and what does not, judged over what was seen |
 //! | [`render`] | a run as a page, a drawing, text, or a file for trace viewers |
 
 pub mod builtin;
 mod explain;
+pub mod log;
 pub mod oracle;
 mod recheck;
 pub mod render;

@@ -56,6 +56,7 @@ fn trace_of(stage: &Stage, ran: &Ran) -> Trace {
         threads: stage.threads(),
         steps: ran.trace.clone(),
         findings,
+        excerpt: None,
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::log::Clock;
+
 /// One run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Trace {
@@ -19,6 +21,53 @@ pub struct Trace {
     pub steps: Vec<Step>,
     /// What did not hold.
     pub findings: Vec<Finding>,
+    /// Where the run is from, when it is none of the harness.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<Excerpt>,
+}
+
+/// What a run has that was read from a log of production. Its steps' times are since [`Excerpt::began`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excerpt {
+    /// How the log tells its times.
+    pub clock: Clock,
+    /// The log's time of the first step.
+    pub began: Duration,
+    /// For each of the trace's threads, what else there is to say about it.
+    pub about: Vec<String>,
+    /// Threads whose VM was gone, with the number of the step from which on it was.
+    pub gone: Vec<(String, usize)>,
+    /// Where a VM departed from the registry for too long: its thread, the bundle, the step from which on it did.
+    pub departed: Vec<(String, String, usize)>,
+    /// What is said when nothing was found.
+    pub quiet: String,
+    /// What there is to know about the first finding, one sentence each.
+    pub sentences: Vec<String>,
+    /// What each VM served when.
+    pub served: Vec<ServedRow>,
+    /// What the picture leaves out.
+    pub notes: Vec<String>,
+}
+
+/// One generation of a bundle, as long as a VM served it, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServedRow {
+    /// The VM, with its thread.
+    pub vm: String,
+    /// The bundle.
+    pub bundle: String,
+    /// The generation, or `none`.
+    pub generation: String,
+    /// From when.
+    pub from: String,
+    /// Until when.
+    pub until: String,
+    /// For how long.
+    pub lasted: String,
+    /// What was wrong with it; empty when nothing was.
+    pub wrong: String,
+    /// Whether that was found, and not only the moment that it takes to adopt.
+    pub found: bool,
 }
 
 /// One thing that happened. `callback` steps of one turn on one thread are never interleaved with another turn of
@@ -98,6 +147,14 @@ pub enum Verb {
     View,
     /// Something outside changed: a cluster's answers, the configuration.
     Change,
+    /// A log says what is registered; the object is a bundle, the argument its generation, or `none`, and its state.
+    Registry,
+    /// A log says what a VM serves; the object is a bundle, the argument its generation, or `none`, and its state.
+    Serves,
+    /// A log says what state something of a VM is in; the object is a policy or the VM's membership.
+    State,
+    /// A log leaves lines out; the argument is how many.
+    Gap,
 }
 
 /// How far from plain interleaving a run had to go.
@@ -165,7 +222,7 @@ impl TurnName {
 
 impl Verb {
     /// Every verb with the word for it.
-    const WORDS: [(Verb, &str); 18] = [
+    const WORDS: [(Verb, &str); 22] = [
         (Verb::Enter, "enter"),
         (Verb::Return, "return"),
         (Verb::Trap, "trap"),
@@ -184,6 +241,10 @@ impl Verb {
         (Verb::Answer, "answer"),
         (Verb::View, "view"),
         (Verb::Change, "change"),
+        (Verb::Registry, "registry"),
+        (Verb::Serves, "serves"),
+        (Verb::State, "state"),
+        (Verb::Gap, "gap"),
     ];
 
     /// Reads what a verb prints.

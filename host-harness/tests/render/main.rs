@@ -4,6 +4,9 @@
 
 mod any;
 mod browser;
+#[path = "../common/mod.rs"]
+mod common;
+mod log;
 mod page;
 mod perfetto;
 mod recorded;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{run::Run, story::Story};
+use crate::race::trace::Verb;
 
 /// A step that is drawn, or a gap between two of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +93,18 @@ fn important(run: &Run<'_>, story: &Story<'_>, limit: usize) -> BTreeSet<usize> 
             keep(&mut since.into_iter().rev().take(4));
             break;
         }
+    }
+
+    // What the VM did that a log is told for, and what was registered meanwhile, from near to far.
+    if run.trace.excerpt.is_some() {
+        let wrong = run.wrong_at(shows);
+        let telling = |&index: &usize| {
+            run.step(index).is_some_and(|step| step.verb == Verb::Registry)
+                || run.turn_at(index).is_some_and(|turn| wrong.contains(&turn.thread))
+        };
+        let mut told: Vec<usize> = (0..end).filter(telling).collect();
+        told.sort_by_key(|index| index.abs_diff(shows));
+        keep(&mut told.into_iter().take(limit / 2).chain(end.checked_sub(1)));
     }
 
     if story.finding.is_some() {

@@ -10,6 +10,7 @@ use super::{
     columns::{Column, columns},
     layout::{LABELS, Layout},
     run::{Line, Run, Turn},
+    served,
     story::Story,
     svg::{self, px},
     words,
@@ -19,8 +20,8 @@ use super::{
 pub(super) const LARGEST: usize = 300_000;
 const SCRIPT: &str = include_str!("timeline.js");
 const STYLE: &str = include_str!("timeline.css");
-/// Most steps of the picture. The table and the keys have the others too.
-const DRAWN: usize = 150;
+/// Most steps of the picture, and fewer where many lanes make it too large. The table and the keys have the others too.
+const DRAWN: [usize; 3] = [150, 80, 40];
 /// Most lines of the state after a step.
 const LINES: usize = 300;
 /// Most rows of the table, and the longest value in it; tried in this order until the page is small enough.
@@ -29,13 +30,15 @@ const SIZES: [(usize, usize); 7] =
 
 /// The whole page, with as many steps as there is room for.
 pub(super) fn page(run: &Run<'_>, story: &Story<'_>) -> String {
-    let layout = Layout::new(run, story, DRAWN);
     let mut page = String::new();
-    for (rows, value) in SIZES {
-        let rows = columns(run, story, rows);
-        page = Page { run, story, layout: &layout, rows, value }.document().into_string();
-        if page.len() <= LARGEST {
-            break;
+    for drawn in DRAWN {
+        let layout = Layout::new(run, story, drawn);
+        for (rows, value) in SIZES {
+            let rows = columns(run, story, rows);
+            page = Page { run, story, layout: &layout, rows, value }.document().into_string();
+            if page.len() <= LARGEST {
+                return page;
+            }
         }
     }
     page
@@ -84,6 +87,7 @@ impl Page<'_, '_> {
                             p #step {}
                             dl {}
                         }
+                        @if let Some(excerpt) = &trace.excerpt { (served::table(excerpt, self.rows.len())) }
                         @if !trace.steps.is_empty() { (self.table()) }
                     }
                     div #tip role="tooltip" hidden {}
@@ -104,7 +108,11 @@ impl Page<'_, '_> {
                 (name)
                 @if let Some(finding) = self.story.finding {
                     @let (class, means) = words::class(finding.class);
-                    " · " b { "fails: " (words::shortened(&finding.oracle, 60)) } " · " (class) ", " (means)
+                    @if trace.excerpt.is_some() {
+                        " · " b { "found: " (words::shortened(&finding.oracle, 60)) }
+                    } @else {
+                        " · " b { "fails: " (words::shortened(&finding.oracle, 60)) } " · " (class) ", " (means)
+                    }
                 }
                 @if let Some(sha) = trace.module_sha256.get(..12) { " · module " code { (words::visible(sha)) } }
             }
@@ -164,7 +172,7 @@ impl Page<'_, '_> {
                 }
             }
             p.legend {
-                (svg::legend(self.story))
+                (svg::legend(self.run, self.story))
                 @for note in &self.layout.notes { " · " (note) }
             }
         }
@@ -194,7 +202,7 @@ impl Page<'_, '_> {
         html! {
             tr.a[letter == Some("A")].b[letter == Some("B")].shows[shows] data-at=(index) {
                 td { a href=(format_args!("#step={}", step.number)) { (step.number) } }
-                td { (words::time(step.at)) }
+                td { (self.run.time(step)) }
                 td {
                     (words::shortened(&step.turn.to_string(), 80))
                     @if let Some(letter) = letter { " [" (letter) "]" }
@@ -205,7 +213,7 @@ impl Page<'_, '_> {
                     @for cause in &step.causes { "caused by " (cause) " " }
                     @if step.held { mark.hold { "held here " } }
                     @if self.story.inevitable == Some(index) { mark.late { "inevitable from here " } }
-                    @if shows { mark { "fails here" } }
+                    @if shows { mark { (if self.run.trace.excerpt.is_some() { "departs here" } else { "fails here" }) } }
                 }
             }
         }
@@ -229,17 +237,19 @@ impl Page<'_, '_> {
             values.into_iter().map(|(at, text)| json!([at, text])).collect()
         };
         let mut lines: Vec<Value> = Vec::new();
+        let (truth, says) = self.run.terms();
+        let truth = truth.trim_end_matches(" data");
         for shared in &self.run.shared {
             let key = words::shortened(shared.key, 40);
             if !shared.truth.segments.is_empty() {
-                lines.push(json!({"kind": "truth", "name": format!("shared {key}"), "values": values(&shared.truth)}));
+                lines.push(json!({"kind": "truth", "name": format!("{truth} {key}"), "values": values(&shared.truth)}));
             }
             for view in &shared.views {
                 let thread = words::shortened(self.run.thread_name(view.thread), 20);
                 let mut differs: Vec<_> =
                     view.differs.iter().map(|&(from, to)| (shown(from), shown(to))).collect();
                 differs.dedup();
-                let name = format!("{thread} believes {key}");
+                let name = format!("{thread} {says} {key}");
                 lines.push(
                     json!({"kind": "view", "name": name, "values": values(&view.line), "differs": differs}),
                 );

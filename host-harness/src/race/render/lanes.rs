@@ -94,6 +94,7 @@ impl<'a, 'b> Pen<'a, 'b> {
             let name = self.run.thread_name(thread);
             let note = match (name, turns.is_empty()) {
                 (_, true) => "no turn",
+                _ if self.run.about(thread).is_some() => self.run.about(thread).unwrap_or_default(),
                 ("main", _) => "main thread",
                 _ if name.strip_prefix('w').is_some_and(|n| n.parse::<u32>().is_ok()) => "worker",
                 _ => "",
@@ -123,8 +124,7 @@ impl<'a, 'b> Pen<'a, 'b> {
             self.story.raced.into_iter().flatten().filter_map(thread).collect();
         let Some(shows) = self.story.shows else { return involved };
         involved.extend(self.run.turn_at(shows).map(|turn| turn.thread));
-        let wrong = self.run.shared.iter().flat_map(|shared| &shared.views);
-        involved.extend(wrong.filter(|view| view.differs_at(shows)).map(|view| view.thread).take(2));
+        involved.extend(self.run.wrong_at(shows).into_iter().take(2));
         involved
     }
 
@@ -251,17 +251,21 @@ impl<'a, 'b> Pen<'a, 'b> {
         if all > SHARED {
             let touched: BTreeSet<&str> =
                 self.story.raced.into_iter().flatten().flat_map(|t| self.objects(t)).collect();
-            keys.sort_by_key(|shared| (!touched.contains(shared.key), shared.views.is_empty()));
+            let shows = self.story.shows.unwrap_or(usize::MAX);
+            let differs = |shared: &Shared<'_>| shared.views.iter().any(|view| view.differs_at(shows));
+            keys.sort_by_key(|shared| {
+                (!touched.contains(shared.key), !differs(shared), shared.views.is_empty())
+            });
             keys.truncate(SHARED);
             self.layout.notes.push(format!("{} are not drawn", words::count(all - SHARED, "shared key")));
         }
         for shared in keys {
             let mut truth = None;
             if !shared.truth.segments.is_empty() {
-                let y = self.lane(34.0, shared.key, "shared data", "truth");
+                let y = self.lane(34.0, shared.key, self.run.terms().0, "truth");
                 truth = Some(y + 9.0);
                 self.line(&shared.truth, y + 9.0, 18.0);
-                self.touches(shared.key, &[Verb::Get, Verb::Set], y + 9.0);
+                self.touches(shared.key, &[Verb::Get, Verb::Set, Verb::Registry], y + 9.0);
             }
             self.views(shared, truth.is_none());
         }
@@ -278,20 +282,24 @@ impl<'a, 'b> Pen<'a, 'b> {
         let mut views: Vec<_> = shared.views.iter().collect();
         if views.len() > VIEWS {
             let involved = self.involved();
-            views.sort_by_key(|view| (!view.differs_at(end), !involved.contains(&view.thread), view.thread));
+            let logged = self.run.trace.excerpt.is_some();
+            let last = if logged { self.run.trace.steps.len().saturating_sub(1) } else { end };
+            views.sort_by_key(|view| (!view.differs_at(last), !involved.contains(&view.thread), view.thread));
             let hidden = views.split_off(VIEWS);
-            let wrong = hidden.iter().filter(|view| view.differs_at(end)).count();
+            let wrong = hidden.iter().filter(|view| view.differs_at(last)).count();
             let key = words::shortened(shared.key, 40);
             self.layout.notes.push(format!(
-                "{} of {key} are not drawn, {wrong} of which differ from shared data in the end",
-                words::count(hidden.len(), "view")
+                "{} of {key} are not drawn, {wrong} of which differ from {} in the end",
+                words::count(hidden.len(), "view"),
+                self.run.terms().0
             ));
             views.sort_by_key(|view| view.thread);
         }
         for view in views {
             let name = self.run.thread_name(view.thread);
             let note = if alone { words::shortened(shared.key, 20) } else { String::new() };
-            let y = self.lane(25.0, &format!("{} believes", words::fit(name, 10)), &note, "view");
+            let y =
+                self.lane(25.0, &format!("{} {}", words::fit(name, 10), self.run.terms().1), &note, "view");
             for (segment, next) in self.segments(&view.line) {
                 // A belief is drawn in pieces: those that agree with shared data, and those that do not.
                 let mut cuts: Vec<usize> = view.differs.iter().flat_map(|&(from, to)| [from, to]).collect();
@@ -302,7 +310,11 @@ impl<'a, 'b> Pen<'a, 'b> {
                     if let Some(&(since, until)) =
                         view.differs.iter().find(|&&(since, until)| since <= from && from < until)
                     {
-                        let class = if since <= end && end < until { "differs lasting" } else { "differs" };
+                        let lasting = match &self.run.trace.excerpt {
+                            Some(_) => self.run.departed(view.thread, shared.key, (since, until)),
+                            None => since <= end && end < until,
+                        };
+                        let class = if lasting { "differs lasting" } else { "differs" };
                         self.moment((from, to), y + 4.0, 16.0, class, &format!("≠ {}", segment.text()));
                     } else {
                         self.moment((from, to), y + 4.0, 16.0, value_class(segment), &segment.text());
@@ -312,7 +324,7 @@ impl<'a, 'b> Pen<'a, 'b> {
             }
             for (index, step) in self.run.trace.steps.iter().enumerate() {
                 let own = self.run.turn_at(index).is_some_and(|turn| turn.thread == view.thread);
-                if own && step.verb == Verb::View && step.object == shared.key {
+                if own && matches!(step.verb, Verb::View | Verb::Serves) && step.object == shared.key {
                     self.touch(index, y + 4.0, Touch::Writes);
                 }
             }

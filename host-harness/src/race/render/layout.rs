@@ -44,7 +44,7 @@ pub(super) struct Place {
     pub(super) number: String,
     /// Virtual time, where it is another than in the column before.
     pub(super) time: String,
-    /// `shows` for the step at which the finding shows.
+    /// `shows` for the step at which the finding shows, `lost` where a log leaves lines out.
     pub(super) class: &'static str,
 }
 
@@ -151,6 +151,9 @@ impl Layout {
                 format!("{} of {all} steps are drawn: those that explain the finding", all - hidden),
             );
         }
+        if let Some(excerpt) = &run.trace.excerpt {
+            layout.notes.extend(excerpt.notes.iter().map(|note| words::shortened(note, 300)));
+        }
         layout
     }
 
@@ -191,13 +194,18 @@ impl Layout {
                 Some(_) => wide,
             };
             let width = width.max(number.len() as f64 * CHARACTER + 4.0);
-            let time = step.map(|step| words::time(step.at)).unwrap_or_default();
+            let time = step.map(|step| run.time(step)).unwrap_or_default();
             // A time that has no room beside the one before is left out.
             let same = time == before || step.is_none() || x < free;
             if !same {
                 free = x + 6.0 + time.chars().count() as f64 * 6.0;
             }
-            let class = if story.shows.is_some() && column.step() == story.shows { "shows" } else { "" };
+            let is_gap = step.is_some_and(|step| step.verb == Verb::Gap);
+            let class = match (story.shows.is_some() && column.step() == story.shows, is_gap) {
+                (true, _) => "shows",
+                (_, true) => "lost",
+                _ => "",
+            };
             self.columns.push(Place {
                 number,
                 time: if same { String::new() } else { time.clone() },
@@ -221,7 +229,10 @@ impl Layout {
             let number = run.step(index).map_or(0, |step| step.number);
             flags.push((
                 x,
-                format!("step {number}: fails, {}", words::shortened(&finding.oracle, 40)),
+                match run.trace.excerpt {
+                    Some(_) => format!("step {number}: {}", words::shortened(&finding.oracle, 40)),
+                    None => format!("step {number}: fails, {}", words::shortened(&finding.oracle, 40)),
+                },
                 "shows",
             ));
         }

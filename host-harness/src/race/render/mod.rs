@@ -6,6 +6,7 @@
 //! | `story` | what failed and why, in sentences |
 //! | `columns`, `layout`, `lanes` | the picture as data, which `html` and `svg` print |
 //! | `html`, `svg`, `text`, `perfetto` | one writer for each [`Format`] |
+//! | `served` | what only a run from a log has: what each VM served when |
 //! | `words` | steps in words; what guests chose is made harmless here |
 
 mod columns;
@@ -14,6 +15,7 @@ mod lanes;
 mod layout;
 mod perfetto;
 mod run;
+mod served;
 mod story;
 mod svg;
 mod text;

@@ -156,7 +156,8 @@ impl Writer<'_, '_> {
         let mut track = 0;
         for shared in &self.run.shared {
             let key = words::shortened(shared.key, 80);
-            self.line(&mut track, &format!("shared data {key}"), &shared.truth);
+            let (truth, _) = self.run.terms();
+            self.line(&mut track, &format!("{truth} {key}"), &shared.truth);
             self.views(shared, &key);
         }
         for &(place, share) in &self.run.risk {
@@ -192,7 +193,8 @@ impl Writer<'_, '_> {
     fn views(&mut self, shared: &Shared<'_>, key: &str) {
         let mut seen: Vec<&str> = Vec::new();
         for view in &shared.views {
-            let name = format!("{} believes {key}", words::shortened(self.run.thread_name(view.thread), 40));
+            let (_, says) = self.run.terms();
+            let name = format!("{} {says} {key}", words::shortened(self.run.thread_name(view.thread), 40));
             for segment in &view.line.segments {
                 let known = seen.iter().position(|value| *value == segment.value).unwrap_or_else(|| {
                     seen.push(&segment.value);

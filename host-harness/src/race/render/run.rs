@@ -242,7 +242,7 @@ impl<'a> Run<'a> {
         let mut shared: Vec<Shared<'a>> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();
         for (index, step) in self.trace.steps.iter().enumerate() {
-            if !matches!(step.verb, Verb::Get | Verb::Set | Verb::View) {
+            if !matches!(step.verb, Verb::Get | Verb::Set | Verb::View | Verb::Registry | Verb::Serves) {
                 continue;
             }
             let key = step.object.as_str();
@@ -259,7 +259,18 @@ impl<'a> Run<'a> {
                 }
                 Verb::View => {
                     let thread = self.turn_at(index).map_or(0, |turn| turn.thread);
-                    one.believe(index, thread, &step.argument);
+                    one.believe(index, thread, &step.argument, "");
+                }
+                Verb::Registry => {
+                    let (value, state) = step.argument.split_once(' ').unwrap_or((&step.argument, ""));
+                    if value != "?" {
+                        one.truth.push(index, value, state);
+                    }
+                }
+                Verb::Serves => {
+                    let thread = self.turn_at(index).map_or(0, |turn| turn.thread);
+                    let (value, state) = step.argument.split_once(' ').unwrap_or((&step.argument, ""));
+                    one.believe(index, thread, value, state);
                 }
                 _ => {}
             }
@@ -267,12 +278,69 @@ impl<'a> Run<'a> {
         for one in &mut shared {
             one.views.sort_by_key(|view| view.thread);
             for view in &mut one.views {
-                view.differs = differences(&one.truth, &view.line, self.trace.steps.len());
+                self.end(view);
+                let end = self.trace.steps.len();
+                view.differs = differences(&one.truth, &view.line, end, self.trace.excerpt.is_some());
             }
         }
         shared
     }
+
+    /// Ends the view of a VM that was gone before the log was.
+    fn end(&self, view: &mut View) {
+        let Some(excerpt) = &self.trace.excerpt else { return };
+        let name = self.threads.get(view.thread).copied().unwrap_or_default();
+        let gone = excerpt.gone.iter().find(|(thread, _)| thread == name);
+        if let Some(index) = gone.and_then(|(_, number)| self.index(*number)) {
+            view.line.segments.retain(|segment| segment.from < index);
+            view.line.push(index, GONE, "");
+        }
+    }
+
+    /// When a step was: since the run began, or as its log shows it.
+    pub(super) fn time(&self, step: &Step) -> String {
+        match &self.trace.excerpt {
+            Some(excerpt) => excerpt.clock.told(excerpt.began.saturating_add(step.at)),
+            None => words::time(step.at),
+        }
+    }
+
+    /// What the truth of a key is called, and what is said of a VM that has a view of it.
+    pub(super) fn terms(&self) -> (&'static str, &'static str) {
+        if self.trace.excerpt.is_some() { ("registry", "serves") } else { ("shared data", "believes") }
+    }
+
+    /// The threads whose views are wrong at a step; in a log, those that were so for too long, since all are behind for a
+    /// moment.
+    pub(super) fn wrong_at(&self, at: usize) -> Vec<usize> {
+        let logged = self.trace.excerpt.is_some();
+        let views = self.shared.iter().flat_map(|shared| &shared.views).filter(|view| view.differs_at(at));
+        views.map(|view| view.thread).filter(|&thread| !logged || self.is_told(thread)).collect()
+    }
+
+    /// Whether a thread's VM is one of those that a log is told for.
+    fn is_told(&self, thread: usize) -> bool {
+        let name = self.threads.get(thread).copied().unwrap_or_default();
+        self.trace.excerpt.iter().flat_map(|excerpt| &excerpt.departed).any(|(thread, ..)| thread == name)
+    }
+
+    /// Whether a VM departed for too long within these steps, as its log says.
+    pub(super) fn departed(&self, thread: usize, key: &str, (from, to): (usize, usize)) -> bool {
+        let name = self.threads.get(thread).copied().unwrap_or_default();
+        let departed = self.trace.excerpt.iter().flat_map(|excerpt| &excerpt.departed);
+        let mut own = departed.filter(|(thread, bundle, _)| thread == name && bundle == key);
+        own.any(|(_, _, number)| self.index(*number).is_some_and(|index| from <= index && index < to))
+    }
+
+    /// What there is to say about a thread besides its name.
+    pub(super) fn about(&self, thread: usize) -> Option<&'a str> {
+        let excerpt = self.trace.excerpt.as_ref()?;
+        excerpt.about.get(thread).map(String::as_str)
+    }
 }
+
+/// What a VM that is gone serves.
+const GONE: &str = "gone";
 
 fn turns<'a>(trace: &'a Trace, threads: &[&str]) -> (Vec<Turn<'a>>, Vec<usize>) {
     let mut turns: Vec<Turn<'a>> = Vec::new();
@@ -341,7 +409,7 @@ fn went_out(step: &Step) -> bool {
 }
 
 /// Where a view differs from what is true; before either is known, nowhere.
-fn differences(truth: &Line, view: &Line, end: usize) -> Vec<(usize, usize)> {
+fn differences(truth: &Line, view: &Line, end: usize, logged: bool) -> Vec<(usize, usize)> {
     let mut places: Vec<usize> = truth.segments.iter().chain(&view.segments).map(|s| s.from).collect();
     places.sort_unstable();
     places.dedup();
@@ -349,7 +417,8 @@ fn differences(truth: &Line, view: &Line, end: usize) -> Vec<(usize, usize)> {
     for (at, &from) in places.iter().enumerate() {
         let to = places.get(at + 1).copied().unwrap_or(end);
         let (Some(truth), Some(view)) = (truth.at(from), view.at(from)) else { continue };
-        if truth.is(&view.value) {
+        // A VM that is gone serves nothing wrong, and one goes on with what is registered no more.
+        if truth.is(&view.value) || logged && (view.value == GONE || truth.value == "none") {
             continue;
         }
         match found.last_mut() {
@@ -439,12 +508,12 @@ impl Shared<'_> {
         }
     }
 
-    fn believe(&mut self, index: usize, thread: usize, value: &str) {
+    fn believe(&mut self, index: usize, thread: usize, value: &str, state: &str) {
         if !self.views.iter().any(|view| view.thread == thread) {
             self.views.push(View { thread, line: Line::default(), differs: Vec::new() });
         }
         if let Some(view) = self.views.iter_mut().find(|view| view.thread == thread) {
-            view.line.push(index, value, "");
+            view.line.push(index, value, state);
         }
     }
 }

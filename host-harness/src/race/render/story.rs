@@ -27,7 +27,7 @@ impl<'a> Story<'a> {
     pub(super) fn of(run: &Run<'a>) -> Self {
         let Some(finding) = run.trace.findings.first() else {
             return Self {
-                headline: quiet(run),
+                headline: run.trace.excerpt.as_ref().map_or_else(|| quiet(run), |it| it.quiet.clone()),
                 finding: None,
                 shows: None,
                 inevitable: None,
@@ -50,7 +50,10 @@ impl<'a> Story<'a> {
             sentences: Vec::new(),
         };
         story.headline = story.headline(run, finding);
-        story.sentences = story.sentences(run);
+        story.sentences = match &run.trace.excerpt {
+            Some(excerpt) => excerpt.sentences.iter().map(|text| words::shortened(text, 300)).collect(),
+            None => story.sentences(run),
+        };
         story
     }
 

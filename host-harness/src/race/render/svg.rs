@@ -47,7 +47,7 @@ pub(super) fn file(run: &Run<'_>, story: &Story<'_>) -> String {
     let columns = ((width - 40.0) / (CHARACTER * 1.22)) as usize;
     let headline = lines(&story.headline, columns);
     let top = 30.0 + 20.0 * headline.len() as f64;
-    let legend = legend(story);
+    let legend = legend(run, story);
     let height = top + layout.ruler + layout.height + 34.0 + 16.0 * layout.notes.len() as f64;
     let markup = html! {
         (PreEscaped("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"))
@@ -87,8 +87,12 @@ pub(super) fn described(run: &Run<'_>, story: &Story<'_>) -> String {
 }
 
 /// What the shapes mean, in a line.
-pub(super) fn legend(story: &Story<'_>) -> &'static str {
+pub(super) fn legend(run: &Run<'_>, story: &Story<'_>) -> &'static str {
     match story.raced {
+        _ if run.trace.excerpt.is_some() => {
+            "times are the log's · ◆ tells · red: serves another generation than is current · \
+             grey: steps that are not drawn, or lines that the log leaves out"
+        }
         Some(_) => {
             "A, B: the turns that raced · hatched: held back · ◆ writes ○ reads · \
              red: a view that differs from shared data"
@@ -182,8 +186,8 @@ pub(super) fn names(layout: &Layout) -> Markup {
 pub(super) fn body(layout: &Layout, titles: bool) -> Markup {
     let (width, height) = (layout.width, layout.height);
     html! {
-        @for place in layout.columns.iter().filter(|place| place.column.gap) {
-            rect.skipped x=(px(place.x)) y="0" width=(px(place.width)) height=(px(height)) {}
+        @for place in layout.columns.iter().filter(|place| place.column.gap || place.class == "lost") {
+            rect.skipped.lost[place.class == "lost"] x=(px(place.x)) y="0" width=(px(place.width)) height=(px(height)) {}
         }
         @for place in layout.columns.iter().filter(|place| place.class == "shows") {
             rect.shows x=(px(place.x)) y="0" width=(px(place.width)) height=(px(height)) {}

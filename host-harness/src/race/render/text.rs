@@ -10,10 +10,14 @@
 use super::{
     columns::columns,
     run::Run,
+    served,
     story::Story,
     words::{self, padded},
 };
-use crate::race::trace::{Step, Verb};
+use crate::race::{
+    log::Clock,
+    trace::{Step, Verb},
+};
 
 /// No line is wider.
 pub(super) const COLUMNS: usize = 110;
@@ -46,6 +50,12 @@ pub(super) fn lanes(run: &Run<'_>, story: &Story<'_>) -> String {
         out.push(String::new());
         Rows::new(run, story).write(&mut out);
     }
+    if let Some(excerpt) = &run.trace.excerpt {
+        for note in &excerpt.notes {
+            out.extend(wrapped(&words::shortened(note, 300), ""));
+        }
+        served::text(excerpt, &mut out);
+    }
     let mut text = String::new();
     for line in out {
         text.push_str(line.trim_end());
@@ -62,7 +72,11 @@ fn title(run: &Run<'_>, story: &Story<'_>) -> String {
     }
     if let Some(finding) = story.finding {
         let (class, means) = words::class(finding.class);
-        title.push_str(&format!(" · fails: {} · {class}, {means}", words::shortened(&finding.oracle, 40)));
+        let oracle = words::shortened(&finding.oracle, 40);
+        title.push_str(&match trace.excerpt {
+            Some(_) => format!(" · found: {oracle}"),
+            None => format!(" · fails: {oracle} · {class}, {means}"),
+        });
     }
     title
 }
@@ -92,6 +106,7 @@ struct Rows<'a, 'b> {
     threads: Vec<usize>,
     /// Whether the other threads share a lane.
     others: bool,
+    margin: usize,
     lane: usize,
     state: usize,
 }
@@ -105,10 +120,7 @@ impl<'a, 'b> Rows<'a, 'b> {
         if busy.len() > LANES {
             let thread = |turn: usize| run.turns.get(turn).map(|turn| turn.thread);
             let shows = story.shows.and_then(|index| run.turn_at(index)).map(|turn| turn.thread);
-            let wrong = story.shows.and_then(|at| {
-                let views = run.shared.iter().flat_map(|shared| &shared.views);
-                views.filter(|view| view.differs_at(at)).map(|view| view.thread).next()
-            });
+            let wrong = story.shows.and_then(|at| run.wrong_at(at).first().copied());
             let mut first: Vec<usize> = story.raced.into_iter().flatten().filter_map(thread).collect();
             first.extend(shows.into_iter().chain(wrong));
             first.extend(busy);
@@ -123,20 +135,28 @@ impl<'a, 'b> Rows<'a, 'b> {
         let others = run.turns.iter().any(|turn| !threads.contains(&turn.thread));
         let lanes = (threads.len() + usize::from(others)).max(1);
         let state = if run.shared.is_empty() && run.queues.is_empty() { 0 } else { 26 };
-        let lane = ((COLUMNS - MARGIN - state) / lanes).min(40);
-        Self { run, story, threads, others, lane, state }
+        let margin = match run.trace.excerpt.as_ref().map(|excerpt| excerpt.clock) {
+            None => MARGIN,
+            Some(Clock::Date) => 20,
+            Some(_) => 14,
+        };
+        let lane = ((COLUMNS - margin - state) / lanes).min(40);
+        Self { run, story, threads, others, margin, lane, state }
     }
 
     fn write(&self, out: &mut Vec<String>) {
-        let mut head = padded("   step", MARGIN);
+        let mut head = padded("   step", self.margin);
         for &thread in &self.threads {
-            head.push_str(&padded(self.run.thread_name(thread), self.lane));
+            let about = self.run.about(thread).unwrap_or_default().trim_start_matches("thread ");
+            let name = self.run.thread_name(thread);
+            head.push_str(&padded(format!("{name} {about}").trim_end(), self.lane));
         }
         if self.others {
             head.push_str(&padded("others", self.lane));
         }
         if self.state > 0 {
-            head.push_str("what is shared, believed");
+            let logged = self.run.trace.excerpt.is_some();
+            head.push_str(if logged { "registry, what is served" } else { "what is shared, believed" });
         }
         out.push(head);
         let mut time = String::new();
@@ -145,13 +165,22 @@ impl<'a, 'b> Rows<'a, 'b> {
                 out.push(format!("     ⋯  {} not shown", words::count(column.count(), "step")));
                 continue;
             };
-            let now = words::time(step.at);
-            let passed = if now == time { String::new() } else { format!("{:>8}", format!("+{now}")) };
+            let now = self.run.time(step);
+            let passed = match (now == time, &self.run.trace.excerpt) {
+                (true, _) => String::new(),
+                (_, Some(_)) => now.clone(),
+                (_, None) => format!("{:>8}", format!("+{now}")),
+            };
             time = now;
             self.step(index, step, &passed, out);
         }
         out.push(String::new());
-        out.push("~ held right after this   ┆ held   * inevitable after this   ! it shows".to_owned());
+        out.push(match self.run.trace.excerpt {
+            Some(_) => {
+                "≠ another generation than is current   ! from here on, as the headline says".to_owned()
+            }
+            None => "~ held right after this   ┆ held   * inevitable after this   ! it shows".to_owned(),
+        });
     }
 
     fn step(&self, index: usize, step: &Step, passed: &str, out: &mut Vec<String>) {
@@ -194,23 +223,23 @@ impl<'a, 'b> Rows<'a, 'b> {
 
     /// One row; in the other lanes, what is held. Words go on into the lanes to the right where nothing is there.
     fn row(&self, number: &str, index: usize, lane: usize, text: &str, state: &str) -> String {
-        let mut row = padded(number, MARGIN);
+        let mut row = padded(number, self.margin);
         let lanes = self.threads.len() + usize::from(self.others);
         let held = |at: usize| self.threads.get(at).is_some_and(|&thread| self.holds(thread, index));
         for at in 0..lanes {
             if at == lane {
-                row = padded(&row, MARGIN + self.lane * at);
+                row = padded(&row, self.margin + self.lane * at);
                 let end = (at + 1..lanes).find(|&at| held(at)).unwrap_or(lanes);
                 let free =
                     self.lane * (end - at) + if end == lanes && state.is_empty() { self.state } else { 0 };
                 row.push_str(&words::fit(text, free.saturating_sub(1)));
             } else if held(at) {
-                row = padded(&row, MARGIN + self.lane * at);
+                row = padded(&row, self.margin + self.lane * at);
                 row.push_str("┆ held");
             }
         }
         if !state.is_empty() {
-            row = padded(&row, MARGIN + self.lane * lanes);
+            row = padded(&row, self.margin + self.lane * lanes);
             row.push_str(&words::fit(state, COLUMNS.saturating_sub(words::width(&row))));
         }
         row
@@ -227,10 +256,13 @@ impl<'a, 'b> Rows<'a, 'b> {
     fn change(&self, index: usize, step: &Step) -> String {
         let object = words::shortened(&step.object, 40);
         match step.verb {
-            Verb::Set => {
+            Verb::Set | Verb::Registry => {
                 let shared = self.run.shared.iter().find(|shared| shared.key == step.object);
                 let truth = shared.and_then(|shared| shared.truth.at(index));
                 match truth.filter(|truth| truth.from == index) {
+                    Some(truth) if step.verb == Verb::Registry => {
+                        format!("{object} = {}", words::shortened(&truth.text(), 60))
+                    }
                     Some(truth) => {
                         let version = if truth.version.is_empty() {
                             String::new()
@@ -242,7 +274,7 @@ impl<'a, 'b> Rows<'a, 'b> {
                     None => format!("{object}: {}", words::shortened(&step.observed, 40)),
                 }
             }
-            Verb::View => {
+            Verb::View | Verb::Serves => {
                 let shared = self.run.shared.iter().find(|shared| shared.key == step.object);
                 let thread = self.run.turn_at(index).map(|turn| turn.thread);
                 let view =
@@ -267,6 +299,7 @@ impl<'a, 'b> Rows<'a, 'b> {
                     .map(|items| format!("{object} [{}]", words::shortened(&items.value, 60)))
                     .unwrap_or_default()
             }
+            Verb::Gap => "⋯ a gap in the log".to_owned(),
             _ if self.story.shows == Some(index) => "← it shows here".to_owned(),
             _ => String::new(),
         }

@@ -125,10 +125,12 @@ pub(super) fn what(step: &Step, limit: usize) -> String {
         Verb::Trap => format!("trap in {object}"),
         Verb::Response => format!("response from {object}"),
         Verb::Answer => format!("answer to {object}"),
+        Verb::State => format!("{object} is {argument}"),
+        Verb::Gap => format!("{argument} lines left out"),
         Verb::Set | Verb::Push | Verb::View if argument.is_empty() => format!("{verb} {object} = \"\""),
         _ if argument.is_empty() => format!("{verb} {object}"),
         Verb::Push => format!("push {object} ← {argument}"),
-        Verb::Set | Verb::View => format!("{verb} {object} = {argument}"),
+        Verb::Set | Verb::View | Verb::Registry | Verb::Serves => format!("{verb} {object} = {argument}"),
         _ => format!("{verb} {object}: {argument}"),
     }
 }
@@ -190,7 +192,9 @@ pub(super) fn gist(step: &Step) -> Cow<'_, str> {
         }
         Verb::Set if succeeded(step) => Cow::Borrowed(written(&step.argument)),
         Verb::Push if succeeded(step) => Cow::Borrowed(&step.argument),
-        Verb::View | Verb::Change => Cow::Borrowed(&step.argument),
+        Verb::View | Verb::Change | Verb::Registry | Verb::Serves | Verb::State | Verb::Gap => {
+            Cow::Borrowed(&step.argument)
+        }
         Verb::Register | Verb::Resolve if step.observed.is_empty() => Cow::Borrowed(&step.object),
         Verb::Call if succeeded(step) => Cow::Borrowed(&step.object),
         Verb::Post => Cow::Owned(format!("→ {}", step.observed)),
