@@ -16,6 +16,8 @@ use crate::policy::segments::Segments;
 const MAX_ENTRIES: usize = 10_000;
 /// A long name, or a list of attributes, is an entry of its own before the one that it belongs to.
 const MAX_EXTENSION_BYTES: u64 = 64 << 10;
+/// Data lies as deep as its folder, and whatever walks it goes that deep on the VM's stack.
+const MAX_FOLDERS: usize = 64;
 const BLOCK_BYTES: u64 = 512;
 /// Bounds one step of inflating, both of what goes in and of what comes out: either can be large for nothing.
 const COMPRESSED_PER_STEP: usize = 4 << 10;
@@ -48,6 +50,14 @@ pub enum ArchiveError {
     #[error("{path}: the archive has this file twice")]
     Duplicate {
         /// The path of both.
+        path: String,
+    },
+    /// An entry's path has too many folders.
+    #[error(
+        "{path}…: more than {MAX_FOLDERS} folders lie within each other; put the data into one file above them"
+    )]
+    TooDeep {
+        /// How the path begins.
         path: String,
     },
     /// An entry's path leads out of the archive or is not text.
@@ -250,6 +260,9 @@ fn normalise<R: Read>(entry: &tar::Entry<'_, R>) -> Result<String, ArchiveError>
             Component::Normal(part) => parts.push(part.to_str().ok_or_else(refused)?),
             Component::ParentDir | Component::Prefix(_) => return Err(refused()),
         }
+    }
+    if parts.len() > MAX_FOLDERS + 1 {
+        return Err(ArchiveError::TooDeep { path: shown().chars().take(100).collect() });
     }
     Ok(parts.join("/"))
 }

@@ -147,9 +147,10 @@ fn steps_come_to_the_same_bundle_and_the_digest_is_known_early() {
 fn what_was_read_of_a_faulty_bundle_is_freed_in_steps_before_the_error_comes() {
     let list = vec!["[\"x\"]"; 50_000].join(",");
     for files in [
-        vec![("a/data.json", format!("[{list}]")), ("b/data.json", format!("[{list}, x]"))],
-        vec![("a/data.json", format!("[{list}]")), ("data.json", format!("{{\"a\": [{list}]}}"))],
-        vec![("a/data.json", format!("[{list}]")), ("data.json", format!("[{list}]"))],
+        vec![("a/data.json", format!("[{list}, x]"))],
+        vec![("a/data.json", format!("[{list}]")), ("data.json", r#"{"a": []}"#.to_owned())],
+        vec![("a/data.json", "[]".to_owned()), ("data.json", format!("{{\"a\": [{list}]}}"))],
+        vec![("data.json", format!("[{list}]"))],
         vec![("a/data.json", format!("[{list}]")), ("policy.wasm", String::new())],
         vec![(".manifest", r#"{"roots": ["b"]}"#.to_owned()), ("a/data.json", format!("[{list}]"))],
     ] {
@@ -252,12 +253,19 @@ fn long_paths_are_read_and_endless_ones_refused() {
         tar.append_data(&mut header, path, &b"{}"[..]).unwrap();
         gzip(&tar.into_inner().unwrap())
     };
+    let deep = format!("{}data.json", "f/".repeat(64));
+    assert!(Bundle::read("b", &with_path(&deep), LIMIT).is_ok());
+    for folders in [65, 20_000] {
+        let error = Bundle::read("b", &with_path(&format!("{}data.json", "f/".repeat(folders))), LIMIT);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("more than 64 folders") && error.len() < 250, "{error}");
+    }
     let folder = "f".repeat(150);
     let bundle = Bundle::read("b", &with_path(&format!("{folder}/data.json")), LIMIT).unwrap();
     assert!(policy::field(&bundle.data, &folder).is_some());
 
     let error =
-        Bundle::read("b", &with_path(&format!("{}data.json", "f/".repeat(40_000))), LIMIT).unwrap_err();
+        Bundle::read("b", &with_path(&format!("{}/data.json", "f".repeat(80_000))), LIMIT).unwrap_err();
     assert!(error.to_string().contains("larger than a path can be"), "{error}");
 }
 
@@ -289,6 +297,26 @@ fn an_entry_that_says_what_no_archive_holds_is_refused() {
 }
 
 #[test]
+fn what_is_no_file_is_passed_over() {
+    use tar::EntryType;
+    for kind in
+        [EntryType::Directory, EntryType::Symlink, EntryType::Link, EntryType::Fifo, EntryType::XGlobalHeader]
+    {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_size(0);
+        tar.append_data(&mut header, "a/data.json", &b""[..]).unwrap();
+        let mut header = tar::Header::new_ustar();
+        header.set_size(2);
+        tar.append_data(&mut header, "b/data.json", &b"{}"[..]).unwrap();
+        let bundle = Bundle::read("b", &gzip(&tar.into_inner().unwrap()), LIMIT).unwrap();
+        assert_eq!(policy::field(&bundle.data, "a"), None, "{kind:?}");
+        assert_eq!(policy::field(&bundle.data, "b"), Some(&Value::new_object()), "{kind:?}");
+    }
+}
+
+#[test]
 fn an_archive_of_very_many_entries_is_refused() {
     let mut tar = tar::Builder::new(Vec::new());
     for number in 0..=10_000 {
@@ -303,7 +331,8 @@ fn an_archive_of_very_many_entries_is_refused() {
 
 #[test]
 fn a_data_file_that_is_no_text_is_refused_wherever_the_fault_is() {
-    let long = format!("[\"{}\", \"", "é".repeat(200_000));
+    // Wherever the text is cut into pieces, one of these has a character there.
+    let long = format!("[\"{0}\", \"x{0}\", \"", "é".repeat(200_000));
     for before in ["[\"", &long, &format!("x{long}")] {
         for broken in [&b"\xff\"]"[..], b"\xc3", b"\xe2\x82\"]", b"\xed\xa0\x80\"]"] {
             let bytes = [before.as_bytes(), broken].concat();
@@ -317,7 +346,7 @@ fn a_data_file_that_is_no_text_is_refused_wherever_the_fault_is() {
         }
     }
     let bundle = Bundle::read("b", &pack(&[("a/data.json", &format!("{long}\"]"))]), LIMIT).unwrap();
-    assert_eq!(policy::field(&bundle.data, "a").unwrap().as_array().unwrap().len(), 2);
+    assert_eq!(policy::field(&bundle.data, "a").unwrap().as_array().unwrap().len(), 3);
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn compact(object: Object) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::parse_json;
+    use crate::policy::{field, parse_json};
 
     fn finish(mut merge: Merge) -> (Result<Value, Conflict>, usize) {
         for steps in 1.. {
@@ -151,10 +151,15 @@ mod tests {
     }
 
     #[test]
-    fn a_large_object_is_taken_as_it_is_where_nothing_was() {
-        for (root, document) in [(object([]), users(0..3000)), (users(0..3000), object([]))] {
-            let (merged, steps) = finish(Merge::new(root, &[], document));
-            assert_eq!((merged.unwrap(), steps), (users(0..3000), 1));
+    fn what_a_merge_costs_is_what_the_smaller_object_costs() {
+        let wide = field(&users(0..3000), "users").cloned().unwrap();
+        let narrow = field(&users(3000..3100), "users").cloned().unwrap();
+        let both = field(&users(0..3100), "users").cloned().unwrap();
+        for (one, other, merged) in [(&wide, &object([]), &wide), (&wide, &narrow, &both)] {
+            for (root, document) in [(one, other), (other, one)] {
+                let result = finish(Merge::new(root.clone(), &[], document.clone()));
+                assert_eq!(result, (Ok(merged.clone()), 1));
+            }
         }
     }
 

@@ -181,6 +181,12 @@ mod tests {
     }
 
     #[test]
+    fn brackets_that_keep_the_scanner_busy_are_refused_before_it_sees_them() {
+        let error = parse_yaml(&"[".repeat(MAX_BYTES)).unwrap_err();
+        assert!(error.contains("brackets are open at once"), "{error}");
+    }
+
+    #[test]
     fn text_as_large_as_allowed_and_as_dense_as_possible_is_read() {
         for text in [format!("[{}]", vec!["1"; MAX_BYTES / 2 - 1].join(",")), "x".repeat(MAX_BYTES)] {
             assert!(text.len() <= MAX_BYTES && parse_yaml(&text).is_ok());

@@ -257,6 +257,15 @@ fn strings_longer_than_a_window_are_cut_where_it_does_no_harm() {
 }
 
 #[test]
+fn halves_of_pairs_do_not_make_a_piece_without_end() {
+    for unit in [r"\ud83d", r"\ud83d\ude00", r"\ud83d\\", r"\ud83d\u0041", "é"] {
+        let inside = unit.repeat(WINDOW_BYTES) + "\"";
+        let (length, is_last) = piece(inside.as_bytes());
+        assert!(length < WINDOW_BYTES + 24 && !is_last, "{unit}: {length}");
+    }
+}
+
+#[test]
 fn tokens_at_the_edge_of_a_window_are_read_whole() {
     for token in ["12345.5e3", "true", "null", "\"ab\\u00e9\"", "-1", "[[]]", "{\"abc\":1}"] {
         for blanks in WINDOW_BYTES - 10..WINDOW_BYTES + 3 {
@@ -324,8 +333,13 @@ fn what_a_later_field_replaces_is_freed_in_steps_before_more_is_read() {
     check(&text);
     let mut reader = JsonReader::new();
     let mut steps_freeing = 0;
+    let mut at = 0;
     while reader.step(text.as_bytes()).is_none() {
-        steps_freeing += usize::from(!reader.replaced.is_empty());
+        if at > 0 && !reader.replaced.is_empty() {
+            steps_freeing += 1;
+            assert_eq!(reader.at, at, "nothing is read meanwhile");
+        }
+        at = if reader.replaced.is_empty() { 0 } else { reader.at };
     }
     assert!(steps_freeing > 10, "{steps_freeing} steps");
 }
