@@ -71,7 +71,7 @@ pub struct ServedRow {
 }
 
 /// One thing that happened. `callback` steps of one turn on one thread are never interleaved with another turn of
-/// the same thread; between them, turns of other threads may run.
+/// the same thread, but for what befalls it (`trap`, `stall`); between them, turns of other threads may run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Its number, from 1.
@@ -99,7 +99,7 @@ pub struct Step {
 pub struct TurnName {
     /// `main`, `w0`, `w1` and so on.
     pub thread: String,
-    /// What began it: `tick`, `ready`, `response`, `request`, `body`, `leave`, `timeout`, `configure`.
+    /// What began it: `tick`, `ready`, `response`, `request`, `body`, `leave`, `timeout`, `configure`, `trap`, `stall`.
     pub event: String,
     /// Which one of its kind on this thread, from 1.
     pub ordinal: usize,
