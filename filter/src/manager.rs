@@ -126,7 +126,6 @@ pub struct Manager {
     /// Counts attempts to fetch, so that each has a number of its own.
     attempts: u64,
     first_tick: Option<Duration>,
-    last_tick: Option<Duration>,
     /// When the figures of the process were last shown.
     shown: Option<Duration>,
     compared: Option<Duration>,
@@ -195,7 +194,6 @@ impl Manager {
             random: fastrand::Rng::with_seed(seed),
             attempts: 0,
             first_tick: None,
-            last_tick: None,
             shown: None,
             compared: None,
             comparison_pause: BUSY_TICK,
@@ -272,14 +270,10 @@ impl Manager {
     fn tick(&mut self, now: Duration, shared: &dyn SharedData) {
         self.teller.turn("tick");
         self.first_tick.get_or_insert(now);
-        let after_gap = self
-            .last_tick
-            .replace(now)
-            .is_some_and(|last| now.saturating_sub(last) >= self.membership.lease());
         self.renew(now, shared);
         // INVARIANT (converge): whatever was not told or not heard is found here.
         let due = self.compared.is_none_or(|at| now.saturating_sub(at) >= self.comparison_pause);
-        if (due || after_gap) && (guards(Protection::Comparison) || self.compared.is_none()) {
+        if due && (guards(Protection::Comparison) || self.compared.is_none()) {
             self.compare(true, now, shared);
         }
         self.give_up_overdue(now, shared);

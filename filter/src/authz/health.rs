@@ -76,3 +76,118 @@ impl HealthQuery {
         (self.plugins && !plugins_up).then(|| "one or more plugins are not up".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::manager::{BundleHealth, VmHealth};
+
+    #[test]
+    fn only_a_get_of_the_very_path_is_a_question() {
+        for (method, path, asked) in [
+            ("GET", "/health", true),
+            ("HEAD", "/health?detail", true),
+            ("POST", "/health", false),
+            ("GET", "/health/", false),
+            ("GET", "/Health", false),
+            ("GET", "/healthy", false),
+            ("GET", "/%68ealth", false),
+        ] {
+            assert_eq!(HealthQuery::read("/health", &head(method, path)).is_some(), asked, "{method} {path}");
+        }
+        assert_eq!(HealthQuery::read("/health", &RequestHead::default()), None);
+    }
+
+    #[test]
+    fn parameters_are_read_as_opa_reads_them() {
+        let read =
+            |query: &str| HealthQuery::read("/health", &head("GET", &format!("/health?{query}"))).unwrap();
+        assert_eq!(read("bundles"), HealthQuery { bundles: true, ..HealthQuery::default() });
+        assert_eq!(read("bundle=true"), read("bundles=TRUE"));
+        assert_eq!(read("bundles=false&plugins=no"), HealthQuery::default());
+        let excluded = vec!["discovery".to_owned(), "a b".to_owned()];
+        let query = read("plugins&exclude-plugin=discovery&exclude-plugin=a+b&other=1");
+        assert_eq!(query, HealthQuery { plugins: true, excluded, ..HealthQuery::default() });
+    }
+
+    #[test]
+    fn the_answer_is_opas() {
+        let fine = health();
+        let never = Health { vms: vec![vm(true, &[])], ready: false, ..health() };
+        let other_dead = Health { vms: vec![vm(true, &["b"]), vm(false, &[])], ..health() };
+        let alone = Health { vms: Vec::new(), ..health() };
+        let refused = Health { ready: false, ..health() };
+        let stuck = Health { healthy: false, problems: vec!["stuck".to_owned()], ..health() };
+        for (what, health, query, status) in [
+            ("all is well", &fine, "bundles&plugins", 200),
+            ("a bundle was never activated", &never, "", 200),
+            ("a bundle was never activated", &never, "bundles", 500),
+            ("a bundle was never activated", &never, "plugins", 500),
+            ("a bundle was never activated", &never, "plugins&exclude-plugin=bundle", 500),
+            ("one that is dead is not waited for", &other_dead, "bundles", 200),
+            ("nobody has joined", &alone, "bundles", 500),
+            ("a policy cannot decide", &refused, "bundles", 200),
+            ("a policy cannot decide", &refused, "plugins", 500),
+            ("a policy cannot decide", &refused, "plugins&exclude-plugin=envoy_ext_authz_grpc", 200),
+            ("something is stuck", &stuck, "", 500),
+        ] {
+            let query = HealthQuery::read("/h", &head("GET", &format!("/h?{query}"))).unwrap();
+            let answer = query.answer(health);
+            assert_eq!(answer.status, status, "{what}: {query:?}");
+            let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+            assert_eq!(body.get("error").is_some(), status == 500, "{what}: {body}");
+        }
+        let detail = HealthQuery { detail: true, ..HealthQuery::default() }.answer(&stuck);
+        let body: serde_json::Value = serde_json::from_str(&detail.body).unwrap();
+        assert_eq!((&body["error"], &body["vms"][0]["serving"]["b"]), (&json!("stuck"), &json!(1)));
+    }
+
+    fn head(method: &str, path: &str) -> RequestHead {
+        let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        let headers = vec![header(":method", method), header(":path", path)];
+        RequestHead { headers, ..RequestHead::default() }
+    }
+
+    fn health() -> Health {
+        let bundle = BundleHealth {
+            state: "current",
+            generation: 1,
+            revision: String::new(),
+            digest: String::new(),
+            loader: None,
+            loader_alive: true,
+            epoch: 1,
+            published_ms_ago: Some(0),
+            checked_ms_ago: Some(0),
+            fault: None,
+            failing_for_ms: None,
+            stale: false,
+            serving: Some(1),
+            refused: None,
+        };
+        Health {
+            healthy: true,
+            ready: true,
+            problems: Vec::new(),
+            vm: "v".to_owned(),
+            bundles: BTreeMap::from([("b".to_owned(), bundle)]),
+            policies: BTreeMap::new(),
+            vms: vec![vm(true, &["b"])],
+        }
+    }
+
+    fn vm(alive: bool, serving: &[&str]) -> VmHealth {
+        VmHealth {
+            vm: "v".to_owned(),
+            member: 0,
+            alive,
+            lost_for_ms: None,
+            policies_ready: 1,
+            policies: 1,
+            serving: serving.iter().map(|name| ((*name).to_owned(), 1)).collect(),
+            behind: Vec::new(),
+        }
+    }
+}

@@ -61,10 +61,6 @@ impl Membership {
         self.plugin
     }
 
-    pub(super) fn lease(&self) -> Duration {
-        self.lease
-    }
-
     pub(super) fn vm(&self) -> VmName {
         self.vm
     }
