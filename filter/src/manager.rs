@@ -29,10 +29,12 @@ use crate::{
     config::{BundleSource, Config, Staleness},
     hooks::{Protection, guards},
     policy::{Disposal, Policy},
-    telemetry::{Counter, DownloadOutcome, Gauge, Scope, Subject, Transition},
+    telemetry::{
+        Counter, DownloadOutcome, Gauge, LogLimiter, Scope, Subject, TRANSITIONS_PER_SECOND, Transition,
+    },
 };
 
-use download::{Candidate, Download, Fault, Finished};
+use download::{Candidate, Checked, Download, Fault, Finished};
 use member::{Change, Members, Membership, Serving};
 use policies::{Bundles, Policies};
 use record::{BundleRecord, FaultRecord, VmName, millis};
@@ -137,6 +139,7 @@ pub struct Manager {
     unrecorded: bool,
     /// The time to ready is told once; whether it *is* ready is computed each time.
     told_ready: bool,
+    has_ended: bool,
     teller: Teller,
 }
 
@@ -161,6 +164,10 @@ struct Teller {
     vm: String,
     on: String,
     turns: BTreeMap<&'static str, u64>,
+    now: Duration,
+    limiter: LogLimiter,
+    /// Lines left out since the last one.
+    suppressed: u64,
     effects: Vec<Effect>,
 }
 
@@ -200,6 +207,7 @@ impl Manager {
             untold: false,
             unrecorded: false,
             told_ready: false,
+            has_ended: false,
             teller: Teller::new(vm),
         }
     }
@@ -208,6 +216,10 @@ impl Manager {
     ///
     /// Units: `now` is the time on a clock that never goes back and that all VMs of the process share.
     pub fn handle(&mut self, event: Event, now: Duration, shared: &dyn SharedData) -> Vec<Effect> {
+        if self.has_ended {
+            return Vec::new();
+        }
+        self.teller.now = now;
         match event {
             Event::Start => self.compare(false, now, shared),
             Event::Tick => self.tick(now, shared),
@@ -292,6 +304,7 @@ impl Manager {
     }
 
     fn done(&mut self, shared: &dyn SharedData) {
+        self.has_ended = true;
         self.teller.turn("done");
         for tracked in &mut self.tracked {
             tracked.download = None;
@@ -447,17 +460,14 @@ impl Manager {
         let Some(tracked) = self.tracked.get_mut(index) else { return };
         let Some(download) = &mut tracked.download else { return };
         let epoch = download.epoch;
-        let candidate = match download.check(&self.shelf) {
-            None => return,
-            Some(Err(fault)) => return self.failed(index, fault, now, shared),
-            Some(Ok(candidate)) => candidate,
+        let published = tracked.record.as_ref().map_or("", |(record, _)| record.digest.as_str());
+        let candidate = match download.check(published, &self.shelf) {
+            Checked::Reading => return,
+            Checked::Equal { etag } => return self.unchanged(index, etag, now, shared),
+            Checked::Faulty(fault) => return self.failed(index, fault, now, shared),
+            Checked::Whole(candidate) => candidate,
         };
         let Candidate { archive, etag, bundle } = candidate;
-        let published = tracked.record.as_ref().filter(|(record, _)| record.generation > 0);
-        if published.is_some_and(|(record, _)| record.digest == bundle.digest) {
-            let etag = etag.clone();
-            return self.unchanged(index, etag, now, shared);
-        }
         let Some(owner) = me else {
             tracked.give_up(&mut self.disposal);
             return;
@@ -744,7 +754,15 @@ impl BundleRecord {
 
 impl Teller {
     fn new(vm: VmName) -> Self {
-        Self { vm: vm.to_string(), on: "start#1".to_owned(), turns: BTreeMap::new(), effects: Vec::new() }
+        Self {
+            vm: vm.to_string(),
+            on: "start#1".to_owned(),
+            turns: BTreeMap::new(),
+            now: Duration::ZERO,
+            limiter: LogLimiter::new(TRANSITIONS_PER_SECOND),
+            suppressed: 0,
+            effects: Vec::new(),
+        }
     }
 
     fn turn(&mut self, kind: &'static str) {
@@ -802,9 +820,14 @@ impl Teller {
         (generation, epoch): (Option<u64>, Option<u64>),
         cause: &str,
     ) {
+        if !self.limiter.admit(self.now) {
+            self.suppressed += 1;
+            return self.push(Effect::Count(Counter::LogSuppressed));
+        }
+        let suppressed = std::mem::take(&mut self.suppressed);
         let (vm, on) = (self.vm.as_str(), self.on.as_str());
         let transition =
-            Transition { scope, vm, on, subject, from, to, generation, epoch, cause, suppressed: 0 };
+            Transition { scope, vm, on, subject, from, to, generation, epoch, cause, suppressed };
         let line = transition.to_string();
         self.effects.push(Effect::Log(level, line));
     }

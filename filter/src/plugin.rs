@@ -9,7 +9,7 @@ use crate::{
     config::{Config, ConfigError},
     manager::{Effect, Event, Manager, NotReady, SharedData, Shelf},
     policy::{self, Policy},
-    telemetry::{Counter, LogLimiter},
+    telemetry::{Counter, LogLimiter, REQUEST_LINES_PER_SECOND},
 };
 
 /// What one plugin configuration became.
@@ -68,7 +68,7 @@ impl Plugin {
             }
             Err(error) => (State::Refused, (Level::Error, refusal(&error))),
         };
-        let plugin = Self { state, limiter: LogLimiter::default() };
+        let plugin = Self { state, limiter: LogLimiter::new(REQUEST_LINES_PER_SECOND) };
         (plugin, vec![Effect::Log(message.0, format!("configuration: {}", message.1))])
     }
 

@@ -2,8 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-/// Lines about single requests that may be written at once, and per second.
-const LINES_PER_SECOND: u32 = 10;
+/// Lines about single requests that may be written in a second.
+pub const REQUEST_LINES_PER_SECOND: u32 = 10;
+/// Transitions that one VM may tell in a second: a start with hundreds of bundles, and no endless to and fro.
+pub const TRANSITIONS_PER_SECOND: u32 = 2000;
 
 /// One thing to count. Its text is the metric's name; Envoy puts `wasmcustom.` before it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,9 +109,10 @@ pub enum Subject<'a> {
     Member(usize),
 }
 
-/// Bounds the lines that requests can cause (INVARIANT bounded): a bucket that refills with time.
-#[derive(Debug, Default)]
+/// Bounds the lines that something can cause (INVARIANT bounded).
+#[derive(Debug)]
 pub struct LogLimiter {
+    lines_per_second: u32,
     written: u32,
     window_start: Duration,
 }
@@ -212,14 +215,19 @@ impl fmt::Display for Quoted<'_> {
 // === impl LogLimiter ===
 
 impl LogLimiter {
-    /// Whether one more line about a request may be written now.
+    /// A limiter that has let nothing through yet.
+    pub fn new(lines_per_second: u32) -> Self {
+        Self { lines_per_second, written: 0, window_start: Duration::ZERO }
+    }
+
+    /// Whether one more line may be written now.
     pub fn admit(&mut self, now: Duration) -> bool {
         if now.saturating_sub(self.window_start) >= Duration::from_secs(1) {
             self.window_start = now;
             self.written = 0;
         }
         self.written = self.written.saturating_add(1);
-        self.written <= LINES_PER_SECOND
+        self.written <= self.lines_per_second
     }
 }
 
@@ -229,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_lines_is_cut_to_the_limit_of_each_second() {
-        let mut limiter = LogLimiter::default();
+        let mut limiter = LogLimiter::new(10);
         let admitted = |limiter: &mut LogLimiter, at| (0..1000).filter(|_| limiter.admit(at)).count();
         assert_eq!(admitted(&mut limiter, Duration::from_millis(100)), 10);
         assert_eq!(admitted(&mut limiter, Duration::from_millis(900)), 0);

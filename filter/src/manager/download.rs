@@ -82,6 +82,19 @@ pub(super) struct Candidate {
     pub(super) bundle: Rc<Bundle>,
 }
 
+/// How far the check of what came is.
+#[derive(Debug)]
+pub(super) enum Checked<'a> {
+    /// Not at its end.
+    Reading,
+    /// It is what is published already, under this ETag.
+    Equal { etag: Option<String> },
+    /// It cannot be used.
+    Faulty(Fault),
+    /// It can be published.
+    Whole(&'a Candidate),
+}
+
 /// Why a fetch brought nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
@@ -253,19 +266,21 @@ impl Download {
     }
 
     // ## Reading => (Reading | Whole)
-    /// Does a small piece of reading what came; gives it when it is whole.
-    pub(super) fn check(&mut self, shelf: &Shelf) -> Option<Result<&Candidate, Fault>> {
+    /// Does a small piece of reading what came. `published` is the digest of what is published.
+    pub(super) fn check(&mut self, published: &str, shelf: &Shelf) -> Checked<'_> {
         if let State::Reading { reading, archive, etag } = &mut self.state {
-            let bundle = match reading.step()? {
-                Ok(bundle) => shelf.keep(bundle),
-                Err(error) => return Some(Err(error.into())),
+            let bundle = match reading.step() {
+                None if reading.digest() == Some(published) => return Checked::Equal { etag: etag.take() },
+                None => return Checked::Reading,
+                Some(Err(error)) => return Checked::Faulty(error.into()),
+                Some(Ok(bundle)) => shelf.keep(bundle),
             };
             let candidate = Candidate { archive: Rc::clone(archive), etag: etag.take(), bundle };
             self.state = State::Whole(candidate);
         }
         match &self.state {
-            State::Whole(candidate) => Some(Ok(candidate)),
-            _ => None,
+            State::Whole(candidate) => Checked::Whole(candidate),
+            _ => Checked::Reading,
         }
     }
 
