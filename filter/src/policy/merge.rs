@@ -129,12 +129,13 @@ mod tests {
     use crate::policy::{field, parse_json};
 
     fn finish(mut merge: Merge) -> (Result<Value, Conflict>, usize) {
-        for steps in 1.. {
+        let mut steps = 0;
+        loop {
+            steps += 1;
             if let Some(result) = merge.step() {
                 return (result, steps);
             }
         }
-        unreachable!()
     }
 
     fn users(range: std::ops::Range<u32>) -> Value {
