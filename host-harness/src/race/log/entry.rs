@@ -76,9 +76,9 @@ impl Entry {
                 entry.text = wanted.to_owned();
             }
         }
-        let times =
+        let mut times =
             texts().filter(|text| *text != wanted).filter_map(|text| Head::read(text.as_bytes()).time);
-        entry.head.time = entry.head.time.or_else(|| times.last());
+        entry.head.time = entry.head.time.or_else(|| times.next());
         let named = fields.iter().find(|(key, _)| {
             ["thread", "threadid", "thread_id", "tid", "t"].contains(&key.to_ascii_lowercase().as_str())
         });

@@ -323,11 +323,10 @@ impl Judge<'_> {
             return;
         }
         let kind = if view.generation < current { Kind::Behind } else { Kind::Ahead };
-        if let Some(open) = view.open.and_then(|open| self.departures.get_mut(open)) {
-            if open.kind == kind {
-                open.current = current;
-                return;
-            }
+        let open = view.open.and_then(|open| self.departures.get_mut(open));
+        if let Some(open) = open.filter(|open| open.kind == kind) {
+            open.current = current;
+            return;
         }
         let (serves, since, refused) = (view.generation, view.since, view.refused);
         self.close(place, bundle, vm);

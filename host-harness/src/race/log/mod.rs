@@ -119,7 +119,7 @@ pub enum LogError {
     },
     /// There is more than fits in memory.
     #[error(
-        "{file}:{line}: there are more than {most} transitions; cut the log by time first, for example with `sed -n '/10:51:/,/10:55:/p'`"
+        "{file}:{line}: there are more than {most} {what}; cut the log by time first, for example with `sed -n '/10:51:/,/10:55:/p'`"
     )]
     TooMany {
         /// The log.
@@ -128,6 +128,8 @@ pub enum LogError {
         line: u64,
         /// How many there may be.
         most: usize,
+        /// Of what.
+        what: &'static str,
     },
 }
 

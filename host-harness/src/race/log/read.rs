@@ -18,6 +18,8 @@ use aho_corasick::AhoCorasick;
 
 /// Most transitions of a log, about 200 bytes each.
 const MOST: usize = 1_000_000;
+/// Most VMs, and most bundles. An Envoy has some for each thread.
+const MOST_NAMES: usize = 5_000;
 /// Most warnings that are kept.
 const WARNINGS: usize = 100;
 /// A thread writes its line a little after the time in it. What is further back is a clock that was set, or a file put
@@ -28,7 +30,6 @@ const JITTER: Duration = Duration::from_secs(2);
 pub(super) struct Process {
     pub(super) source: String,
     pub(super) main: Option<u64>,
-    alive: bool,
 }
 
 pub(super) struct Reader<'a> {
@@ -235,8 +236,13 @@ impl<'a> Reader<'a> {
     }
 
     fn push(&mut self, transition: Transition, source: &str) -> Result<(), LogError> {
-        if self.transitions.len() >= MOST {
-            return Err(LogError::TooMany { file: self.file.to_owned(), line: transition.line, most: MOST });
+        let all = [
+            (self.transitions.len(), MOST, "transitions"),
+            (self.vms.len(), MOST_NAMES, "VMs"),
+            (self.bundles.len(), MOST_NAMES, "bundles"),
+        ];
+        if let Some(&(_, most, what)) = all.iter().find(|(count, most, _)| count > most) {
+            return Err(LogError::TooMany { file: self.file.to_owned(), line: transition.line, most, what });
         }
         let offset = self.offsets.get(source).copied().unwrap_or_default();
         let latest = self.latest.get(source).copied().unwrap_or_default();
@@ -281,27 +287,20 @@ impl<'a> Reader<'a> {
     // --- who is who
 
     fn begins(&mut self, source: String, main: u64) {
-        for process in &mut self.processes {
-            // The same main thread again, as in a container that was restarted.
-            process.alive &= process.source != source || process.main != Some(main);
-        }
-        self.processes.push(Process { source, main: Some(main), alive: true });
+        self.processes.push(Process { source, main: Some(main) });
     }
 
-    /// The process of a thread: threads are numbered after the main thread of their process.
+    /// The process of a thread: threads are numbered after the main thread of their process. Of two whose main threads
+    /// have one number, as in a container that was restarted, it is the later one.
     fn process(&mut self, source: &str, thread: u64) -> usize {
-        let all = self
-            .processes
-            .iter()
-            .enumerate()
-            .filter(|(_, process)| process.alive && process.source == source);
+        let all = self.processes.iter().enumerate().filter(|(_, process)| process.source == source);
         let known = all.clone().filter(|(_, process)| process.main.is_some_and(|main| main <= thread));
         let known = known.max_by_key(|(_, process)| process.main);
         let unknown = || all.clone().find(|(_, process)| process.main.is_none());
         if let Some((found, _)) = known.or_else(unknown) {
             return found;
         }
-        self.processes.push(Process { source: source.to_owned(), main: None, alive: true });
+        self.processes.push(Process { source: source.to_owned(), main: None });
         self.processes.len() - 1
     }
 

@@ -80,7 +80,7 @@ impl Log {
         let own = || self.vms.iter().filter(|vm| vm.process == process);
         let numbers: BTreeSet<u64> = own().filter(|vm| !vm.main).filter_map(|vm| vm.thread).collect();
         let numbers: Vec<u64> = numbers.into_iter().collect();
-        let plugins: BTreeSet<&str> = own().map(|vm| plugin(vm)).collect();
+        let plugins: BTreeSet<&str> = own().map(plugin).collect();
         let canaries = self.canaries();
         let mut unknown = numbers.len();
         let mut counts: HashMap<(String, &str), usize> = HashMap::new();

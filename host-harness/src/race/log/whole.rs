@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Transition, Vm, What, read::Reader};
+use super::{Registered, Transition, Vm, What, read::Reader};
 
 impl Reader<'_> {
     /// By process and thread, the main thread first; VMs of one thread as they came.
@@ -118,9 +118,12 @@ impl Reader<'_> {
     }
 
     pub(super) fn label(&mut self) {
-        let processes =
-            self.bundles.iter().any(|one| self.bundles.iter().any(|other| one.process != other.process));
-        let ids = self.bundles.iter().any(|one| self.bundles.iter().any(|other| one.vm_id != other.vm_id));
+        let first = self.bundles.first().cloned();
+        let several = |differs: fn(&Registered, &Registered) -> bool| {
+            first.as_ref().is_some_and(|first| self.bundles.iter().any(|bundle| differs(first, bundle)))
+        };
+        let processes = several(|one, other| one.process != other.process);
+        let ids = several(|one, other| one.vm_id != other.vm_id);
         for bundle in &mut self.bundles {
             if ids {
                 bundle.label = format!("{} of {}", bundle.label, bundle.vm_id);

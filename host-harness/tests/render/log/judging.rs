@@ -55,8 +55,12 @@ fn what_lasts_to_the_end_of_the_log_is_measured_to_its_last_line() {
     // An access log has a clock of its own, and anybody can write times into it.
     let mut log = Writer::default();
     log.current(0.0, MAIN, 1).serves(0.1, W0, 1).current(10.0, MAIN, 2);
-    log.text.push_str("[2026-11-21T23:00:00.000Z] \"GET /2027-01-01 00:00:00\" 200\n");
-    assert_eq!(log.found(), [""; 0]);
+    for line in
+        ["[2026-11-21T23:00:00.000Z] \"GET /2027-01-01 00:00:00\" 200", "[2026-11-21 23:00:00][GET][/][200]"]
+    {
+        log.text.push_str(&format!("{line}\n"));
+        assert_eq!(log.found(), [""; 0], "{line}");
+    }
 }
 
 #[test]

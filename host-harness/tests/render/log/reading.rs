@@ -137,6 +137,11 @@ fn a_thread_that_writes_late_is_put_in_order_and_a_clock_that_is_set_back_is_not
     let read = log.read();
     assert_eq!(read.transitions.iter().map(|t| t.line).collect::<Vec<_>>(), [1, 2, 4, 3]);
     assert_eq!(warnings(&read), [""; 0]);
+    // One thread writes its own lines in order, whatever their times are.
+    let mut log = Writer::default();
+    log.serves(1.0, W0, 1).serves(0.5, W0, 2);
+    assert_eq!(log.read().transitions.iter().map(|t| t.line).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(log.found(), [""; 0]);
 
     let mut log = Writer::default();
     log.current(3000.0, MAIN, 1).serves(3000.1, W0, 1).current(1.2, MAIN, 2).serves(1.3, W0, 2);
@@ -331,6 +336,21 @@ fn a_log_without_transitions_says_what_to_look_for() {
     assert!(error("").starts_with("envoy.log: none of its 0 lines"));
     let broken = "wasm log a: transition scope=vm vm=1 on=tick#1 bundle=shop\n";
     assert!(error(broken).contains("(line 1 looks like one, but it has no `to=`)"), "{}", error(broken));
+}
+
+#[test]
+fn a_log_of_more_vms_than_any_envoy_has_is_refused() {
+    let text: String =
+        (0..5_002).map(|vm| format!("{}\n", TRANSITION.replace("9f3c01aa", &format!("{vm:08x}")))).collect();
+    let error = Log::read(text.as_bytes(), "envoy.log").unwrap_err().to_string();
+    assert!(
+        error.starts_with("envoy.log:5001: there are more than 5000 VMs; cut the log by time first"),
+        "{error}"
+    );
+    let most: String = text.lines().take(5_000).map(|line| format!("{line}\n")).collect();
+    let log = read(&most);
+    assert_eq!(log.vms.len(), 5_000);
+    log.trace(&log.judge(PATIENCE), &Cut::default()).unwrap();
 }
 
 #[test]
