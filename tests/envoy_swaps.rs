@@ -3,17 +3,13 @@
 //! The ordinary run is short. The long one, of the figures in BENCHMARKS.md, is
 //! `PORTCULLIS_SWAPS=1000 cargo test --release -p portcullis-tests --test envoy_swaps -- --nocapture`.
 
-use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use host_harness::servers::client::Connection;
 use portcullis_tests::{
     envoy::{BOUND, Gate, GateOptions},
     fleet::a_connection_to_each_worker,
-    swaps::{EndOnDrop, LoadOptions, Seen, Swaps, answer_in_place, exchange, judge},
+    swaps::{LoadOptions, Seen, Swaps, answer_in_place, exchange, judge},
 };
 
 const WORKERS: u32 = 2;
@@ -22,8 +18,6 @@ const BUNDLES: usize = 20;
 const FEW_SWAPS: usize = 60;
 /// Swaps of one round, after which comes one without.
 const SWAPS_PER_ROUND: usize = 250;
-/// Between two looks at how far the load is.
-const PAUSE: Duration = Duration::from_millis(5);
 const LOAD: LoadOptions = LoadOptions { connections: 64, faults: false };
 
 #[test]
@@ -38,18 +32,14 @@ fn every_answer_under_a_storm_of_swaps_is_of_one_generation_and_none_goes_back()
     while done < wanted {
         let round = SWAPS_PER_ROUND.min(wanted - done);
         let begin = Instant::now();
-        let seen = loaded(&swaps, &gate, |_, _| swaps.keep_swapping(round, |_| {}));
+        let seen = swaps.load_while(gate.addr(), LOAD, || swaps.keep_swapping(round, |_| {}));
         seconds += begin.elapsed().as_secs_f64();
-        let requests = seen.requests() as u64;
+        let requests = seen.requests();
         with.add(seen);
         wait_until_all_are_newest(&swaps, &gate, &mut workers);
         done += round;
         // As many requests with nothing to swap.
-        let quiet = loaded(&swaps, &gate, |sent, ended| {
-            while sent.load(Ordering::Relaxed) < requests && !ended.load(Ordering::Relaxed) {
-                thread::sleep(PAUSE);
-            }
-        });
+        let quiet = swaps.load_of(gate.addr(), LOAD, requests);
         without.add(quiet);
     }
     println!(
@@ -79,19 +69,6 @@ fn start(swaps: &Swaps) -> Gate {
     let gate = Gate::start(&swaps.document().to_string(), &options);
     gate.wait_for_counter("portcullis_policies_compiled", u64::from(WORKERS + 1) * BUNDLES as u64);
     gate
-}
-
-/// Runs the load as long as something else goes on, which is told how many requests have been sent, and whether the
-/// load has ended by itself: at a wrong answer.
-fn loaded(swaps: &Swaps, gate: &Gate, meanwhile: impl FnOnce(&AtomicU64, &AtomicBool)) -> Seen {
-    let (ended, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    thread::scope(|scope| {
-        let load = scope.spawn(|| swaps.load(gate.addr(), LOAD, &ended, &sent));
-        let end = EndOnDrop(&ended);
-        meanwhile(&sent, &ended);
-        drop(end);
-        load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }
 
 fn wait_until_all_are_newest(swaps: &Swaps, gate: &Gate, workers: &mut [Connection]) {

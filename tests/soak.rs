@@ -6,8 +6,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -16,7 +14,7 @@ use portcullis_filter::config::Config;
 use portcullis_tests::{
     envoy::{BOUND, Gate, GateOptions, manager},
     fleet::{HOOKS_MODULE, a_connection_to_each_worker, ask_and_trap},
-    swaps::{EndOnDrop, LoadOptions, Swaps, answer_in_place, exchange, judge},
+    swaps::{LoadOptions, Swaps, answer_in_place, exchange, judge},
 };
 use serde_json::{Value, json};
 
@@ -62,18 +60,13 @@ fn whatever_happens_no_answer_is_wrong_and_every_fault_shows() {
         Duration::from_secs(text.parse().expect("PORTCULLIS_SOAK_SECONDS is a number of seconds"))
     });
     let addr = soak.gate.addr();
-    let (ended, sent) = (AtomicBool::new(false), AtomicU64::new(0));
-    let (seen, memory) = thread::scope(|scope| {
-        let load = scope.spawn(|| swaps.load(addr, LOAD, &ended, &sent));
-        let end = EndOnDrop(&ended);
-        let (begin, mut memory) = (Instant::now(), Vec::new());
+    let mut memory = Vec::new();
+    let seen = swaps.load_while(addr, LOAD, || {
+        let begin = Instant::now();
         while begin.elapsed() < wanted {
             soak.round(&swaps);
-            assert!(!ended.load(Ordering::Relaxed), "the load has ended: an answer was wrong");
             memory.push(resident_kib(soak.gate.envoy.pid()));
         }
-        drop(end);
-        (load.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), memory)
     });
     println!(
         "{} rounds: {:?}; {} answers, {} of them 503, {} reconnects, {} changes seen; resident MiB {:?}",

@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use host_harness::{
@@ -26,6 +26,8 @@ use crate::envoy::{BOUND, ROUTE_HEADER};
 
 /// Statuses that Envoy can answer a denied request with, next to each other.
 const DENIALS: u64 = 8;
+/// Between two looks at how far a load is.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Bundles of a policy each, and how far each has come.
 pub struct Swaps {
@@ -60,7 +62,7 @@ pub struct Seen {
 }
 
 /// Ends a load when it is dropped, whatever ends its owner.
-pub struct EndOnDrop<'a>(pub &'a AtomicBool);
+struct EndOnDrop<'a>(&'a AtomicBool);
 
 // === impl EndOnDrop ===
 
@@ -166,21 +168,45 @@ impl Swaps {
         path(bundle)
     }
 
-    /// Sends requests over all connections until `ended`, and looks at every answer. Panics at the first wrong one.
+    /// Sends requests over all connections while something else goes on, and looks at every answer. Panics at the first
+    /// wrong one.
     ///
-    /// A connection stays on one worker, so on each of them a bundle never goes back. `sent` counts as they go.
-    pub fn load(&self, addr: SocketAddr, options: LoadOptions, ended: &AtomicBool, sent: &AtomicU64) -> Seen {
-        let together = Barrier::new(options.connections);
+    /// A connection stays on one worker, so on each of them a bundle never goes back.
+    pub fn load_while(&self, addr: SocketAddr, options: LoadOptions, meanwhile: impl FnOnce()) -> Seen {
+        self.load(addr, options, |_, _| meanwhile())
+    }
+
+    /// The same until so many requests have been sent.
+    pub fn load_of(&self, addr: SocketAddr, options: LoadOptions, requests: usize) -> Seen {
+        self.load(addr, options, |sent, ended| {
+            while sent.load(Ordering::Relaxed) < requests as u64 && !ended.load(Ordering::Relaxed) {
+                thread::sleep(PAUSE);
+            }
+        })
+    }
+
+    fn load(
+        &self,
+        addr: SocketAddr,
+        options: LoadOptions,
+        meanwhile: impl FnOnce(&AtomicU64, &AtomicBool),
+    ) -> Seen {
+        let (ended, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        let together = Barrier::new(options.connections + 1);
         thread::scope(|scope| {
             let drivers: Vec<_> = (0..options.connections)
                 .map(|number| {
-                    let (together, swaps) = (&together, self);
+                    let (together, ended, sent) = (&together, &ended, &sent);
                     scope.spawn(move || {
                         together.wait();
-                        swaps.drive(addr, number, options, ended, sent)
+                        self.drive(addr, number, options, ended, sent)
                     })
                 })
                 .collect();
+            together.wait();
+            let end = EndOnDrop(&ended);
+            meanwhile(&sent, &ended);
+            drop(end);
             let mut all = Seen::default();
             for driver in drivers {
                 all.add(driver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
