@@ -119,7 +119,7 @@ impl Soak {
 
     /// Everything once; each fault is waited for until Envoy's counters tell of it.
     fn round(&mut self, swaps: &Swaps) {
-        swaps.keep_swapping(BUNDLES, |_| {});
+        swaps.keep_swapping(BUNDLES);
         self.injected.swaps += BUNDLES;
         let turn = self.injected.traps;
         self.bad_answer(swaps, turn, Fault::Bytes(b"<html>".to_vec()), "rejected");
@@ -130,7 +130,7 @@ impl Soak {
         self.injected.server_errors += 1;
         self.trap(turn);
         self.injected.traps += 1;
-        swaps.keep_swapping(BUNDLES, |_| {});
+        swaps.keep_swapping(BUNDLES);
         self.injected.swaps += BUNDLES;
         self.update();
         self.injected.updates += 1;

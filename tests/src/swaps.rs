@@ -127,39 +127,31 @@ impl Swaps {
         self.offered[bundle].load(Ordering::SeqCst)
     }
 
-    /// Offers the next generation of a bundle whenever the one before has been fetched, until `swaps` have been.
-    ///
-    /// `on_swap` is told how many have been offered; what it does to the server comes before the next is.
-    pub fn keep_swapping(&self, swaps: usize, mut on_swap: impl FnMut(usize)) {
-        let (mut offered, mut fetched, mut read) = (0, vec![0; self.bundles()], 0);
-        let begin = self.server.traffic().requests.len();
+    /// Replaces every bundle, and each again when it has been fetched, until so many generations have been.
+    pub fn keep_swapping(&self, swaps: usize) {
+        let (mut offered, mut fetched) = (0, 0);
+        let mut read = self.server.traffic().requests.len();
         let mut unanswered: Vec<usize> = Vec::new();
-        while offered < swaps {
-            let mut ready = Vec::new();
+        let mut due: Vec<usize> = (0..self.bundles()).collect();
+        while fetched < swaps {
+            for bundle in due.drain(..).take(swaps - offered) {
+                self.offer_next(bundle);
+                offered += 1;
+            }
             let some = self.server.wait_until(BOUND, |traffic| {
-                unanswered.extend(begin + read..traffic.requests.len());
-                read = traffic.requests.len() - begin;
+                unanswered.extend(read..traffic.requests.len());
+                read = traffic.requests.len();
                 unanswered.retain(|index| {
                     let request = &traffic.requests[*index];
                     if request.answer == Some(Answer::Status(200)) {
-                        ready.extend((0..self.bundles()).find(|bundle| path(*bundle) == request.path));
+                        due.extend((0..self.bundles()).find(|bundle| path(*bundle) == request.path));
                     }
                     request.answer.is_none()
                 });
-                // What nobody has fetched yet is new for all: it is there to begin with.
-                offered == 0 || !ready.is_empty()
+                !due.is_empty()
             });
-            assert!(some, "nobody fetches anything after {offered} swaps");
-            let due = if offered == 0 { (0..self.bundles()).collect() } else { ready };
-            for bundle in due {
-                fetched[bundle] += 1;
-                self.offer_next(bundle);
-                offered += 1;
-                on_swap(offered);
-                if offered == swaps {
-                    break;
-                }
-            }
+            assert!(some, "nobody fetches anything: {fetched} of {swaps} generations have been");
+            fetched += due.len();
         }
     }
 
