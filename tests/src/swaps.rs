@@ -4,6 +4,7 @@
 //! there in headers, body and status. An answer with parts of two generations cannot look like one of either.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Barrier,
@@ -53,8 +54,8 @@ pub struct Seen {
     pub latencies_us: Vec<u32>,
     /// Longest time in which one connection got no decision, in microseconds.
     pub longest_pause_us: u32,
-    /// Requests that were answered 503.
-    pub unavailable: usize,
+    /// Requests that were answered 503, by the filter's reason; by nothing where there was no filter to give one.
+    pub unavailable: BTreeMap<String, usize>,
     /// Times that one connection saw a bundle change.
     pub changes: usize,
     /// Connections that ended before they were closed here.
@@ -242,7 +243,8 @@ impl Swaps {
             };
             seen.latencies_us.push(micros(begin));
             if options.faults && response.status == 503 {
-                seen.unavailable += 1;
+                let reason = response.header("x-portcullis-reason").unwrap_or_default();
+                *seen.unavailable.entry(String::from_utf8_lossy(reason).into_owned()).or_default() += 1;
                 if response.header("connection") == Some(&b"close"[..]) {
                     connection = Connection::open(addr).expect("Envoy takes connections");
                     last.fill(0);
@@ -362,7 +364,9 @@ impl Seen {
     pub fn add(&mut self, other: Self) {
         self.latencies_us.extend(other.latencies_us);
         self.longest_pause_us = self.longest_pause_us.max(other.longest_pause_us);
-        self.unavailable += other.unavailable;
+        for (reason, count) in other.unavailable {
+            *self.unavailable.entry(reason).or_default() += count;
+        }
         self.changes += other.changes;
         self.reconnects += other.reconnects;
     }
