@@ -32,7 +32,7 @@ fn every_answer_under_a_storm_of_swaps_is_of_one_generation_and_none_goes_back()
     while done < wanted {
         let round = SWAPS_PER_ROUND.min(wanted - done);
         let begin = Instant::now();
-        let seen = swaps.load_while(gate.addr(), LOAD, || swaps.keep_swapping(round, |_| {}));
+        let seen = swaps.load_while(gate.addr(), LOAD, || swaps.keep_swapping(round));
         seconds += begin.elapsed().as_secs_f64();
         let requests = seen.requests();
         with.add(seen);

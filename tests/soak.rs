@@ -69,7 +69,7 @@ fn whatever_happens_no_answer_is_wrong_and_every_fault_shows() {
         }
     });
     println!(
-        "{} rounds: {:?}; {} answers, {} of them 503, {} reconnects, {} changes seen; resident MiB {:?}",
+        "{} rounds: {:?}; {} answers, 503 by reason {:?}, {} reconnects, {} changes seen; resident MiB {:?}",
         memory.len(),
         soak.injected,
         seen.requests(),
@@ -78,7 +78,7 @@ fn whatever_happens_no_answer_is_wrong_and_every_fault_shows() {
         seen.changes,
         memory.iter().map(|kib| kib / 1024).collect::<Vec<_>>()
     );
-    assert!(seen.changes > 0 && seen.requests() > seen.unavailable);
+    assert!(seen.changes > 0, "no connection saw a bundle change");
     soak.wait_until_all_are_newest(&swaps);
     if memory.len() >= ROUNDS_TO_JUDGE_MEMORY {
         let (first, second) = memory.split_at(memory.len() / 2);
@@ -119,7 +119,7 @@ impl Soak {
 
     /// Everything once; each fault is waited for until Envoy's counters tell of it.
     fn round(&mut self, swaps: &Swaps) {
-        swaps.keep_swapping(BUNDLES, |_| {});
+        swaps.keep_swapping(BUNDLES);
         self.injected.swaps += BUNDLES;
         let turn = self.injected.traps;
         self.bad_answer(swaps, turn, Fault::Bytes(b"<html>".to_vec()), "rejected");
@@ -130,7 +130,7 @@ impl Soak {
         self.injected.server_errors += 1;
         self.trap(turn);
         self.injected.traps += 1;
-        swaps.keep_swapping(BUNDLES, |_| {});
+        swaps.keep_swapping(BUNDLES);
         self.injected.swaps += BUNDLES;
         self.update();
         self.injected.updates += 1;

@@ -127,8 +127,8 @@ impl Told {
         let (head, fields) = line.split_once(" transition ")?;
         let thread: u32 = head.split("][").nth(1)?.parse().ok()?;
         let field = |name: &str| {
-            let at = fields.split_once(&format!("{name}="))?.1;
-            Some(at.split(' ').next().unwrap_or_default().to_owned())
+            let value = fields.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+            value.map(str::to_owned)
         };
         let number = |name| field(name).and_then(|value| value.parse().ok()).unwrap_or_default();
         Some(Self {
@@ -137,7 +137,7 @@ impl Told {
             vm: field("vm")?,
             bundle: field("bundle").unwrap_or_default(),
             from: field("from")?,
-            to: field(" to")?,
+            to: field("to")?,
             generation: number("generation"),
             epoch: number("epoch"),
         })

@@ -4,6 +4,7 @@
 //! there in headers, body and status. An answer with parts of two generations cannot look like one of either.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Barrier,
@@ -53,8 +54,8 @@ pub struct Seen {
     pub latencies_us: Vec<u32>,
     /// Longest time in which one connection got no decision, in microseconds.
     pub longest_pause_us: u32,
-    /// Requests that were answered 503.
-    pub unavailable: usize,
+    /// Requests that were answered 503, by the filter's reason; by nothing where there was no filter to give one.
+    pub unavailable: BTreeMap<String, usize>,
     /// Times that one connection saw a bundle change.
     pub changes: usize,
     /// Connections that ended before they were closed here.
@@ -127,39 +128,31 @@ impl Swaps {
         self.offered[bundle].load(Ordering::SeqCst)
     }
 
-    /// Offers the next generation of a bundle whenever the one before has been fetched, until `swaps` have been.
-    ///
-    /// `on_swap` is told how many have been offered; what it does to the server comes before the next is.
-    pub fn keep_swapping(&self, swaps: usize, mut on_swap: impl FnMut(usize)) {
-        let (mut offered, mut fetched, mut read) = (0, vec![0; self.bundles()], 0);
-        let begin = self.server.traffic().requests.len();
+    /// Replaces every bundle, and each again when it has been fetched, until so many generations have been.
+    pub fn keep_swapping(&self, swaps: usize) {
+        let (mut offered, mut fetched) = (0, 0);
+        let mut read = self.server.traffic().requests.len();
         let mut unanswered: Vec<usize> = Vec::new();
-        while offered < swaps {
-            let mut ready = Vec::new();
+        let mut due: Vec<usize> = (0..self.bundles()).collect();
+        while fetched < swaps {
+            for bundle in due.drain(..).take(swaps - offered) {
+                self.offer_next(bundle);
+                offered += 1;
+            }
             let some = self.server.wait_until(BOUND, |traffic| {
-                unanswered.extend(begin + read..traffic.requests.len());
-                read = traffic.requests.len() - begin;
+                unanswered.extend(read..traffic.requests.len());
+                read = traffic.requests.len();
                 unanswered.retain(|index| {
                     let request = &traffic.requests[*index];
                     if request.answer == Some(Answer::Status(200)) {
-                        ready.extend((0..self.bundles()).find(|bundle| path(*bundle) == request.path));
+                        due.extend((0..self.bundles()).find(|bundle| path(*bundle) == request.path));
                     }
                     request.answer.is_none()
                 });
-                // What nobody has fetched yet is new for all: it is there to begin with.
-                offered == 0 || !ready.is_empty()
+                !due.is_empty()
             });
-            assert!(some, "nobody fetches anything after {offered} swaps");
-            let due = if offered == 0 { (0..self.bundles()).collect() } else { ready };
-            for bundle in due {
-                fetched[bundle] += 1;
-                self.offer_next(bundle);
-                offered += 1;
-                on_swap(offered);
-                if offered == swaps {
-                    break;
-                }
-            }
+            assert!(some, "nobody fetches anything: {fetched} of {swaps} generations have been");
+            fetched += due.len();
         }
     }
 
@@ -250,7 +243,8 @@ impl Swaps {
             };
             seen.latencies_us.push(micros(begin));
             if options.faults && response.status == 503 {
-                seen.unavailable += 1;
+                let reason = response.header("x-portcullis-reason").unwrap_or_default();
+                *seen.unavailable.entry(String::from_utf8_lossy(reason).into_owned()).or_default() += 1;
                 if response.header("connection") == Some(&b"close"[..]) {
                     connection = Connection::open(addr).expect("Envoy takes connections");
                     last.fill(0);
@@ -370,7 +364,9 @@ impl Seen {
     pub fn add(&mut self, other: Self) {
         self.latencies_us.extend(other.latencies_us);
         self.longest_pause_us = self.longest_pause_us.max(other.longest_pause_us);
-        self.unavailable += other.unavailable;
+        for (reason, count) in other.unavailable {
+            *self.unavailable.entry(reason).or_default() += count;
+        }
         self.changes += other.changes;
         self.reconnects += other.reconnects;
     }

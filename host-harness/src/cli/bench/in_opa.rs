@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
-use host_harness::servers::client::Request;
+use anyhow::{Context, Result, bail};
+use host_harness::servers::client::{Request, Response};
 use serde_json::{Value, json};
 
 use super::startup::Scene;
@@ -18,8 +18,8 @@ use super::startup::Scene;
 const BOUND: Duration = Duration::from_secs(300);
 /// How long OPA gets to become healthy after that.
 const HEALTH_BOUND: Duration = Duration::from_secs(5);
-/// Between two questions.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Between two questions that were answered with no: more would be felt, with all that OPA has to do.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// From the start of the process; none where it did not come about.
 pub(super) struct StartUp {
@@ -39,7 +39,15 @@ pub(super) fn start_up(scene: &Scene, opa: &Path) -> Result<StartUp> {
     let addr = free_addr()?;
     let began = Instant::now();
     let mut process = Opa(Command::new(opa)
-        .args(["run", "--server", "--disable-telemetry", "--log-level", "error", "--addr", &addr.to_string()])
+        .args([
+            "run",
+            "--server",
+            "--skip-version-check",
+            "--log-level",
+            "error",
+            "--addr",
+            &addr.to_string(),
+        ])
         .arg("--config-file")
         .arg(&config)
         .stdin(Stdio::null())
@@ -47,36 +55,42 @@ pub(super) fn start_up(scene: &Scene, opa: &Path) -> Result<StartUp> {
         .stderr(Stdio::null())
         .spawn()
         .with_context(|| format!("{} could not be started", opa.display()))?);
-    let (mut from_start, mut healthy) = (None, None);
+    let (mut decided, mut healthy) = (0, None);
+    let mut from_start = None;
     loop {
-        let elapsed = began.elapsed();
-        if healthy.is_none()
-            && Request::get("/health?bundles").send(addr).is_ok_and(|seen| seen.status == 200)
-        {
+        if healthy.is_none() && is_ok(addr, "/health?bundles").is_some() {
             healthy = Some(began.elapsed());
         }
-        if from_start.is_none() && decisions(addr) == scene.coming {
-            from_start = Some(began.elapsed());
+        if healthy.is_some() {
+            // All that was activated decides.
+            let from_start = from_start.or(healthy);
+            return Ok(StartUp { from_start, healthy });
         }
-        let bound = from_start.map_or(BOUND, |time| time + HEALTH_BOUND);
-        if (from_start.is_some() && healthy.is_some()) || elapsed > bound {
+        // Bundle after bundle, each until it decides: where one never comes, nothing else tells of the others.
+        while scene.one_hangs && scene.decisions.get(decided).is_some_and(|decision| decides(addr, decision))
+        {
+            decided += 1;
+        }
+        if decided == scene.decisions.len() {
+            from_start.get_or_insert_with(|| began.elapsed());
+        }
+        if began.elapsed() > from_start.map_or(BOUND, |time| time + HEALTH_BOUND) {
             return Ok(StartUp { from_start, healthy });
         }
         if let Some(status) = process.0.try_wait()? {
-            ensure!(false, "{} ended with {status}; does it run with `run --server`?", opa.display());
+            bail!("{} ended with {status}; does it run with `run --server`?", opa.display());
         }
         thread::sleep(PAUSE);
     }
 }
 
-/// How many of the storm's packages have a decision: an asking of them all costs OPA one evaluation.
-fn decisions(addr: SocketAddr) -> usize {
-    let answer = Request::get("/v1/data/storm").send(addr).ok();
-    let answer: Option<Value> = answer.and_then(|answer| answer.json().ok());
-    let packages = answer.as_ref().and_then(|answer| answer["result"].as_object());
-    packages.map_or(0, |packages| {
-        packages.values().filter(|package| package.get("allow").is_some_and(Value::is_boolean)).count()
-    })
+fn decides(addr: SocketAddr, decision: &str) -> bool {
+    let answer = is_ok(addr, &format!("/v1/data/{decision}"));
+    answer.and_then(|answer| answer.json::<Value>().ok()).is_some_and(|answer| answer["result"].is_boolean())
+}
+
+fn is_ok(addr: SocketAddr, path: &str) -> Option<Response> {
+    Request::get(path).send(addr).ok().filter(|response| response.status == 200)
 }
 
 /// OPA knows no clusters and no policies of ours.

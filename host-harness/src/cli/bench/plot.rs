@@ -47,12 +47,22 @@ fn draw(report: &Report, svg: &mut String) -> Result<(), Box<dyn std::error::Err
         report.concurrency, report.answer_delay_ms
     );
     let mut chart = ChartBuilder::on(&area)
-        .caption(title, ("sans-serif", 18))
+        .caption(title, ("sans-serif", 22))
         .margin(12)
         .x_label_area_size(44)
         .y_label_area_size(64)
-        .build_cartesian_2d((0.9..widest * 1.2).log_scale(), (least * 0.8..most * 1.6).log_scale())?;
-    chart.configure_mesh().x_desc("bundles").y_desc("milliseconds").light_line_style(WHITE).draw()?;
+        .build_cartesian_2d((0.9..widest * 1.2).log_scale(), (least * 0.8..most * 12.0).log_scale())?;
+    chart
+        .configure_mesh()
+        .x_desc("bundles")
+        .y_desc("milliseconds")
+        .x_labels(6)
+        .y_labels(6)
+        .x_label_formatter(&|value| format!("{value:.0}"))
+        .y_label_formatter(&|value| format!("{value:.0}"))
+        .label_style(("sans-serif", 16))
+        .light_line_style(WHITE)
+        .draw()?;
     for (name, color, all, hanging) in lines {
         if all.is_empty() {
             continue;
@@ -69,6 +79,7 @@ fn draw(report: &Report, svg: &mut String) -> Result<(), Box<dyn std::error::Err
         .label("○ beside one bundle that never comes");
     chart
         .configure_series_labels()
+        .label_font(("sans-serif", 16))
         .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE.mix(0.9))
         .border_style(BLACK.mix(0.3))

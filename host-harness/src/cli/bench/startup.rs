@@ -10,7 +10,7 @@ use clap::Args;
 use comfy_table::{Table, presets};
 use host_harness::{
     servers::{BundleServer, Fault},
-    storm::Storm,
+    storm::{Storm, StormBundle},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -87,8 +87,10 @@ pub(super) struct Scene {
     /// Serves until this is dropped.
     pub(super) _server: BundleServer,
     pub(super) document: serde_json::Value,
-    /// How many of its bundles come; one more does not, or none.
-    pub(super) coming: usize,
+    /// Paths of the decisions whose bundles come.
+    pub(super) decisions: Vec<String>,
+    /// Whether there is one more, which does not.
+    pub(super) one_hangs: bool,
 }
 
 pub(in crate::cli) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -158,7 +160,8 @@ impl Scene {
             server.fault(&bundle.path(), Fault::HangUntilReleased);
         }
         let document = storm.document(server.url("").trim_end_matches('/'));
-        Ok(Self { _server: server, document, coming })
+        let decisions = storm.bundles().iter().take(coming).map(StormBundle::decision).collect();
+        Ok(Self { _server: server, document, decisions, one_hangs })
     }
 }
 
