@@ -11,6 +11,7 @@
 
 mod download;
 mod health;
+mod loading;
 mod member;
 mod policies;
 mod record;
@@ -18,8 +19,9 @@ mod registry;
 mod replica;
 mod shared;
 mod shelf;
+mod teller;
 
-use std::{cell::Cell, collections::BTreeMap, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use log::Level;
 use sha2::{Digest, Sha256};
@@ -29,17 +31,15 @@ use crate::{
     config::{BundleSource, Config, Staleness},
     hooks::{Protection, guards},
     policy::{Disposal, Policy},
-    telemetry::{
-        Counter, DownloadOutcome, Gauge, LogLimiter, Scope, Subject, TRANSITIONS_PER_SECOND, Transition,
-    },
+    telemetry::{Counter, Gauge},
 };
 
-use download::{Candidate, Checked, Download, Fault, Finished};
+use download::Download;
 use member::{Change, Members, Membership, Serving};
 use policies::{Bundles, Policies};
-use record::{BundleRecord, FaultRecord, VmName, millis};
-use registry::{Hold, NotWritten, Publication};
+use record::{BundleRecord, VmName, millis};
 use replica::{Replica, Step};
+use teller::Teller;
 
 pub use download::{Answer, FetchId, HttpCall};
 pub use health::{BundleHealth, Health, VmHealth};
@@ -156,19 +156,6 @@ struct Tracked {
     download: Option<Download>,
     /// The generation whose predecessor has been freed.
     freed: u64,
-}
-
-/// Writes transitions down, with the callback in which they happen.
-#[derive(Debug)]
-struct Teller {
-    vm: String,
-    on: String,
-    turns: BTreeMap<&'static str, u64>,
-    now: Duration,
-    limiter: LogLimiter,
-    /// Lines left out since the last one.
-    suppressed: u64,
-    effects: Vec<Effect>,
 }
 
 // === impl Manager ===
@@ -390,47 +377,6 @@ impl Manager {
         self.comparison_pause = if found_any { BUSY_TICK } else { (self.comparison_pause * 2).min(most) };
     }
 
-    fn give_up_overdue(&mut self, now: Duration, shared: &dyn SharedData) {
-        for index in 0..self.tracked.len() {
-            let overdue = self.download(index).is_some_and(|download| download.is_overdue(now));
-            if overdue {
-                self.failed(index, Fault::Overdue, now, shared);
-            }
-        }
-    }
-
-    fn start_due(&mut self, now: Duration) {
-        let downloads = || self.tracked.iter().filter_map(|tracked| tracked.download.as_ref());
-        let under_way = downloads().filter(|download| download.is_under_way()).count();
-        let room = self.max_concurrent_downloads.saturating_sub(under_way);
-        let mut due: Vec<&mut Download> = self
-            .tracked
-            .iter_mut()
-            .filter_map(|tracked| tracked.download.as_mut())
-            .filter(|download| download.is_due(now))
-            .collect();
-        // Who has waited longest goes first, so that a small window starves nobody.
-        due.sort_by_key(|download| download.due_at());
-        for download in due.into_iter().take(room) {
-            self.attempts += 1;
-            let (id, call) = download.start(self.attempts, now);
-            self.teller.push(Effect::Fetch { id, call });
-        }
-    }
-
-    fn fetched(&mut self, id: FetchId, answer: Answer, now: Duration, shared: &dyn SharedData) {
-        self.teller.turn("response");
-        let finished = self.tracked.get_mut(id.bundle).and_then(|tracked| tracked.download.as_mut());
-        match finished.and_then(|download| download.finish(id, answer)) {
-            None => return,
-            Some(Finished::Archive) => {}
-            Some(Finished::NotModified) => self.unchanged(id.bundle, None, now, shared),
-            Some(Finished::Failed(fault)) => self.failed(id.bundle, fault, now, shared),
-        }
-        // The place in the window that became free is given away at once.
-        self.start_due(now);
-    }
-
     /// Does one small piece of the work that waits.
     fn adopt(&mut self, now: Duration, shared: &dyn SharedData) {
         if let Some(index) = self.tracked.iter().position(Tracked::has_candidate) {
@@ -451,51 +397,6 @@ impl Manager {
             let message =
                 format!("ready: every policy can decide, {} ms after the first tick", elapsed.as_millis());
             self.teller.push(Effect::Log(Level::Info, message));
-        }
-    }
-
-    /// Checks what came, and publishes it when it is whole.
-    fn check(&mut self, index: usize, now: Duration, shared: &dyn SharedData) {
-        let me = self.membership.owner();
-        let Some(tracked) = self.tracked.get_mut(index) else { return };
-        let Some(download) = &mut tracked.download else { return };
-        let epoch = download.epoch;
-        let published = tracked.record.as_ref().map_or("", |(record, _)| record.digest.as_str());
-        let candidate = match download.check(published, &self.shelf) {
-            Checked::Reading => return,
-            Checked::Equal { etag } => return self.unchanged(index, etag, now, shared),
-            Checked::Faulty(fault) => return self.failed(index, fault, now, shared),
-            Checked::Whole(candidate) => candidate,
-        };
-        let Candidate { archive, etag, bundle } = candidate;
-        let Some(owner) = me else {
-            tracked.give_up(&mut self.disposal);
-            return;
-        };
-        let content = Publication {
-            archive,
-            digest: &bundle.digest,
-            revision: &bundle.manifest.revision,
-            etag: etag.as_deref(),
-        };
-        let hold = Hold { key: &tracked.key, owner, epoch };
-        match hold.publish(content, now, shared) {
-            // It is tried again with the next piece of work.
-            Err(NotWritten::Contended) => {}
-            Err(NotWritten::Fenced) => self.fenced(index),
-            Ok(record) => {
-                let bundle = Rc::clone(bundle);
-                let from = tracked.record.as_ref().map_or("claimed", |(record, _)| record.state());
-                let cause = format!("revision `{}`", record.revision);
-                self.teller.registry(&tracked.name, from, "current", &record, &cause);
-                self.teller.count(&tracked.name, DownloadOutcome::Activated);
-                download.succeeded(&record, now);
-                let step = tracked.replica.serve(replica::Version::of(&record), bundle, &mut self.disposal);
-                let epoch = record.epoch;
-                tracked.forget_number(record);
-                self.untold = true;
-                self.stepped(index, &step, epoch, "it was published here");
-            }
         }
     }
 
@@ -530,113 +431,6 @@ impl Manager {
         }
     }
 
-    /// The server has nothing newer than what is published.
-    fn unchanged(&mut self, index: usize, etag: Option<String>, now: Duration, shared: &dyn SharedData) {
-        let amended = self.amend(index, shared, |record| {
-            record.checked_ms = millis(now);
-            record.fault = None;
-            if etag.is_some() {
-                record.etag.clone_from(&etag);
-            }
-        });
-        let Some(tracked) = self.tracked.get_mut(index) else { return };
-        let Some(download) = &mut tracked.download else { return };
-        match amended {
-            Err(NotWritten::Fenced) => return self.fenced(index),
-            Err(NotWritten::Contended) => {
-                download.failed(&Fault::Contended, now);
-            }
-            Ok((before, record)) => {
-                download.succeeded(&record, now);
-                if before.fault.is_some() {
-                    self.teller.registry(&tracked.name, before.state(), "current", &record, "nothing newer");
-                }
-                tracked.forget_number(record);
-            }
-        }
-        self.teller.count(&tracked.name, DownloadOutcome::NotModified);
-    }
-
-    /// Nothing came, or nothing that can be used. INVARIANT (last good): what is published stays.
-    fn failed(&mut self, index: usize, fault: Fault, now: Duration, shared: &dyn SharedData) {
-        let message = fault.to_string();
-        let amended = self.amend(index, shared, |record| {
-            let since_ms = record.fault.as_ref().map_or(millis(now), |fault| fault.since_ms);
-            record.fault = Some(FaultRecord { message: message.clone(), since_ms });
-        });
-        let Some(tracked) = self.tracked.get_mut(index) else { return };
-        let Some(download) = &mut tracked.download else { return };
-        let (retry_in, repeated) = download.failed(&fault, now);
-        self.teller.count(&tracked.name, fault.outcome());
-        match amended {
-            Err(NotWritten::Fenced) => self.fenced(index),
-            Err(NotWritten::Contended) => {}
-            Ok((before, record)) => {
-                let kept =
-                    if record.generation > 0 { "the last good one stays active" } else { "none is active" };
-                let cause = format!("{fault}; {kept}, retrying in {} ms", retry_in.as_millis());
-                // Each transition is told once; a fault that merely repeats is told to those who debug.
-                if repeated {
-                    let name = &tracked.name;
-                    self.teller.push(Effect::Log(Level::Debug, format!("bundle `{name}`: {cause}")));
-                } else {
-                    self.teller.registry(&tracked.name, before.state(), "failing", &record, &cause);
-                }
-                tracked.forget_number(record);
-            }
-        }
-    }
-
-    /// Changes a record that this VM owns: as it was, and as it is.
-    fn amend(
-        &self,
-        index: usize,
-        shared: &dyn SharedData,
-        change: impl Fn(&mut BundleRecord),
-    ) -> Result<(BundleRecord, BundleRecord), NotWritten> {
-        let owned = self.tracked.get(index).and_then(|tracked| {
-            Some(Hold {
-                key: &tracked.key,
-                owner: self.membership.owner()?,
-                epoch: tracked.download.as_ref()?.epoch,
-            })
-        });
-        let before = Cell::new(None);
-        let record = owned.ok_or(NotWritten::Fenced)?.amend(
-            |record| {
-                before.set(Some(record.clone()));
-                change(record);
-            },
-            shared,
-        )?;
-        Ok((before.take().unwrap_or_default(), record))
-    }
-
-    /// Another member owns the bundle: what was done for it here is void.
-    fn fenced(&mut self, index: usize) {
-        if let Some(tracked) = self.tracked.get_mut(index) {
-            tracked.give_up(&mut self.disposal);
-            tracked.record = None;
-            self.comparison_pause = BUSY_TICK;
-        }
-    }
-
-    fn free_superseded(&mut self, shared: &dyn SharedData) {
-        let Some(owner) = self.membership.owner().filter(|_| self.frees_superseded) else { return };
-        for tracked in &mut self.tracked {
-            let (Some(download), Some((record, _))) = (&tracked.download, &tracked.record) else {
-                continue;
-            };
-            if record.generation <= tracked.freed {
-                continue;
-            }
-            let hold = Hold { key: &tracked.key, owner, epoch: download.epoch };
-            if hold.free_superseded(record.generation, shared) {
-                tracked.freed = record.generation;
-            }
-        }
-    }
-
     /// Tells every other member to look.
     fn hint_others(&mut self, now: Duration, shared: &dyn SharedData) {
         if !std::mem::take(&mut self.untold) {
@@ -665,10 +459,6 @@ impl Manager {
                 self.teller.push(Effect::Show(gauge, value));
             }
         }
-    }
-
-    fn download(&self, index: usize) -> Option<&Download> {
-        self.tracked.get(index)?.download.as_ref()
     }
 }
 
@@ -747,89 +537,6 @@ impl BundleRecord {
             Self { owner: Some(_), .. } => "claimed",
             _ => "absent",
         }
-    }
-}
-
-// === impl Teller ===
-
-impl Teller {
-    fn new(vm: VmName) -> Self {
-        Self {
-            vm: vm.to_string(),
-            on: "start#1".to_owned(),
-            turns: BTreeMap::new(),
-            now: Duration::ZERO,
-            limiter: LogLimiter::new(TRANSITIONS_PER_SECOND),
-            suppressed: 0,
-            effects: Vec::new(),
-        }
-    }
-
-    fn turn(&mut self, kind: &'static str) {
-        let count = self.turns.entry(kind).or_default();
-        *count += 1;
-        self.on = format!("{kind}#{count}");
-    }
-
-    fn push(&mut self, effect: Effect) {
-        self.effects.push(effect);
-    }
-
-    fn take(&mut self) -> Vec<Effect> {
-        std::mem::take(&mut self.effects)
-    }
-
-    fn count(&mut self, bundle: &str, outcome: DownloadOutcome) {
-        self.push(Effect::Count(Counter::Download { bundle: bundle.to_owned(), outcome }));
-    }
-
-    fn registry(&mut self, bundle: &str, from: &str, to: &str, record: &BundleRecord, cause: &str) {
-        let level = if to == "failing" { Level::Warn } else { Level::Info };
-        let (generation, epoch) = (Some(record.generation), Some(record.epoch));
-        self.tell(level, Scope::Registry, Subject::Bundle(bundle), (from, to), (generation, epoch), cause);
-    }
-
-    fn bundle(
-        &mut self,
-        bundle: &str,
-        from: &str,
-        to: &str,
-        generation: Option<u64>,
-        epoch: u64,
-        cause: &str,
-    ) {
-        let level = if to == "refused" { Level::Error } else { Level::Info };
-        self.tell(level, Scope::Vm, Subject::Bundle(bundle), (from, to), (generation, Some(epoch)), cause);
-    }
-
-    fn policy(&mut self, level: Level, policy: &str, from: &str, to: &str, cause: &str) {
-        self.tell(level, Scope::Vm, Subject::Policy(policy), (from, to), (None, None), cause);
-    }
-
-    fn member(&mut self, place: usize, from: &str, to: &str, cause: &str) {
-        let level = if to == "lost" { Level::Warn } else { Level::Info };
-        self.tell(level, Scope::Vm, Subject::Member(place), (from, to), (None, None), cause);
-    }
-
-    fn tell(
-        &mut self,
-        level: Level,
-        scope: Scope,
-        subject: Subject<'_>,
-        (from, to): (&str, &str),
-        (generation, epoch): (Option<u64>, Option<u64>),
-        cause: &str,
-    ) {
-        if !self.limiter.admit(self.now) {
-            self.suppressed += 1;
-            return self.push(Effect::Count(Counter::LogSuppressed));
-        }
-        let suppressed = std::mem::take(&mut self.suppressed);
-        let (vm, on) = (self.vm.as_str(), self.on.as_str());
-        let transition =
-            Transition { scope, vm, on, subject, from, to, generation, epoch, cause, suppressed };
-        let line = transition.to_string();
-        self.effects.push(Effect::Log(level, line));
     }
 }
 

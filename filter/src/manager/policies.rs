@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use log::Level;
 
-use super::{Effect, Teller};
+use super::{Effect, teller::Teller};
 use crate::{
     bundle::Bundle,
     config::{Config, PolicyConfig},

@@ -3,6 +3,7 @@ mod fleet;
 use std::{collections::BTreeSet, io::Write};
 
 use super::*;
+use crate::telemetry::DownloadOutcome;
 
 const POLICY_A: &str = "package a\n\nimport data.b.limit\n\nallow if input.n < limit\n";
 

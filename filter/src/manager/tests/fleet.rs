@@ -1,6 +1,9 @@
 //! Several VMs over one set of shared data.
 
+use std::cell::Cell;
+
 use super::*;
+use crate::manager::registry::{Hold, NotWritten, Publication};
 
 const BUNDLES: usize = 3;
 

@@ -1,0 +1,222 @@
+//! What a VM does for the bundles that it owns: fetches them, checks what came, publishes it, and frees what that replaced.
+
+use std::{cell::Cell, rc::Rc, time::Duration};
+
+use log::Level;
+
+use super::{
+    BUSY_TICK, Effect, Manager,
+    download::{Answer, Candidate, Checked, Download, Fault, FetchId, Finished},
+    record::{BundleRecord, FaultRecord, millis},
+    registry::{Hold, NotWritten, Publication},
+    replica::Version,
+    shared::SharedData,
+};
+use crate::telemetry::DownloadOutcome;
+
+// === impl Manager ===
+
+impl Manager {
+    pub(super) fn give_up_overdue(&mut self, now: Duration, shared: &dyn SharedData) {
+        for index in 0..self.tracked.len() {
+            let overdue = self.download(index).is_some_and(|download| download.is_overdue(now));
+            if overdue {
+                self.failed(index, Fault::Overdue, now, shared);
+            }
+        }
+    }
+
+    pub(super) fn start_due(&mut self, now: Duration) {
+        let downloads = || self.tracked.iter().filter_map(|tracked| tracked.download.as_ref());
+        let under_way = downloads().filter(|download| download.is_under_way()).count();
+        let room = self.max_concurrent_downloads.saturating_sub(under_way);
+        let mut due: Vec<&mut Download> = self
+            .tracked
+            .iter_mut()
+            .filter_map(|tracked| tracked.download.as_mut())
+            .filter(|download| download.is_due(now))
+            .collect();
+        // Who has waited longest goes first, so that a small window starves nobody.
+        due.sort_by_key(|download| download.due_at());
+        for download in due.into_iter().take(room) {
+            self.attempts += 1;
+            let (id, call) = download.start(self.attempts, now);
+            self.teller.push(Effect::Fetch { id, call });
+        }
+    }
+
+    pub(super) fn fetched(&mut self, id: FetchId, answer: Answer, now: Duration, shared: &dyn SharedData) {
+        self.teller.turn("response");
+        let finished = self.tracked.get_mut(id.bundle).and_then(|tracked| tracked.download.as_mut());
+        match finished.and_then(|download| download.finish(id, answer)) {
+            None => return,
+            Some(Finished::Archive) => {}
+            Some(Finished::NotModified) => self.unchanged(id.bundle, None, now, shared),
+            Some(Finished::Failed(fault)) => self.failed(id.bundle, fault, now, shared),
+        }
+        // The place in the window that became free is given away at once.
+        self.start_due(now);
+    }
+
+    /// Checks what came, and publishes it when it is whole.
+    pub(super) fn check(&mut self, index: usize, now: Duration, shared: &dyn SharedData) {
+        let me = self.membership.owner();
+        let Some(tracked) = self.tracked.get_mut(index) else { return };
+        let Some(download) = &mut tracked.download else { return };
+        let epoch = download.epoch;
+        let published = tracked.record.as_ref().map_or("", |(record, _)| record.digest.as_str());
+        let candidate = match download.check(published, &self.shelf) {
+            Checked::Reading => return,
+            Checked::Equal { etag } => return self.unchanged(index, etag, now, shared),
+            Checked::Faulty(fault) => return self.failed(index, fault, now, shared),
+            Checked::Whole(candidate) => candidate,
+        };
+        let Candidate { archive, etag, bundle } = candidate;
+        let Some(owner) = me else {
+            tracked.give_up(&mut self.disposal);
+            return;
+        };
+        let content = Publication {
+            archive,
+            digest: &bundle.digest,
+            revision: &bundle.manifest.revision,
+            etag: etag.as_deref(),
+        };
+        let hold = Hold { key: &tracked.key, owner, epoch };
+        match hold.publish(content, now, shared) {
+            // It is tried again with the next piece of work.
+            Err(NotWritten::Contended) => {}
+            Err(NotWritten::Fenced) => self.fenced(index),
+            Ok(record) => {
+                let bundle = Rc::clone(bundle);
+                let from = tracked.record.as_ref().map_or("claimed", |(record, _)| record.state());
+                let cause = format!("revision `{}`", record.revision);
+                self.teller.registry(&tracked.name, from, "current", &record, &cause);
+                self.teller.count(&tracked.name, DownloadOutcome::Activated);
+                download.succeeded(&record, now);
+                let step = tracked.replica.serve(Version::of(&record), bundle, &mut self.disposal);
+                let epoch = record.epoch;
+                tracked.forget_number(record);
+                self.untold = true;
+                self.stepped(index, &step, epoch, "it was published here");
+            }
+        }
+    }
+
+    /// The server has nothing newer than what is published.
+    pub(super) fn unchanged(
+        &mut self,
+        index: usize,
+        etag: Option<String>,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) {
+        let amended = self.amend(index, shared, |record| {
+            record.checked_ms = millis(now);
+            record.fault = None;
+            if etag.is_some() {
+                record.etag.clone_from(&etag);
+            }
+        });
+        let Some(tracked) = self.tracked.get_mut(index) else { return };
+        let Some(download) = &mut tracked.download else { return };
+        match amended {
+            Err(NotWritten::Fenced) => return self.fenced(index),
+            Err(NotWritten::Contended) => {
+                download.failed(&Fault::Contended, now);
+            }
+            Ok((before, record)) => {
+                download.succeeded(&record, now);
+                if before.fault.is_some() {
+                    self.teller.registry(&tracked.name, before.state(), "current", &record, "nothing newer");
+                }
+                tracked.forget_number(record);
+            }
+        }
+        self.teller.count(&tracked.name, DownloadOutcome::NotModified);
+    }
+
+    /// Nothing came, or nothing that can be used. INVARIANT (last good): what is published stays.
+    pub(super) fn failed(&mut self, index: usize, fault: Fault, now: Duration, shared: &dyn SharedData) {
+        let message = fault.to_string();
+        let amended = self.amend(index, shared, |record| {
+            let since_ms = record.fault.as_ref().map_or(millis(now), |fault| fault.since_ms);
+            record.fault = Some(FaultRecord { message: message.clone(), since_ms });
+        });
+        let Some(tracked) = self.tracked.get_mut(index) else { return };
+        let Some(download) = &mut tracked.download else { return };
+        let (retry_in, repeated) = download.failed(&fault, now);
+        self.teller.count(&tracked.name, fault.outcome());
+        match amended {
+            Err(NotWritten::Fenced) => self.fenced(index),
+            Err(NotWritten::Contended) => {}
+            Ok((before, record)) => {
+                let kept =
+                    if record.generation > 0 { "the last good one stays active" } else { "none is active" };
+                let cause = format!("{fault}; {kept}, retrying in {} ms", retry_in.as_millis());
+                // Each transition is told once; a fault that merely repeats is told to those who debug.
+                if repeated {
+                    let name = &tracked.name;
+                    self.teller.push(Effect::Log(Level::Debug, format!("bundle `{name}`: {cause}")));
+                } else {
+                    self.teller.registry(&tracked.name, before.state(), "failing", &record, &cause);
+                }
+                tracked.forget_number(record);
+            }
+        }
+    }
+
+    /// Changes a record that this VM owns: as it was, and as it is.
+    pub(super) fn amend(
+        &self,
+        index: usize,
+        shared: &dyn SharedData,
+        change: impl Fn(&mut BundleRecord),
+    ) -> Result<(BundleRecord, BundleRecord), NotWritten> {
+        let owned = self.tracked.get(index).and_then(|tracked| {
+            Some(Hold {
+                key: &tracked.key,
+                owner: self.membership.owner()?,
+                epoch: tracked.download.as_ref()?.epoch,
+            })
+        });
+        let before = Cell::new(None);
+        let record = owned.ok_or(NotWritten::Fenced)?.amend(
+            |record| {
+                before.set(Some(record.clone()));
+                change(record);
+            },
+            shared,
+        )?;
+        Ok((before.take().unwrap_or_default(), record))
+    }
+
+    /// Another member owns the bundle: what was done for it here is void.
+    pub(super) fn fenced(&mut self, index: usize) {
+        if let Some(tracked) = self.tracked.get_mut(index) {
+            tracked.give_up(&mut self.disposal);
+            tracked.record = None;
+            self.comparison_pause = BUSY_TICK;
+        }
+    }
+
+    pub(super) fn free_superseded(&mut self, shared: &dyn SharedData) {
+        let Some(owner) = self.membership.owner().filter(|_| self.frees_superseded) else { return };
+        for tracked in &mut self.tracked {
+            let (Some(download), Some((record, _))) = (&tracked.download, &tracked.record) else {
+                continue;
+            };
+            if record.generation <= tracked.freed {
+                continue;
+            }
+            let hold = Hold { key: &tracked.key, owner, epoch: download.epoch };
+            if hold.free_superseded(record.generation, shared) {
+                tracked.freed = record.generation;
+            }
+        }
+    }
+
+    pub(super) fn download(&self, index: usize) -> Option<&Download> {
+        self.tracked.get(index)?.download.as_ref()
+    }
+}
