@@ -1,7 +1,7 @@
 //! Each protection of the manager, switched off: some scenario breaks that holds with it.
 //!
-//! `PORTCULLIS_MUTATIONS=all cargo test -p portcullis-tests --test mutations -- --nocapture` looks through all
-//! scenarios and prints the table that stands in `tests/MUTATIONS.md`; the ordinary test runs what that table names.
+//! The ordinary test runs what the table in `tests/MUTATIONS.md` names. To look through all scenarios for each protection:
+//! `PORTCULLIS_MUTATIONS=all cargo test --release -p portcullis-tests --test mutations -- --nocapture`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,6 +18,9 @@ use serde_json::Value;
 const TABLE: &str = include_str!("MUTATIONS.md");
 /// What `filter/src/hooks.rs` can switch off.
 const PROTECTIONS: &str = include_str!("../filter/src/hooks.rs");
+/// Where the tests of the manager are.
+const MANAGER_TESTS: [&str; 2] =
+    [include_str!("../filter/src/manager/tests.rs"), include_str!("../filter/src/manager/tests/fleet.rs")];
 const SCHEDULES: u64 = 600;
 
 #[test]
@@ -30,7 +33,8 @@ fn without_a_protection_the_scenario_that_the_table_names_breaks() {
         return;
     }
     let module = module();
-    for (protection, scenario) in rows {
+    for (protection, needed_by) in rows.into_iter().filter(|(_, needed_by)| !needed_by.starts_with("test ")) {
+        let scenario = needed_by.trim_matches('`');
         let scenario = scenarios().into_iter().find(|known| known.name == scenario);
         let scenario = scenario.unwrap_or_else(|| panic!("{protection}: no such scenario"));
         let report = explore(&module, &scenario, &protection);
@@ -51,15 +55,18 @@ fn the_table_has_every_protection() {
         .collect();
     let rows = rows();
     assert_eq!(rows.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
+    for test in rows.iter().filter_map(|(_, needed_by)| needed_by.strip_prefix("test ")) {
+        let function = format!("fn {}()", test.trim_matches('`'));
+        assert!(MANAGER_TESTS.iter().any(|tests| tests.contains(&function)), "{test}");
+    }
 }
 
-/// Protections with the scenarios that need them, as the table has them.
+/// Protections with what needs them, as the table has it.
 fn rows() -> Vec<(String, String)> {
     let cells = TABLE.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| `")?.split('|');
         let protection = cells.next()?.trim().trim_end_matches('`').to_owned();
-        let scenario = cells.nth(1)?.trim().trim_matches('`').to_owned();
-        Some((protection, scenario))
+        Some((protection, cells.nth(1)?.trim().to_owned()))
     });
     cells.collect()
 }

@@ -50,6 +50,8 @@ struct Root {
     fetches: BTreeMap<u32, FetchId>,
     hints: Hints,
     tick_period: Option<Duration>,
+    /// When work on new bundles was last done.
+    worked: Option<Instant>,
 }
 
 // === impl Shared ===
@@ -79,6 +81,7 @@ impl Root {
             fetches: BTreeMap::new(),
             hints: Hints::default(),
             tick_period: None,
+            worked: None,
         }
     }
 
@@ -122,15 +125,24 @@ impl Root {
         }
     }
 
+    /// Works on new bundles for a slice, and then not again for as long: many answers may come one right after the
+    /// other, and requests would wait behind the slices of all of them. What is left is done on ticks.
     fn adopt_for_a_slice(&mut self) {
         let begun = Instant::now();
-        loop {
-            let slice = self.shared.try_borrow().ok().and_then(|shared| shared.plugin.adoption_slice());
-            if slice.is_none_or(|slice| begun.elapsed() >= slice) {
-                return;
-            }
+        let Some(longest) = self.slice() else {
+            return;
+        };
+        if self.worked.is_some_and(|worked| begun.saturating_duration_since(worked) < longest) {
+            return;
+        }
+        while self.slice().is_some() && begun.elapsed() < longest {
             self.run(Event::Adopt);
         }
+        self.worked = Some(Instant::now());
+    }
+
+    fn slice(&self) -> Option<Duration> {
+        self.shared.try_borrow().ok()?.plugin.adoption_slice()
     }
 
     fn keep_ticking(&mut self) {

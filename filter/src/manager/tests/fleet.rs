@@ -3,7 +3,10 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::manager::registry::{Hold, NotWritten, Publication};
+use crate::manager::{
+    registry::{Hold, NotWritten, Publication},
+    replica::Version,
+};
 
 const BUNDLES: usize = 3;
 
@@ -107,6 +110,42 @@ fn a_vm_that_was_overtaken_between_its_check_and_its_write_damages_nothing() {
         let seen = fleet.shared.get(&key).unwrap().seen;
         assert!(record::write(&*fleet.shared, &key, &before.0.unwrap(), seen));
     }
+}
+
+#[test]
+fn a_reading_that_was_overtaken_is_not_served() {
+    let mut fleet = Fleet::new(2);
+    fleet.run_until(1_000);
+    let (first, second) = (fleet.vms[0].tracked[0].replica.version().unwrap(), fleet.record(0));
+    let bundle = Rc::clone(fleet.vms[0].tracked[0].replica.bundle().unwrap());
+    let newer = Version { generation: second.generation + 1, ..first };
+    let mut replica = Replica::default();
+    let mut disposal = Disposal::default();
+    assert_eq!(replica.serve(newer, Rc::clone(&bundle), &mut disposal), Step::Serving { from: None });
+    assert_eq!(replica.serve(first, bundle, &mut disposal), Step::Superseded);
+    assert_eq!(replica.version(), Some(newer));
+}
+
+#[test]
+fn a_payload_that_was_replaced_is_not_taken_for_the_one_before() {
+    let mut fleet = Fleet::new(1);
+    fleet.run_until(1_000);
+    let Tracked { name, key, source, .. } = &fleet.vms[0].tracked[0];
+    let mut replica = Replica::default();
+    let mut disposal = Disposal::default();
+    assert!(replica.compare(&fleet.record(0), &mut disposal));
+    // Two publications later, the key has a payload again.
+    let payload_key = record::payload_key(key, 1);
+    let Read { value, seen } = fleet.shared.get(&payload_key).unwrap();
+    let (archive, generation) = record::open_payload(value).unwrap();
+    assert!(fleet.shared.compare_and_set(
+        &payload_key,
+        &record::seal_payload(&archive, generation + 2),
+        seen
+    ));
+    let shelf = Shelf::default();
+    let step = replica.step(name, key, source, &shelf, &mut disposal, &*fleet.shared);
+    assert_eq!((step, replica.version()), (Step::Superseded, None));
 }
 
 #[test]
