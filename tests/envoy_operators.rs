@@ -172,7 +172,7 @@ fn publish(server: &BundleServer, name: &str, generation: u64) {
 }
 
 fn health(connection: &mut Connection, query: &str) -> (u16, Value) {
-    connection.send(&Request::new("GET", &format!("{HEALTH}{query}"))).expect("Envoy reads");
+    connection.send(&Request::new("GET", format!("{HEALTH}{query}"))).expect("Envoy reads");
     let response = connection.receive("GET").expect("Envoy answers");
     (response.status, serde_json::from_slice(&response.body).expect("an answer in JSON"))
 }

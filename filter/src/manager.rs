@@ -139,6 +139,8 @@ pub struct Manager {
     unrecorded: bool,
     /// The time to ready is told once; whether it *is* ready is computed each time.
     told_ready: bool,
+    /// More downloads are due than may be started in one callback.
+    has_more_due: bool,
     has_ended: bool,
     teller: Teller,
 }
@@ -194,6 +196,7 @@ impl Manager {
             untold: false,
             unrecorded: false,
             told_ready: false,
+            has_more_due: false,
             has_ended: false,
             teller: Teller::new(vm),
         }
@@ -262,7 +265,7 @@ impl Manager {
 
     /// How long the host should wait until the next [`Event::Tick`].
     pub fn tick_period(&self) -> Duration {
-        let busy = self.has_work() || self.untold || self.comparison_pause < CALM_TICK;
+        let busy = self.has_work() || self.untold || self.has_more_due || self.comparison_pause < CALM_TICK;
         if busy { BUSY_TICK } else { CALM_TICK }
     }
 

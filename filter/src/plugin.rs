@@ -22,7 +22,7 @@ pub struct Plugin {
 #[derive(Debug)]
 enum State {
     Serving {
-        manager: Manager,
+        manager: Box<Manager>,
         default_policy: Option<String>,
         health_path: Option<String>,
     },
@@ -61,7 +61,7 @@ impl Plugin {
     pub fn configure(document: &[u8], seed: u64, shelf: Shelf) -> (Self, Vec<Effect>) {
         let (state, message) = match Config::parse(document) {
             Ok(config) => {
-                let manager = Manager::new(&config, seed, shelf);
+                let manager = Box::new(Manager::new(&config, seed, shelf));
                 let message = format!("{} bundles, {} policies", config.bundles.len(), config.policies.len());
                 let Config { default_policy, health_path, .. } = config;
                 (State::Serving { manager, default_policy, health_path }, (Level::Info, message))

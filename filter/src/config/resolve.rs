@@ -21,7 +21,7 @@ const DEFAULT_MAX_DELAY_SECONDS: u32 = 120;
 const DEFAULT_TIMEOUT_SECONDS: u32 = 10;
 /// OPA's default of 1 GiB a file would fill a VM, which Envoy caps at 1 GiB altogether.
 const DEFAULT_SIZE_LIMIT_BYTES: u64 = 64 << 20;
-const DEFAULT_CONCURRENT_DOWNLOADS: usize = 64;
+const DEFAULT_CONCURRENT_DOWNLOADS: usize = 256;
 const MAX_CONCURRENT_DOWNLOADS: usize = 1024;
 /// Generous, because V8 compiles each path of the module on its first use and that time counts too.
 const DEFAULT_EVALUATION_MS: u32 = 100;

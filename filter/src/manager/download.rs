@@ -141,7 +141,7 @@ enum State {
         overdue_at: Duration,
     },
     Reading {
-        reading: Reading<Rc<[u8]>>,
+        reading: Box<Reading<Rc<[u8]>>>,
         archive: Rc<[u8]>,
         etag: Option<String>,
     },
@@ -248,7 +248,7 @@ impl Download {
                 let archive: Rc<[u8]> = body.into();
                 let reading = Reading::new(&self.name, Rc::clone(&archive), self.source.size_limit_bytes);
                 let etag = etag.filter(|etag| etag.len() <= MAX_ETAG_BYTES);
-                self.state = State::Reading { reading, archive, etag };
+                self.state = State::Reading { reading: Box::new(reading), archive, etag };
                 Finished::Archive
             }
             Answer::Response { status: 304, .. } if self.is_published => Finished::NotModified,

@@ -34,7 +34,7 @@ pub(super) struct Replica {
 #[derive(Debug)]
 enum Coming {
     Wanted(Version, String),
-    Reading(Version, Reading<Vec<u8>>),
+    Reading(Version, Box<Reading<Vec<u8>>>),
 }
 
 /// What a step of work on a replica came to.
@@ -126,7 +126,7 @@ impl Replica {
                     Some((archive, generation))
                         if generation == version.generation || !guards(Protection::PayloadGeneration) =>
                     {
-                        let reading = Reading::new(name, archive, source.size_limit_bytes);
+                        let reading = Box::new(Reading::new(name, archive, source.size_limit_bytes));
                         self.coming = Some(Coming::Reading(version, reading));
                         Step::More
                     }

@@ -8,9 +8,11 @@ use std::{
 
 use crate::bundle::Bundle;
 
+type Bundles = BTreeMap<(String, String), Weak<Bundle>>;
+
 /// The bundles of one VM, by name and digest; it keeps none alive.
 #[derive(Debug, Clone, Default)]
-pub struct Shelf(Rc<RefCell<BTreeMap<(String, String), Weak<Bundle>>>>);
+pub struct Shelf(Rc<RefCell<Bundles>>);
 
 // === impl Shelf ===
 
