@@ -61,6 +61,10 @@ fn health_and_figures_follow_the_truth() {
     assert_eq!(health("?bundles&plugins").0, 200, "behind a last good one, that is no illness");
     wait_for_figures(&gate, &[("portcullis_bundle_failing.bundle.main", 1), ("portcullis_healthy", 1)]);
     wait_for_figures(&gate, &[("portcullis_vms_alive", 3), ("portcullis_bundle_generation.bundle.main", 2)]);
+    let figures =
+        gate.envoy.admin_get("/stats/prometheus?usedonly").unwrap_or_else(|error| panic!("{error}"));
+    assert!(figures.contains("portcullis_bundle_generation{bundle=\"main\"} 2\n"), "{figures}");
+    assert!(figures.contains("portcullis_downloads{bundle=\"main\",outcome=\"activated\"} 2\n"), "{figures}");
     server.clear_fault("/main.tar.gz");
 
     let [asked, trapped] = &mut workers[..] else { unreachable!("two workers") };

@@ -34,6 +34,10 @@ proxy_wasm::main! {{
     proxy_wasm::set_root_context(|_| Box::new(Root::new()));
 }}
 
+/// Longest work on what is published already when a configuration comes. Envoy sends the next request to the new context,
+/// so it is better to let it wait than to answer that nothing is ready.
+const LONGEST_START: Duration = Duration::from_millis(100);
+
 thread_local! {
     /// A VM has one thread, and the plugins in it share what they have read.
     static SHELF: Shelf = Shelf::default();
@@ -128,13 +132,15 @@ impl Root {
     /// Works on new bundles for a slice, and then not again for as long: many answers may come one right after the
     /// other, and requests would wait behind the slices of all of them. What is left is done on ticks.
     fn adopt_for_a_slice(&mut self) {
-        let begun = Instant::now();
-        let Some(longest) = self.slice() else {
-            return;
-        };
-        if self.worked.is_some_and(|worked| begun.saturating_duration_since(worked) < longest) {
-            return;
+        if let Some(slice) = self.slice()
+            && self.worked.is_none_or(|worked| worked.elapsed() >= slice)
+        {
+            self.adopt_for(slice);
         }
+    }
+
+    fn adopt_for(&mut self, longest: Duration) {
+        let begun = Instant::now();
         while self.slice().is_some() && begun.elapsed() < longest {
             self.run(Event::Adopt);
         }
@@ -181,7 +187,7 @@ impl RootContext for Root {
             shared.tell(effects);
         }
         self.run(Event::Start);
-        self.adopt_for_a_slice();
+        self.adopt_for(LONGEST_START);
         self.keep_ticking();
         // Envoy lets requests past a filter whose worker did not configure, so a refusal must not be one.
         true

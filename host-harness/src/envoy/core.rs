@@ -33,6 +33,9 @@ use crate::{
     world::{Call, CallId, Origin, Outcome, Refusal, Sent, World},
 };
 
+/// A guest that has put its tick off for so many periods will not let it come.
+const STARVED_PERIODS: u32 = 10;
+
 /// The number stream of request ids; VMs have the numbers from 0 on.
 const REQUEST_IDS: u64 = u64::MAX;
 /// The number stream of waits before a VM is made again.
@@ -80,6 +83,8 @@ pub(crate) struct Core {
     pub(super) views: Vec<(String, String, String)>,
     /// Why VMs failed, in order.
     pub(super) traps: Vec<String>,
+    /// Ticks that guests keep putting off.
+    pub(super) starved: Vec<String>,
     /// Names of the requests on whose behalf calls were made.
     pub(super) callers: BTreeMap<CallId, String>,
     /// What was seen, when someone wants to know.
@@ -178,6 +183,7 @@ impl Core {
             stream_names: BTreeMap::new(),
             views: Vec::new(),
             traps: Vec::new(),
+            starved: Vec::new(),
             callers: BTreeMap::new(),
             recorder: None,
             last_fault: None,
@@ -219,6 +225,7 @@ impl Core {
             stream_names: self.stream_names.clone(),
             views: self.views.clone(),
             traps: Vec::new(),
+            starved: Vec::new(),
             callers: BTreeMap::new(),
             recorder: None,
             last_fault: None,
@@ -418,8 +425,22 @@ impl Core {
             self.events.cancel(event);
         }
         let event = period.map(|period| self.post_after(period, Event::Tick { vm, root_id }));
-        if let Some(root) = self.vms[vm].roots.get_mut(&root_id) {
-            root.tick_event = event;
+        let now = self.now();
+        let Some(root) = self.vms[vm].roots.get_mut(&root_id) else { return };
+        root.tick_event = event;
+        let Some(period) = period else {
+            root.tick_awaited = None;
+            return;
+        };
+        let awaited = now.saturating_sub(*root.tick_awaited.get_or_insert(now));
+        let slack = self.exploration.as_ref().map_or(Duration::ZERO, |exploration| exploration.limits.slack);
+        if awaited > period * STARVED_PERIODS + slack {
+            root.tick_awaited = Some(now);
+            let thread = self.vms[vm].role.slot();
+            self.starved.push(format!(
+                "a tick must come once it is due, and one of {thread} that is due after {period:?} has been put off for \
+                 {awaited:?}: setting the period sets the timer anew"
+            ));
         }
     }
 

@@ -125,6 +125,7 @@ impl Turn {
     async fn tick(&mut self, vm: VmIndex, root_id: u32) {
         if let Some(root) = self.core_mut().vms[vm].roots.get_mut(&root_id) {
             root.tick_event = None;
+            root.tick_awaited = None;
         }
         match self.enter_root(vm, Callback::Tick { root_id }).await {
             // The period is the gap between two ticks: the timer is set again only now.

@@ -234,6 +234,11 @@ impl Run<'_> {
         &self.core().traps
     }
 
+    /// Ticks that guests keep putting off, in sentences.
+    pub(crate) fn starved(&self) -> &[String] {
+        &self.core().starved
+    }
+
     /// What guests said that they believe, but for the first ones: the VM, the view's name, what is believed.
     pub(crate) fn views_from(&self, skip: usize) -> Vec<(String, String, String)> {
         self.core().views.get(skip..).unwrap_or_default().to_vec()

@@ -110,6 +110,11 @@ impl Core {
                     digest.number(u64::from(self.calls.get(call).is_some_and(|call| call.again)));
                     digest.outcome(outcome);
                 }
+                Event::Tick { vm, root_id } => {
+                    let root = self.vms.get(*vm).and_then(|record| record.roots.get(root_id));
+                    let awaited = root.and_then(|root| root.tick_awaited);
+                    digest.wide(awaited.map_or(0, |since| since.as_nanos()));
+                }
                 Event::Grpc { event, .. } => digest.bytes(format!("{event:?}").as_bytes()),
                 _ => {}
             }

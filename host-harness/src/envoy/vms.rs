@@ -154,6 +154,8 @@ pub(super) struct Root {
     pub(super) plugin: Arc<PluginOptions>,
     pub(super) tick_period: Option<Duration>,
     pub(super) tick_event: Option<EventKey>,
+    /// Since when its next tick is waited for: since the timer was set first, however often it has been set again.
+    pub(super) tick_awaited: Option<Duration>,
     /// Code and message of `proxy_get_status`.
     pub(super) status: (u32, Bytes),
     /// What the running `proxy_on_http_call_response` can read.
@@ -238,6 +240,7 @@ impl Root {
             plugin,
             tick_period: None,
             tick_event: None,
+            tick_awaited: None,
             status: (0, Bytes::new()),
             call_response: None,
             grpc: GrpcReceived::default(),

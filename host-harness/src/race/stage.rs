@@ -280,6 +280,7 @@ fn faults(scenario: &Scenario) -> Vec<Fault> {
 #[derive(Default)]
 struct Watched {
     traps: usize,
+    starved: usize,
     calls: usize,
     views: Vec<View>,
     seen_views: usize,
@@ -320,6 +321,11 @@ impl Watched {
             add(vec![Violation { oracle: "trap", message }]);
         }
         self.traps = traps.len();
+        let starved = run.starved();
+        for message in starved.iter().skip(self.starved) {
+            add(vec![Violation { oracle: "tick-starvation", message: message.clone() }]);
+        }
+        self.starved = starved.len();
         for (vm, name, value) in run.views_from(self.seen_views) {
             self.seen_views += 1;
             let (version, value) = match value.split_once(':') {

@@ -378,7 +378,10 @@ fn callout_buffer_bytes(config: &Config) -> Option<u64> {
 fn stats_tags() -> Value {
     json!([
         { "tag_name": "policy", "regex": r"^wasmcustom\.portcullis_requests(\.policy\.(.+))\.outcome\.[^.]+$" },
-        { "tag_name": "bundle", "regex": r"^wasmcustom\.portcullis_downloads(\.bundle\.(.+))\.outcome\.[^.]+$" },
+        {
+            "tag_name": "bundle",
+            "regex": r"^wasmcustom\.portcullis_(?:downloads|bundle_[a-z_]+)(\.bundle\.(.+?))(?:\.outcome\.[^.]+)?$",
+        },
         {
             "tag_name": "outcome",
             "regex": r"^wasmcustom\.portcullis_(?:requests\.policy|downloads\.bundle)\..+(\.outcome\.([^.]+))$",

@@ -8,6 +8,7 @@ mod many;
 mod pruning;
 mod sameness;
 mod search;
+mod starving;
 
 use std::{
     sync::{Arc, LazyLock},

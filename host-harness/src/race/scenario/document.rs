@@ -66,6 +66,7 @@ pub(super) enum Tolerated {
     Views,
     Growth,
     Livelock,
+    TickStarvation,
     StuckStream,
     CallLeak,
 }

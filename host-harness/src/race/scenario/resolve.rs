@@ -241,6 +241,7 @@ fn tolerated(tolerated: document::Tolerated) -> &'static str {
         document::Tolerated::Views => "views",
         document::Tolerated::Growth => "growth",
         document::Tolerated::Livelock => "livelock",
+        document::Tolerated::TickStarvation => "tick-starvation",
         document::Tolerated::StuckStream => "stuck-stream",
         document::Tolerated::CallLeak => "call-leak",
     }

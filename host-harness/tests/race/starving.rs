@@ -1,0 +1,56 @@
+//! A tick that a filter puts off with every request never comes; no rule has to say that it must.
+
+use std::{fmt::Write, sync::Arc};
+
+use host_harness::{
+    abi::{Module, Runtime},
+    race::{self, scenario::Scenario},
+};
+
+/// Sets its tick period when it is configured, and again with each request if that is what it is told.
+fn guest(with_requests: bool) -> String {
+    let again = if with_requests { "(drop (call $set_tick (i32.const 50)))" } else { "" };
+    format!(
+        r#"(module
+        (import "env" "proxy_set_tick_period_milliseconds" (func $set_tick (param i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "proxy_abi_version_0_2_1"))
+        (func (export "malloc") (param i32) (result i32) (i32.const 16))
+        (func (export "proxy_on_tick") (param i32))
+        (func (export "proxy_on_configure") (param i32 i32) (result i32)
+            (drop (call $set_tick (i32.const 50))) (i32.const 1))
+        (func (export "proxy_on_request_headers") (param $stream i32) (param i32 i32) (result i32)
+            {again} (i32.const 0)))"#
+    )
+}
+
+#[test]
+fn a_tick_that_is_put_off_with_every_request_is_starved() {
+    let report = explore(&guest(true), 20);
+    let found = report.first.unwrap_or_else(|| panic!("nothing is found"));
+    assert_eq!(found.oracle, "tick-starvation");
+    assert!(
+        found.message.contains("one of w0 that is due after 50ms has been put off for"),
+        "{}",
+        found.message
+    );
+}
+
+#[test]
+fn a_tick_that_is_left_alone_is_not_and_neither_is_one_that_comes_between_requests() {
+    explore(&guest(false), 20).assert_clean();
+    explore(&guest(true), 90).assert_clean();
+}
+
+/// Forty requests, one every so many milliseconds.
+fn explore(guest: &str, pause_ms: u64) -> race::Report {
+    let mut scenario = String::from("scenario: busy\nmodule: busy.wat\nworkers: 1\nevents:\n");
+    for number in 0..40 {
+        writeln!(scenario, "  - {{at: {}ms, request: r{number}, worker: 0}}", number * pause_ms).unwrap();
+    }
+    scenario.push_str("bounds: {until: 10ms, slack: 0ms}\n");
+    let scenario =
+        Scenario::parse(&scenario, "busy.yaml").unwrap_or_else(|error| panic!("{error}")).remove(0);
+    let module = Module::load(&Runtime::new().unwrap(), guest.as_bytes()).unwrap();
+    race::explore(&module, &Arc::new(scenario), &super::bounded(0)).unwrap()
+}
