@@ -20,8 +20,8 @@ workers: 2
 events:
   - {at: 5ms, request: before, worker: 0, path: /}
   - {at: 30ms, request: while, worker: 1, path: /}
-  - {at: 200ms, request: after, worker: 0, path: /}
-bounds: {until: 300ms, slack: 20ms}
+  - {at: 600ms, request: after, worker: 0, path: /}
+bounds: {until: 650ms, slack: 20ms}
 must:
   always:
     - {request: before, never: {status: 200}}

@@ -1,7 +1,7 @@
 //! What tests take away, to see that it is missed: each protection of the manager can be switched off by name.
 //!
 //! Only a module built with the feature `hooks` can; everywhere else a protection is a constant `true`. The same
-//! feature makes a request with the header `x-portcullis-trap` end its VM.
+//! feature makes a request with the header `x-portcullis-trap` end its VM, and an answer to a download that is `trap`.
 
 /// Something without which a race would be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

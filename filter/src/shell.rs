@@ -235,6 +235,10 @@ fn answer(num_headers: usize, body_size: usize) -> Answer {
             .flatten()
             .unwrap_or_default(),
     };
+    #[cfg(feature = "hooks")]
+    if body == b"trap" {
+        std::process::abort();
+    }
     Answer::Response { status, etag: header("etag"), body }
 }
 
