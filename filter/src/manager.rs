@@ -9,6 +9,7 @@
 //! ends up with depends on what was published, never on the order of arrival. Readiness is computed from this state
 //! whenever it is asked (INVARIANT queried readiness): nothing here stores or sends one.
 
+mod comparison;
 mod download;
 mod health;
 mod loading;
@@ -34,6 +35,7 @@ use crate::{
     telemetry::{Counter, Gauge},
 };
 
+use comparison::Comparison;
 use download::Download;
 use member::{Change, Members, Membership, Serving};
 use policies::{Bundles, Policies};
@@ -51,20 +53,17 @@ pub use shelf::Shelf;
 const BUSY_TICK: Duration = Duration::from_millis(10);
 /// Pause between ticks when nothing is: polls are due once in seconds.
 const CALM_TICK: Duration = Duration::from_millis(100);
-/// Comparisons that find nothing come ever more rarely, up to this while a policy is not ready…
-const WAITING_COMPARISON: Duration = Duration::from_millis(100);
-/// …and to this when all are: how late a VM can be when every notice is lost.
-const CALM_COMPARISON: Duration = Duration::from_secs(1);
-
 /// Pause between two looks at the figures of the process.
 const GAUGE_PERIOD: Duration = Duration::from_secs(1);
+/// Figures shown in one piece of work.
+const GAUGES_AT_ONCE: usize = 32;
 
 /// What happens to the manager.
 #[derive(Debug)]
 pub enum Event {
     /// The plugin context has its configuration: serves what others have published before the first request comes.
     Start,
-    /// The host's timer: renews, claims, compares, and starts what is due.
+    /// The host's timer: renews, and sees what is due. What grows with the number of bundles is left to the work.
     Tick,
     /// Somebody has published something, perhaps.
     Hinted,
@@ -76,7 +75,7 @@ pub enum Event {
         answer: Answer,
     },
     /// Time to spare: does one small piece of the work that waits.
-    Adopt,
+    Work,
     /// The plugin context ends.
     Done,
 }
@@ -122,7 +121,7 @@ pub struct Manager {
     disposal: Disposal,
     /// Whether there is something to free now.
     is_disposing: bool,
-    adoption_slice: Duration,
+    slice: Duration,
     staleness: BTreeMap<String, Staleness>,
     random: fastrand::Rng,
     /// Counts attempts to fetch, so that each has a number of its own.
@@ -131,6 +130,8 @@ pub struct Manager {
     /// When the figures of the process were last shown.
     shown: Option<Duration>,
     compared: Option<Duration>,
+    /// The comparison that is under way.
+    comparison: Option<Comparison>,
     /// Pause until the next comparison.
     comparison_pause: Duration,
     /// Something was published here of which the other members have not been told.
@@ -139,8 +140,10 @@ pub struct Manager {
     unrecorded: bool,
     /// The time to ready is told once; whether it *is* ready is computed each time.
     told_ready: bool,
-    /// More downloads are due than may be started in one callback.
-    has_more_due: bool,
+    /// A download may be due now, and there may be room for it.
+    may_start: bool,
+    /// Figures that are still to be shown.
+    gauges: Vec<(Gauge, u64)>,
     has_ended: bool,
     teller: Teller,
 }
@@ -185,18 +188,20 @@ impl Manager {
             shelf,
             disposal: Disposal::default(),
             is_disposing: false,
-            adoption_slice: config.manager.adoption_slice,
+            slice: config.manager.adoption_slice,
             staleness: config.staleness.clone(),
             random: fastrand::Rng::with_seed(seed),
             attempts: 0,
             first_tick: None,
             shown: None,
             compared: None,
+            comparison: None,
             comparison_pause: BUSY_TICK,
             untold: false,
             unrecorded: false,
             told_ready: false,
-            has_more_due: false,
+            may_start: false,
+            gauges: Vec::new(),
             has_ended: false,
             teller: Teller::new(vm),
         }
@@ -211,24 +216,29 @@ impl Manager {
         }
         self.teller.now = now;
         match event {
-            Event::Start => self.compare(false, now, shared),
+            Event::Start => self.begin_comparison(false, now),
             Event::Tick => self.tick(now, shared),
-            Event::Hinted => self.hinted(now, shared),
+            Event::Hinted => self.hinted(now),
             Event::Fetched { id, answer } => self.fetched(id, answer, now, shared),
-            Event::Adopt => self.adopt(now, shared),
+            Event::Work => self.work(now, shared),
             Event::Done => self.done(shared),
         }
         self.teller.take()
     }
 
-    /// Whether [`Event::Adopt`] would find something to do.
+    /// Whether [`Event::Work`] would find something to do.
     pub fn has_work(&self) -> bool {
-        self.is_disposing || self.policies.has_pending() || self.tracked.iter().any(Tracked::has_work)
+        self.may_start
+            || self.comparison.is_some()
+            || !self.gauges.is_empty()
+            || self.is_disposing
+            || self.policies.has_pending()
+            || self.tracked.iter().any(Tracked::has_work)
     }
 
-    /// For how long [`Event::Adopt`] may be repeated in one callback.
-    pub fn adoption_slice(&self) -> Duration {
-        self.adoption_slice
+    /// How long one callback may last, with the [`Event::Work`] that is repeated in it.
+    pub fn slice(&self) -> Duration {
+        self.slice
     }
 
     /// The policy of that name if it can decide now, or why it cannot.
@@ -265,7 +275,7 @@ impl Manager {
 
     /// How long the host should wait until the next [`Event::Tick`].
     pub fn tick_period(&self) -> Duration {
-        let busy = self.has_work() || self.untold || self.has_more_due || self.comparison_pause < CALM_TICK;
+        let busy = self.has_work() || self.untold || self.comparison_pause < CALM_TICK;
         if busy { BUSY_TICK } else { CALM_TICK }
     }
 
@@ -276,20 +286,22 @@ impl Manager {
         // INVARIANT (converge): whatever was not told or not heard is found here.
         let due = self.compared.is_none_or(|at| now.saturating_sub(at) >= self.comparison_pause);
         if due && (guards(Protection::Comparison) || self.compared.is_none()) {
-            self.compare(true, now, shared);
+            self.begin_comparison(true, now);
         }
         self.give_up_overdue(now, shared);
-        self.start_due(now);
+        self.may_start = true;
         self.free_superseded(shared);
         self.hint_others(now, shared);
         self.show_gauges(now, shared);
     }
 
-    fn hinted(&mut self, now: Duration, shared: &dyn SharedData) {
+    fn hinted(&mut self, now: Duration) {
         self.teller.turn("ready");
         self.comparison_pause = BUSY_TICK;
-        if self.compared.is_none_or(|at| now.saturating_sub(at) >= BUSY_TICK) {
-            self.compare(false, now, shared);
+        let is_rested = self.compared.is_none_or(|at| now.saturating_sub(at) >= BUSY_TICK);
+        // One that is under way may have passed what is meant: another follows.
+        if is_rested || self.comparison.is_some() {
+            self.begin_comparison(false, now);
         }
     }
 
@@ -329,62 +341,20 @@ impl Manager {
         }
     }
 
-    /// Reads every record: what is newer is wanted, and what nobody alive loads is claimed.
-    fn compare(&mut self, may_claim: bool, now: Duration, shared: &dyn SharedData) {
-        self.compared = Some(now);
-        let mut members = Members::new(shared);
-        let me = self.membership.owner();
-        let mut found_any = false;
-        for (index, tracked) in self.tracked.iter_mut().enumerate() {
-            let Some((found, seen)) = record::read_unless(shared, &tracked.key, tracked.seen()) else {
-                continue;
-            };
-            if let Some(found) = found {
-                found_any |= tracked.replica.compare(&found, &mut self.disposal);
-                tracked.record = Some((found, seen));
-            }
-            let record =
-                tracked.record.as_ref().filter(|(_, known)| *known == seen).map(|(record, _)| record);
-            let owner = record.and_then(|record| record.owner);
-            let from = record.map_or("absent", BundleRecord::state);
-            let epoch = record.map(|record| record.epoch);
-            let is_mine = me.is_some() && owner == me;
-            let is_loading = tracked.download.as_ref().is_some_and(|download| Some(download.epoch) == epoch);
-            if is_mine && is_loading {
-                continue;
-            }
-            // Another member has it, or has had it since.
-            found_any |= tracked.give_up(&mut self.disposal);
-            let Some(me) = me.filter(|_| may_claim) else {
-                continue;
-            };
-            if !is_mine && owner.is_some_and(|owner| members.is_alive(owner, now)) {
-                continue;
-            }
-            let lineage = self.random.u32(1..);
-            let is_free = |record: &BundleRecord| record.owner == owner;
-            let Some(claimed) = registry::claim(&tracked.key, me, lineage, is_free, shared) else {
-                found_any = true;
-                continue;
-            };
-            let cause = if owner.is_some() { "its owner is gone" } else { "nobody loads it" };
-            self.teller.registry(&tracked.name, from, "claimed", &claimed, cause);
-            tracked.replica.compare(&claimed, &mut self.disposal);
-            let seed = self.random.u64(..);
-            tracked.download =
-                Some(Download::new(index, &tracked.name, &tracked.source, &claimed, seed, now));
-            tracked.forget_number(claimed);
-            found_any = true;
-        }
-        let most = if self.policies.all_ready() { CALM_COMPARISON } else { WAITING_COMPARISON };
-        self.comparison_pause = if found_any { BUSY_TICK } else { (self.comparison_pause * 2).min(most) };
-    }
-
     /// Does one small piece of the work that waits.
-    fn adopt(&mut self, now: Duration, shared: &dyn SharedData) {
-        if let Some(index) = self.tracked.iter().position(Tracked::has_candidate) {
+    fn work(&mut self, now: Duration, shared: &dyn SharedData) {
+        if self.may_start {
+            self.start_next(now);
+        } else if self.comparison.is_some() {
+            self.compare_next(now, shared);
+        } else if !self.gauges.is_empty() {
+            let left = self.gauges.len().saturating_sub(GAUGES_AT_ONCE);
+            for (gauge, value) in self.gauges.split_off(left) {
+                self.teller.push(Effect::Show(gauge, value));
+            }
+        } else if let Some(index) = self.tracked.iter().position(Tracked::has_candidate) {
             self.check(index, now, shared);
-            self.start_due(now);
+            self.may_start = true;
         } else if let Some(index) = self.tracked.iter().position(|tracked| tracked.replica.has_work()) {
             self.read(index, shared);
         } else if self.policies.has_pending() {
@@ -440,7 +410,7 @@ impl Manager {
             return;
         }
         let vm = self.membership.vm();
-        for (place, member) in Members::new(shared).all().into_iter().enumerate() {
+        for (place, member) in Members::default().all(shared).into_iter().enumerate() {
             if member.vm != vm && member.is_alive(now) {
                 self.teller.push(Effect::Hint { queue: record::hint_queue(place) });
             }
@@ -455,12 +425,10 @@ impl Manager {
         }
         self.shown = Some(now);
         let plugin = self.membership.plugin();
-        let mut members = Members::new(shared).all().into_iter();
+        let mut members = Members::default().all(shared).into_iter();
         let first = members.find(|member| member.plugin == plugin && member.is_alive(now));
         if first.is_some_and(|first| first.vm == self.membership.vm()) {
-            for (gauge, value) in self.health(now, shared).gauges() {
-                self.teller.push(Effect::Show(gauge, value));
-            }
+            self.gauges = self.compared_health(now, shared).gauges();
         }
     }
 }

@@ -80,15 +80,15 @@ impl Plugin {
         }
     }
 
-    /// Whether [`Event::Adopt`] would find something to do.
+    /// Whether [`Event::Work`] would find something to do.
     pub fn has_work(&self) -> bool {
-        self.adoption_slice().is_some()
+        self.slice().is_some()
     }
 
-    /// For how long [`Event::Adopt`] may be repeated in one callback; none if there is nothing to do.
-    pub fn adoption_slice(&self) -> Option<Duration> {
+    /// How long one callback may last, with the [`Event::Work`] that is repeated in it; none if there is nothing to do.
+    pub fn slice(&self) -> Option<Duration> {
         match &self.state {
-            State::Serving { manager, .. } if manager.has_work() => Some(manager.adoption_slice()),
+            State::Serving { manager, .. } if manager.has_work() => Some(manager.slice()),
             _ => None,
         }
     }

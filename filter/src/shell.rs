@@ -129,26 +129,36 @@ impl Root {
         }
     }
 
-    /// Works on new bundles for a slice, and then not again for as long: many answers may come one right after the
-    /// other, and requests would wait behind the slices of all of them. What is left is done on ticks.
-    fn adopt_for_a_slice(&mut self) {
+    /// Handles the event of a callback that has begun, and works for what is left of a slice; then not again for as long:
+    /// many answers may come one right after the other, and requests would wait behind the slices of all of them. What
+    /// is left is done on ticks.
+    fn run_for_a_slice(&mut self, event: Event, begun: Instant) {
+        self.run(event);
         if let Some(slice) = self.slice()
             && self.worked.is_none_or(|worked| worked.elapsed() >= slice)
         {
-            self.adopt_for(slice);
+            self.work(begun, slice);
         }
+        self.keep_ticking();
     }
 
-    fn adopt_for(&mut self, longest: Duration) {
-        let begun = Instant::now();
-        while self.slice().is_some() && begun.elapsed() < longest {
-            self.run(Event::Adopt);
+    /// Works as long as another piece like the longest one would come to its end in time, and does at least one.
+    fn work(&mut self, begun: Instant, time: Duration) {
+        let mut worked = begun.elapsed();
+        let mut longest = Duration::ZERO;
+        while self.slice().is_some() {
+            self.run(Event::Work);
+            let before = std::mem::replace(&mut worked, begun.elapsed());
+            longest = longest.max(worked.saturating_sub(before));
+            if worked.saturating_add(longest) >= time {
+                break;
+            }
         }
         self.worked = Some(Instant::now());
     }
 
     fn slice(&self) -> Option<Duration> {
-        self.shared.try_borrow().ok()?.plugin.adoption_slice()
+        self.shared.try_borrow().ok()?.plugin.slice()
     }
 
     fn keep_ticking(&mut self) {
@@ -170,9 +180,8 @@ impl Context for Root {
         let Some(id) = self.fetches.remove(&call_id) else {
             return;
         };
-        self.run(Event::Fetched { id, answer: answer(num_headers, body_size) });
-        self.adopt_for_a_slice();
-        self.keep_ticking();
+        let begun = Instant::now();
+        self.run_for_a_slice(Event::Fetched { id, answer: answer(num_headers, body_size) }, begun);
     }
 }
 
@@ -187,23 +196,20 @@ impl RootContext for Root {
             shared.tell(effects);
         }
         self.run(Event::Start);
-        self.adopt_for(LONGEST_START);
+        self.work(Instant::now(), LONGEST_START);
         self.keep_ticking();
         // Envoy lets requests past a filter whose worker did not configure, so a refusal must not be one.
         true
     }
 
     fn on_tick(&mut self) {
-        self.run(Event::Tick);
-        self.adopt_for_a_slice();
-        self.keep_ticking();
+        self.run_for_a_slice(Event::Tick, Instant::now());
     }
 
     fn on_queue_ready(&mut self, queue: u32) {
+        let begun = Instant::now();
         self.hints.drain(queue);
-        self.run(Event::Hinted);
-        self.adopt_for_a_slice();
-        self.keep_ticking();
+        self.run_for_a_slice(Event::Hinted, begun);
     }
 
     fn get_type(&self) -> Option<ContextType> {

@@ -65,7 +65,8 @@ fn assert_demo(arguments: &[&str]) {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let number = |key: &str| report[key].as_u64().unwrap_or_else(|| panic!("no {key} in {report}"));
     assert_eq!((number("bundles"), number("answer_delay_ms")), (50, 50));
-    assert!(number("max_in_flight") >= 50, "{report}");
+    // How many at once depends on the machine; that it can be all is tested with answers that are held.
+    assert!(number("max_in_flight") > 10, "{report}");
     assert_eq!(number("module_bytes"), FILTER_MODULE.len() as u64);
     // Fifty answers of 50 ms one after another take 2.5 s, whatever the machine does.
     assert!(number("one_by_one_ms") >= 2_500, "{report}");

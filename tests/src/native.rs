@@ -26,7 +26,11 @@ impl Native {
         assert!(plugin.tick_period().is_some(), "{effects:?}");
         let archives = table.archives();
         let shared = LocalData::default();
-        for effect in plugin.handle(Event::Tick, Duration::ZERO, &shared) {
+        let mut effects = plugin.handle(Event::Tick, Duration::ZERO, &shared);
+        while plugin.has_work() {
+            effects.extend(plugin.handle(Event::Work, Duration::ZERO, &shared));
+        }
+        for effect in effects {
             if let Effect::Fetch { id, call } = effect {
                 let path = call.headers.iter().find(|(name, _)| name == ":path").map_or("", |(_, path)| path);
                 let name = path.trim_start_matches('/').trim_end_matches(".tar.gz");
@@ -38,7 +42,7 @@ impl Native {
             }
         }
         while plugin.has_work() {
-            plugin.handle(Event::Adopt, Duration::ZERO, &shared);
+            plugin.handle(Event::Work, Duration::ZERO, &shared);
         }
         Self { plugin, shared }
     }

@@ -134,16 +134,32 @@ impl Health {
 impl Manager {
     /// The state of everything now. Units: `now` as in [`Manager::handle`].
     pub fn health(&self, now: Duration, shared: &dyn SharedData) -> Health {
+        let read = |tracked: &Tracked| record::read(shared, &tracked.key)?.0;
+        self.health_of(read, now, shared)
+    }
+
+    /// The same with the records as they were when they were last compared, which is less work.
+    pub(super) fn compared_health(&self, now: Duration, shared: &dyn SharedData) -> Health {
+        self.health_of(|tracked| Some(tracked.record.as_ref()?.0.clone()), now, shared)
+    }
+
+    fn health_of(
+        &self,
+        record: impl Fn(&Tracked) -> Option<BundleRecord>,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) -> Health {
         let mut problems = Vec::new();
-        let mut members = Members::new(shared);
+        let mut members = Members::default();
         let mut records = BTreeMap::new();
         let mut bundles = BTreeMap::new();
         for tracked in &self.tracked {
-            let record = record::read::<BundleRecord>(shared, &tracked.key).and_then(|(record, _)| record);
-            let record = record.unwrap_or_default();
-            let bundle = self.bundle_health(tracked, &record, &mut members, now);
+            let record = record(tracked).unwrap_or_default();
+            let is_alive = record.owner.is_some_and(|owner| members.is_alive(owner, now, shared));
+            let bundle = self.bundle_health(tracked, &record, is_alive, now);
             let name = &tracked.name;
-            if bundle.loader.is_some() && !bundle.loader_alive && members.is_forsaken(record.owner, now) {
+            let is_missed = bundle.loader.is_some() && !is_alive;
+            if is_missed && members.is_forsaken(record.owner, now, shared) {
                 problems.push(format!("nobody loads bundle `{name}`: the VM that did gives no sign of life"));
             }
             if bundle.stale {
@@ -154,7 +170,7 @@ impl Manager {
             records.insert(tracked.key.as_str(), (name, record));
         }
         let mut vms = Vec::new();
-        for (place, member) in members.all().into_iter().enumerate() {
+        for (place, member) in members.all(shared).into_iter().enumerate() {
             if member.plugin != self.membership.plugin() || member.until_ms == 0 {
                 continue;
             }
@@ -197,7 +213,7 @@ impl Manager {
         &self,
         tracked: &Tracked,
         record: &BundleRecord,
-        members: &mut Members<'_>,
+        loader_alive: bool,
         now: Duration,
     ) -> BundleHealth {
         let ago = |at_ms: u64| millis(now).saturating_sub(at_ms);
@@ -208,7 +224,7 @@ impl Manager {
             revision: record.revision.clone(),
             digest: record.digest.clone(),
             loader: record.owner.map(|owner| owner.vm.to_string()),
-            loader_alive: record.owner.is_some_and(|owner| members.is_alive(owner, now)),
+            loader_alive,
             epoch: record.epoch,
             published_ms_ago: is_published.then(|| ago(record.published_ms)),
             checked_ms_ago: is_published.then(|| ago(record.checked_ms)),

@@ -14,9 +14,6 @@ use super::{
 };
 use crate::telemetry::DownloadOutcome;
 
-/// Envoy takes some 15 to 140 µs to start a call, and requests of this worker wait meanwhile.
-const STARTS_PER_CALLBACK: usize = 64;
-
 // === impl Manager ===
 
 impl Manager {
@@ -29,20 +26,19 @@ impl Manager {
         }
     }
 
-    pub(super) fn start_due(&mut self, now: Duration) {
+    /// Starts one download that is due, if there is room for it.
+    pub(super) fn start_next(&mut self, now: Duration) {
         let downloads = || self.tracked.iter().filter_map(|tracked| tracked.download.as_ref());
         let under_way = downloads().filter(|download| download.is_under_way()).count();
-        let room = self.max_concurrent_downloads.saturating_sub(under_way);
-        let mut due: Vec<&mut Download> = self
+        let due = self
             .tracked
             .iter_mut()
             .filter_map(|tracked| tracked.download.as_mut())
-            .filter(|download| download.is_due(now))
-            .collect();
+            .filter(|download| download.is_due(now));
         // Who has waited longest goes first, so that a small window starves nobody.
-        due.sort_by_key(|download| download.due_at());
-        self.has_more_due = due.len().min(room) > STARTS_PER_CALLBACK;
-        for download in due.into_iter().take(room.min(STARTS_PER_CALLBACK)) {
+        let next = due.min_by_key(|download| download.due_at());
+        self.may_start = next.is_some() && under_way < self.max_concurrent_downloads;
+        if let Some(download) = next.filter(|_| self.may_start) {
             self.attempts += 1;
             let (id, call) = download.start(self.attempts, now);
             self.teller.push(Effect::Fetch { id, call });
@@ -59,7 +55,7 @@ impl Manager {
             Some(Finished::Failed(fault)) => self.failed(id.bundle, fault, now, shared),
         }
         // The place in the window that became free is given away at once.
-        self.start_due(now);
+        self.start_next(now);
     }
 
     /// Checks what came, and publishes it when it is whole.

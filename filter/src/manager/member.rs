@@ -44,8 +44,8 @@ pub(super) struct Serving {
 }
 
 /// Members as shared data have them, each read once.
-pub(super) struct Members<'a> {
-    shared: &'a dyn SharedData,
+#[derive(Debug, Default)]
+pub(super) struct Members {
     read: BTreeMap<usize, Option<MemberRecord>>,
 }
 
@@ -166,29 +166,32 @@ impl Membership {
 
 // === impl Members ===
 
-impl<'a> Members<'a> {
-    pub(super) fn new(shared: &'a dyn SharedData) -> Self {
-        Self { shared, read: BTreeMap::new() }
-    }
-
-    pub(super) fn is_alive(&mut self, owner: Owner, now: Duration) -> bool {
+impl Members {
+    pub(super) fn is_alive(&mut self, owner: Owner, now: Duration, shared: &dyn SharedData) -> bool {
         !guards(Protection::Takeover)
-            || self.get(owner.member).is_some_and(|member| member.vm == owner.vm && member.is_alive(now))
+            || self
+                .get(owner.member, shared)
+                .is_some_and(|member| member.vm == owner.vm && member.is_alive(now))
     }
 
     /// Whether an owner has been dead for so long that somebody must have taken its place.
-    pub(super) fn is_forsaken(&mut self, owner: Option<Owner>, now: Duration) -> bool {
-        let member = owner.and_then(|owner| self.get(owner.member));
+    pub(super) fn is_forsaken(
+        &mut self,
+        owner: Option<Owner>,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) -> bool {
+        let member = owner.and_then(|owner| self.get(owner.member, shared));
         member.is_none_or(|member| millis(now) > member.until_ms.saturating_add(millis(LOST_AFTER)))
     }
 
     /// All that there have been: a place once taken is never empty again.
-    pub(super) fn all(mut self) -> Vec<MemberRecord> {
-        (0..MAX_MEMBERS).map_while(|place| self.get(place).cloned()).collect()
+    pub(super) fn all(mut self, shared: &dyn SharedData) -> Vec<MemberRecord> {
+        (0..MAX_MEMBERS).map_while(|place| self.get(place, shared).cloned()).collect()
     }
 
-    fn get(&mut self, place: usize) -> Option<&MemberRecord> {
-        let read = || record::read(self.shared, &MemberRecord::key(place))?.0;
+    fn get(&mut self, place: usize, shared: &dyn SharedData) -> Option<&MemberRecord> {
+        let read = || record::read(shared, &MemberRecord::key(place))?.0;
         self.read.entry(place).or_insert_with(read).as_ref()
     }
 }

@@ -243,7 +243,7 @@ impl World {
 
     fn tick(&mut self, now: u64) -> Vec<FetchId> {
         self.now = now;
-        let effects = self.manager.handle(Event::Tick, Duration::from_millis(now), &*self.shared);
+        let effects = self.run(Event::Tick);
         self.fetches(&effects)
     }
 
@@ -294,10 +294,16 @@ impl World {
     }
 
     fn answer(&mut self, id: FetchId, answer: Answer, now: u64) -> Vec<Effect> {
-        let now = Duration::from_millis(now);
-        let mut effects = self.manager.handle(Event::Fetched { id, answer }, now, &*self.shared);
+        self.now = now;
+        self.run(Event::Fetched { id, answer })
+    }
+
+    /// One event, and all the work that it makes.
+    fn run(&mut self, event: Event) -> Vec<Effect> {
+        let now = Duration::from_millis(self.now);
+        let mut effects = self.manager.handle(event, now, &*self.shared);
         while self.manager.has_work() {
-            effects.extend(self.manager.handle(Event::Adopt, now, &*self.shared));
+            effects.extend(self.manager.handle(Event::Work, now, &*self.shared));
         }
         effects
     }

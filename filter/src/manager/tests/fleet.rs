@@ -380,7 +380,7 @@ impl Fleet {
             if !self.vms[vm].has_work() || self.idle.contains(&vm) {
                 break;
             }
-            effects.extend(self.vms[vm].handle(Event::Adopt, time, &*shared));
+            effects.extend(self.vms[vm].handle(Event::Work, time, &*shared));
         }
         for effect in effects {
             match effect {
