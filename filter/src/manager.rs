@@ -356,7 +356,7 @@ impl Manager {
             self.check(index, now, shared);
             self.may_start = true;
         } else if let Some(index) = self.tracked.iter().position(|tracked| tracked.replica.has_work()) {
-            self.read(index, shared);
+            self.read(index, now, shared);
         } else if self.policies.has_pending() {
             self.policies.adopt(&Served(&self.tracked), &mut self.teller);
             self.unrecorded = true;
@@ -374,19 +374,22 @@ impl Manager {
     }
 
     /// Goes on reading what another VM has published.
-    fn read(&mut self, index: usize, shared: &dyn SharedData) {
+    fn read(&mut self, index: usize, now: Duration, shared: &dyn SharedData) {
         let Some(Tracked { name, key, source, record, replica, .. }) = self.tracked.get_mut(index) else {
             return;
         };
         let step = replica.step(name, key, source, &self.shelf, &mut self.disposal, shared);
         let epoch = record.as_ref().map_or(0, |(record, _)| record.epoch);
         self.stepped(index, &step, epoch, "another VM has published it");
+        if let Step::Missing(version) = step {
+            self.restore(index, version, now, shared);
+        }
     }
 
     fn stepped(&mut self, index: usize, step: &Step, epoch: u64, cause: &str) {
         let Some(tracked) = self.tracked.get(index) else { return };
         match step {
-            Step::More => {}
+            Step::More | Step::Missing(_) => {}
             // The record is read again, and soon.
             Step::Superseded => self.comparison_pause = BUSY_TICK,
             Step::Serving { from } => {

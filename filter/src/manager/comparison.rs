@@ -6,8 +6,9 @@ use super::{
     BUSY_TICK, Manager, Tracked,
     download::Download,
     member::Members,
-    record::{self, BundleRecord, Owner},
+    record::{self, BundleRecord, FaultRecord, Owner, millis},
     registry,
+    replica::Version,
     shared::SharedData,
 };
 
@@ -84,29 +85,51 @@ impl Manager {
         match me.filter(|_| *may_claim && !is_loaded) {
             None => found_any,
             Some(me) => {
-                self.claim(*index, me, owner, from, now, shared);
+                let cause = if owner.is_some() { "its owner is gone" } else { "nobody loads it" };
+                self.claim(*index, me, |record| record.owner == owner, (from, cause), now, shared);
                 true
             }
         }
     }
 
-    /// Takes a bundle over from the owner that was found, unless somebody else was faster.
+    /// A payload that nobody has replaced is not there: somebody else has written in this `vm_id`'s data. Its owner has no
+    /// need of it and cannot know; so whoever needs it takes the bundle over and downloads it again.
+    pub(super) fn restore(&mut self, index: usize, version: Version, now: Duration, shared: &dyn SharedData) {
+        self.comparison_pause = BUSY_TICK;
+        if let Some(tracked) = self.tracked.get_mut(index)
+            && let Some((record, _)) = tracked.record.take()
+        {
+            // It is wanted still, although the record may not change.
+            tracked.forget_number(record);
+        }
+        let Some(me) = self.membership.owner() else { return };
+        let take = |record: &mut BundleRecord| {
+            let is_missing = Version::of(record) == version && !record.digest.is_empty();
+            let message = "its payload is gone from shared data".to_owned();
+            record.fault = Some(FaultRecord { message, since_ms: millis(now) });
+            record.etag = None;
+            record.digest.clear();
+            is_missing
+        };
+        self.claim(index, me, take, ("current", "its payload is gone from shared data"), now, shared);
+    }
+
+    /// Takes a bundle over, unless somebody else was faster.
     fn claim(
         &mut self,
         index: usize,
         me: Owner,
-        found: Option<Owner>,
-        from: &'static str,
+        take: impl FnOnce(&mut BundleRecord) -> bool,
+        (from, cause): (&'static str, &'static str),
         now: Duration,
         shared: &dyn SharedData,
     ) {
         let Some(tracked) = self.tracked.get_mut(index) else { return };
         let lineage = self.random.u32(1..);
-        let is_free = |record: &BundleRecord| record.owner == found;
-        let Some(claimed) = registry::claim(&tracked.key, me, lineage, is_free, shared) else { return };
-        let cause = if found.is_some() { "its owner is gone" } else { "nobody loads it" };
+        let Some(claimed) = registry::claim(&tracked.key, me, lineage, take, shared) else { return };
         self.teller.registry(&tracked.name, from, "claimed", &claimed, cause);
         tracked.replica.compare(&claimed, &mut self.disposal);
+        tracked.give_up(&mut self.disposal);
         let seed = self.random.u64(..);
         let Tracked { name, source, .. } = &*tracked;
         tracked.download = Some(Download::new(index, name, source, &claimed, seed, now));

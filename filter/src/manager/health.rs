@@ -193,6 +193,13 @@ impl Manager {
             }
             vms.push(vm);
         }
+        let waits_to_join = self.first_tick.filter(|_| self.membership.owner().is_none());
+        if let Some(waiting) =
+            waits_to_join.map(|since| now.saturating_sub(since)).filter(|waiting| *waiting > LOST_AFTER)
+        {
+            problems
+                .push(format!("this VM has found no place among the members for {} s", waiting.as_secs()));
+        }
         let others_ready = vms.iter().filter(|vm| vm.alive).all(|vm| vm.policies_ready == vm.policies);
         Health {
             healthy: problems.is_empty(),

@@ -15,7 +15,7 @@ const RENEWALS_IN_LEASE: u32 = 3;
 /// A member that has been dead for so long is gone, and not only late.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(3);
 /// Envoy's workers, its main thread and as many again that have died; twice that for plugins that share a `vm_id`.
-const MAX_MEMBERS: usize = 1024;
+pub(super) const MAX_MEMBERS: usize = 1024;
 
 /// This VM's place among the members.
 #[derive(Debug)]

@@ -37,17 +37,18 @@ pub(super) struct Publication<'a> {
     pub(super) etag: Option<&'a str>,
 }
 
-/// Takes a bundle over, unless somebody else has done so since it was read.
+/// Takes a bundle over, unless somebody else has done so since it was read. `take` says whether it may be taken, and may
+/// change what the record says of the content.
 pub(super) fn claim(
     key: &str,
     owner: Owner,
     lineage: u32,
-    is_free: impl FnOnce(&BundleRecord) -> bool,
+    take: impl FnOnce(&mut BundleRecord) -> bool,
     shared: &dyn SharedData,
 ) -> Option<BundleRecord> {
     let (found, seen) = record::read::<BundleRecord>(shared, key)?;
     let mut record = found.unwrap_or_else(|| BundleRecord { lineage, ..BundleRecord::default() });
-    if !is_free(&record) {
+    if !take(&mut record) {
         return None;
     }
     record.epoch += 1;

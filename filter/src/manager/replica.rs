@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::{
-    record::{BundleRecord, open_payload, payload_key},
+    record::{self, BundleRecord, open_payload, payload_key},
     shared::SharedData,
     shelf::Shelf,
 };
@@ -48,6 +48,8 @@ pub(super) enum Step {
     Refused(String),
     /// The payload has been replaced: the record must be read again.
     Superseded,
+    /// The payload of what the record still says is active is not there.
+    Missing(Version),
 }
 
 // === impl Version ===
@@ -130,7 +132,11 @@ impl Replica {
                         self.coming = Some(Coming::Reading(version, reading));
                         Step::More
                     }
-                    _ => Step::Superseded,
+                    // A payload goes only after the record names another generation.
+                    _ => match record::read::<BundleRecord>(shared, key) {
+                        Some((Some(record), _)) if Version::of(&record) == version => Step::Missing(version),
+                        _ => Step::Superseded,
+                    },
                 }
             }
             Some(Coming::Reading(version, mut reading)) => match reading.step() {

@@ -145,7 +145,7 @@ fn a_payload_that_was_replaced_is_not_taken_for_the_one_before() {
     ));
     let shelf = Shelf::default();
     let step = replica.step(name, key, source, &shelf, &mut disposal, &*fleet.shared);
-    assert_eq!((step, replica.version()), (Step::Superseded, None));
+    assert_eq!((step, replica.version()), (Step::Missing(Version::of(&fleet.record(0))), None));
 }
 
 #[test]
@@ -187,6 +187,56 @@ fn data_that_vanish_are_fetched_again_and_nothing_goes_dark_meanwhile() {
     assert_eq!(fleet.generations(), vec![vec![1; BUNDLES]; 2], "of another lineage");
     assert_eq!(fleet.revision(0), "2");
     assert!(fleet.vms.iter().all(|vm| vm.tracked[0].replica.bundle().unwrap().manifest.revision == "2"));
+}
+
+#[test]
+fn a_payload_that_vanished_is_fetched_again_by_whoever_needs_it() {
+    for garbage in [&b""[..], b"what another plugin has written here"] {
+        let mut fleet = Fleet::new(2);
+        fleet.run_until(1_000);
+        let key = record::payload_key(&fleet.vms[0].tracked[0].key, 1);
+        let seen = fleet.shared.get(&key).unwrap().seen;
+        assert!(fleet.shared.compare_and_set(&key, garbage, seen));
+        fleet.run_until(2_000);
+        assert_eq!(fleet.fetched[&0], 1, "nobody needs it");
+        fleet.reload(1);
+        fleet.event(1, Event::Start);
+        assert_eq!(fleet.generation(1, 0), 0);
+        fleet.answers = false;
+        fleet.run_until(2_500);
+        let health = fleet.vms[0].health(fleet.time(), &*fleet.shared);
+        assert_eq!(health.bundles["b00"].fault.as_deref(), Some("its payload is gone from shared data"));
+        assert!(fleet.vms[0].is_ready(fleet.time()), "what is served stays");
+        fleet.answers = true;
+        fleet.reopen();
+        fleet.run_until(3_500);
+        assert_eq!(fleet.generations(), vec![vec![2, 1, 1]; 2]);
+        assert_eq!(fleet.fetched, BTreeMap::from([(0, 2), (1, 1), (2, 1)]));
+    }
+}
+
+#[test]
+fn a_vm_that_finds_no_place_says_so() {
+    let mut fleet = Fleet::new(1);
+    let taken = record::MemberRecord {
+        vm: VmName(9),
+        plugin: 0,
+        until_ms: u64::MAX,
+        serving: BTreeMap::new(),
+        ready: (0, 0),
+    };
+    for place in 0..member::MAX_MEMBERS {
+        let key = record::MemberRecord::key(place);
+        assert!(record::write(&*fleet.shared, &key, &taken, Seen::Absent));
+    }
+    fleet.run_until(2_000);
+    assert!(fleet.vms[0].health(fleet.time(), &*fleet.shared).healthy, "it may be about to find one");
+    fleet.run_until(5_000);
+    let health = fleet.vms[0].health(fleet.time(), &*fleet.shared);
+    assert!(
+        health.problems.iter().any(|problem| problem.contains("no place among the members")),
+        "{health:?}"
+    );
 }
 
 #[test]
