@@ -36,6 +36,19 @@ fn a_hundred_bundles_are_requested_once_each_and_served_by_all_eight_workers() {
 }
 
 #[test]
+fn sixty_four_workers_share_one_download_of_each_bundle() {
+    let (storm, server) = published(10);
+    let gate = start(&storm, &server, 64, None);
+    gate.wait_for_counter("portcullis_policies_compiled", 65 * 10);
+    for connection in &mut a_connection_to_each_worker(&gate, 64) {
+        for bundle in storm.bundles() {
+            assert_decides(connection, bundle);
+        }
+    }
+    assert_eq!(server.traffic().requests.len(), 10);
+}
+
+#[test]
 fn the_module_that_is_delivered_has_no_trap() {
     let (storm, server) = published(1);
     let gate = start(&storm, &server, 1, None);

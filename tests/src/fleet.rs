@@ -11,8 +11,8 @@ use crate::envoy::{Gate, ROUTE_HEADER};
 
 /// The built filter with the feature `hooks`: [`ask_and_trap`] ends its VM.
 pub const HOOKS_MODULE: &[u8] = include_bytes!(env!("PORTCULLIS_HOOKS_MODULE"));
-/// The kernel chooses the worker of a connection by its address: after so many, each has had some.
-const MOST_CONNECTIONS: usize = 400;
+/// The kernel chooses the worker of a connection by its address: after so many for each worker, all have had some.
+const MOST_CONNECTIONS: usize = 50;
 
 /// One of Envoy's threads that run a VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +52,8 @@ pub fn a_connection_to_each_worker(gate: &Gate, workers: usize) -> Vec<Connectio
     // The others are kept open until the end, or the kernel might give the same worker again and again.
     let mut others = Vec::new();
     let mut before = connections_by_worker(gate);
-    for _ in 0..MOST_CONNECTIONS {
+    let most = workers * MOST_CONNECTIONS;
+    for _ in 0..most {
         let connection = Connection::open(gate.addr()).expect("Envoy takes connections");
         let mut after = BTreeMap::new();
         let counted = gate.envoy.wait_until(crate::envoy::BOUND, |_| {
@@ -73,7 +74,7 @@ pub fn a_connection_to_each_worker(gate: &Gate, workers: usize) -> Vec<Connectio
         }
         before = after;
     }
-    panic!("{MOST_CONNECTIONS} connections reached only {:?} of {workers} workers", found.keys());
+    panic!("{most} connections reached only {:?} of {workers} workers", found.keys());
 }
 
 fn connections_by_worker(gate: &Gate) -> BTreeMap<usize, u64> {
