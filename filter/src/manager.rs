@@ -35,7 +35,7 @@ use crate::{
     telemetry::{Counter, Gauge},
 };
 
-use comparison::Comparison;
+use comparison::{Comparison, WAITING};
 use download::Download;
 use member::{Change, Members, Membership, Serving};
 use policies::{Bundles, Policies};
@@ -284,12 +284,14 @@ impl Manager {
         self.first_tick.get_or_insert(now);
         self.renew(now, shared);
         // INVARIANT (converge): whatever was not told or not heard is found here.
-        let due = self.compared.is_none_or(|at| now.saturating_sub(at) >= self.comparison_pause);
+        // What was found is worked on first: with many bundles, comparing again would take its time.
+        let pause = if self.has_work() { self.comparison_pause.max(WAITING) } else { self.comparison_pause };
+        let due = self.compared.is_none_or(|at| now.saturating_sub(at) >= pause);
         if due && (guards(Protection::Comparison) || self.compared.is_none()) {
             self.begin_comparison(true, now);
         }
         self.give_up_overdue(now, shared);
-        self.may_start = true;
+        self.may_start = self.next_due(now).is_some();
         self.free_superseded(shared);
         self.hint_others(now, shared);
         self.show_gauges(now, shared);

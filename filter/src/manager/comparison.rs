@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Comparisons that find nothing come ever more rarely, up to this while a policy is not ready…
-const WAITING: Duration = Duration::from_millis(100);
+pub(super) const WAITING: Duration = Duration::from_millis(100);
 /// …and to this when all are: how late a VM can be when every notice is lost.
 const CALM: Duration = Duration::from_secs(1);
 

@@ -26,19 +26,21 @@ impl Manager {
         }
     }
 
+    /// The bundle whose download may start now, if there is room for one.
+    pub(super) fn next_due(&self, now: Duration) -> Option<usize> {
+        let downloads = || (0..self.tracked.len()).filter_map(|index| Some((index, self.download(index)?)));
+        let under_way = downloads().filter(|(_, download)| download.is_under_way()).count();
+        let due = downloads().filter(|(_, download)| download.is_due(now));
+        // Who has waited longest goes first, so that a small window starves nobody.
+        let (next, _) = due.min_by_key(|(_, download)| download.due_at())?;
+        (under_way < self.max_concurrent_downloads).then_some(next)
+    }
+
     /// Starts one download that is due, if there is room for it.
     pub(super) fn start_next(&mut self, now: Duration) {
-        let downloads = || self.tracked.iter().filter_map(|tracked| tracked.download.as_ref());
-        let under_way = downloads().filter(|download| download.is_under_way()).count();
-        let due = self
-            .tracked
-            .iter_mut()
-            .filter_map(|tracked| tracked.download.as_mut())
-            .filter(|download| download.is_due(now));
-        // Who has waited longest goes first, so that a small window starves nobody.
-        let next = due.min_by_key(|download| download.due_at());
-        self.may_start = next.is_some() && under_way < self.max_concurrent_downloads;
-        if let Some(download) = next.filter(|_| self.may_start) {
+        let next = self.next_due(now).and_then(|index| self.tracked.get_mut(index)?.download.as_mut());
+        self.may_start = next.is_some();
+        if let Some(download) = next {
             self.attempts += 1;
             let (id, call) = download.start(self.attempts, now);
             self.teller.push(Effect::Fetch { id, call });

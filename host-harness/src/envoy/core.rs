@@ -260,6 +260,16 @@ impl Core {
         self.world.now()
     }
 
+    /// The time that a VM is told; with a clock that steps it moves on each time, and never back.
+    pub(super) fn read_clock(&mut self, vm: VmIndex) -> Duration {
+        let now = self.now();
+        let step =
+            self.exploration.as_ref().map_or(Duration::ZERO, |exploration| exploration.limits.clock_step);
+        let told = &mut self.vms[vm].told_time;
+        *told = now.max(told.saturating_add(step));
+        *told
+    }
+
     /// Posts an event that is due after `delay`.
     pub(super) fn post_after(&mut self, delay: Duration, event: Event) -> EventKey {
         let at = self.now().saturating_add(delay);
@@ -432,10 +442,15 @@ impl Core {
             root.tick_awaited = None;
             return;
         };
-        let awaited = now.saturating_sub(*root.tick_awaited.get_or_insert(now));
+        let since = *root.tick_awaited.get_or_insert(now);
+        // While its thread stood still, nothing could come.
+        let stood_still = self.stalled.get(&self.vms[vm].role.slot()).copied().unwrap_or_default();
+        let awaited = now.saturating_sub(since.max(stood_still));
         let slack = self.exploration.as_ref().map_or(Duration::ZERO, |exploration| exploration.limits.slack);
         if awaited > period * STARVED_PERIODS + slack {
-            root.tick_awaited = Some(now);
+            if let Some(root) = self.vms[vm].roots.get_mut(&root_id) {
+                root.tick_awaited = Some(now);
+            }
             let thread = self.vms[vm].role.slot();
             self.starved.push(format!(
                 "a tick must come once it is due, and one of {thread} that is due after {period:?} has been put off for \

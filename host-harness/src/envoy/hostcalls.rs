@@ -65,12 +65,13 @@ impl Host for Core {
         self.write_property(vm, path, value)
     }
 
-    fn wall_time_ns(&mut self, _vm: VmIndex) -> u64 {
-        u64::try_from(self.world.epoch().saturating_add(self.now()).as_nanos()).unwrap_or(u64::MAX)
+    fn wall_time_ns(&mut self, vm: VmIndex) -> u64 {
+        let time = self.read_clock(vm);
+        u64::try_from(self.world.epoch().saturating_add(time).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn monotonic_time_ns(&mut self, _vm: VmIndex) -> u64 {
-        u64::try_from(UPTIME.saturating_add(self.now()).as_nanos()).unwrap_or(u64::MAX)
+    fn monotonic_time_ns(&mut self, vm: VmIndex) -> u64 {
+        u64::try_from(UPTIME.saturating_add(self.read_clock(vm)).as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn random(&mut self, vm: VmIndex, bytes: &mut [u8]) {

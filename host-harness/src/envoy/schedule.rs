@@ -140,6 +140,8 @@ pub(crate) struct Limits {
     pub(crate) slack: Duration,
     /// Decisions and hostcalls in which the scheduler decides; the run is cut off soon after.
     pub(crate) steps: usize,
+    /// How much later it is for a VM each time that it asks.
+    pub(crate) clock_step: Duration,
 }
 
 /// What is known about the order of things while a run is explored.

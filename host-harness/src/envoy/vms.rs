@@ -116,6 +116,8 @@ pub(super) struct VmRecord {
     /// The root contexts among them.
     pub(super) roots: BTreeMap<u32, Root>,
     next_context_id: u32,
+    /// The time that it was told last.
+    pub(super) told_time: Duration,
     /// The context of the running callback, 0 outside of any.
     pub(super) current: u32,
     /// The context that the guest chose instead, 0 for none.
@@ -265,6 +267,7 @@ impl VmRecord {
             contexts: BTreeMap::new(),
             roots: BTreeMap::new(),
             next_context_id: FIRST_CONTEXT,
+            told_time: Duration::ZERO,
             current: 0,
             effective: 0,
             next_token: TOKEN_STEP,

@@ -148,7 +148,12 @@ impl Stage {
 
     fn perform(&mut self, scheduler: Box<dyn Scheduler>, recorded: bool) -> Ran {
         let bounds = self.scenario.bounds;
-        let limits = Limits { until: bounds.until, slack: bounds.slack, steps: bounds.steps };
+        let limits = Limits {
+            until: bounds.until,
+            slack: bounds.slack,
+            steps: bounds.steps,
+            clock_step: bounds.clock_step,
+        };
         let exploration = Exploration::new(scheduler, limits, faults(&self.scenario));
         let mut judge = self.judge.clone();
         let crossing = self.crossing.as_ref();

@@ -42,13 +42,26 @@ fn a_tick_that_is_left_alone_is_not_and_neither_is_one_that_comes_between_reques
     explore(&guest(true), 90).assert_clean();
 }
 
+#[test]
+fn a_tick_that_waits_for_a_thread_that_stands_still_is_not() {
+    let events = "  - {at: 10ms, stall: w0, for: 2s}\n  - {at: 1s, request: first, worker: 0}\n";
+    // Also where the request comes before the tick, and sets it anew.
+    explore_events(&guest(true), events, "3s").assert_clean();
+}
+
 /// Forty requests, one every so many milliseconds.
 fn explore(guest: &str, pause_ms: u64) -> race::Report {
-    let mut scenario = String::from("scenario: busy\nmodule: busy.wat\nworkers: 1\nevents:\n");
+    let mut events = String::new();
     for number in 0..40 {
-        writeln!(scenario, "  - {{at: {}ms, request: r{number}, worker: 0}}", number * pause_ms).unwrap();
+        writeln!(events, "  - {{at: {}ms, request: r{number}, worker: 0}}", number * pause_ms).unwrap();
     }
-    scenario.push_str("bounds: {until: 10ms, slack: 0ms}\n");
+    explore_events(guest, &events, "10ms")
+}
+
+fn explore_events(guest: &str, events: &str, until: &str) -> race::Report {
+    let scenario = format!(
+        "scenario: busy\nmodule: busy.wat\nworkers: 1\nevents:\n{events}bounds: {{until: {until}, slack: 0ms}}\n"
+    );
     let scenario =
         Scenario::parse(&scenario, "busy.yaml").unwrap_or_else(|error| panic!("{error}")).remove(0);
     let module = Module::load(&Runtime::new().unwrap(), guest.as_bytes()).unwrap();

@@ -60,7 +60,7 @@ events:
     leaves_after: 5ms
   - {at: 0s, request: B}
 faults: {resets: 1, refusals: 2, timeouts: 3, connect_failures: 4, duplicates: 5}
-bounds: {until: 1.5s, settle: 1m, slack: 1us, steps: 10}
+bounds: {until: 1.5s, settle: 1m, slack: 1us, steps: 10, clock_step: 2ms}
 tolerate: [trap, stuck-stream]
 must:
   always:
@@ -183,6 +183,7 @@ fn every_key_means_what_it_says() {
             settle: Duration::from_secs(60),
             slack: Duration::from_micros(1),
             steps: 10,
+            clock_step: ms(2),
         },
         rules: vec![
             Rule::Never {
@@ -242,6 +243,7 @@ fn what_is_left_out_has_a_default() {
             settle: Duration::from_secs(5),
             slack: ms(100),
             steps: 2000,
+            clock_step: Duration::ZERO,
         },
         rules: vec![],
         tolerate: vec![],

@@ -218,6 +218,7 @@ pub(super) struct Bounds {
     pub(super) settle: Option<Time>,
     pub(super) slack: Option<Time>,
     pub(super) steps: Option<usize>,
+    pub(super) clock_step: Option<Time>,
 }
 
 #[derive(Debug, Default, Deserialize)]

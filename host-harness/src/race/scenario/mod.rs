@@ -183,6 +183,9 @@ pub struct Bounds {
     pub slack: Duration,
     /// Most steps of one run; a run that takes more is a livelock.
     pub steps: usize,
+    /// How much later it is for a VM each time that it asks for the time, so that work in slices of time comes to their
+    /// ends. Elsewhere a callback takes none.
+    pub clock_step: Duration,
 }
 
 /// What must hold.
@@ -336,6 +339,7 @@ impl Default for Bounds {
             settle: Duration::from_secs(5),
             slack: Duration::from_millis(100),
             steps: 2000,
+            clock_step: Duration::ZERO,
         }
     }
 }

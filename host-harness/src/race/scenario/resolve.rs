@@ -263,6 +263,7 @@ fn bounds(bounds: &document::Bounds) -> Result<Bounds, Problem> {
         settle: or(bounds.settle, default.settle),
         slack: or(bounds.slack, default.slack),
         steps: bounds.steps.unwrap_or(default.steps),
+        clock_step: or(bounds.clock_step, default.clock_step),
     })
 }
 
