@@ -13,7 +13,7 @@ mod request;
 use std::time::Duration;
 
 use crate::{
-    manager::NotReady,
+    manager::{NotReady, SharedData},
     plugin::{Closed, Plugin},
     policy::Policy,
 };
@@ -29,12 +29,27 @@ pub use request::{Connection, RequestError, RequestHead, SocketAddress};
 ///
 /// Shape: `policy` is the name that the route chose, if it chose one. Units: `now` as in [`Plugin::handle`]. The outcome says all that the host must do.
 /// Errors: none escape; every fault is an outcome of its own.
-pub fn authorize(plugin: &Plugin, policy: Option<&str>, head: &RequestHead, now: Duration) -> Outcome {
-    match plugin.policy(policy, now) {
-        Ok(policy) => decide(policy, head),
+pub fn authorize(
+    plugin: &mut Plugin,
+    policy: Option<&str>,
+    head: &RequestHead,
+    now: Duration,
+    shared: &dyn SharedData,
+) -> Outcome {
+    match plugin.begin_request(policy, now, shared) {
+        Ok((policy, task)) => {
+            #[cfg(feature = "hooks")]
+            crate::hooks::switched::end_at_request(head);
+            let outcome = decide(&policy, head);
+            shared.end(&task);
+            outcome
+        }
         Err(Closed::Configuration) => Outcome::ConfigurationRefused,
         Err(Closed::NoPolicyNamed) => Outcome::NoPolicyNamed,
         Err(Closed::NotReady(why @ NotReady::Unknown { .. })) => Outcome::UnknownPolicy(why),
+        Err(Closed::NotReady(why @ (NotReady::Quarantined { .. } | NotReady::Closed { .. }))) => {
+            Outcome::Quarantined(why)
+        }
         Err(Closed::NotReady(why)) => Outcome::NotReady(why),
     }
 }

@@ -32,6 +32,8 @@ pub struct Config {
     pub staleness: BTreeMap<String, Staleness>,
     /// The path whose requests are answered with the state of the manager; none answers none.
     pub health_path: Option<String>,
+    /// Whether that path tells everything to who asks for it.
+    pub health_detail: bool,
     /// How the VMs of a process work together.
     pub manager: ManagerConfig,
 }
@@ -54,6 +56,8 @@ pub struct ManagerConfig {
     pub adoption_slice: Duration,
     /// Whether payloads that were replaced are taken out of shared data.
     pub frees_superseded: bool,
+    /// Sets of bundles that are kept for each policy beside the one that decides.
+    pub retain_generations: usize,
 }
 
 // === impl ManagerConfig ===
@@ -64,6 +68,7 @@ impl Default for ManagerConfig {
             lease: Duration::from_secs(3),
             adoption_slice: Duration::from_millis(5),
             frees_superseded: true,
+            retain_generations: 1,
         }
     }
 }
@@ -133,6 +138,8 @@ pub enum ClusterTarget {
 pub struct Limits {
     /// Longest evaluation of one request, on the wall clock.
     pub evaluation: Duration,
+    /// A policy that has ended so many VMs within a minute is closed.
+    pub vm_failures: usize,
 }
 
 impl Config {

@@ -25,6 +25,18 @@ pub(crate) enum Protection {
     Resume,
     /// Only one answer counts for each attempt to fetch.
     Attempt,
+    /// What is published is tried by one VM before others take it over.
+    Trial,
+    /// What has ended a VM is not tried again.
+    Conviction,
+    /// Payloads stay as long as somebody may need them.
+    Retention,
+    /// The bundles of a policy are taken over as the set that was tried.
+    Set,
+    /// The place of a VM that ended, or that does nothing any more, is given up.
+    Place,
+    /// A policy whose requests end VMs is closed.
+    Closing,
 }
 
 /// Whether a protection is there.
@@ -37,10 +49,12 @@ pub(crate) const fn guards(_: Protection) -> bool {
 pub(crate) use switched::guards;
 
 #[cfg(feature = "hooks")]
+#[expect(clippy::panic, reason = "ending the VM is what this is for")]
 pub(crate) mod switched {
     use std::cell::RefCell;
 
     use super::Protection;
+    use crate::{authz::RequestHead, policy::Module};
 
     thread_local! {
         static WITHOUT: RefCell<String> = const { RefCell::new(String::new()) };
@@ -49,6 +63,33 @@ pub(crate) mod switched {
     /// Switches one protection off, by the name of its variant; the empty name switches all on.
     pub(crate) fn without(name: &str) {
         WITHOUT.with_borrow_mut(|without| name.clone_into(without));
+    }
+
+    /// Ends the VM where a policy is compiled of files that say so: `# hook: end-compile`; `end-compile-on-start`, for a
+    /// VM that begins; `end-pair`, if two files do.
+    pub(crate) fn end_at_compile<'a>(modules: impl Iterator<Item = &'a Module>, is_start: bool) {
+        let mut pairs = 0;
+        for module in modules {
+            let says = |what: &str| module.text().lines().any(|line| line.trim() == format!("# hook: {what}"));
+            pairs += usize::from(says("end-pair"));
+            if says("end-compile") || is_start && says("end-compile-on-start") || pairs > 1 {
+                panic!("ended by {}", module.name);
+            }
+        }
+    }
+
+    /// Ends the VM where a request says so.
+    pub(crate) fn end_at_request(head: &RequestHead) {
+        if head.headers.iter().any(|(name, _)| name == b"x-portcullis-trap") {
+            panic!("ended by a request");
+        }
+    }
+
+    /// Ends the VM where a file is read that says so: `# hook: end-read`.
+    pub(crate) fn end_at_read(text: &str) {
+        if text.lines().any(|line| line.trim() == "# hook: end-read") {
+            panic!("ended by a file that is read");
+        }
     }
 
     pub(crate) fn guards(protection: Protection) -> bool {

@@ -5,24 +5,34 @@
 //! Every VM compares the records with what it serves, on ticks and when it is told to look, and reads what is newer
 //! beside what is active. A notice has nothing in it: a lost, late, doubled or foreign one changes only how soon.
 //!
-//! A bundle is judged alone before it is published; whether bundles fit together is judged per policy. So what a VM
-//! ends up with depends on what was published, never on the order of arrival. Readiness is computed from this state
-//! whenever it is asked (INVARIANT queried readiness): nothing here stores or sends one.
+//! A bundle is read before it is published. Which bundles decide together is a set per policy: one VM tries it, and only
+//! what has passed is taken over by the others. Each step that could end a VM has a mark in shared data, so that
+//! what ends one is known and not tried again. Readiness is computed from this state whenever it is asked
+//! (INVARIANT queried readiness): nothing here stores or sends one.
 
+mod adoption;
 mod comparison;
 mod download;
+mod ending;
+mod failures;
 mod health;
 mod loading;
 mod member;
 mod policies;
+mod quarantine;
 mod record;
 mod registry;
-mod replica;
+mod sets;
 mod shared;
 mod shelf;
 mod teller;
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+    time::Duration,
+};
 
 use log::Level;
 use sha2::{Digest, Sha256};
@@ -35,18 +45,22 @@ use crate::{
     telemetry::{Counter, Gauge},
 };
 
+use adoption::Job;
 use comparison::{Comparison, WAITING};
 use download::Download;
+use failures::Failures;
+use health::MadeOf;
 use member::{Change, Members, Membership, Serving};
-use policies::{Bundles, Policies};
-use record::{BundleRecord, VmName, millis};
-use replica::{Replica, Step};
+use policies::{Policies, Slot};
+use quarantine::Quarantine;
+use record::{Access, BundleRecord, VmName, millis};
 use teller::Teller;
 
 pub use download::{Answer, FetchId, HttpCall};
-pub use health::{BundleHealth, Health, VmHealth};
+pub use ending::note_end;
+pub use health::{BundleHealth, Health, PolicyHealth, VmHealth};
 pub use policies::NotReady;
-pub use shared::{LocalData, Read, Seen, SharedData};
+pub use shared::{AtWork, LocalData, Read, Seen, SharedData, Task, TaskKind};
 pub use shelf::Shelf;
 
 /// Pause between ticks while something is under way, and the least between two comparisons.
@@ -55,6 +69,8 @@ const BUSY_TICK: Duration = Duration::from_millis(10);
 const CALM_TICK: Duration = Duration::from_millis(100);
 /// Pause between two looks at the figures of the process.
 const GAUGE_PERIOD: Duration = Duration::from_secs(1);
+/// Pause between two looks at those who gave no sign of life in time.
+const INQUIRY_PERIOD: Duration = Duration::from_millis(200);
 /// Figures shown in one piece of work.
 const GAUGES_AT_ONCE: usize = 32;
 
@@ -113,10 +129,21 @@ pub enum Effect {
 pub struct Manager {
     tracked: Vec<Tracked>,
     policies: Policies,
+    /// Policies for which there is something to do.
+    wanted: BTreeSet<usize>,
+    job: Option<Job>,
+    quarantine: Quarantine,
+    failures: Failures,
     membership: Membership,
+    /// Members that there have been, when they were last looked at.
+    members: usize,
     max_concurrent_downloads: usize,
     frees_superseded: bool,
+    /// Sets of a policy that are kept beside the good one.
+    retained: usize,
     shelf: Shelf,
+    /// What names this context on the shelf, and whether it is the first of its VM.
+    context: (u64, bool),
     /// Documents that were replaced, which are freed in small pieces.
     disposal: Disposal,
     /// Whether there is something to free now.
@@ -126,6 +153,8 @@ pub struct Manager {
     random: fastrand::Rng,
     /// Counts attempts to fetch, so that each has a number of its own.
     attempts: u64,
+    /// When it was last found out what became of other members.
+    inquired: Option<Duration>,
     first_tick: Option<Duration>,
     /// When the figures of the process were last shown.
     shown: Option<Duration>,
@@ -145,6 +174,10 @@ pub struct Manager {
     /// Figures that are still to be shown.
     gauges: Vec<(Gauge, u64)>,
     has_ended: bool,
+    /// Counts the changes of what this VM knows and serves.
+    revision: u64,
+    /// The last answer about health, with what it was made of.
+    answered: RefCell<Option<(MadeOf, Rc<Health>)>>,
     teller: Teller,
 }
 
@@ -154,13 +187,13 @@ struct Tracked {
     name: String,
     key: String,
     source: BundleSource,
+    access: Access,
     /// The record as it was last read, with its number.
     record: Option<(BundleRecord, Seen)>,
-    replica: Replica,
+    /// What was published here, until the policies have it.
+    published: Option<Rc<Bundle>>,
     /// While this VM owns the bundle.
     download: Option<Download>,
-    /// The generation whose predecessor has been freed.
-    freed: u64,
 }
 
 // === impl Manager ===
@@ -174,24 +207,37 @@ impl Manager {
             name: name.clone(),
             key: record::bundle_key(name, source),
             source: source.clone(),
+            access: Access { number: record::access_number(source), configured_ms: 0 },
             record: None,
-            replica: Replica::default(),
+            published: None,
             download: None,
-            freed: 0,
         });
+        let tracked: Vec<Tracked> = tracked.collect();
+        let policies = Policies::new(config);
+        let plugin = plugin_number(config);
+        let keys = tracked.iter().map(|tracked| tracked.key.clone());
+        let context = shelf.begin(keys.chain(policies.iter().map(|slot| slot.key.to_string())).collect());
         Self {
-            tracked: tracked.collect(),
-            policies: Policies::new(config),
-            membership: Membership::new(vm, plugin_number(config), config.manager.lease),
+            tracked,
+            policies,
+            wanted: BTreeSet::new(),
+            job: None,
+            quarantine: Quarantine::new(plugin),
+            failures: Failures::new(config.limits.vm_failures, config.limits.evaluation),
+            membership: Membership::new(vm, plugin, config.manager.lease),
+            members: 0,
             max_concurrent_downloads: config.max_concurrent_downloads,
             frees_superseded: config.manager.frees_superseded,
+            retained: config.manager.retain_generations,
             shelf,
+            context,
             disposal: Disposal::default(),
             is_disposing: false,
             slice: config.manager.adoption_slice,
             staleness: config.staleness.clone(),
             random: fastrand::Rng::with_seed(seed),
             attempts: 0,
+            inquired: None,
             first_tick: None,
             shown: None,
             compared: None,
@@ -203,6 +249,8 @@ impl Manager {
             may_start: false,
             gauges: Vec::new(),
             has_ended: false,
+            revision: 0,
+            answered: RefCell::default(),
             teller: Teller::new(vm),
         }
     }
@@ -215,8 +263,9 @@ impl Manager {
             return Vec::new();
         }
         self.teller.now = now;
+        self.revision += u64::from(!matches!(event, Event::Tick | Event::Work));
         match event {
-            Event::Start => self.begin_comparison(false, now),
+            Event::Start => self.start(now, shared),
             Event::Tick => self.tick(now, shared),
             Event::Hinted => self.hinted(now),
             Event::Fetched { id, answer } => self.fetched(id, answer, now, shared),
@@ -232,8 +281,9 @@ impl Manager {
             || self.comparison.is_some()
             || !self.gauges.is_empty()
             || self.is_disposing
-            || self.policies.has_pending()
-            || self.tracked.iter().any(Tracked::has_work)
+            || self.job.is_some()
+            || !self.wanted.is_empty()
+            || self.tracked.iter().any(Tracked::has_candidate)
     }
 
     /// How long one callback may last, with the [`Event::Work`] that is repeated in it.
@@ -243,11 +293,62 @@ impl Manager {
 
     /// The policy of that name if it can decide now, or why it cannot.
     pub fn policy(&self, name: &str, now: Duration) -> Result<&Rc<Policy>, NotReady> {
-        let policy = self.policies.get(name, &Served(&self.tracked))?;
-        match self.policies.bundles(name).find(|bundle| self.is_denied_as_stale(bundle, now)) {
-            None => Ok(policy),
-            Some(bundle) => Err(NotReady::Stale { policy: name.to_owned(), bundle: bundle.to_owned() }),
+        let policy = || name.to_owned();
+        let slot = self.policies.get(name).ok_or_else(|| NotReady::Unknown { policy: policy() })?;
+        if self.failures.has_failed(&slot.key, now) {
+            return Err(NotReady::Closed { policy: policy() });
         }
+        let active = slot.active.as_ref().ok_or_else(|| self.why_pending(slot))?;
+        match slot.config.bundles.iter().find(|bundle| self.is_denied_as_stale(bundle, now)) {
+            None => Ok(&active.policy),
+            Some(bundle) => Err(NotReady::Stale { policy: policy(), bundle: bundle.clone() }),
+        }
+    }
+
+    fn why_pending(&self, slot: &Slot) -> NotReady {
+        let policy = slot.name.clone();
+        let record = |bundle: &str| Some(&self.tracked_by_name(bundle)?.record.as_ref()?.0);
+        let missing = slot.config.bundles.iter().find(|bundle| {
+            record(bundle).is_none_or(|record| record.generation == 0 || record.digest.is_empty())
+        });
+        if let Some(bundle) = missing {
+            let fault = record(bundle).and_then(|record| record.fault.as_ref());
+            let fault = fault.map(|fault| format!(": {}", fault.message)).unwrap_or_default();
+            return NotReady::BundleMissing { policy, bundle: bundle.clone(), fault };
+        }
+        let Some(candidate) = self.candidate_of(slot) else { return NotReady::Pending { policy } };
+        if let Some(cause) = self.quarantined(&candidate) {
+            return NotReady::Quarantined { policy, cause };
+        }
+        let rejection = slot.known().and_then(|record| record.rejection(&candidate));
+        let unreadable = slot.unreadable.as_ref().map(|(_, message)| message.as_str());
+        match rejection.map(|rejection| rejection.cause.as_str()).or(unreadable) {
+            Some(error) => NotReady::Rejected { policy, error: error.to_owned() },
+            None => NotReady::Pending { policy },
+        }
+    }
+
+    /// Says that a request is decided by a policy from now on, and gives the policy if it may. Give the task to
+    /// [`SharedData::end`] when it is.
+    pub fn begin_request(
+        &mut self,
+        name: &str,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) -> Result<(Rc<Policy>, Task), NotReady> {
+        if self.membership.serves() {
+            self.unrecorded = true;
+        }
+        let key = self.policies.get(name).map(|slot| Rc::clone(&slot.key));
+        let policy = || name.to_owned();
+        let key = key.ok_or_else(|| NotReady::Unknown { policy: policy() })?;
+        if self.failures.is_closed(&key, now, shared) {
+            return Err(NotReady::Closed { policy: policy() });
+        }
+        let policy = Rc::clone(self.policy(name, now)?);
+        let task = self.task(TaskKind::Request(key), now);
+        shared.begin(&task);
+        Ok((policy, task))
     }
 
     /// Names of the configured policies.
@@ -286,13 +387,13 @@ impl Manager {
         // INVARIANT (converge): whatever was not told or not heard is found here.
         // What was found is worked on first: with many bundles, comparing again would take its time.
         let pause = if self.has_work() { self.comparison_pause.max(WAITING) } else { self.comparison_pause };
+        self.inquire(now, shared);
         let due = self.compared.is_none_or(|at| now.saturating_sub(at) >= pause);
         if due && (guards(Protection::Comparison) || self.compared.is_none()) {
-            self.begin_comparison(true, now);
+            self.begin_comparison(now);
         }
         self.give_up_overdue(now, shared);
         self.may_start = self.next_due(now).is_some();
-        self.free_superseded(shared);
         self.hint_others(now, shared);
         self.show_gauges(now, shared);
     }
@@ -300,10 +401,8 @@ impl Manager {
     fn hinted(&mut self, now: Duration) {
         self.teller.turn("ready");
         self.comparison_pause = BUSY_TICK;
-        let is_rested = self.compared.is_none_or(|at| now.saturating_sub(at) >= BUSY_TICK);
-        // One that is under way may have passed what is meant: another follows.
-        if is_rested || self.comparison.is_some() {
-            self.begin_comparison(false, now);
+        if self.compared.is_none_or(|at| now.saturating_sub(at) >= BUSY_TICK) {
+            self.begin_comparison(now);
         }
     }
 
@@ -313,20 +412,82 @@ impl Manager {
         for tracked in &mut self.tracked {
             tracked.download = None;
         }
+        self.withdraw_job(shared);
+        self.clear_gauges();
+        self.shelf.end(self.context.0);
         if let Some(place) = self.membership.leave(shared) {
             self.teller.member(place, "joined", "left", "the plugin context ends");
         }
     }
 
+    fn start(&mut self, now: Duration, shared: &dyn SharedData) {
+        for tracked in &mut self.tracked {
+            tracked.access.configured_ms = millis(now);
+        }
+        self.members = Members::default().count(shared);
+        if self.members > 0 && guards(Protection::Place) {
+            self.membership.is_heir(now);
+        }
+        let (_, is_first) = self.context;
+        if is_first {
+            self.failures.suspect(self.members, now, shared);
+        }
+        self.begin_comparison(now);
+    }
+
+    /// Finds out what those ended at who did so without a word, and closes the policies that have ended them.
+    fn inquire(&mut self, now: Duration, shared: &dyn SharedData) {
+        if self.membership.was_still(now) {
+            return;
+        }
+        let overdue = self.failures.overdue(self.members, self.membership.place(), now, shared);
+        let mut found: Vec<(VmName, AtWork)> = Vec::new();
+        if !overdue.is_empty() {
+            let all = Members::default().all(shared);
+            found.extend(overdue.into_iter().filter_map(|(place, task)| Some((all.get(place)?.vm, task))));
+        }
+        if self.inquired.is_none_or(|at| now.saturating_sub(at) >= INQUIRY_PERIOD) {
+            self.inquired = Some(now);
+            self.members = Members::default().count(shared);
+            found.extend(self.membership.inquire(now, shared));
+        }
+        for (vm, task) in found {
+            let Some(slot) = self.policies.iter().find(|slot| task.is_request_of(&slot.key)) else { continue };
+            if failures::note(&slot.key, vm, now, shared) {
+                let from = if slot.active.is_some() { "serving" } else { "pending" };
+                let cause = format!("VM {vm} ended, or stood still, while it decided a request");
+                self.teller.push(Effect::Count(Counter::Quarantined));
+                self.teller.policy(Level::Error, &slot.name, from, "quarantined", &cause);
+                self.untold = true;
+            }
+        }
+    }
+
     /// Takes part, and says what it serves.
     fn renew(&mut self, now: Duration, shared: &dyn SharedData) {
-        let serving = || serving(&self.tracked, &self.policies);
+        // Envoy drains this context; a later one does all that it did, and needs its place.
+        if self.shelf.is_superseded(self.context.0) && guards(Protection::Place) {
+            if let Some(place) = self.membership.leave(shared) {
+                self.teller.member(place, "joined", "left", "a later configuration has all that this one has");
+                for tracked in &mut self.tracked {
+                    tracked.give_up(&mut self.disposal);
+                }
+            }
+            return;
+        }
+        let (tracked, policies) = (&self.tracked, &self.policies);
+        let serving = || {
+            let bundles = tracked.iter().filter_map(|tracked| Some((tracked.key.clone(), tracked.serving(policies)?)));
+            let numbers = policies.iter().map(|slot| (slot.key.to_string(), slot.generation()));
+            Serving { bundles: bundles.chain(numbers).collect(), ready: policies.ready() }
+        };
         let change = self.membership.tick(serving, std::mem::take(&mut self.unrecorded), shared, now);
         match change {
             None => {}
             Some(Change::Joined(place)) => {
                 self.teller.member(place, "absent", "joined", "a tick");
                 self.teller.push(Effect::Listen { queue: record::hint_queue(place) });
+                self.sign_mark(shared);
             }
             Some(Change::Lost(place)) => {
                 self.teller.member(
@@ -345,6 +506,8 @@ impl Manager {
 
     /// Does one small piece of the work that waits.
     fn work(&mut self, now: Duration, shared: &dyn SharedData) {
+        let is_change = self.job.is_some() || !self.wanted.is_empty() || self.tracked.iter().any(Tracked::has_candidate);
+        self.revision += u64::from(is_change);
         if self.may_start {
             self.start_next(now);
         } else if self.comparison.is_some() {
@@ -354,15 +517,16 @@ impl Manager {
             for (gauge, value) in self.gauges.split_off(left) {
                 self.teller.push(Effect::Show(gauge, value));
             }
+        } else if self.job.is_some() {
+            self.go_on(now, shared);
         } else if let Some(index) = self.tracked.iter().position(Tracked::has_candidate) {
             self.check(index, now, shared);
             self.may_start = true;
-        } else if let Some(index) = self.tracked.iter().position(|tracked| tracked.replica.has_work()) {
-            self.read(index, now, shared);
-        } else if self.policies.has_pending() {
-            self.policies.adopt(&Served(&self.tracked), &mut self.teller);
-            self.unrecorded = true;
-            self.is_disposing = true;
+        } else if let Some(index) = self.wanted.pop_first() {
+            self.quarantine.refresh(shared);
+            if self.look(index, &mut Members::default(), now, shared) {
+                self.comparison_pause = BUSY_TICK;
+            }
         } else {
             self.is_disposing = self.disposal.step();
         }
@@ -375,38 +539,16 @@ impl Manager {
         }
     }
 
-    /// Goes on reading what another VM has published.
-    fn read(&mut self, index: usize, now: Duration, shared: &dyn SharedData) {
-        let Some(Tracked { name, key, source, record, replica, .. }) = self.tracked.get_mut(index) else {
-            return;
-        };
-        let step = replica.step(name, key, source, &self.shelf, &mut self.disposal, shared);
-        let epoch = record.as_ref().map_or(0, |(record, _)| record.epoch);
-        self.stepped(index, &step, epoch, "another VM has published it");
-        if let Step::Missing(version) = step {
-            self.restore(index, version, now, shared);
-        }
+    fn want_policies_of(&mut self, bundle: usize) {
+        let Some(tracked) = self.tracked.get(bundle) else { return };
+        let is_made_of = |slot: &Slot| slot.config.bundles.contains(&tracked.name);
+        let places = self.policies.iter().enumerate().filter(|(_, slot)| is_made_of(slot));
+        let places: Vec<usize> = places.map(|(place, _)| place).collect();
+        self.wanted.extend(places);
     }
 
-    fn stepped(&mut self, index: usize, step: &Step, epoch: u64, cause: &str) {
-        let Some(tracked) = self.tracked.get(index) else { return };
-        match step {
-            Step::More | Step::Missing(_) => {}
-            // The record is read again, and soon.
-            Step::Superseded => self.comparison_pause = BUSY_TICK,
-            Step::Serving { from } => {
-                self.policies.bundle_changed(&tracked.name);
-                self.unrecorded = true;
-                let from = from.map_or("none", |_| "serving");
-                let generation = tracked.replica.version().map(|version| version.generation);
-                self.teller.bundle(&tracked.name, from, "serving", generation, epoch, cause);
-            }
-            Step::Refused(message) => {
-                let from = tracked.replica.version().map_or("none", |_| "serving");
-                let generation = tracked.replica.version().map(|version| version.generation);
-                self.teller.bundle(&tracked.name, from, "refused", generation, epoch, message);
-            }
-        }
+    fn tracked_by_name(&self, name: &str) -> Option<&Tracked> {
+        self.tracked.iter().find(|tracked| tracked.name == name)
     }
 
     /// Tells every other member to look.
@@ -422,6 +564,30 @@ impl Manager {
         }
     }
 
+    /// Gives what is under way up, so that its mark accuses nobody.
+    fn withdraw_job(&mut self, shared: &dyn SharedData) {
+        if let Some(job) = self.job.take() {
+            self.withdraw_mark(job.policy(), shared);
+        }
+    }
+
+    /// What no configuration of this VM names any more is gone; a gauge cannot be taken away.
+    fn clear_gauges(&mut self) {
+        let bundles = self.tracked.iter().filter(|tracked| !self.shelf.is_shared(self.context.0, &tracked.key));
+        let bundles = bundles.flat_map(|tracked| {
+            let name = || tracked.name.clone();
+            [Gauge::BundleGeneration(name()), Gauge::BundleFailing(name()), Gauge::BundleAgeSeconds(name())]
+        });
+        let policies = self.policies.iter().filter(|slot| !self.shelf.is_shared(self.context.0, &slot.key));
+        let policies = policies.flat_map(|slot| {
+            let name = || slot.name.clone();
+            [Gauge::PolicyGeneration(name()), Gauge::PolicyRefused(name()), Gauge::PolicyQuarantined(name())]
+        });
+        for gauge in bundles.chain(policies) {
+            self.teller.push(Effect::Show(gauge, 0));
+        }
+    }
+
     /// The first of the VMs shows the figures of all.
     fn show_gauges(&mut self, now: Duration, shared: &dyn SharedData) {
         let shown = *self.shown.get_or_insert(now);
@@ -433,7 +599,7 @@ impl Manager {
         let mut members = Members::default().all(shared).into_iter();
         let first = members.find(|member| member.plugin == plugin && member.is_alive(now));
         if first.is_some_and(|first| first.vm == self.membership.vm()) {
-            self.gauges = self.compared_health(now, shared).gauges();
+            self.gauges = self.health(now, shared).gauges();
         }
     }
 }
@@ -441,8 +607,13 @@ impl Manager {
 // === impl Tracked ===
 
 impl Tracked {
-    fn has_work(&self) -> bool {
-        self.replica.has_work() || self.has_candidate()
+    /// The generation that this VM serves.
+    fn serving(&self, policies: &Policies) -> Option<u64> {
+        if policies.of_bundle(&self.name).next().is_some() {
+            return policies.serving(&self.name);
+        }
+        // Nobody asks for it, so it is served as soon as it is there.
+        self.record.as_ref().map(|(record, _)| record.generation).filter(|generation| *generation > 0)
     }
 
     /// Stops loading the bundle; false if it was not.
@@ -464,33 +635,12 @@ impl Tracked {
     }
 }
 
-fn serving(tracked: &[Tracked], policies: &Policies) -> Serving {
-    let versions = tracked
-        .iter()
-        .filter_map(|tracked| Some((tracked.key.clone(), tracked.replica.version()?.generation)));
-    Serving { bundles: versions.collect(), ready: policies.ready() }
-}
-
-/// The bundles as the policies need them.
-struct Served<'a>(&'a [Tracked]);
-
-impl Bundles for Served<'_> {
-    fn serving(&self, bundle: &str) -> Option<Rc<Bundle>> {
-        let tracked = self.0.iter().find(|tracked| tracked.name == bundle)?;
-        tracked.replica.bundle().cloned()
-    }
-
-    fn fault(&self, bundle: &str) -> Option<String> {
-        let tracked = self.0.iter().find(|tracked| tracked.name == bundle)?;
-        let published = tracked.record.as_ref().and_then(|(record, _)| record.fault.as_ref());
-        let published = published.map(|fault| fault.message.as_str());
-        tracked.replica.refusal().or(published).map(str::to_owned)
-    }
-}
-
-/// The same for every VM that has this configuration, and for others only by chance.
+/// The same for every VM that loads and decides the same, and for others only by chance.
 fn plugin_number(config: &Config) -> u32 {
-    let digest = Sha256::digest(format!("{:?} {:?}", config.bundles, config.policies));
+    let keys = config.bundles.iter().map(|(name, source)| record::bundle_key(name, source));
+    let keys: Vec<String> =
+        keys.chain(config.policies.keys().map(|name| record::policy_key(name, config))).collect();
+    let digest = Sha256::digest(keys.join(" "));
     digest.first_chunk().map_or(0, |first| u32::from_le_bytes(*first))
 }
 
@@ -499,20 +649,6 @@ fn plugin_number(config: &Config) -> u32 {
 impl Staleness {
     fn is_over(&self, record: &BundleRecord, now: Duration) -> bool {
         millis(now).saturating_sub(record.checked_ms) > millis(self.limit)
-    }
-}
-
-// === impl BundleRecord ===
-
-impl BundleRecord {
-    /// The state of the bundle for all VMs, in the words of transitions.
-    fn state(&self) -> &'static str {
-        match self {
-            Self { fault: Some(_), .. } => "failing",
-            Self { generation: 1.., .. } => "current",
-            Self { owner: Some(_), .. } => "claimed",
-            _ => "absent",
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use log::Level;
 use crate::{
     authz::{self, HealthQuery, LocalResponse, Outcome, RequestHead},
     config::{Config, ConfigError},
-    manager::{Effect, Event, Manager, NotReady, SharedData, Shelf},
+    manager::{Effect, Event, Manager, NotReady, SharedData, Shelf, Task},
     policy::{self, Policy},
     telemetry::{Counter, LogLimiter, REQUEST_LINES_PER_SECOND},
 };
@@ -24,10 +24,17 @@ enum State {
     Serving {
         manager: Box<Manager>,
         default_policy: Option<String>,
-        health_path: Option<String>,
+        health: Option<HealthPath>,
     },
     /// Nothing is let through, and nothing is fetched, until a new configuration comes.
     Refused,
+}
+
+/// The path that is answered with the state of the manager.
+#[derive(Debug)]
+struct HealthPath {
+    path: String,
+    tells_detail: bool,
 }
 
 /// Why no policy decides a request.
@@ -63,8 +70,9 @@ impl Plugin {
             Ok(config) => {
                 let manager = Box::new(Manager::new(&config, seed, shelf));
                 let message = format!("{} bundles, {} policies", config.bundles.len(), config.policies.len());
-                let Config { default_policy, health_path, .. } = config;
-                (State::Serving { manager, default_policy, health_path }, (Level::Info, message))
+                let Config { default_policy, health_path, health_detail, .. } = config;
+                let health = health_path.map(|path| HealthPath { path, tells_detail: health_detail });
+                (State::Serving { manager, default_policy, health }, (Level::Info, message))
             }
             Err(error) => (State::Refused, (Level::Error, refusal(&error))),
         };
@@ -115,6 +123,21 @@ impl Plugin {
         manager.policy(name, now).map_err(Closed::NotReady)
     }
 
+    /// The same, with the task that the decision is: what ends a VM is known afterwards. Give it to
+    /// [`SharedData::end`] when the decision is made.
+    pub(crate) fn begin_request(
+        &mut self,
+        named: Option<&str>,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) -> Result<(Rc<Policy>, Task), Closed> {
+        let State::Serving { manager, default_policy, .. } = &mut self.state else {
+            return Err(Closed::Configuration);
+        };
+        let name = named.or(default_policy.as_deref()).ok_or(Closed::NoPolicyNamed)?;
+        manager.begin_request(name, now, shared).map_err(Closed::NotReady)
+    }
+
     /// Decides one request, and says what to count and log of it.
     ///
     /// Units: `now` as in [`Plugin::handle`].
@@ -128,7 +151,7 @@ impl Plugin {
         if let Some(answer) = self.health(head, now, shared) {
             return Decided { outcome: Outcome::Health(answer), effects: Vec::new() };
         }
-        let outcome = authz::authorize(self, named, head, now);
+        let outcome = authz::authorize(self, named, head, now, shared);
         let policy = match (&outcome, &self.state) {
             (Outcome::UnknownPolicy(_) | Outcome::NoPolicyNamed | Outcome::ConfigurationRefused, _)
             | (_, State::Refused) => "unknown",
@@ -150,10 +173,10 @@ impl Plugin {
 
     /// The answer to a request for the state of everything, if it is one.
     fn health(&self, head: &RequestHead, now: Duration, shared: &dyn SharedData) -> Option<LocalResponse> {
-        let State::Serving { manager, health_path, .. } = &self.state else {
+        let State::Serving { manager, health: Some(HealthPath { path, tells_detail }), .. } = &self.state else {
             return None;
         };
-        let query = HealthQuery::read(health_path.as_deref()?, head)?;
+        let query = HealthQuery::read(path, *tells_detail, head)?;
         Some(query.answer(&manager.health(now, shared)))
     }
 }

@@ -26,11 +26,12 @@ use crate::{
     telemetry::{Counter, Gauge},
 };
 
-use host::{Hints, HostData, Metrics};
+use host::{Hints, HostData, Metrics, with_metrics};
 use stream::Stream;
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Trace);
+    host::tell_the_end_of_panics();
     proxy_wasm::set_root_context(|_| Box::new(Root::new()));
 }}
 
@@ -46,7 +47,6 @@ thread_local! {
 /// What the plugin context and its stream contexts share.
 struct Shared {
     plugin: Plugin,
-    metrics: Metrics,
 }
 
 struct Root {
@@ -65,8 +65,8 @@ impl Shared {
         for effect in effects {
             match effect {
                 Effect::Log(level, message) => log::log!(level, "{message}"),
-                Effect::Count(counter) => self.metrics.count(&counter),
-                Effect::Show(gauge, value) => self.metrics.show(&gauge, value),
+                Effect::Count(counter) => with_metrics(|metrics| metrics.count(&counter)),
+                Effect::Show(gauge, value) => with_metrics(|metrics| metrics.show(&gauge, value)),
                 // What belongs to the plugin context, which takes it out before.
                 Effect::Fetch { .. } | Effect::Listen { .. } | Effect::Hint { .. } => {}
             }
@@ -79,7 +79,7 @@ impl Shared {
 impl Root {
     fn new() -> Self {
         let (plugin, _) = Plugin::configure(b"", 0, Shelf::default());
-        let shared = Shared { plugin, metrics: Metrics::default() };
+        let shared = Shared { plugin };
         Self {
             shared: Rc::new(RefCell::new(shared)),
             fetches: BTreeMap::new(),

@@ -28,6 +28,8 @@ pub enum Counter {
     PolicyCompiled,
     /// Bundles did not make a policy.
     PolicyRejected,
+    /// Bundles, or requests of a policy, have ended a VM and are not tried again.
+    Quarantined,
     /// A log line about a request was left out.
     LogSuppressed,
 }
@@ -49,6 +51,12 @@ pub enum Gauge {
     BundleFailing(String),
     /// Seconds since a bundle's server has last said that it is the newest.
     BundleAgeSeconds(String),
+    /// The number of the set of bundles by which a policy decides in every VM that is alive; 0 while it cannot in some.
+    PolicyGeneration(String),
+    /// 1 if the newest bundles of a policy do not compile.
+    PolicyRefused(String),
+    /// 1 if the newest bundles of a policy, or its requests, have ended VMs and are not tried.
+    PolicyQuarantined(String),
 }
 
 /// What became of one attempt to fetch a bundle.
@@ -130,6 +138,7 @@ impl fmt::Display for Counter {
             }
             Self::PolicyCompiled => f.write_str("portcullis_policies_compiled"),
             Self::PolicyRejected => f.write_str("portcullis_policies_rejected"),
+            Self::Quarantined => f.write_str("portcullis_quarantines"),
             Self::LogSuppressed => f.write_str("portcullis_log_lines_suppressed"),
         }
     }
@@ -145,6 +154,9 @@ impl fmt::Display for Gauge {
             Self::BundleGeneration(bundle) => write!(f, "portcullis_bundle_generation.bundle.{bundle}"),
             Self::BundleFailing(bundle) => write!(f, "portcullis_bundle_failing.bundle.{bundle}"),
             Self::BundleAgeSeconds(bundle) => write!(f, "portcullis_bundle_age_seconds.bundle.{bundle}"),
+            Self::PolicyGeneration(policy) => write!(f, "portcullis_policy_generation.policy.{policy}"),
+            Self::PolicyRefused(policy) => write!(f, "portcullis_policy_refused.policy.{policy}"),
+            Self::PolicyQuarantined(policy) => write!(f, "portcullis_policy_quarantined.policy.{policy}"),
         }
     }
 }

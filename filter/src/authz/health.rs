@@ -21,7 +21,7 @@ pub(crate) struct HealthQuery {
 
 impl HealthQuery {
     /// The question, if the request is one: a `GET` or `HEAD` of the path.
-    pub(crate) fn read(path: &str, head: &RequestHead) -> Option<Self> {
+    pub(crate) fn read(path: &str, tells_detail: bool, head: &RequestHead) -> Option<Self> {
         let header = |wanted: &str| {
             let (_, value) = head.headers.iter().find(|(name, _)| name == wanted.as_bytes())?;
             std::str::from_utf8(value).ok()
@@ -43,7 +43,7 @@ impl HealthQuery {
                 "bundle" => read.bundles = is_on,
                 "plugins" => read.plugins = is_on,
                 "exclude-plugin" => read.excluded.push(value.into_owned()),
-                "detail" => read.detail = is_on,
+                "detail" => read.detail = is_on && tells_detail,
                 _ => {}
             }
         }
@@ -95,18 +95,21 @@ mod tests {
             ("GET", "/healthy", false),
             ("GET", "/%68ealth", false),
         ] {
-            assert_eq!(HealthQuery::read("/health", &head(method, path)).is_some(), asked, "{method} {path}");
+            assert_eq!(HealthQuery::read("/health", true, &head(method, path)).is_some(), asked, "{method} {path}");
         }
-        assert_eq!(HealthQuery::read("/health", &RequestHead::default()), None);
+        assert_eq!(HealthQuery::read("/health", true, &RequestHead::default()), None);
     }
 
     #[test]
     fn parameters_are_read_as_opa_reads_them() {
         let read =
-            |query: &str| HealthQuery::read("/health", &head("GET", &format!("/health?{query}"))).unwrap();
+            |query: &str| HealthQuery::read("/health", true, &head("GET", &format!("/health?{query}"))).unwrap();
         assert_eq!(read("bundles"), HealthQuery { bundles: true, ..HealthQuery::default() });
         assert_eq!(read("bundle=true"), read("bundles=TRUE"));
         assert_eq!(read("bundles=false&plugins=no"), HealthQuery::default());
+        assert!(read("detail").detail, "where the configuration says so");
+        let query = HealthQuery::read("/health", false, &head("GET", "/health?detail")).unwrap();
+        assert_eq!(query, HealthQuery::default());
         let excluded = vec!["discovery".to_owned(), "a b".to_owned()];
         let query = read("plugins&exclude-plugin=discovery&exclude-plugin=a+b&other=1");
         assert_eq!(query, HealthQuery { plugins: true, excluded, ..HealthQuery::default() });
@@ -133,7 +136,7 @@ mod tests {
             ("a policy cannot decide", &refused, "plugins&exclude-plugin=envoy_ext_authz_grpc", 200),
             ("something is stuck", &stuck, "", 500),
         ] {
-            let query = HealthQuery::read("/h", &head("GET", &format!("/h?{query}"))).unwrap();
+            let query = HealthQuery::read("/h", true, &head("GET", &format!("/h?{query}"))).unwrap();
             let answer = query.answer(health);
             assert_eq!(answer.status, status, "{what}: {query:?}");
             let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
@@ -188,6 +191,7 @@ mod tests {
             policies: 1,
             serving: serving.iter().map(|name| ((*name).to_owned(), 1)).collect(),
             behind: Vec::new(),
+            policies_serving: BTreeMap::new(),
         }
     }
 }

@@ -24,6 +24,8 @@ pub enum Outcome {
     Undefined,
     /// The policy cannot decide yet.
     NotReady(NotReady),
+    /// The policy, or what it is made of, has ended VMs.
+    Quarantined(NotReady),
     /// The route names a policy that does not exist.
     UnknownPolicy(NotReady),
     /// The route names no policy, and the configuration has no default.
@@ -60,6 +62,7 @@ impl Outcome {
             Self::Health(_) => "health",
             Self::Undefined => "undefined",
             Self::NotReady(_) => "not_ready",
+            Self::Quarantined(_) => "quarantined",
             Self::UnknownPolicy(_) => "unknown_policy",
             Self::NoPolicyNamed => "no_policy_named",
             Self::ConfigurationRefused => "configuration_refused",
@@ -80,7 +83,7 @@ impl Outcome {
             | Self::Undefined
             | Self::BadRequest(_)
             | Self::ConfigurationRefused => None,
-            Self::NotReady(why) | Self::UnknownPolicy(why) => Some(why.to_string()),
+            Self::NotReady(why) | Self::Quarantined(why) | Self::UnknownPolicy(why) => Some(why.to_string()),
             Self::NoPolicyNamed => Some(
                 "the route names no policy in `filter_metadata.portcullis.policy` and there is no \
                  `portcullis.default_policy`"
@@ -99,7 +102,11 @@ impl Outcome {
             Self::Deny(response) => response,
             Self::Health(response) => return Err(response),
             Self::Undefined => LocalResponse::empty(403),
-            Self::NotReady(_) | Self::UnknownPolicy(_) | Self::NoPolicyNamed | Self::ConfigurationRefused => {
+            Self::NotReady(_)
+            | Self::Quarantined(_)
+            | Self::UnknownPolicy(_)
+            | Self::NoPolicyNamed
+            | Self::ConfigurationRefused => {
                 let mut response = LocalResponse::empty(503);
                 response.headers.push(("retry-after".to_owned(), RETRY_AFTER.to_owned()));
                 response

@@ -141,6 +141,7 @@ pub(super) enum WhenStale {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Health {
     pub(super) path: Option<String>,
+    pub(super) detail: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -149,12 +150,14 @@ pub(super) struct Manager {
     pub(super) lease_seconds: Option<u32>,
     pub(super) adoption_slice_ms: Option<u32>,
     pub(super) free_superseded: Option<bool>,
+    pub(super) retain_generations: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
     pub(super) evaluation_ms: Option<u32>,
+    pub(super) vm_failures: Option<usize>,
 }
 
 /// Options of OPA and opa-envoy-plugin that are refused by name: path (`*` is any key), why, and the cure.

@@ -26,6 +26,10 @@ const MAX_CONCURRENT_DOWNLOADS: usize = 1024;
 /// Generous, because V8 compiles each path of the module on its first use and that time counts too.
 const DEFAULT_EVALUATION_MS: u32 = 100;
 const MAX_EVALUATION_MS: u32 = 10_000;
+/// A request that ends VMs is not given a second one.
+const DEFAULT_VM_FAILURES: usize = 1;
+const MAX_VM_FAILURES: usize = 100;
+const MAX_RETAINED: usize = 4;
 /// A year.
 const MAX_STALENESS_SECONDS: u32 = 365 * 24 * 3600;
 const MAX_DELAY_SECONDS: u32 = 7 * 24 * 3600;
@@ -48,6 +52,11 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
         document.portcullis.limits.evaluation_ms.unwrap_or(DEFAULT_EVALUATION_MS),
         1..=MAX_EVALUATION_MS,
     );
+    let vm_failures = resolver.within(
+        "portcullis.limits.vm_failures",
+        document.portcullis.limits.vm_failures.unwrap_or(DEFAULT_VM_FAILURES),
+        1..=MAX_VM_FAILURES,
+    );
     let staleness = resolver.staleness(document.portcullis.bundles, &bundles);
     let health_path = resolver.health_path(document.portcullis.health.path);
     let manager = resolver.manager(&document.portcullis.manager);
@@ -67,9 +76,10 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
         default_policy,
         clusters: resolver.clusters,
         max_concurrent_downloads,
-        limits: Limits { evaluation: Duration::from_millis(evaluation_ms.into()) },
+        limits: Limits { evaluation: Duration::from_millis(evaluation_ms.into()), vm_failures },
         staleness,
         health_path,
+        health_detail: document.portcullis.health.detail,
         manager,
     })
 }
@@ -497,7 +507,11 @@ impl Resolver {
         let slice_ms = manager
             .adoption_slice_ms
             .map(|ms| self.within("portcullis.manager.adoption_slice_ms", ms, 1..=1000));
+        let retained = manager
+            .retain_generations
+            .map(|count| self.within("portcullis.manager.retain_generations", count, 0..=MAX_RETAINED));
         ManagerConfig {
+            retain_generations: retained.unwrap_or(default.retain_generations),
             lease: lease_seconds.map_or(default.lease, |seconds| Duration::from_secs(seconds.into())),
             adoption_slice: slice_ms.map_or(default.adoption_slice, |ms| Duration::from_millis(ms.into())),
             frees_superseded: manager.free_superseded.unwrap_or(default.frees_superseded),

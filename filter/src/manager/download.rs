@@ -89,6 +89,8 @@ pub(super) enum Checked<'a> {
     Reading,
     /// It is what is published already, under this ETag.
     Equal { etag: Option<String> },
+    /// Its digest is known, and it has not been looked at any further.
+    Hashed { digest: String },
     /// It cannot be used.
     Faulty(Fault),
     /// It can be published.
@@ -126,6 +128,9 @@ pub(super) enum Fault {
     /// The record changed under every try to write it.
     #[error("the record in shared data changed under every try to write it")]
     Contended,
+    /// The content has ended a VM before.
+    #[error("quarantined: {0}")]
+    Quarantined(String),
     /// The content is no bundle.
     #[error("refused: {0}")]
     Bundle(#[from] BundleError),
@@ -144,6 +149,8 @@ enum State {
         reading: Box<Reading<Rc<[u8]>>>,
         archive: Rc<[u8]>,
         etag: Option<String>,
+        /// Others can find what is being read.
+        is_marked: bool,
     },
     /// Read, and not yet published.
     Whole(Candidate),
@@ -248,7 +255,8 @@ impl Download {
                 let archive: Rc<[u8]> = body.into();
                 let reading = Reading::new(&self.name, Rc::clone(&archive), self.source.size_limit_bytes);
                 let etag = etag.filter(|etag| etag.len() <= MAX_ETAG_BYTES);
-                self.state = State::Reading { reading: Box::new(reading), archive, etag };
+                self.state =
+                    State::Reading { reading: Box::new(reading), archive, etag, is_marked: false };
                 Finished::Archive
             }
             Answer::Response { status: 304, .. } if self.is_published => Finished::NotModified,
@@ -268,12 +276,19 @@ impl Download {
     // ## Reading => (Reading | Whole)
     /// Does a small piece of reading what came. `published` is the digest of what is published.
     pub(super) fn check(&mut self, published: &str, shelf: &Shelf) -> Checked<'_> {
-        if let State::Reading { reading, archive, etag } = &mut self.state {
-            let bundle = match reading.step() {
-                None if reading.digest() == Some(published) => return Checked::Equal { etag: etag.take() },
-                None => return Checked::Reading,
-                Some(Err(error)) => return Checked::Faulty(error.into()),
-                Some(Ok(bundle)) => shelf.keep(bundle),
+        if let State::Reading { reading, archive, etag, is_marked } = &mut self.state {
+            let digest = reading.digest().filter(|_| !*is_marked);
+            let bundle = match digest {
+                Some(digest) if digest == published => return Checked::Equal { etag: etag.take() },
+                Some(digest) => match shelf.find(&self.name, digest) {
+                    Some(bundle) => bundle,
+                    None => return Checked::Hashed { digest: digest.to_owned() },
+                },
+                None => match reading.step() {
+                    None => return Checked::Reading,
+                    Some(Err(error)) => return Checked::Faulty(error.into()),
+                    Some(Ok(bundle)) => shelf.keep(bundle),
+                },
             };
             let candidate = Candidate { archive: Rc::clone(archive), etag: etag.take(), bundle };
             self.state = State::Whole(candidate);
@@ -282,6 +297,17 @@ impl Download {
             State::Whole(candidate) => Checked::Whole(candidate),
             _ => Checked::Reading,
         }
+    }
+
+    /// What is read is known to others; go on.
+    pub(super) fn marked(&mut self) {
+        if let State::Reading { is_marked, .. } = &mut self.state {
+            *is_marked = true;
+        }
+    }
+
+    pub(super) fn size_limit_bytes(&self) -> u64 {
+        self.source.size_limit_bytes
     }
 
     /// Ends it; what it holds is freed in steps.
@@ -340,7 +366,7 @@ impl Fault {
     /// How the attempt is counted.
     pub(super) fn outcome(&self) -> DownloadOutcome {
         match self {
-            Self::Bundle(_) => DownloadOutcome::Rejected,
+            Self::Bundle(_) | Self::Quarantined(_) => DownloadOutcome::Rejected,
             _ => DownloadOutcome::Failed,
         }
     }

@@ -1,17 +1,19 @@
 //! What an operator asks: is it ready, is anything stuck, and what is where now.
 //!
-//! Everything is computed from shared data and from this VM when it is asked (INVARIANT honest): nothing here was
-//! delivered, and nothing is kept.
+//! Everything is computed from the members' records and from this VM when it is asked (INVARIANT queried readiness):
+//! nothing here was delivered. Records of bundles and policies are as this VM has last compared them, which is a second
+//! ago at most. As long as none of that has changed, and the same second lasts, the answer is not made anew: with
+//! hundreds of bundles that takes milliseconds.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use serde::Serialize;
 
 use super::{
-    Manager, NotReady, Tracked,
+    Manager, NotReady, Slot, Tracked,
     member::{LOST_AFTER, Members},
-    record::{self, BundleRecord, MemberRecord, millis},
-    shared::SharedData,
+    record::{BundleRecord, MemberRecord, Verdict, millis},
+    shared::{Seen, SharedData},
 };
 use crate::telemetry::Gauge;
 
@@ -33,8 +35,8 @@ pub struct Health {
     pub vm: String,
     /// Every configured bundle, by name.
     pub bundles: BTreeMap<String, BundleHealth>,
-    /// Every configured policy, by name: why it cannot decide in this VM, or nothing if it can.
-    pub policies: BTreeMap<String, Option<String>>,
+    /// Every configured policy, by name.
+    pub policies: BTreeMap<String, PolicyHealth>,
     /// Every VM of this configuration that has not left.
     pub vms: Vec<VmHealth>,
 }
@@ -42,9 +44,9 @@ pub struct Health {
 /// One bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BundleHealth {
-    /// `absent`, `claimed`, `current` or `failing`.
+    /// `absent`, `claimed`, `trial`, `current`, `refused`, `quarantined` or `failing`.
     pub state: &'static str,
-    /// The generation that is published; 0 before there is one.
+    /// The generation that was published last; 0 before there is one.
     pub generation: u64,
     /// Its revision.
     pub revision: String,
@@ -68,8 +70,27 @@ pub struct BundleHealth {
     pub stale: bool,
     /// The generation that this VM serves.
     pub serving: Option<u64>,
-    /// Why this VM does not serve what is published, if it could not read it.
+    /// Why the policies do not decide with what was published last, if it was tried.
     pub refused: Option<String>,
+}
+
+/// One policy in this VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PolicyHealth {
+    /// `serving`, `pending`, `refused`, `quarantined`: of the newest bundles, whatever decides meanwhile.
+    pub state: &'static str,
+    /// Why it cannot decide, or nothing if it can.
+    pub not_ready: Option<String>,
+    /// The number of the set of bundles by which it decides; 0 while it cannot.
+    pub generation: u64,
+    /// Generations of the bundles by which it decides.
+    pub bundles: BTreeMap<String, u64>,
+    /// Why it does not decide by the newest bundles.
+    pub cause: Option<String>,
+    /// Since when that is known.
+    pub failing_for_ms: Option<u64>,
+    /// The VM that has found it.
+    pub by: Option<String>,
 }
 
 /// One VM.
@@ -89,7 +110,9 @@ pub struct VmHealth {
     pub policies: usize,
     /// Generations that it serves, by bundle.
     pub serving: BTreeMap<String, u64>,
-    /// Bundles of which a newer generation is published.
+    /// Numbers of the sets of bundles by which its policies decide.
+    pub policies_serving: BTreeMap<String, u64>,
+    /// Bundles of which a newer generation has passed.
     pub behind: Vec<String>,
 }
 
@@ -125,36 +148,50 @@ impl Health {
                 gauges.push((Gauge::BundleAgeSeconds(name.clone()), ago / 1000));
             }
         }
+        for (name, policy) in &self.policies {
+            let of = |vm: &VmHealth| vm.policies_serving.get(name).copied().unwrap_or_default();
+            let generation = self.vms.iter().filter(|vm| vm.alive).map(of).min();
+            let is = |state: &str| u64::from(policy.state == state);
+            gauges.push((Gauge::PolicyGeneration(name.clone()), generation.unwrap_or_default()));
+            gauges.push((Gauge::PolicyRefused(name.clone()), is("refused")));
+            gauges.push((Gauge::PolicyQuarantined(name.clone()), is("quarantined")));
+        }
         gauges
     }
+}
+
+/// What an answer was made of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MadeOf {
+    revision: u64,
+    second: u64,
+    members: Vec<Seen>,
 }
 
 // === impl Manager ===
 
 impl Manager {
     /// The state of everything now. Units: `now` as in [`Manager::handle`].
-    pub fn health(&self, now: Duration, shared: &dyn SharedData) -> Health {
-        let read = |tracked: &Tracked| record::read(shared, &tracked.key)?.0;
-        self.health_of(read, now, shared)
+    pub fn health(&self, now: Duration, shared: &dyn SharedData) -> Rc<Health> {
+        let members = Members::seen(shared);
+        let made_of = MadeOf { revision: self.revision, second: now.as_secs(), members };
+        if let Some((known, health)) = &*self.answered.borrow()
+            && *known == made_of
+        {
+            return Rc::clone(health);
+        }
+        let health = Rc::new(self.compute_health(now, shared));
+        self.answered.replace(Some((made_of, Rc::clone(&health))));
+        health
     }
 
-    /// The same with the records as they were when they were last compared, which is less work.
-    pub(super) fn compared_health(&self, now: Duration, shared: &dyn SharedData) -> Health {
-        self.health_of(|tracked| Some(tracked.record.as_ref()?.0.clone()), now, shared)
-    }
-
-    fn health_of(
-        &self,
-        record: impl Fn(&Tracked) -> Option<BundleRecord>,
-        now: Duration,
-        shared: &dyn SharedData,
-    ) -> Health {
+    fn compute_health(&self, now: Duration, shared: &dyn SharedData) -> Health {
         let mut problems = Vec::new();
         let mut members = Members::default();
         let mut records = BTreeMap::new();
         let mut bundles = BTreeMap::new();
         for tracked in &self.tracked {
-            let record = record(tracked).unwrap_or_default();
+            let record = tracked.record.as_ref().map(|(record, _)| record.clone()).unwrap_or_default();
             let is_alive = record.owner.is_some_and(|owner| members.is_alive(owner, now, shared));
             let bundle = self.bundle_health(tracked, &record, is_alive, now);
             let name = &tracked.name;
@@ -174,8 +211,15 @@ impl Manager {
             if member.plugin != self.membership.plugin() || member.until_ms == 0 {
                 continue;
             }
-            let vm = vm_health(place, &member, &records, now);
-            if let Some(lost_for_ms) = vm.lost_for_ms {
+            let mut vm = vm_health(place, &member, &records, now);
+            vm.policies_serving = self
+                .policies
+                .iter()
+                .filter_map(|slot| Some((slot.name.clone(), *member.serving.get(&*slot.key)?)))
+                .collect();
+            // What the main thread's VM did is done by others, and it never comes back.
+            let is_known = !member.has_served && member.ended.is_some();
+            if let Some(lost_for_ms) = vm.lost_for_ms.filter(|_| !is_known) {
                 let seconds = lost_for_ms / 1000;
                 problems
                     .push(format!("VM {} has given no sign of life for {seconds} s beyond its lease", vm.vm));
@@ -201,19 +245,42 @@ impl Manager {
                 .push(format!("this VM has found no place among the members for {} s", waiting.as_secs()));
         }
         let others_ready = vms.iter().filter(|vm| vm.alive).all(|vm| vm.policies_ready == vm.policies);
+        let takes_part = self.membership.owner().is_some() || self.shelf.is_superseded(self.context.0);
         Health {
             healthy: problems.is_empty(),
-            ready: others_ready && self.membership.owner().is_some() && self.is_ready(now),
+            ready: others_ready && takes_part && self.is_ready(now),
             problems,
             vm: self.membership.vm().to_string(),
             bundles,
-            policies: self.policy_names().map(|name| (name.to_owned(), self.reason(name, now))).collect(),
+            policies: self.policies.iter().map(|slot| (slot.name.clone(), self.policy_health(slot, now))).collect(),
             vms,
         }
     }
 
-    fn reason(&self, policy: &str, now: Duration) -> Option<String> {
-        self.policy(policy, now).err().as_ref().map(NotReady::to_string)
+    fn policy_health(&self, slot: &Slot, now: Duration) -> PolicyHealth {
+        let not_ready = self.policy(&slot.name, now).err();
+        let active = slot.active.as_ref().map(|active| &active.set);
+        let ago = |since_ms: u64| Some(millis(now).saturating_sub(since_ms));
+        let candidate = self.candidate_of(slot).filter(|newest| active.is_none_or(|set| !set.is_same(newest)));
+        let conviction = candidate.as_ref().and_then(|newest| self.conviction(newest));
+        let rejection = candidate.as_ref().and_then(|newest| slot.known()?.rejection(newest));
+        let (state, cause, failing_for_ms, by) = match (&not_ready, conviction, rejection) {
+            (Some(closed @ NotReady::Closed { .. }), ..) => ("quarantined", Some(closed.to_string()), None, None),
+            (_, Some(it), _) => ("quarantined", Some(it.cause.clone()), ago(it.since_ms), Some(it.by)),
+            (_, _, Some(it)) => ("refused", Some(it.cause.clone()), ago(it.since_ms), Some(it.by)),
+            _ if active.is_none() => ("pending", None, None, None),
+            _ => ("serving", None, None, None),
+        };
+        let generations = |(name, content): (&String, &super::sets::Content)| (name.clone(), content.generation);
+        PolicyHealth {
+            state,
+            not_ready: not_ready.as_ref().map(NotReady::to_string),
+            generation: slot.generation(),
+            bundles: active.into_iter().flat_map(|set| &set.bundles).map(generations).collect(),
+            cause,
+            failing_for_ms,
+            by: by.map(|vm| vm.to_string()),
+        }
     }
 
     fn bundle_health(
@@ -238,9 +305,17 @@ impl Manager {
             fault: record.fault.as_ref().map(|fault| fault.message.clone()),
             failing_for_ms: record.fault.as_ref().map(|fault| ago(fault.since_ms)),
             stale: self.staleness(&tracked.name).is_some_and(|age| is_published && age.is_over(record, now)),
-            serving: tracked.replica.version().map(|version| version.generation),
-            refused: tracked.replica.refusal().map(str::to_owned),
+            serving: tracked.serving(&self.policies),
+            refused: self.refusal(tracked, record),
         }
+    }
+}
+
+impl Manager {
+    /// Why what was published last is not served.
+    fn refusal(&self, tracked: &Tracked, record: &BundleRecord) -> Option<String> {
+        let is_refused = matches!(record.verdict, Verdict::Refused | Verdict::Quarantined);
+        is_refused.then(|| self.verdict(tracked, record).1)
     }
 }
 
@@ -255,6 +330,8 @@ fn vm_health(
         member.serving.iter().filter_map(|(key, generation)| Some((named(key)?, *generation))).collect();
     let behind = records
         .values()
+        // What has not passed is not to be served.
+        .filter(|(_, record)| record.verdict == Verdict::Passed)
         .filter(|(name, record)| serving.get(*name).copied().unwrap_or_default() < record.generation);
     let lost_for = millis(now).saturating_sub(member.until_ms);
     VmHealth {
@@ -266,5 +343,6 @@ fn vm_health(
         policies: member.ready.1,
         behind: behind.map(|(name, _)| (*name).clone()).collect(),
         serving,
+        policies_serving: BTreeMap::new(),
     }
 }

@@ -9,8 +9,7 @@ use super::{
     download::{Answer, Candidate, Checked, Download, Fault, FetchId, Finished},
     record::{BundleRecord, FaultRecord, millis},
     registry::{Hold, NotWritten, Publication},
-    replica::Version,
-    shared::SharedData,
+    shared::{SharedData, TaskKind},
 };
 use crate::telemetry::DownloadOutcome;
 
@@ -63,12 +62,18 @@ impl Manager {
     /// Checks what came, and publishes it when it is whole.
     pub(super) fn check(&mut self, index: usize, now: Duration, shared: &dyn SharedData) {
         let me = self.membership.owner();
+        let task = self.task(TaskKind::Load(None), now);
         let Some(tracked) = self.tracked.get_mut(index) else { return };
         let Some(download) = &mut tracked.download else { return };
         let epoch = download.epoch;
+        let size_limit_bytes = download.size_limit_bytes();
         let published = tracked.record.as_ref().map_or("", |(record, _)| record.digest.as_str());
-        let candidate = match download.check(published, &self.shelf) {
+        shared.begin(&task);
+        let checked = download.check(published, &self.shelf);
+        shared.end(&task);
+        let candidate = match checked {
             Checked::Reading => return,
+            Checked::Hashed { digest } => return self.mark(index, &digest, now, shared),
             Checked::Equal { etag } => return self.unchanged(index, etag, now, shared),
             Checked::Faulty(fault) => return self.failed(index, fault, now, shared),
             Checked::Whole(candidate) => candidate,
@@ -83,6 +88,7 @@ impl Manager {
             digest: &bundle.digest,
             revision: &bundle.manifest.revision,
             etag: etag.as_deref(),
+            size_limit_bytes,
         };
         let hold = Hold { key: &tracked.key, owner, epoch };
         match hold.publish(content, now, shared) {
@@ -90,17 +96,38 @@ impl Manager {
             Err(NotWritten::Contended) => {}
             Err(NotWritten::Fenced) => self.fenced(index),
             Ok(record) => {
-                let bundle = Rc::clone(bundle);
+                // Whoever tries it here need not read it again.
+                tracked.published = Some(Rc::clone(bundle));
                 let from = tracked.record.as_ref().map_or("claimed", |(record, _)| record.state());
                 let cause = format!("revision `{}`", record.revision);
-                self.teller.registry(&tracked.name, from, "current", &record, &cause);
+                self.teller.registry(&tracked.name, from, record.state(), &record, &cause);
                 self.teller.count(&tracked.name, DownloadOutcome::Activated);
                 download.succeeded(&record, now);
-                let step = tracked.replica.serve(Version::of(&record), bundle, &mut self.disposal);
-                let epoch = record.epoch;
                 tracked.forget_number(record);
+                self.want_policies_of(index);
                 self.untold = true;
-                self.stepped(index, &step, epoch, "it was published here");
+                self.comparison_pause = BUSY_TICK;
+            }
+        }
+    }
+
+    /// Says what is about to be read, for whoever comes after this VM; what has ended one before is not read.
+    fn mark(&mut self, index: usize, digest: &str, now: Duration, shared: &dyn SharedData) {
+        self.quarantine.refresh(shared);
+        let Some(tracked) = self.tracked.get(index) else { return };
+        let digest_of = |key: &str| (key == tracked.key).then(|| digest.to_owned());
+        if let Some(conviction) = self.quarantine.holds(digest_of) {
+            let fault = Fault::Quarantined(conviction.cause.clone());
+            return self.failed(index, fault, now, shared);
+        }
+        match self.amend(index, shared, |record| record.reading = Some(digest.to_owned())) {
+            Err(NotWritten::Fenced) => self.fenced(index),
+            Err(NotWritten::Contended) => {}
+            Ok((_, record)) => {
+                if let Some(tracked) = self.tracked.get_mut(index) {
+                    tracked.forget_number(record);
+                    tracked.download.iter_mut().for_each(Download::marked);
+                }
             }
         }
     }
@@ -116,6 +143,7 @@ impl Manager {
         let amended = self.amend(index, shared, |record| {
             record.checked_ms = millis(now);
             record.fault = None;
+            record.reading = None;
             if etag.is_some() {
                 record.etag.clone_from(&etag);
             }
@@ -130,7 +158,8 @@ impl Manager {
             Ok((before, record)) => {
                 download.succeeded(&record, now);
                 if before.fault.is_some() {
-                    self.teller.registry(&tracked.name, before.state(), "current", &record, "nothing newer");
+                    let (from, to) = (before.state(), record.state());
+                    self.teller.registry(&tracked.name, from, to, &record, "nothing newer");
                 }
                 tracked.forget_number(record);
             }
@@ -141,9 +170,11 @@ impl Manager {
     /// Nothing came, or nothing that can be used. INVARIANT (last good): what is published stays.
     pub(super) fn failed(&mut self, index: usize, fault: Fault, now: Duration, shared: &dyn SharedData) {
         let message = fault.to_string();
+        self.revision += 1;
         let amended = self.amend(index, shared, |record| {
             let since_ms = record.fault.as_ref().map_or(millis(now), |fault| fault.since_ms);
             record.fault = Some(FaultRecord { message: message.clone(), since_ms });
+            record.reading = None;
         });
         let Some(tracked) = self.tracked.get_mut(index) else { return };
         let Some(download) = &mut tracked.download else { return };
@@ -199,22 +230,6 @@ impl Manager {
             tracked.give_up(&mut self.disposal);
             tracked.record = None;
             self.comparison_pause = BUSY_TICK;
-        }
-    }
-
-    pub(super) fn free_superseded(&mut self, shared: &dyn SharedData) {
-        let Some(owner) = self.membership.owner().filter(|_| self.frees_superseded) else { return };
-        for tracked in &mut self.tracked {
-            let (Some(download), Some((record, _))) = (&tracked.download, &tracked.record) else {
-                continue;
-            };
-            if record.generation <= tracked.freed {
-                continue;
-            }
-            let hold = Hold { key: &tracked.key, owner, epoch: download.epoch };
-            if hold.free_superseded(record.generation, shared) {
-                tracked.freed = record.generation;
-            }
         }
     }
 

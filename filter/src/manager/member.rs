@@ -2,11 +2,15 @@
 //!
 //! Envoy configures a canary that never ticks and is thrown away; because a member joins from a tick, the canary is none.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use super::{
-    record::{self, MemberRecord, Owner, VmName, millis},
-    shared::{Seen, SharedData},
+    record::{self, End, MemberRecord, Owner, VmName, millis},
+    sets::Mark,
+    shared::{AtWork, Seen, SharedData},
 };
 use crate::hooks::{Protection, guards};
 
@@ -14,6 +18,8 @@ use crate::hooks::{Protection, guards};
 const RENEWALS_IN_LEASE: u32 = 3;
 /// A member that has been dead for so long is gone, and not only late.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(3);
+/// The lease of one that ended runs out within one; its heir may come late, too.
+const HEIR_LEASES: u32 = 4;
 /// Envoy's workers, its main thread and as many again that have died; twice that for plugins that share a `vm_id`.
 pub(super) const MAX_MEMBERS: usize = 1024;
 
@@ -26,6 +32,21 @@ pub(super) struct Membership {
     lease: Duration,
     place: Option<usize>,
     renewed: Duration,
+    /// Whether this VM has had a request.
+    has_served: bool,
+    /// Until when it may give up the place of one that ended: it was built in its stead.
+    heir_until: Duration,
+}
+
+/// What became of a VM that left a mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It may still be at it.
+    Alive,
+    /// It ended there, or never will.
+    EndedThere,
+    /// It ended elsewhere, or left.
+    EndedElsewhere,
 }
 
 /// What a tick did to the membership.
@@ -39,6 +60,7 @@ pub(super) enum Change {
 
 /// What a member says of itself.
 pub(super) struct Serving {
+    /// Generations by the key of the bundle's record, and numbers of sets by the key of the policy's.
     pub(super) bundles: BTreeMap<String, u64>,
     pub(super) ready: (usize, usize),
 }
@@ -54,7 +76,35 @@ pub(super) struct Members {
 impl Membership {
     /// `plugin` is the same for all members of one configuration.
     pub(super) fn new(vm: VmName, plugin: u32, lease: Duration) -> Self {
-        Self { vm, plugin, lease, place: None, renewed: Duration::ZERO }
+        let (place, renewed, has_served, heir_until) = (None, Duration::ZERO, false, Duration::ZERO);
+        Self { vm, plugin, lease, place, renewed, has_served, heir_until }
+    }
+
+    /// Whether this VM has been still for so long that others may have been as well: it is in no position to judge them.
+    pub(super) fn was_still(&self, now: Duration) -> bool {
+        self.place.is_some() && now >= self.renewed.saturating_add(self.lease)
+    }
+
+    pub(super) fn place(&self) -> Option<usize> {
+        self.place
+    }
+
+    pub(super) fn lease(&self) -> Duration {
+        self.lease
+    }
+
+    pub(super) fn has_served(&self) -> bool {
+        self.has_served
+    }
+
+    /// It has had a request. True the first time.
+    pub(super) fn serves(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_served, true)
+    }
+
+    /// A configuration that comes while others are at work already: this VM was built in place of one that ended.
+    pub(super) fn is_heir(&mut self, now: Duration) {
+        self.heir_until = now.saturating_add(self.lease * HEIR_LEASES);
     }
 
     pub(super) fn plugin(&self) -> u32 {
@@ -115,9 +165,41 @@ impl Membership {
             && found.vm == self.vm
         {
             found.until_ms = 0;
+            found.ended = Some(End::Left);
             record::write(shared, &key, &found, seen);
         }
         Some(place)
+    }
+
+    /// Finds out how the members ended that gave no sign of life in time, and gives the place of one up that this VM
+    /// was built for. What is found: the VM that ended, with what it was at work on.
+    pub(super) fn inquire(&mut self, now: Duration, shared: &dyn SharedData) -> Vec<(VmName, AtWork)> {
+        let mut found = Vec::new();
+        for place in 0..MAX_MEMBERS {
+            let key = MemberRecord::key(place);
+            let Some((Some(mut member), seen)) = record::read::<MemberRecord>(shared, &key) else { break };
+            if member.until_ms == 0 || member.is_alive(now) || member.vm == self.vm {
+                continue;
+            }
+            let task = shared.at_work(place);
+            let is_heir = now < self.heir_until && member.plugin == self.plugin;
+            let is_new = member.ended.is_none() && task.is_some();
+            if !is_heir && !is_new {
+                continue;
+            }
+            member.ended = member.ended.or(task.map(End::of));
+            if is_heir {
+                member.until_ms = 0;
+            }
+            // One finds it out for all.
+            if record::write(shared, &key, &member, seen) {
+                found.extend(task.filter(|_| is_new).map(|task| (member.vm, task)));
+                if is_heir {
+                    self.heir_until = Duration::ZERO;
+                }
+            }
+        }
+        found
     }
 
     fn join(
@@ -160,7 +242,16 @@ impl Membership {
     fn record(&self, serving: Serving, now: Duration) -> MemberRecord {
         let Serving { bundles, ready } = serving;
         let until_ms = millis(now.saturating_add(self.lease));
-        MemberRecord { vm: self.vm, plugin: self.plugin, until_ms, serving: bundles, ready }
+        let Self { vm, plugin, has_served, .. } = *self;
+        MemberRecord { vm, plugin, until_ms, ended: None, has_served, serving: bundles, ready }
+    }
+}
+
+// === impl End ===
+
+impl End {
+    fn of(task: AtWork) -> Self {
+        if task.is_request() { Self::AtRequest } else { Self::AtLoad }
     }
 }
 
@@ -183,6 +274,56 @@ impl Members {
     ) -> bool {
         let member = owner.and_then(|owner| self.get(owner.member, shared));
         member.is_none_or(|member| millis(now) > member.until_ms.saturating_add(millis(LOST_AFTER)))
+    }
+
+    /// What became of the VM that left a mark.
+    pub(super) fn fate(&mut self, mark: &Mark, lease: Duration, now: Duration, shared: &dyn SharedData) -> Fate {
+        if mark.has_ended {
+            return Fate::EndedThere;
+        }
+        let Some(place) = mark.member else {
+            // It was not a member yet, so nothing else tells of it.
+            let is_over = millis(now) > mark.since_ms.saturating_add(millis(lease));
+            return if is_over { Fate::EndedThere } else { Fate::Alive };
+        };
+        let Some(member) = self.get(place, shared).filter(|member| member.vm == mark.vm).cloned() else {
+            return Fate::EndedThere;
+        };
+        match member.ended {
+            Some(End::AtLoad) => Fate::EndedThere,
+            Some(End::AtRequest | End::Left) => Fate::EndedElsewhere,
+            None if member.is_alive(now) => Fate::Alive,
+            None if shared.at_work(place).is_some_and(AtWork::is_request) => Fate::EndedElsewhere,
+            None => Fate::EndedThere,
+        }
+    }
+
+    /// Whether a member of this configuration is alive that has had no request.
+    pub(super) fn has_idle(&mut self, plugin: u32, now: Duration, shared: &dyn SharedData) -> bool {
+        (0..MAX_MEMBERS).map_while(|place| self.get(place, shared).cloned()).any(|member| {
+            member.plugin == plugin && member.is_alive(now) && !member.has_served
+        })
+    }
+
+    /// The numbers of all their records, without reading what stands in them.
+    pub(super) fn seen(shared: &dyn SharedData) -> Vec<Seen> {
+        let seen = |place| Some(shared.get(&MemberRecord::key(place))?.seen).filter(|seen| *seen != Seen::Absent);
+        (0..MAX_MEMBERS).map_while(seen).collect()
+    }
+
+    /// The generations of a bundle that those serve who are alive.
+    pub(super) fn serving(&mut self, bundle_key: &str, now: Duration, shared: &dyn SharedData) -> BTreeSet<u64> {
+        let generation = |place| {
+            let member = self.get(place, shared)?;
+            let alive = member.is_alive(now).then(|| member.serving.get(bundle_key).copied());
+            Some(alive.flatten())
+        };
+        (0..MAX_MEMBERS).map_while(generation).flatten().collect()
+    }
+
+    /// How many there have been.
+    pub(super) fn count(&mut self, shared: &dyn SharedData) -> usize {
+        (0..MAX_MEMBERS).take_while(|place| self.get(*place, shared).is_some()).count()
     }
 
     /// All that there have been: a place once taken is never empty again.

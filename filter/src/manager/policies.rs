@@ -1,15 +1,16 @@
-//! The policies made of the bundles: which one decides now, and which must be compiled anew.
+//! The policies of one VM: which set of bundles decides now, and what is known of each in all VMs.
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
-use log::Level;
-
-use super::{Effect, teller::Teller};
+use super::{
+    record,
+    sets::{PolicyRecord, Set},
+    shared::Seen,
+};
 use crate::{
     bundle::Bundle,
     config::{Config, PolicyConfig},
-    policy::{Policy, PolicyError},
-    telemetry::Counter,
+    policy::{Disposal, Policy},
 };
 
 /// Why a policy cannot decide now.
@@ -31,7 +32,7 @@ pub enum NotReady {
         /// Why, if an attempt has failed; starts with a colon.
         fault: String,
     },
-    /// All bundles are there, and the policy is about to be compiled.
+    /// All bundles are there, and the policy is about to be tried or compiled.
     #[error("policy `{policy}` is about to be compiled")]
     Pending {
         /// The policy.
@@ -53,150 +54,172 @@ pub enum NotReady {
         /// The policy.
         policy: String,
         /// Why.
-        error: PolicyError,
+        error: String,
+    },
+    /// The bundles have ended a VM, and nothing was there before them.
+    #[error("policy `{policy}`: quarantined: {cause}")]
+    Quarantined {
+        /// The policy.
+        policy: String,
+        /// What they did.
+        cause: String,
+    },
+    /// Requests of the policy have ended VMs.
+    #[error(
+        "policy `{policy}`: quarantined: its requests have ended as many VMs in a minute as \
+         `portcullis.limits.vm_failures` lets them"
+    )]
+    Closed {
+        /// The policy.
+        policy: String,
     },
 }
 
-/// The bundles of a VM, by name.
-pub(super) trait Bundles {
-    /// What this VM serves of it.
-    fn serving(&self, bundle: &str) -> Option<Rc<Bundle>>;
-    /// Why there is nothing, or nothing newer.
-    fn fault(&self, bundle: &str) -> Option<String>;
-}
-
+/// The policies of one configuration, by name.
 #[derive(Debug)]
 pub(super) struct Policies {
-    slots: BTreeMap<String, Slot>,
-    time_limit: Duration,
+    slots: Vec<Slot>,
+    pub(super) time_limit: Duration,
 }
 
+/// One configured policy.
 #[derive(Debug)]
-struct Slot {
-    config: PolicyConfig,
-    active: Option<ActivePolicy>,
-    /// A bundle has changed since the last attempt to compile.
-    stale: bool,
-    error: Option<PolicyError>,
+pub(super) struct Slot {
+    pub(super) name: String,
+    /// Of its record.
+    pub(super) key: Rc<str>,
+    pub(super) config: PolicyConfig,
+    /// The record as it was last read, with its number.
+    pub(super) record: Option<(PolicyRecord, Seen)>,
+    pub(super) active: Option<Active>,
+    /// Sets that passed elsewhere and could not be read here.
+    pub(super) unreadable: Option<(Set, String)>,
 }
 
-struct ActivePolicy(Rc<Policy>);
+/// What decides now. INVARIANT (last good): replaced by what has passed its trial, and by nothing else.
+pub(super) struct Active {
+    pub(super) lineage: u32,
+    pub(super) set: Set,
+    pub(super) policy: Rc<Policy>,
+    pub(super) bundles: Vec<Rc<Bundle>>,
+}
 
 // === impl Policies ===
 
 impl Policies {
     pub(super) fn new(config: &Config) -> Self {
-        let slot =
-            |policy: &PolicyConfig| Slot { config: policy.clone(), active: None, stale: false, error: None };
-        let slots = config.policies.iter().map(|(name, policy)| (name.clone(), slot(policy)));
-        Self { slots: slots.collect(), time_limit: config.limits.evaluation }
+        let slot = |(name, policy): (&String, &PolicyConfig)| Slot {
+            name: name.clone(),
+            key: record::policy_key(name, config).into(),
+            config: policy.clone(),
+            record: None,
+            active: None,
+            unreadable: None,
+        };
+        Self { slots: config.policies.iter().map(slot).collect(), time_limit: config.limits.evaluation }
     }
 
-    pub(super) fn bundle_changed(&mut self, bundle: &str) {
-        for slot in self.slots.values_mut() {
-            slot.stale |= slot.config.bundles.iter().any(|name| name == bundle);
-        }
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
     }
 
-    pub(super) fn has_pending(&self) -> bool {
-        self.slots.values().any(|slot| slot.stale)
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter()
+    }
+
+    pub(super) fn at(&self, index: usize) -> Option<&Slot> {
+        self.slots.get(index)
+    }
+
+    pub(super) fn at_mut(&mut self, index: usize) -> Option<&mut Slot> {
+        self.slots.get_mut(index)
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.slots.keys().map(String::as_str)
+        self.slots.iter().map(|slot| slot.name.as_str())
     }
 
-    /// Names of the bundles that a policy is made of.
-    pub(super) fn bundles(&self, policy: &str) -> impl Iterator<Item = &str> {
-        self.slots.get(policy).into_iter().flat_map(|slot| &slot.config.bundles).map(String::as_str)
+    pub(super) fn get(&self, name: &str) -> Option<&Slot> {
+        // In order of their names, as the configuration has them.
+        let place = self.slots.binary_search_by(|slot| slot.name.as_str().cmp(name)).ok()?;
+        self.slots.get(place)
+    }
+
+    /// The policies that are made of a bundle.
+    pub(super) fn of_bundle(&self, bundle: &str) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(move |slot| slot.config.bundles.iter().any(|name| name == bundle))
     }
 
     pub(super) fn all_ready(&self) -> bool {
-        !self.slots.is_empty() && self.slots.values().all(|slot| slot.active.is_some())
-    }
-
-    pub(super) fn get(&self, name: &str, bundles: &dyn Bundles) -> Result<&Rc<Policy>, NotReady> {
-        let policy = || name.to_owned();
-        let Some(slot) = self.slots.get(name) else {
-            return Err(NotReady::Unknown { policy: policy() });
-        };
-        if let Some(ActivePolicy(active)) = &slot.active {
-            return Ok(active);
-        }
-        let missing = slot.config.bundles.iter().find(|bundle| bundles.serving(bundle).is_none());
-        Err(match (missing, &slot.error) {
-            (Some(bundle), _) => {
-                let fault = bundles.fault(bundle).map(|fault| format!(": {fault}")).unwrap_or_default();
-                NotReady::BundleMissing { policy: policy(), bundle: bundle.clone(), fault }
-            }
-            (None, Some(error)) if !slot.stale => {
-                NotReady::Rejected { policy: policy(), error: error.clone() }
-            }
-            (None, _) => NotReady::Pending { policy: policy() },
-        })
+        !self.slots.is_empty() && self.slots.iter().all(|slot| slot.active.is_some())
     }
 
     /// Policies that can decide, and all.
     pub(super) fn ready(&self) -> (usize, usize) {
-        (self.slots.values().filter(|slot| slot.active.is_some()).count(), self.slots.len())
+        (self.slots.iter().filter(|slot| slot.active.is_some()).count(), self.slots.len())
     }
 
-    /// Compiles the first policy whose bundles have changed and are all there.
-    pub(super) fn adopt(&mut self, served: &dyn Bundles, teller: &mut Teller) {
-        let Some((name, slot)) = self.slots.iter_mut().find(|(_, slot)| slot.stale) else {
-            return;
-        };
-        slot.stale = false;
-        let bundles: Option<Vec<Rc<Bundle>>> =
-            slot.config.bundles.iter().map(|bundle| served.serving(bundle)).collect();
-        // Stale again as soon as the missing one arrives.
-        let Some(bundles) = bundles else {
-            return;
-        };
-        let from = if slot.active.is_some() { "serving" } else { "pending" };
-        let parts: Vec<_> = bundles.iter().map(|bundle| bundle.part()).collect();
-        match Policy::compile(&slot.config.decision, &parts, self.time_limit) {
-            Ok(policy) => {
-                let level = if policy.decision_exists { Level::Info } else { Level::Warn };
-                let undefined = if policy.decision_exists {
-                    String::new()
-                } else {
-                    format!("; no bundle defines `{}`, so every decision is undefined", slot.config.decision)
-                };
-                slot.active = Some(ActivePolicy(Rc::new(policy)));
-                slot.error = None;
-                teller.push(Effect::Count(Counter::PolicyCompiled));
-                teller.policy(
-                    level,
-                    name,
-                    from,
-                    "serving",
-                    &format!("made of {}{undefined}", made_of(&bundles)),
-                );
-            }
-            Err(error) => {
-                let kept =
-                    if slot.active.is_some() { "the last good one decides" } else { "it is not ready" };
-                teller.push(Effect::Count(Counter::PolicyRejected));
-                teller.policy(Level::Error, name, from, "refused", &format!("{error}; {kept}"));
-                slot.error = Some(error);
+    /// The generation of a bundle with which every policy decides that is made of it; none while one cannot decide.
+    /// A bundle without policies is served by nobody.
+    pub(super) fn serving(&self, bundle: &str) -> Option<u64> {
+        let generations = self.of_bundle(bundle).map(|slot| {
+            Some(slot.active.as_ref()?.set.bundles.get(bundle)?.generation)
+        });
+        generations.collect::<Option<Vec<u64>>>()?.into_iter().min()
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    pub(super) fn seen(&self) -> Option<Seen> {
+        self.record.as_ref().map(|(_, seen)| *seen)
+    }
+
+    pub(super) fn known(&self) -> Option<&PolicyRecord> {
+        self.record.as_ref().map(|(record, _)| record)
+    }
+
+    /// The number of the set that decides; 0 while none does.
+    pub(super) fn generation(&self) -> u64 {
+        self.active.as_ref().map_or(0, |active| active.set.number)
+    }
+
+    pub(super) fn activate(&mut self, active: Active, disposal: &mut Disposal) {
+        self.unreadable = None;
+        if let Some(replaced) = self.active.replace(active) {
+            for bundle in replaced.bundles {
+                // Other policies, or a plugin beside this one, may hold its data for a while.
+                disposal.push(bundle.data.clone());
             }
         }
     }
 }
 
-// === impl ActivePolicy ===
+// === impl Active ===
 
-impl std::fmt::Debug for ActivePolicy {
+impl std::fmt::Debug for Active {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ActivePolicy")
+        let Self { lineage, set, .. } = self;
+        f.debug_struct("Active").field("lineage", lineage).field("set", set).finish_non_exhaustive()
     }
 }
 
-fn made_of(bundles: &[Rc<Bundle>]) -> String {
-    let named: Vec<String> = bundles
+/// For the log: the bundles of a set with their revisions.
+pub(super) fn made_of(set: &Set) -> String {
+    let named: Vec<String> = set
+        .bundles
         .iter()
-        .map(|bundle| format!("`{}` revision `{}`", bundle.name, bundle.manifest.revision))
+        .map(|(name, content)| format!("`{name}` revision `{}`", content.revision))
         .collect();
     named.join(", ")
+}
+
+/// Digests by the key of the bundle's record, which mean the same for every policy.
+pub(super) fn suspects<'a>(
+    set: &Set,
+    names: impl Iterator<Item = &'a str>,
+    key_of: impl Fn(&str) -> Option<String>,
+) -> BTreeMap<String, String> {
+    names.filter_map(|name| Some((key_of(name)?, set.bundles.get(name)?.digest.clone()))).collect()
 }

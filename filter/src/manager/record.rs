@@ -1,4 +1,4 @@
-//! What stands in shared data: one record per bundle beside its payload, one record per member.
+//! What stands in shared data: one record per bundle beside its payloads, one per policy, one per member.
 //!
 //! INVARIANT (monotone): a record is only ever written by compare-and-swap on what was read. Times are milliseconds on
 //! the host's monotonic clock, which all VMs of a process share.
@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use super::shared::{Read, Seen, SharedData};
-use crate::config::BundleSource;
+use crate::config::{BundleSource, Config};
 
 /// The notation of everything below; a version that writes otherwise takes another number, and sees none of this.
-const SCHEMA: &str = "portcullis/1";
+pub(super) const SCHEMA: &str = "portcullis/2";
 /// A payload ends with the generation that it is.
 const TRAILER_BYTES: usize = 8;
-/// Payloads of a bundle take turns in so many keys, because shared data cannot be deleted: the active one and the next.
-const PAYLOAD_KEYS: u64 = 2;
+/// Most payloads of one bundle that are kept, whatever is still served: bounds shared data.
+pub(super) const MAX_PAYLOADS: usize = 8;
 
 /// The truth about one bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub(super) struct BundleRecord {
     pub(super) epoch: u64,
     /// Who loads it.
     pub(super) owner: Option<Owner>,
+    /// How the owner fetches it.
+    pub(super) access: Access,
     /// Counts what was published, from 1; 0 before.
     pub(super) generation: u64,
     /// SHA-256 of the archive, in hex.
@@ -39,6 +41,43 @@ pub(super) struct BundleRecord {
     pub(super) checked_ms: u64,
     /// What has gone wrong since.
     pub(super) fault: Option<FaultRecord>,
+    /// Generations whose payload is in shared data, oldest first.
+    pub(super) payloads: Vec<PayloadRecord>,
+    /// The digest of what the owner is about to read, for whoever comes after it.
+    pub(super) reading: Option<String>,
+    /// What became of the generation in the policies.
+    pub(super) verdict: Verdict,
+}
+
+/// Where a payload is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PayloadRecord {
+    pub(super) generation: u64,
+    pub(super) slot: usize,
+    /// What it inflates to was no more than this.
+    pub(super) size_limit_bytes: u64,
+}
+
+/// How a bundle is fetched: what may change although it stays the same bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Access {
+    pub(super) number: u32,
+    /// When the configuration came that says so: the later one is right.
+    pub(super) configured_ms: u64,
+}
+
+/// What became of a generation of a bundle in the policies that are made of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) enum Verdict {
+    /// Some policy has not been tried with it.
+    #[default]
+    OnTrial,
+    /// Every policy that is made of it has passed with it.
+    Passed,
+    /// Some policy did not compile with it.
+    Refused,
+    /// It ended a VM, or kept one from going on.
+    Quarantined,
 }
 
 /// Why a bundle is not newer than it is.
@@ -63,14 +102,61 @@ pub(super) struct VmName(pub(super) u32);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct MemberRecord {
     pub(super) vm: VmName,
-    /// Which configuration it has: several may share a `vm_id`.
+    /// What it loads and decides: several configurations may share a `vm_id`.
     pub(super) plugin: u32,
     /// When it counts as dead; 0 once it has left.
     pub(super) until_ms: u64,
-    /// What it serves: generations by the key of the bundle's record.
+    /// How it ended, where that is known.
+    pub(super) ended: Option<End>,
+    /// Whether it has had a request: one that has none is the better one to try what could end it.
+    pub(super) has_served: bool,
+    /// What it serves: generations by the key of the bundle's record, numbers of sets by the key of the policy's.
     pub(super) serving: BTreeMap<String, u64>,
     /// Policies that can decide, and all.
     pub(super) ready: (usize, usize),
+}
+
+/// How a VM ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum End {
+    /// Its plugin context was taken away.
+    Left,
+    /// While it decided a request.
+    AtRequest,
+    /// While it read or compiled bundles.
+    AtLoad,
+}
+
+// === impl BundleRecord ===
+
+impl BundleRecord {
+    /// Where the payload of a generation is.
+    pub(super) fn payload(&self, generation: u64) -> Option<&PayloadRecord> {
+        self.payloads.iter().find(|payload| payload.generation == generation)
+    }
+
+    /// The state of the bundle for all VMs, in the words of transitions.
+    pub(super) fn state(&self) -> &'static str {
+        match self {
+            Self { fault: Some(_), .. } => "failing",
+            Self { generation: 1.., verdict, .. } => verdict.state(),
+            Self { owner: Some(_), .. } => "claimed",
+            _ => "absent",
+        }
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    pub(super) fn state(self) -> &'static str {
+        match self {
+            Self::OnTrial => "trial",
+            Self::Passed => "current",
+            Self::Refused => "refused",
+            Self::Quarantined => "quarantined",
+        }
+    }
 }
 
 // === impl VmName ===
@@ -98,17 +184,38 @@ pub(super) fn hint_queue(member: usize) -> String {
     format!("{SCHEMA}/hint/{member}")
 }
 
-/// The key of a bundle's record: bundles that are fetched alike are one, whichever configuration names them.
+/// The key of a bundle's record: what is fetched, whoever fetches it and how.
 pub(super) fn bundle_key(name: &str, source: &BundleSource) -> String {
-    let BundleSource { cluster, scheme, authority, path, headers, size_limit_bytes, .. } = source;
-    let identity = (name, cluster, scheme.as_str(), authority, path, headers, size_limit_bytes);
-    let digest = format!("{:x}", Sha256::digest(serde_json::to_vec(&identity).unwrap_or_default()));
-    format!("{SCHEMA}/bundle/{name}/{}", digest.get(..12).unwrap_or_default())
+    let BundleSource { scheme, authority, path, .. } = source;
+    format!("{SCHEMA}/bundle/{name}/{}", digest_of(&(name, scheme.as_str(), authority, path)))
 }
 
-/// The key of the payload of a generation.
-pub(super) fn payload_key(bundle_key: &str, generation: u64) -> String {
-    format!("{bundle_key}/payload/{}", generation % PAYLOAD_KEYS)
+/// The number of how a bundle is fetched.
+pub(super) fn access_number(source: &BundleSource) -> u32 {
+    let BundleSource { cluster, headers, size_limit_bytes, timeout, min_delay, max_delay, .. } = source;
+    let how = (cluster, headers, size_limit_bytes, timeout, min_delay, max_delay);
+    let digest = Sha256::digest(serde_json::to_vec(&how).unwrap_or_default());
+    digest.first_chunk().map_or(0, |first| u32::from_le_bytes(*first))
+}
+
+/// The key of the record of a policy: the same for all who make it of the same bundles.
+pub(super) fn policy_key(name: &str, config: &Config) -> String {
+    let policy = config.policies.get(name);
+    let bundles = policy.into_iter().flat_map(|policy| &policy.bundles);
+    let keys: Vec<_> =
+        bundles.filter_map(|bundle| Some(bundle_key(bundle, config.bundles.get(bundle)?))).collect();
+    let identity = (name, policy.map(|policy| &policy.decision), keys);
+    format!("{SCHEMA}/policy/{name}/{}", digest_of(&identity))
+}
+
+fn digest_of(identity: &impl Serialize) -> String {
+    let digest = format!("{:x}", Sha256::digest(serde_json::to_vec(identity).unwrap_or_default()));
+    digest.get(..12).unwrap_or_default().to_owned()
+}
+
+/// The key of a payload.
+pub(super) fn payload_key(bundle_key: &str, slot: usize) -> String {
+    format!("{bundle_key}/payload/{slot}")
 }
 
 /// An archive with the generation that it is of.

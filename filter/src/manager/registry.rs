@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    record::{self, BundleRecord, Owner, millis, payload_key, seal_payload},
+    record::{
+        self, Access, BundleRecord, MAX_PAYLOADS, Owner, PayloadRecord, Verdict, millis, payload_key, seal_payload,
+    },
     shared::SharedData,
 };
 use crate::hooks::{Protection, guards};
@@ -35,13 +37,14 @@ pub(super) struct Publication<'a> {
     pub(super) digest: &'a str,
     pub(super) revision: &'a str,
     pub(super) etag: Option<&'a str>,
+    pub(super) size_limit_bytes: u64,
 }
 
 /// Takes a bundle over, unless somebody else has done so since it was read. `take` says whether it may be taken, and may
 /// change what the record says of the content.
 pub(super) fn claim(
     key: &str,
-    owner: Owner,
+    (owner, access): (Owner, Access),
     lineage: u32,
     take: impl FnOnce(&mut BundleRecord) -> bool,
     shared: &dyn SharedData,
@@ -53,6 +56,7 @@ pub(super) fn claim(
     }
     record.epoch += 1;
     record.owner = Some(owner);
+    record.access = access;
     record::write(shared, key, &record, seen).then_some(record)
 }
 
@@ -76,7 +80,7 @@ impl Hold<'_> {
         Err(NotWritten::Contended)
     }
 
-    /// Publishes the next generation: its payload first, then the record that makes it the active one.
+    /// Publishes the next generation, on trial: its payload first, then the record that names it.
     ///
     /// The payload's key is read before the record: a member that was overtaken after it had read the record finds
     /// that its successor has written there, and can damage nothing.
@@ -86,24 +90,28 @@ impl Hold<'_> {
         now: Duration,
         shared: &dyn SharedData,
     ) -> Result<BundleRecord, NotWritten> {
-        let mut generation = 1;
+        let mut slot = 0;
         for _ in 0..MAX_TRIES {
-            let payload_key = payload_key(self.key, generation);
+            let payload_key = payload_key(self.key, slot);
             let Some(payload_seen) = shared.get(&payload_key).map(|read| read.seen) else {
                 continue;
             };
             let Some((found, seen)) = record::read::<BundleRecord>(shared, self.key) else {
                 continue;
             };
-            let record = self.own(found)?;
-            if record.generation + 1 != generation {
-                generation = record.generation + 1;
+            let mut record = self.own(found)?;
+            let free = free_slot(&mut record);
+            if free != slot {
+                slot = free;
                 continue;
             }
+            let generation = record.generation + 1;
             let payload = seal_payload(content.archive, generation);
             if !shared.compare_and_set(&payload_key, &payload, payload_seen) {
                 continue;
             }
+            let size_limit_bytes = content.size_limit_bytes;
+            record.payloads.push(PayloadRecord { generation, slot, size_limit_bytes });
             let record = BundleRecord {
                 generation,
                 digest: content.digest.to_owned(),
@@ -112,6 +120,8 @@ impl Hold<'_> {
                 published_ms: millis(now),
                 checked_ms: millis(now),
                 fault: None,
+                reading: None,
+                verdict: Verdict::OnTrial,
                 ..record
             };
             if record::write(shared, self.key, &record, seen) {
@@ -121,23 +131,29 @@ impl Hold<'_> {
         Err(NotWritten::Contended)
     }
 
-    /// Frees the payload that the active generation has replaced. True when there is nothing left to free.
+    /// Frees the oldest payload that `is_needed` does not keep; the newest always is. True while there may be more.
     ///
-    /// Whoever was about to read it finds nothing, reads the record again and takes the active one.
-    pub(super) fn free_superseded(self, generation: u64, shared: &dyn SharedData) -> bool {
-        let key = payload_key(self.key, generation + 1);
-        let Some(read) = shared.get(&key) else {
+    /// Whoever was about to read it finds nothing, and looks at the records again.
+    pub(super) fn free_unneeded(self, is_needed: impl Fn(u64) -> bool, shared: &dyn SharedData) -> bool {
+        let Some((Some(mut record), seen)) = record::read::<BundleRecord>(shared, self.key) else {
             return false;
         };
-        let superseded = match record::open_payload(read.value) {
-            None => return true,
-            Some((_, found)) => found < generation,
-        };
-        let Some((found, _)) = record::read::<BundleRecord>(shared, self.key) else {
+        let newest = record.generation;
+        let keeps = |generation: u64| generation >= newest || is_needed(generation);
+        let place = record.payloads.iter().position(|payload| !keeps(payload.generation));
+        let Some(PayloadRecord { generation, slot, .. }) = place.map(|place| record.payloads.remove(place)) else {
             return false;
         };
-        let active = self.own(found).is_ok_and(|record| record.generation == generation);
-        !(superseded && active) || shared.compare_and_set(&key, b"", read.seen)
+        if self.own(Some(record.clone())).is_err() || !record::write(shared, self.key, &record, seen) {
+            return false;
+        }
+        // Nobody puts another payload into the slot but the owner, so what is there still is the one that is not needed.
+        let key = payload_key(self.key, slot);
+        let Some(read) = shared.get(&key) else { return true };
+        if record::open_payload(read.value).is_some_and(|(_, found)| found == generation) {
+            shared.compare_and_set(&key, b"", read.seen);
+        }
+        true
     }
 
     fn own(&self, found: Option<BundleRecord>) -> Result<BundleRecord, NotWritten> {
@@ -148,4 +164,13 @@ impl Hold<'_> {
             })
             .ok_or(NotWritten::Fenced)
     }
+}
+
+/// A slot without a payload. When all are taken, the oldest payload gives way (INVARIANT bounded).
+fn free_slot(record: &mut BundleRecord) -> usize {
+    if record.payloads.len() >= MAX_PAYLOADS {
+        return record.payloads.remove(0).slot;
+    }
+    let is_free = |slot: &usize| record.payloads.iter().all(|payload| payload.slot != *slot);
+    (0..MAX_PAYLOADS).find(is_free).unwrap_or_default()
 }

@@ -1,8 +1,9 @@
-//! The data that every VM of one `vm_id` in an Envoy process sees, and how it may be written.
+//! What every VM of one `vm_id` in an Envoy process sees: data, and what each VM is at work on.
 
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    time::Duration,
 };
 
 /// Envoy's shared data as the manager uses them: no write without having read.
@@ -15,6 +16,15 @@ pub trait SharedData {
 
     /// Writes if nobody has written since [`SharedData::get`], and says whether it did.
     fn compare_and_set(&self, key: &str, value: &[u8], seen: Seen) -> bool;
+
+    /// Says what could end this VM from now on, where others find it when it has.
+    fn begin(&self, task: &Task);
+
+    /// It has not.
+    fn end(&self, task: &Task);
+
+    /// What a member is at work on now; none if on nothing.
+    fn at_work(&self, member: usize) -> Option<AtWork>;
 }
 
 /// A key as it was read.
@@ -35,11 +45,85 @@ pub enum Seen {
     At(u32),
 }
 
+/// Something that could end the VM which does it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// The VM's number.
+    pub vm: u32,
+    /// Its place among the members, once it has one.
+    pub member: Option<usize>,
+    /// What is done.
+    pub kind: TaskKind,
+    /// When it began, on the clock of the process.
+    pub begun: Duration,
+}
+
+/// What is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskKind {
+    /// A request is decided by the policy with this key.
+    Request(std::rc::Rc<str>),
+    /// Bundles are read or compiled; a mark in the record says which. The record of the policy, if it is one's.
+    Load(Option<std::rc::Rc<str>>),
+}
+
+/// What is known of a task of another VM: 64 bits, so that it fits into one of Envoy's gauges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtWork(u64);
+
 /// Shared data of a host that has none of Envoy's: one process's memory, with Envoy's one counter for all keys.
 #[derive(Debug, Default)]
 pub struct LocalData {
     entries: RefCell<BTreeMap<String, (Vec<u8>, u32)>>,
     writes: Cell<u32>,
+    at_work: RefCell<BTreeMap<usize, AtWork>>,
+}
+
+// === impl AtWork ===
+
+impl AtWork {
+    const LOAD: u64 = 1;
+
+    /// As it was put into a gauge; none for its value at rest.
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        (bits != 0).then_some(Self(bits))
+    }
+
+    /// For a gauge. Never zero.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether it is a request of the policy with this key.
+    pub(super) fn is_request_of(self, policy: &str) -> bool {
+        self.0 >> 32 == tag(policy)
+    }
+
+    pub(super) fn is_request(self) -> bool {
+        self.0 >> 32 != Self::LOAD
+    }
+
+    /// For how long it has been under way. Only the low 32 bits of the milliseconds are kept.
+    pub(super) fn age(self, now: Duration) -> Duration {
+        let now = super::millis(now) as u32;
+        Duration::from_millis(now.wrapping_sub(self.0 as u32).into())
+    }
+}
+
+impl From<&Task> for AtWork {
+    fn from(task: &Task) -> Self {
+        let what = match &task.kind {
+            TaskKind::Request(policy) => tag(policy),
+            TaskKind::Load(_) => Self::LOAD,
+        };
+        Self(what << 32 | u64::from(super::millis(task.begun) as u32))
+    }
+}
+
+/// FNV-1a, which is enough to tell the policies of one process apart; never what stands for no policy.
+fn tag(policy: &str) -> u64 {
+    let hash = policy.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    u64::from(hash.max(2))
 }
 
 // === impl LocalData ===
@@ -60,5 +144,21 @@ impl SharedData for LocalData {
         self.writes.set(self.writes.get() + 1);
         entries.insert(key.to_owned(), (value.to_vec(), self.writes.get()));
         true
+    }
+
+    fn begin(&self, task: &Task) {
+        if let Some(member) = task.member {
+            self.at_work.borrow_mut().insert(member, task.into());
+        }
+    }
+
+    fn end(&self, task: &Task) {
+        if let Some(member) = task.member {
+            self.at_work.borrow_mut().remove(&member);
+        }
+    }
+
+    fn at_work(&self, member: usize) -> Option<AtWork> {
+        self.at_work.borrow().get(&member).copied()
     }
 }

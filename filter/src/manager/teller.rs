@@ -67,7 +67,11 @@ impl Teller {
         record: &BundleRecord,
         cause: &str,
     ) {
-        let level = if to == "failing" { Level::Warn } else { Level::Info };
+        let level = match to {
+            "failing" => Level::Warn,
+            "refused" | "quarantined" => Level::Error,
+            _ => Level::Info,
+        };
         let (generation, epoch) = (Some(record.generation), Some(record.epoch));
         self.tell(level, Scope::Registry, Subject::Bundle(bundle), (from, to), (generation, epoch), cause);
     }
@@ -87,6 +91,12 @@ impl Teller {
 
     pub(super) fn policy(&mut self, level: Level, policy: &str, from: &str, to: &str, cause: &str) {
         self.tell(level, Scope::Vm, Subject::Policy(policy), (from, to), (None, None), cause);
+    }
+
+    /// A policy decides by another set.
+    pub(super) fn served(&mut self, level: Level, policy: &str, from: &str, number: u64, cause: &str) {
+        let subject = Subject::Policy(policy);
+        self.tell(level, Scope::Vm, subject, (from, "serving"), (Some(number), None), cause);
     }
 
     pub(super) fn member(&mut self, place: usize, from: &str, to: &str, cause: &str) {

@@ -1,4 +1,5 @@
 mod fleet;
+mod poison;
 
 use std::{collections::BTreeSet, io::Write};
 

@@ -118,6 +118,8 @@ impl Module {
     /// Errors: [`ModuleError`] for text that is not Rego of this version, or that is too large, too wide or too
     /// deeply nested.
     pub fn parse(name: String, text: String, version: RegoVersion) -> Result<Self, ModuleError> {
+        #[cfg(feature = "hooks")]
+        crate::hooks::switched::end_at_read(&text);
         check_nesting(&name, &text)?;
         let mut ast = add(&mut Engine::new(), &name, &text, version)?;
         let mut text = text;
@@ -142,6 +144,12 @@ impl Module {
             module.record(rule, &ast);
         }
         Ok(module)
+    }
+
+    /// The text that is compiled.
+    #[cfg(feature = "hooks")]
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Adds the file to an engine. Errors: as [`Module::parse`], which it has passed before.

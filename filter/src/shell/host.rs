@@ -1,18 +1,36 @@
 //! What is asked of the host: its clock, shared data and queues, metrics defined once, and properties.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    time::Duration,
+};
 
 use proxy_wasm::{hostcalls, types::MetricType};
 
 use crate::{
     authz::{Connection, SocketAddress},
     hooks::{Protection, guards},
-    manager::{Read, Seen, SharedData},
+    manager::{self, AtWork, Read, Seen, SharedData, Task},
 };
 
 /// The CAS number with which Envoy creates a key, and refuses if it is there. Source: proxy-wasm-cpp-host,
 /// `shared_data.cc`: a key that is absent takes any number, one that is there only its own.
 const CREATE: u32 = u32::MAX;
+
+thread_local! {
+    /// What could end this VM now. A VM has one thread.
+    static TASK: Cell<Option<Task>> = const { Cell::new(None) };
+    /// The gauge of this VM, by its place.
+    static GAUGE: Cell<Option<(usize, u32)>> = const { Cell::new(None) };
+    /// All plugins of a VM define a metric once.
+    static METRICS: RefCell<Metrics> = RefCell::default();
+}
+
+/// Does something with the metrics of this VM.
+pub(super) fn with_metrics<R>(what: impl FnOnce(&mut Metrics) -> R) -> R {
+    METRICS.with_borrow_mut(what)
+}
 
 /// Shared data of this plugin's `vm_id`.
 pub(super) struct HostData;
@@ -29,17 +47,6 @@ pub(super) fn now() -> Duration {
     // SAFETY: the call has no preconditions.
     let time = unsafe { wasi::clock_time_get(wasi::CLOCKID_MONOTONIC, 1) };
     Duration::from_nanos(time.unwrap_or_default())
-}
-
-/// Ends the VM when the request says so.
-#[cfg(feature = "hooks")]
-pub(super) fn trap_if_asked() {
-    use proxy_wasm::types::MapType;
-    if hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, "x-portcullis-trap")
-        .is_ok_and(|value| value.is_some())
-    {
-        std::process::abort();
-    }
 }
 
 // === impl HostData ===
@@ -59,6 +66,51 @@ impl SharedData for HostData {
         };
         hostcalls::set_shared_data(key, Some(value), number).is_ok()
     }
+
+    fn begin(&self, task: &Task) {
+        TASK.set(Some(task.clone()));
+        if let Some(member) = task.member {
+            show_work(member, AtWork::from(task).bits());
+        }
+    }
+
+    fn end(&self, task: &Task) {
+        TASK.set(None);
+        if let Some(member) = task.member {
+            show_work(member, 0);
+        }
+    }
+
+    fn at_work(&self, member: usize) -> Option<AtWork> {
+        let id = at_work_gauge(member)?;
+        AtWork::from_bits(hostcalls::get_metric(id).ok()?)
+    }
+}
+
+/// What a member is at work on stands in one of Envoy's gauges: that costs a tenth of what shared data cost, and each
+/// request pays it twice.
+fn at_work_gauge(member: usize) -> Option<u32> {
+    with_metrics(|metrics| metrics.id(MetricType::Gauge, &format!("portcullis_at_work.member.{member}")))
+}
+
+fn show_work(member: usize, bits: u64) {
+    let known = GAUGE.get().filter(|(known, _)| *known == member);
+    let gauge = known.or_else(|| Some((member, at_work_gauge(member)?)));
+    GAUGE.set(gauge);
+    if let Some((_, id)) = gauge {
+        let _ = hostcalls::record_metric(id, bits);
+    }
+}
+
+/// Says what this VM ended at while it still can: a panic is followed by an abort.
+pub(super) fn tell_the_end_of_panics() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        tell(info);
+        if let Some(task) = TASK.take() {
+            manager::note_end(&task, now(), &HostData);
+        }
+    }));
 }
 
 // === impl Hints ===

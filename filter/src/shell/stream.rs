@@ -69,8 +69,6 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        #[cfg(feature = "hooks")]
-        host::trap_if_asked();
         match self.decide() {
             Ok(permit) => self.let_on(permit),
             Err(response) => respond(&response),

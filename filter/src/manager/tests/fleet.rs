@@ -4,11 +4,11 @@ use std::cell::Cell;
 
 use super::*;
 use crate::manager::{
+    record::{BundleRecord, MemberRecord},
     registry::{Hold, NotWritten, Publication},
-    replica::Version,
 };
 
-const BUNDLES: usize = 3;
+pub(super) const BUNDLES: usize = 3;
 
 #[test]
 fn each_bundle_is_fetched_once_and_served_by_every_vm() {
@@ -96,7 +96,7 @@ fn a_vm_that_was_overtaken_between_its_check_and_its_write_damages_nothing() {
     fleet.run_until(100);
     let key = fleet.vms[0].tracked[0].key.clone();
     let old = Hold { key: &key, owner: fleet.record(0).owner.unwrap(), epoch: fleet.record(0).epoch };
-    let content = |archive: &'static [u8]| Publication { archive, digest: "d", revision: "r", etag: None };
+    let content = |archive: &'static [u8]| publication(archive, "d", "r");
     // At each place where it reads or writes, another member takes over and publishes.
     for at in 1..=4 {
         let shared = Overtaken { data: &fleet.shared, calls: Cell::new(0), at, key: &key };
@@ -104,7 +104,8 @@ fn a_vm_that_was_overtaken_between_its_check_and_its_write_damages_nothing() {
         assert_eq!(old.publish(content(b"late"), Duration::ZERO, &shared), Err(NotWritten::Fenced), "{at}");
         let after = record::read::<BundleRecord>(&*fleet.shared, &key).unwrap().0.unwrap();
         assert_eq!(after.revision, "overtaker", "{at}");
-        let payload = fleet.shared.get(&record::payload_key(&key, after.generation)).unwrap().value;
+        let slot = after.payload(after.generation).unwrap().slot;
+        let payload = fleet.shared.get(&record::payload_key(&key, slot)).unwrap().value;
         assert_eq!(record::open_payload(payload), Some((b"overtaker".to_vec(), after.generation)), "{at}");
         // As it was, for the next place.
         let seen = fleet.shared.get(&key).unwrap().seen;
@@ -113,39 +114,21 @@ fn a_vm_that_was_overtaken_between_its_check_and_its_write_damages_nothing() {
 }
 
 #[test]
-fn a_reading_that_was_overtaken_is_not_served() {
+fn a_payload_that_was_replaced_is_not_taken_for_the_one_before() {
     let mut fleet = Fleet::new(2);
     fleet.run_until(1_000);
-    let (first, second) = (fleet.vms[0].tracked[0].replica.version().unwrap(), fleet.record(0));
-    let bundle = Rc::clone(fleet.vms[0].tracked[0].replica.bundle().unwrap());
-    let newer = Version { generation: second.generation + 1, ..first };
-    let mut replica = Replica::default();
-    let mut disposal = Disposal::default();
-    assert_eq!(replica.serve(newer, Rc::clone(&bundle), &mut disposal), Step::Serving { from: None });
-    assert_eq!(replica.serve(first, bundle, &mut disposal), Step::Superseded);
-    assert_eq!(replica.version(), Some(newer));
-}
-
-#[test]
-fn a_payload_that_was_replaced_is_not_taken_for_the_one_before() {
-    let mut fleet = Fleet::new(1);
-    fleet.run_until(1_000);
-    let Tracked { name, key, source, .. } = &fleet.vms[0].tracked[0];
-    let mut replica = Replica::default();
-    let mut disposal = Disposal::default();
-    assert!(replica.compare(&fleet.record(0), &mut disposal));
     // Two publications later, the key has a payload again.
-    let payload_key = record::payload_key(key, 1);
+    let payload_key = record::payload_key(&fleet.vms[0].tracked[0].key, 0);
     let Read { value, seen } = fleet.shared.get(&payload_key).unwrap();
     let (archive, generation) = record::open_payload(value).unwrap();
-    assert!(fleet.shared.compare_and_set(
-        &payload_key,
-        &record::seal_payload(&archive, generation + 2),
-        seen
-    ));
-    let shelf = Shelf::default();
-    let step = replica.step(name, key, source, &shelf, &mut disposal, &*fleet.shared);
-    assert_eq!((step, replica.version()), (Step::Missing(Version::of(&fleet.record(0))), None));
+    let later = record::seal_payload(&archive, generation + 2);
+    assert!(fleet.shared.compare_and_set(&payload_key, &later, seen));
+    fleet.answers = false;
+    fleet.reload(1);
+    fleet.event(1, Event::Start);
+    fleet.run_until(1_500);
+    assert_eq!(fleet.generation(1, 0), 0);
+    assert_eq!(fleet.record(0).fault.unwrap().message, "its payload is gone from shared data");
 }
 
 #[test]
@@ -169,8 +152,9 @@ fn two_plugins_of_one_vm_hold_equal_content_once() {
     let config = Config::parse(fleet.document.as_bytes()).unwrap();
     fleet.vms.push(Manager::new(&config, 7, fleet.vms[0].shelf.clone()));
     fleet.event(1, Event::Start);
-    let bundle = |vm: usize| fleet.vms[vm].tracked[0].replica.bundle().unwrap();
-    assert!(Rc::ptr_eq(bundle(0), bundle(1)));
+    let active = |vm: usize| fleet.vms[vm].policies.get("p").unwrap().active.as_ref().unwrap();
+    assert!(Rc::ptr_eq(&active(0).bundles[0], &active(1).bundles[0]));
+    assert!(Rc::ptr_eq(&active(0).policy, &active(1).policy), "and it is compiled once");
 }
 
 #[test]
@@ -186,7 +170,8 @@ fn data_that_vanish_are_fetched_again_and_nothing_goes_dark_meanwhile() {
     fleet.run_until(30_000);
     assert_eq!(fleet.generations(), vec![vec![1; BUNDLES]; 2], "of another lineage");
     assert_eq!(fleet.revision(0), "2");
-    assert!(fleet.vms.iter().all(|vm| vm.tracked[0].replica.bundle().unwrap().manifest.revision == "2"));
+    let active = |vm: &Manager| vm.policies.get("p").unwrap().active.as_ref().unwrap().set.clone();
+    assert!(fleet.vms.iter().all(|vm| active(vm).bundles["b00"].revision == "2"));
 }
 
 #[test]
@@ -194,7 +179,7 @@ fn a_payload_that_vanished_is_fetched_again_by_whoever_needs_it() {
     for garbage in [&b""[..], b"what another plugin has written here"] {
         let mut fleet = Fleet::new(2);
         fleet.run_until(1_000);
-        let key = record::payload_key(&fleet.vms[0].tracked[0].key, 1);
+        let key = record::payload_key(&fleet.vms[0].tracked[0].key, 0);
         let seen = fleet.shared.get(&key).unwrap().seen;
         assert!(fleet.shared.compare_and_set(&key, garbage, seen));
         fleet.run_until(2_000);
@@ -222,6 +207,8 @@ fn a_vm_that_finds_no_place_says_so() {
         vm: VmName(9),
         plugin: 0,
         until_ms: u64::MAX,
+        ended: None,
+        has_served: false,
         serving: BTreeMap::new(),
         ready: (0, 0),
     };
@@ -245,22 +232,29 @@ fn what_stands_in_shared_data_and_cannot_be_read_is_replaced() {
     for tracked in &fleet.vms[0].tracked {
         assert!(fleet.shared.compare_and_set(&tracked.key, b"\xff{", Seen::Absent));
     }
-    assert!(fleet.shared.compare_and_set("portcullis/1/member/0", b"[]", Seen::Absent));
+    assert!(fleet.shared.compare_and_set(&MemberRecord::key(0), b"[]", Seen::Absent));
     fleet.run_until(1_000);
     assert_eq!(fleet.generations(), vec![vec![1; BUNDLES]; 2]);
 }
 
 #[test]
-fn payloads_that_were_replaced_are_freed_unless_that_is_switched_off() {
-    for (frees, left) in [(true, 1), (false, 2)] {
-        let mut fleet = Fleet::with(2, &format!(", manager: {{free_superseded: {frees}}}"));
-        fleet.run_until(1_000);
-        fleet.version = 2;
-        fleet.run_until(200_000);
-        assert_eq!(fleet.generations(), vec![vec![2; BUNDLES]; 2]);
-        let key = &fleet.vms[0].tracked[0].key;
-        let payloads = [0, 1].map(|slot| fleet.shared.get(&record::payload_key(key, slot)).unwrap().value);
-        assert_eq!(payloads.iter().filter(|payload| !payload.is_empty()).count(), left, "{frees}");
+fn payloads_that_nobody_needs_are_freed_unless_that_is_switched_off() {
+    // Those that decide, and those of the set before, which differs in one: bundles are polled one after the other.
+    for (manager, left) in [("", BUNDLES + 1), ("retain_generations: 0", BUNDLES), ("free_superseded: false", 4 * BUNDLES)] {
+        let mut fleet = Fleet::with(2, &format!(", manager: {{{manager}}}"));
+        for version in 1..=4 {
+            fleet.version = version;
+            fleet.run_until(fleet.now + 200_000);
+        }
+        assert_eq!(fleet.generations(), vec![vec![4; BUNDLES]; 2]);
+        let payloads = |bundle: usize| {
+            let key = |slot| record::payload_key(&fleet.vms[0].tracked[bundle].key, slot);
+            let payloads = (0..record::MAX_PAYLOADS).map(|slot| fleet.shared.get(&key(slot)).unwrap().value);
+            let there = payloads.filter(|payload| !payload.is_empty()).count();
+            assert_eq!(fleet.record(bundle).payloads.len(), there, "{manager}");
+            there
+        };
+        assert_eq!((0..BUNDLES).map(payloads).sum::<usize>(), left, "{manager}");
     }
 }
 
@@ -292,7 +286,8 @@ fn health_changes_when_the_truth_does_and_nobody_tells() {
     fleet.run_until(100);
     let health = ask(&fleet);
     assert_eq!((health.bundles["b00"].state, health.ready), ("claimed", false));
-    assert_eq!(health.policies["p"].as_deref(), Some("policy `p`: bundle `b00` is not loaded"));
+    let p = &health.policies["p"];
+    assert_eq!(p.not_ready.as_deref(), Some("policy `p`: bundle `b00` is not loaded"));
 
     fleet.answers = true;
     fleet.reopen();
@@ -353,35 +348,41 @@ fn health_changes_when_the_truth_does_and_nobody_tells() {
 }
 
 /// VMs with what a host does for them, and a bundle server.
-struct Fleet {
-    document: String,
-    vms: Vec<Manager>,
-    shared: Rc<LocalData>,
-    now: u64,
+pub(super) struct Fleet {
+    pub(super) document: String,
+    pub(super) vms: Vec<Manager>,
+    pub(super) shared: Rc<LocalData>,
+    pub(super) now: u64,
     /// When each ticks next.
-    ticks: Vec<u64>,
+    pub(super) ticks: Vec<u64>,
     /// VMs that get no events.
-    silent: BTreeSet<usize>,
+    pub(super) silent: BTreeSet<usize>,
     /// VMs that get no time for work.
     idle: BTreeSet<usize>,
     /// Whether notices arrive.
     hears: bool,
     /// What the server answers, if it does.
     answers: bool,
-    status: u16,
-    version: u64,
+    pub(super) status: u16,
+    pub(super) version: u64,
     /// Fetches without an answer.
     open: Vec<(usize, FetchId)>,
     /// Fetches of each bundle.
     fetched: BTreeMap<usize, usize>,
+    /// Whether a VM does one piece of work in each callback, as one whose slice is over.
+    pub(super) stepwise: bool,
+    /// VMs that have ended.
+    pub(super) ended: usize,
+    /// For the next VM.
+    seeds: u64,
 }
 
 impl Fleet {
-    fn new(vms: usize) -> Self {
+    pub(super) fn new(vms: usize) -> Self {
         Self::with(vms, "")
     }
 
-    fn with(vms: usize, keys: &str) -> Self {
+    pub(super) fn with(vms: usize, keys: &str) -> Self {
         let names: Vec<String> = (0..BUNDLES).map(|index| format!("b{index:02}")).collect();
         let list: Vec<String> = names.iter().map(|name| format!("{name}: \"http://h/{name}\"")).collect();
         let document = format!(
@@ -404,14 +405,59 @@ impl Fleet {
             version: 1,
             open: Vec::new(),
             fetched: BTreeMap::new(),
+            stepwise: false,
+            ended: 0,
+            seeds: 100,
         }
     }
 
-    fn time(&self) -> Duration {
+    /// One more policy over the same bundles.
+    pub(super) fn two_policies(vms: usize) -> Self {
+        let fleet = Self::new(vms);
+        let document = fleet.document.replace("policies: {p:", "policies: {q: {bundles: [b01], decision: b01/allow}, p:");
+        let config = Config::parse(document.as_bytes()).unwrap();
+        let vms = (1..=vms as u64).map(|seed| Manager::new(&config, seed, Shelf::default())).collect();
+        Self { document, vms, ..fleet }
+    }
+
+    /// One millisecond.
+    pub(super) fn run_one(&mut self) {
+        self.run_until(self.now + 1);
+    }
+
+    /// One piece of work.
+    pub(super) fn work(&mut self, vm: usize) {
+        self.event(vm, Event::Work);
+    }
+
+    /// A VM ends at what it is at; it hears and does nothing from now on.
+    pub(super) fn end(&mut self, vm: usize, telling: bool) {
+        self.ended += 1;
+        self.silent.insert(vm);
+        let manager = &self.vms[vm];
+        let begun = self.time();
+        let place = manager.membership.place();
+        let at_request = place.and_then(|place| self.shared.at_work(place)).is_some_and(AtWork::is_request);
+        let policy: Rc<str> = Rc::clone(&manager.policies.get("p").unwrap().key);
+        let kind = if at_request {
+            TaskKind::Request(policy)
+        } else {
+            TaskKind::Load(manager.job.is_some().then_some(policy))
+        };
+        let task = manager.task(kind, begun);
+        if !at_request {
+            self.shared.begin(&task);
+        }
+        if telling {
+            note_end(&task, begun, &*self.shared);
+        }
+    }
+
+    pub(super) fn time(&self) -> Duration {
         Duration::from_millis(self.now)
     }
 
-    fn run_until(&mut self, end: u64) {
+    pub(super) fn run_until(&mut self, end: u64) {
         while self.now < end {
             self.now += 1;
             for vm in 0..self.vms.len() {
@@ -423,10 +469,10 @@ impl Fleet {
         }
     }
 
-    fn event(&mut self, vm: usize, event: Event) {
+    pub(super) fn event(&mut self, vm: usize, event: Event) {
         let (time, shared) = (self.time(), Rc::clone(&self.shared));
         let mut effects = self.vms[vm].handle(event, time, &*shared);
-        for _ in 0..1000 {
+        for _ in 0..if self.stepwise { 1 } else { 1000 } {
             if !self.vms[vm].has_work() || self.idle.contains(&vm) {
                 break;
             }
@@ -467,29 +513,32 @@ impl Fleet {
         }
     }
 
-    fn reload(&mut self, vm: usize) {
+    pub(super) fn reload(&mut self, vm: usize) {
         let config = Config::parse(self.document.as_bytes()).unwrap();
-        self.vms[vm] = Manager::new(&config, 100 + vm as u64, Shelf::default());
+        self.seeds += 1;
+        self.vms[vm] = Manager::new(&config, self.seeds, Shelf::default());
+        self.silent.remove(&vm);
     }
 
-    fn record(&self, bundle: usize) -> BundleRecord {
+    pub(super) fn record(&self, bundle: usize) -> BundleRecord {
         record::read(&*self.shared, &self.vms[0].tracked[bundle].key).unwrap().0.unwrap_or_default()
     }
 
-    fn revision(&self, bundle: usize) -> String {
+    pub(super) fn revision(&self, bundle: usize) -> String {
         self.record(bundle).revision
     }
 
-    fn loader(&self, bundle: usize) -> usize {
+    pub(super) fn loader(&self, bundle: usize) -> usize {
         let owner = self.record(bundle).owner.unwrap();
         (0..self.vms.len()).find(|vm| self.vms[*vm].membership.vm() == owner.vm).unwrap()
     }
 
-    fn generation(&self, vm: usize, bundle: usize) -> u64 {
-        self.vms[vm].tracked[bundle].replica.version().map_or(0, |version| version.generation)
+    pub(super) fn generation(&self, vm: usize, bundle: usize) -> u64 {
+        let vm = &self.vms[vm];
+        vm.tracked[bundle].serving(&vm.policies).unwrap_or_default()
     }
 
-    fn generations(&self) -> Vec<Vec<u64>> {
+    pub(super) fn generations(&self) -> Vec<Vec<u64>> {
         let of = |vm| (0..BUNDLES).map(|bundle| self.generation(vm, bundle)).collect();
         (0..self.vms.len()).map(of).collect()
     }
@@ -508,10 +557,9 @@ impl Overtaken<'_> {
         self.calls.set(self.calls.get() + 1);
         if self.calls.get() == self.at {
             let owner = record::Owner { member: 9, vm: VmName(9) };
-            let claimed = registry::claim(self.key, owner, 1, |_| true, self.data).unwrap();
+            let claimed = registry::claim(self.key, (owner, Access::default()), 1, |_| true, self.data).unwrap();
             let hold = Hold { key: self.key, owner, epoch: claimed.epoch };
-            let content =
-                Publication { archive: b"overtaker", digest: "o", revision: "overtaker", etag: None };
+            let content = publication(b"overtaker", "o", "overtaker");
             hold.publish(content, Duration::ZERO, self.data).unwrap();
         }
     }
@@ -527,4 +575,16 @@ impl SharedData for Overtaken<'_> {
         self.step();
         self.data.compare_and_set(key, value, seen)
     }
+
+    fn begin(&self, _: &Task) {}
+
+    fn end(&self, _: &Task) {}
+
+    fn at_work(&self, _: usize) -> Option<AtWork> {
+        None
+    }
+}
+
+fn publication<'a>(archive: &'a [u8], digest: &'a str, revision: &'a str) -> Publication<'a> {
+    Publication { archive, digest, revision, etag: None, size_limit_bytes: 1 << 20 }
 }

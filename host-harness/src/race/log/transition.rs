@@ -39,11 +39,12 @@ pub struct Transition {
 /// What a transition is about. Bundles are places in [`Log::bundles`](super::Log::bundles).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum What {
-    /// What is true of a bundle for all VMs: `absent`, `claimed`, `current`, `failing`.
+    /// What is true of a bundle for all VMs: `absent`, `claimed`, `trial`, `current`, `refused`, `quarantined`, `failing`.
     Registry(usize),
     /// What the VM does with a bundle: `none`, `serving`, `refused`.
     Bundle(usize),
-    /// What the VM does with a policy, which [`On::object`] names: `pending`, `serving`, `refused`.
+    /// What the VM does with a policy, which [`On::object`] names: `pending`, `trial`, `serving`, `refused`,
+    /// `quarantined`.
     Policy,
     /// Whether the VM is a member, whose number [`On::object`] is: `absent`, `joined`, `lost`, `left`.
     Member,
@@ -115,16 +116,18 @@ impl Told {
         };
         let to = needed("to")?;
         let known: &[&str] = match scope {
-            Scope::Registry => &["absent", "claimed", "current", "failing"],
+            Scope::Registry => {
+                &["absent", "claimed", "trial", "current", "refused", "quarantined", "failing"]
+            }
             Scope::Bundle => &["none", "serving", "refused"],
-            Scope::Policy => &["pending", "serving", "refused"],
+            Scope::Policy => &["pending", "trial", "serving", "refused", "quarantined"],
             Scope::Member => &["absent", "joined", "lost", "left"],
         };
         if !known.contains(&to) {
             return Err(format!("`to={}` is not one of {}", short(to, 40), known.join(", ")));
         }
         let generation = number("generation")?;
-        if generation.is_none() && (scope, to) == (Scope::Registry, "current")
+        if generation.is_none() && scope == Scope::Registry && ["trial", "current"].contains(&to)
             || generation.is_none() && (scope, to) == (Scope::Bundle, "serving")
         {
             return Err(format!("it says `to={to}` and has no `generation=`"));
@@ -180,7 +183,7 @@ mod tests {
         let cases = [
             ("scope=vm ", "", "it has no `scope=`"),
             ("scope=vm", "scope=moon", "`scope=moon` is not known here"),
-            ("scope=vm", "scope=registry", "`to=serving` is not one of absent, claimed, current, failing"),
+            ("scope=vm", "scope=registry", "`to=serving` is not one of absent, claimed, trial, current, refused, quarantined, failing"),
             (" bundle=shop", "", "it has no `bundle=`, `policy=` or `member=`"),
             ("vm=9f3c01aa ", "", "it has no `vm=`"),
             ("to=serving", "to=sleeping", "`to=sleeping` is not one of none, serving, refused"),
