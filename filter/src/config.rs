@@ -140,6 +140,8 @@ pub struct Limits {
     pub evaluation: Duration,
     /// A policy that has ended so many VMs within a minute is closed.
     pub vm_failures: usize,
+    /// What the archives that are under way or being read may weigh together in one VM.
+    pub download_bytes: u64,
 }
 
 impl Config {

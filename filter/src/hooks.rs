@@ -70,7 +70,8 @@ pub(crate) mod switched {
     pub(crate) fn end_at_compile<'a>(modules: impl Iterator<Item = &'a Module>, is_start: bool) {
         let mut pairs = 0;
         for module in modules {
-            let says = |what: &str| module.text().lines().any(|line| line.trim() == format!("# hook: {what}"));
+            let says =
+                |what: &str| module.text().lines().any(|line| line.trim() == format!("# hook: {what}"));
             pairs += usize::from(says("end-pair"));
             if says("end-compile") || is_start && says("end-compile-on-start") || pairs > 1 {
                 panic!("ended by {}", module.name);

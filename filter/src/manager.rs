@@ -138,6 +138,8 @@ pub struct Manager {
     /// Members that there have been, when they were last looked at.
     members: usize,
     max_concurrent_downloads: usize,
+    /// What all downloads together may hold, or bring.
+    max_download_bytes: u64,
     frees_superseded: bool,
     /// Sets of a policy that are kept beside the good one.
     retained: usize,
@@ -227,6 +229,7 @@ impl Manager {
             membership: Membership::new(vm, plugin, config.manager.lease),
             members: 0,
             max_concurrent_downloads: config.max_concurrent_downloads,
+            max_download_bytes: config.limits.download_bytes,
             frees_superseded: config.manager.frees_superseded,
             retained: config.manager.retain_generations,
             shelf,
@@ -452,7 +455,9 @@ impl Manager {
             found.extend(self.membership.inquire(now, shared));
         }
         for (vm, task) in found {
-            let Some(slot) = self.policies.iter().find(|slot| task.is_request_of(&slot.key)) else { continue };
+            let Some(slot) = self.policies.iter().find(|slot| task.is_request_of(&slot.key)) else {
+                continue;
+            };
             if failures::note(&slot.key, vm, now, shared) {
                 let from = if slot.active.is_some() { "serving" } else { "pending" };
                 let cause = format!("VM {vm} ended, or stood still, while it decided a request");
@@ -468,7 +473,12 @@ impl Manager {
         // Envoy drains this context; a later one does all that it did, and needs its place.
         if self.shelf.is_superseded(self.context.0) && guards(Protection::Place) {
             if let Some(place) = self.membership.leave(shared) {
-                self.teller.member(place, "joined", "left", "a later configuration has all that this one has");
+                self.teller.member(
+                    place,
+                    "joined",
+                    "left",
+                    "a later configuration has all that this one has",
+                );
                 for tracked in &mut self.tracked {
                     tracked.give_up(&mut self.disposal);
                 }
@@ -477,7 +487,8 @@ impl Manager {
         }
         let (tracked, policies) = (&self.tracked, &self.policies);
         let serving = || {
-            let bundles = tracked.iter().filter_map(|tracked| Some((tracked.key.clone(), tracked.serving(policies)?)));
+            let bundles =
+                tracked.iter().filter_map(|tracked| Some((tracked.key.clone(), tracked.serving(policies)?)));
             let numbers = policies.iter().map(|slot| (slot.key.to_string(), slot.generation()));
             Serving { bundles: bundles.chain(numbers).collect(), ready: policies.ready() }
         };
@@ -506,7 +517,8 @@ impl Manager {
 
     /// Does one small piece of the work that waits.
     fn work(&mut self, now: Duration, shared: &dyn SharedData) {
-        let is_change = self.job.is_some() || !self.wanted.is_empty() || self.tracked.iter().any(Tracked::has_candidate);
+        let is_change =
+            self.job.is_some() || !self.wanted.is_empty() || self.tracked.iter().any(Tracked::has_candidate);
         self.revision += u64::from(is_change);
         if self.may_start {
             self.start_next(now);
@@ -573,7 +585,8 @@ impl Manager {
 
     /// What no configuration of this VM names any more is gone; a gauge cannot be taken away.
     fn clear_gauges(&mut self) {
-        let bundles = self.tracked.iter().filter(|tracked| !self.shelf.is_shared(self.context.0, &tracked.key));
+        let bundles =
+            self.tracked.iter().filter(|tracked| !self.shelf.is_shared(self.context.0, &tracked.key));
         let bundles = bundles.flat_map(|tracked| {
             let name = || tracked.name.clone();
             [Gauge::BundleGeneration(name()), Gauge::BundleFailing(name()), Gauge::BundleAgeSeconds(name())]

@@ -101,6 +101,11 @@ impl Plugin {
         }
     }
 
+    /// Whether a body of so many bytes may be taken over from the host as the answer to a download.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        matches!(&self.state, State::Serving { manager, .. } if manager.has_room(bytes))
+    }
+
     /// Whether every policy can decide now.
     pub fn is_ready(&self, now: Duration) -> bool {
         matches!(&self.state, State::Serving { manager, .. } if manager.is_ready(now))
@@ -173,7 +178,8 @@ impl Plugin {
 
     /// The answer to a request for the state of everything, if it is one.
     fn health(&self, head: &RequestHead, now: Duration, shared: &dyn SharedData) -> Option<LocalResponse> {
-        let State::Serving { manager, health: Some(HealthPath { path, tells_detail }), .. } = &self.state else {
+        let State::Serving { manager, health: Some(HealthPath { path, tells_detail }), .. } = &self.state
+        else {
             return None;
         };
         let query = HealthQuery::read(path, *tells_detail, head)?;

@@ -4,6 +4,7 @@
 //! and a panic ends the VM. Source: proxy-wasm-rust-sdk `hostcalls.rs`, `get_map`.
 
 mod host;
+mod memory;
 mod stream;
 
 use std::{
@@ -25,6 +26,9 @@ use crate::{
     plugin::Plugin,
     telemetry::{Counter, Gauge},
 };
+
+#[global_allocator]
+static MEMORY: memory::Bounded = memory::Bounded;
 
 use host::{Hints, HostData, Metrics, with_metrics};
 use stream::Stream;
@@ -181,7 +185,10 @@ impl Context for Root {
             return;
         };
         let begun = Instant::now();
-        self.run_for_a_slice(Event::Fetched { id, answer: answer(num_headers, body_size) }, begun);
+        let bytes = u64::try_from(body_size).unwrap_or(u64::MAX);
+        let has_room = self.shared.try_borrow().is_ok_and(|shared| shared.plugin.has_room(bytes));
+        let answer = if has_room { answer(num_headers, body_size) } else { Answer::NoRoom { bytes } };
+        self.run_for_a_slice(Event::Fetched { id, answer }, begun);
     }
 }
 

@@ -95,15 +95,20 @@ mod tests {
             ("GET", "/healthy", false),
             ("GET", "/%68ealth", false),
         ] {
-            assert_eq!(HealthQuery::read("/health", true, &head(method, path)).is_some(), asked, "{method} {path}");
+            assert_eq!(
+                HealthQuery::read("/health", true, &head(method, path)).is_some(),
+                asked,
+                "{method} {path}"
+            );
         }
         assert_eq!(HealthQuery::read("/health", true, &RequestHead::default()), None);
     }
 
     #[test]
     fn parameters_are_read_as_opa_reads_them() {
-        let read =
-            |query: &str| HealthQuery::read("/health", true, &head("GET", &format!("/health?{query}"))).unwrap();
+        let read = |query: &str| {
+            HealthQuery::read("/health", true, &head("GET", &format!("/health?{query}"))).unwrap()
+        };
         assert_eq!(read("bundles"), HealthQuery { bundles: true, ..HealthQuery::default() });
         assert_eq!(read("bundle=true"), read("bundles=TRUE"));
         assert_eq!(read("bundles=false&plugins=no"), HealthQuery::default());

@@ -30,6 +30,9 @@ const MAX_EVALUATION_MS: u32 = 10_000;
 const DEFAULT_VM_FAILURES: usize = 1;
 const MAX_VM_FAILURES: usize = 100;
 const MAX_RETAINED: usize = 4;
+/// A quarter of what Envoy gives a VM.
+const DEFAULT_DOWNLOAD_BYTES: u64 = 256 << 20;
+const MAX_DOWNLOAD_BYTES: u64 = 768 << 20;
 /// A year.
 const MAX_STALENESS_SECONDS: u32 = 365 * 24 * 3600;
 const MAX_DELAY_SECONDS: u32 = 7 * 24 * 3600;
@@ -57,6 +60,11 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
         document.portcullis.limits.vm_failures.unwrap_or(DEFAULT_VM_FAILURES),
         1..=MAX_VM_FAILURES,
     );
+    let download_bytes = resolver.within(
+        "portcullis.limits.download_bytes",
+        document.portcullis.limits.download_bytes.unwrap_or(DEFAULT_DOWNLOAD_BYTES),
+        1..=MAX_DOWNLOAD_BYTES,
+    );
     let staleness = resolver.staleness(document.portcullis.bundles, &bundles);
     let health_path = resolver.health_path(document.portcullis.health.path);
     let manager = resolver.manager(&document.portcullis.manager);
@@ -76,7 +84,11 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
         default_policy,
         clusters: resolver.clusters,
         max_concurrent_downloads,
-        limits: Limits { evaluation: Duration::from_millis(evaluation_ms.into()), vm_failures },
+        limits: Limits {
+            evaluation: Duration::from_millis(evaluation_ms.into()),
+            vm_failures,
+            download_bytes,
+        },
         staleness,
         health_path,
         health_detail: document.portcullis.health.detail,

@@ -38,7 +38,9 @@ enum Outcome {
     Compiled(Rc<Policy>),
     Refused(String),
     /// A payload is not there any more.
-    Missing { bundle: String },
+    Missing {
+        bundle: String,
+    },
 }
 
 /// What is to do for a policy.
@@ -143,22 +145,24 @@ impl Manager {
             return Need::Wait;
         }
         // INVARIANT (isolated): of those who could try it, one that has no requests is the one to lose.
-        let is_better_left = self.membership.has_served()
-            && members.has_idle(self.membership.plugin(), now, shared);
+        let is_better_left =
+            self.membership.has_served() && members.has_idle(self.membership.plugin(), now, shared);
         if self.membership.place().is_none() || is_better_left { Need::Wait } else { Need::Try }
     }
 
     /// The set that this VM should take over, if it should: what it serves never goes back (INVARIANT monotone).
     fn target<'a>(&self, slot: &Slot, record: &'a PolicyRecord) -> Option<&'a Set> {
         let is_fit = |set: &&Set| {
-            self.quarantined(set).is_none() && slot.unreadable.as_ref().is_none_or(|(bad, _)| !bad.is_same(set))
+            self.quarantined(set).is_none()
+                && slot.unreadable.as_ref().is_none_or(|(bad, _)| !bad.is_same(set))
         };
         match &slot.active {
-            Some(active) if active.lineage == record.lineage => record
-                .good
-                .as_ref()
-                .filter(|good| is_fit(good))
-                .filter(|good| good.number > active.set.number || !guards(Protection::Monotone) && good.number != active.set.number),
+            Some(active) if active.lineage == record.lineage => {
+                record.good.as_ref().filter(|good| is_fit(good)).filter(|good| {
+                    good.number > active.set.number
+                        || !guards(Protection::Monotone) && good.number != active.set.number
+                })
+            }
             _ => record.passed().find(is_fit),
         }
     }
@@ -207,7 +211,8 @@ impl Manager {
         let Some(slot) = self.policies.at_mut(index) else { return false };
         let trial = Trial { set: set.clone(), mark };
         let begun = sets::amend(&slot.key, lineage, shared, |record| {
-            let is_free = record.trial.is_none() && record.good.as_ref().is_none_or(|good| !good.is_same(&set));
+            let is_free =
+                record.trial.is_none() && record.good.as_ref().is_none_or(|good| !good.is_same(&set));
             record.trial = record.trial.take().or_else(|| Some(trial.clone()));
             is_free
         });
@@ -221,7 +226,8 @@ impl Manager {
         let from = if slot.active.is_some() { "serving" } else { "pending" };
         self.teller.policy(Level::Info, &slot.name, from, "trial", &made_of(&set));
         slot.record = Some((record, super::Seen::Absent));
-        self.job = Some(Job { policy: index, lineage, set, is_trial: true, bundles: Vec::new(), reading: None });
+        self.job =
+            Some(Job { policy: index, lineage, set, is_trial: true, bundles: Vec::new(), reading: None });
         true
     }
 
@@ -262,7 +268,8 @@ impl Manager {
                 return false;
             }
         }
-        self.job = Some(Job { policy: index, lineage, set, is_trial: false, bundles: Vec::new(), reading: None });
+        self.job =
+            Some(Job { policy: index, lineage, set, is_trial: false, bundles: Vec::new(), reading: None });
         true
     }
 
@@ -340,9 +347,9 @@ impl Manager {
             return missing();
         };
         let payload = record.payload(content.generation).filter(|_| record.lineage == content.lineage);
-        let Some((payload, read)) = payload.and_then(|payload| {
-            Some((payload, shared.get(&payload_key(&tracked.key, payload.slot))?.value))
-        }) else {
+        let Some((payload, read)) = payload
+            .and_then(|payload| Some((payload, shared.get(&payload_key(&tracked.key, payload.slot))?.value)))
+        else {
             return missing();
         };
         match open_payload(read) {
@@ -432,7 +439,8 @@ impl Manager {
                 self.activate(index, Active { lineage, set: Set { number, ..set }, policy, bundles });
             }
             Outcome::Refused(cause) => {
-                let kept = if slot.active.is_some() { "the last good one decides" } else { "it is not ready" };
+                let kept =
+                    if slot.active.is_some() { "the last good one decides" } else { "it is not ready" };
                 let from = if slot.active.is_some() { "serving" } else { "pending" };
                 self.teller.push(Effect::Count(Counter::PolicyRejected));
                 self.teller.policy(Level::Error, &slot.name, from, "refused", &format!("{cause}; {kept}"));
@@ -554,7 +562,8 @@ impl Manager {
             let content = set.bundles.get(*name);
             let others = self.policies.iter().filter(|other| other.name != policy);
             others.filter_map(|other| other.known()?.good.as_ref()).any(|good| {
-                good.bundles.get(*name).map(|content| &content.digest) == content.map(|content| &content.digest)
+                good.bundles.get(*name).map(|content| &content.digest)
+                    == content.map(|content| &content.digest)
             })
         };
         let all = || set.bundles.keys().map(String::as_str);

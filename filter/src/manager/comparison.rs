@@ -74,7 +74,13 @@ impl Manager {
     }
 
     /// True if there was something to do.
-    fn compare(&mut self, index: usize, members: &mut Members, now: Duration, shared: &dyn SharedData) -> bool {
+    fn compare(
+        &mut self,
+        index: usize,
+        members: &mut Members,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) -> bool {
         let Some(tracked) = self.tracked.get_mut(index) else { return false };
         let Some((found, seen)) = record::read_unless(shared, &tracked.key, tracked.seen()) else {
             return false;
@@ -147,7 +153,8 @@ impl Manager {
         let Some(tracked) = self.tracked.get(index) else { return };
         let short = digest.get(..12).unwrap_or(&digest);
         let name = &tracked.name;
-        let cause = format!("VM {} ended, or stood still, while bundle `{name}` digest {short} was read", owner.vm);
+        let cause =
+            format!("VM {} ended, or stood still, while bundle `{name}` digest {short} was read", owner.vm);
         let suspects = BTreeMap::from([(key, digest)]);
         let me = self.membership.vm();
         if self.quarantine.convict(suspects, cause.clone(), (owner.vm, me), now, shared) {
@@ -159,7 +166,13 @@ impl Manager {
     }
 
     /// What follows from the policies for a bundle that this VM owns: what became of it, and which payloads are needed.
-    fn follow_up(&mut self, index: usize, members: &mut Members, now: Duration, shared: &dyn SharedData) -> bool {
+    fn follow_up(
+        &mut self,
+        index: usize,
+        members: &mut Members,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) -> bool {
         let Some(tracked) = self.tracked.get(index) else { return false };
         let (Some(owner), Some(download), Some((record, _))) =
             (self.membership.owner(), &tracked.download, &tracked.record)
@@ -245,7 +258,9 @@ impl Manager {
         shared: &dyn SharedData,
     ) -> bool {
         self.comparison_pause = BUSY_TICK;
-        let Some(index) = self.tracked.iter().position(|tracked| tracked.name == bundle) else { return false };
+        let Some(index) = self.tracked.iter().position(|tracked| tracked.name == bundle) else {
+            return false;
+        };
         self.forget(index);
         let is_newest = |record: &BundleRecord| {
             (record.lineage, record.generation) == (missing.lineage, missing.generation)

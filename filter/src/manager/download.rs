@@ -21,6 +21,11 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 const RETRY_FACTOR: f32 = 1.6;
 /// Envoy answers every HTTP call within its timeout; if nothing came this long after, nothing will.
 const OVERDUE_AFTER: Duration = Duration::from_secs(5);
+/// What a bundle is expected to weigh until it has come once.
+const UNKNOWN_BYTES: u64 = 4 << 20;
+/// What one is expected to weigh that broke off: as much as Envoy buffers, without another word in its configuration.
+/// Source: Envoy's runtime key `http.async_response_buffer_limit`.
+const ENVOY_BUFFERS_BYTES: u64 = 32 << 20;
 /// Longest ETag kept and sent back.
 const MAX_ETAG_BYTES: usize = 1024;
 
@@ -56,6 +61,11 @@ pub enum Answer {
     },
     /// The exchange broke off after it had begun, or exceeded what Envoy buffers.
     Reset,
+    /// A body that was not taken over, because too much is held already.
+    NoRoom {
+        /// Its size.
+        bytes: u64,
+    },
     /// Envoy would not start it.
     Refused {
         /// The host's status, in words.
@@ -112,6 +122,15 @@ pub(super) enum Fault {
     /// The connection broke.
     #[error("the download broke off (a reset, or a body beyond Envoy's `http.async_response_buffer_limit`)")]
     Reset,
+    /// It would have been too much at once.
+    #[error(
+        "{bytes} bytes came while other downloads were held, which is more than `portcullis.limits.download_bytes` \
+         allows together; it is fetched again"
+    )]
+    NoRoom {
+        /// Of this one.
+        bytes: u64,
+    },
     /// Nothing came.
     #[error("the download was never answered")]
     Overdue,
@@ -169,6 +188,8 @@ pub(super) struct Download {
     etag: Option<String>,
     /// Whether anything is published.
     is_published: bool,
+    /// What the next answer is expected to weigh.
+    expected_bytes: u64,
     fault: Option<Fault>,
     backoff: ExponentialBackoff,
     backoff_builder: ExponentialBuilder,
@@ -202,6 +223,7 @@ impl Download {
             state: State::Due { at: now },
             etag: record.etag.clone(),
             is_published: record.generation > 0,
+            expected_bytes: UNKNOWN_BYTES.min(source.size_limit_bytes),
             fault: None,
             backoff: backoff_builder.build(),
             backoff_builder,
@@ -218,6 +240,19 @@ impl Download {
     /// Whether it takes a place in the window: until what came is published, so that what is held stays bounded.
     pub(super) fn is_under_way(&self) -> bool {
         !matches!(self.state, State::Due { .. })
+    }
+
+    /// What it holds, or may bring at any time.
+    pub(super) fn weight(&self) -> u64 {
+        match &self.state {
+            State::Due { .. } | State::InFlight { .. } => self.expected_bytes,
+            State::Reading { archive, .. } | State::Whole(Candidate { archive, .. }) => bytes_of(archive),
+        }
+    }
+
+    /// What it holds.
+    pub(super) fn held(&self) -> u64 {
+        if self.has_work() { self.weight() } else { 0 }
     }
 
     /// When it wants to be fetched; none while it is.
@@ -253,16 +288,23 @@ impl Download {
         Some(match answer {
             Answer::Response { status: 200, etag, body } => {
                 let archive: Rc<[u8]> = body.into();
+                self.expected_bytes = bytes_of(&archive);
                 let reading = Reading::new(&self.name, Rc::clone(&archive), self.source.size_limit_bytes);
                 let etag = etag.filter(|etag| etag.len() <= MAX_ETAG_BYTES);
-                self.state =
-                    State::Reading { reading: Box::new(reading), archive, etag, is_marked: false };
+                self.state = State::Reading { reading: Box::new(reading), archive, etag, is_marked: false };
                 Finished::Archive
             }
             Answer::Response { status: 304, .. } if self.is_published => Finished::NotModified,
             Answer::Response { status: 304, .. } => Finished::Failed(Fault::NothingToKeep),
             Answer::Response { status, .. } => Finished::Failed(Fault::Status { status }),
-            Answer::Reset => Finished::Failed(Fault::Reset),
+            Answer::Reset => {
+                self.expected_bytes = ENVOY_BUFFERS_BYTES;
+                Finished::Failed(Fault::Reset)
+            }
+            Answer::NoRoom { bytes } => {
+                self.expected_bytes = bytes;
+                Finished::Failed(Fault::NoRoom { bytes })
+            }
             Answer::Refused { status } => {
                 Finished::Failed(Fault::Refused { cluster: self.source.cluster.clone(), status })
             }
@@ -358,6 +400,10 @@ impl Download {
         let spread = self.source.max_delay.saturating_sub(self.source.min_delay);
         self.source.min_delay.saturating_add(spread.mul_f64(self.random.f64()))
     }
+}
+
+fn bytes_of(archive: &[u8]) -> u64 {
+    u64::try_from(archive.len()).unwrap_or(u64::MAX)
 }
 
 // === impl Fault ===

@@ -61,7 +61,8 @@ impl Failures {
             self.failed = found.unwrap_or_default();
             self.seen = Some(seen);
         }
-        let is_suspect = |(_, task): &(usize, AtWork)| guards(Protection::Closing) && task.is_request_of(policy);
+        let is_suspect =
+            |(_, task): &(usize, AtWork)| guards(Protection::Closing) && task.is_request_of(policy);
         self.has_failed(policy, now) || self.suspects.iter().any(is_suspect)
     }
 

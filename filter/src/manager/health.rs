@@ -252,7 +252,11 @@ impl Manager {
             problems,
             vm: self.membership.vm().to_string(),
             bundles,
-            policies: self.policies.iter().map(|slot| (slot.name.clone(), self.policy_health(slot, now))).collect(),
+            policies: self
+                .policies
+                .iter()
+                .map(|slot| (slot.name.clone(), self.policy_health(slot, now)))
+                .collect(),
             vms,
         }
     }
@@ -261,17 +265,21 @@ impl Manager {
         let not_ready = self.policy(&slot.name, now).err();
         let active = slot.active.as_ref().map(|active| &active.set);
         let ago = |since_ms: u64| Some(millis(now).saturating_sub(since_ms));
-        let candidate = self.candidate_of(slot).filter(|newest| active.is_none_or(|set| !set.is_same(newest)));
+        let candidate =
+            self.candidate_of(slot).filter(|newest| active.is_none_or(|set| !set.is_same(newest)));
         let conviction = candidate.as_ref().and_then(|newest| self.conviction(newest));
         let rejection = candidate.as_ref().and_then(|newest| slot.known()?.rejection(newest));
         let (state, cause, failing_for_ms, by) = match (&not_ready, conviction, rejection) {
-            (Some(closed @ NotReady::Closed { .. }), ..) => ("quarantined", Some(closed.to_string()), None, None),
+            (Some(closed @ NotReady::Closed { .. }), ..) => {
+                ("quarantined", Some(closed.to_string()), None, None)
+            }
             (_, Some(it), _) => ("quarantined", Some(it.cause.clone()), ago(it.since_ms), Some(it.by)),
             (_, _, Some(it)) => ("refused", Some(it.cause.clone()), ago(it.since_ms), Some(it.by)),
             _ if active.is_none() => ("pending", None, None, None),
             _ => ("serving", None, None, None),
         };
-        let generations = |(name, content): (&String, &super::sets::Content)| (name.clone(), content.generation);
+        let generations =
+            |(name, content): (&String, &super::sets::Content)| (name.clone(), content.generation);
         PolicyHealth {
             state,
             not_ready: not_ready.as_ref().map(NotReady::to_string),

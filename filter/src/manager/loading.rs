@@ -28,11 +28,20 @@ impl Manager {
     /// The bundle whose download may start now, if there is room for one.
     pub(super) fn next_due(&self, now: Duration) -> Option<usize> {
         let downloads = || (0..self.tracked.len()).filter_map(|index| Some((index, self.download(index)?)));
-        let under_way = downloads().filter(|(_, download)| download.is_under_way()).count();
+        let under_way = || downloads().filter(|(_, download)| download.is_under_way());
         let due = downloads().filter(|(_, download)| download.is_due(now));
         // Who has waited longest goes first, so that a small window starves nobody.
-        let (next, _) = due.min_by_key(|(_, download)| download.due_at())?;
-        (under_way < self.max_concurrent_downloads).then_some(next)
+        let (next, download) = due.min_by_key(|(_, download)| download.due_at())?;
+        let bytes: u64 = under_way().map(|(_, download)| download.weight()).sum();
+        let fits = bytes == 0 || bytes.saturating_add(download.weight()) <= self.max_download_bytes;
+        (fits && under_way().count() < self.max_concurrent_downloads).then_some(next)
+    }
+
+    /// Whether a body of so many bytes may be taken over from the host.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let held: u64 =
+            self.tracked.iter().filter_map(|tracked| Some(tracked.download.as_ref()?.held())).sum();
+        held == 0 || held.saturating_add(bytes) <= self.max_download_bytes
     }
 
     /// Starts one download that is due, if there is room for it.

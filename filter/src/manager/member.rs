@@ -277,7 +277,13 @@ impl Members {
     }
 
     /// What became of the VM that left a mark.
-    pub(super) fn fate(&mut self, mark: &Mark, lease: Duration, now: Duration, shared: &dyn SharedData) -> Fate {
+    pub(super) fn fate(
+        &mut self,
+        mark: &Mark,
+        lease: Duration,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) -> Fate {
         if mark.has_ended {
             return Fate::EndedThere;
         }
@@ -300,19 +306,25 @@ impl Members {
 
     /// Whether a member of this configuration is alive that has had no request.
     pub(super) fn has_idle(&mut self, plugin: u32, now: Duration, shared: &dyn SharedData) -> bool {
-        (0..MAX_MEMBERS).map_while(|place| self.get(place, shared).cloned()).any(|member| {
-            member.plugin == plugin && member.is_alive(now) && !member.has_served
-        })
+        (0..MAX_MEMBERS)
+            .map_while(|place| self.get(place, shared).cloned())
+            .any(|member| member.plugin == plugin && member.is_alive(now) && !member.has_served)
     }
 
     /// The numbers of all their records, without reading what stands in them.
     pub(super) fn seen(shared: &dyn SharedData) -> Vec<Seen> {
-        let seen = |place| Some(shared.get(&MemberRecord::key(place))?.seen).filter(|seen| *seen != Seen::Absent);
+        let seen =
+            |place| Some(shared.get(&MemberRecord::key(place))?.seen).filter(|seen| *seen != Seen::Absent);
         (0..MAX_MEMBERS).map_while(seen).collect()
     }
 
     /// The generations of a bundle that those serve who are alive.
-    pub(super) fn serving(&mut self, bundle_key: &str, now: Duration, shared: &dyn SharedData) -> BTreeSet<u64> {
+    pub(super) fn serving(
+        &mut self,
+        bundle_key: &str,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) -> BTreeSet<u64> {
         let generation = |place| {
             let member = self.get(place, shared)?;
             let alive = member.is_alive(now).then(|| member.serving.get(bundle_key).copied());

@@ -162,9 +162,9 @@ impl Policies {
     /// The generation of a bundle with which every policy decides that is made of it; none while one cannot decide.
     /// A bundle without policies is served by nobody.
     pub(super) fn serving(&self, bundle: &str) -> Option<u64> {
-        let generations = self.of_bundle(bundle).map(|slot| {
-            Some(slot.active.as_ref()?.set.bundles.get(bundle)?.generation)
-        });
+        let generations = self
+            .of_bundle(bundle)
+            .map(|slot| Some(slot.active.as_ref()?.set.bundles.get(bundle)?.generation));
         generations.collect::<Option<Vec<u64>>>()?.into_iter().min()
     }
 }

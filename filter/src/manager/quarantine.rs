@@ -63,7 +63,8 @@ impl Quarantine {
 
     /// What was found out about these bundles, if anything. Shape: digests by the key of the bundle's record.
     pub(super) fn holds(&self, digest_of: impl Fn(&str) -> Option<String>) -> Option<&Conviction> {
-        let convictions = self.convictions.iter().filter(|it| it.plugin == self.plugin && it.module == MODULE);
+        let convictions =
+            self.convictions.iter().filter(|it| it.plugin == self.plugin && it.module == MODULE);
         let mut held = convictions.filter(|conviction| {
             conviction.suspects.iter().all(|(key, digest)| digest_of(key).as_ref() == Some(digest))
         });

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     record::{
-        self, Access, BundleRecord, MAX_PAYLOADS, Owner, PayloadRecord, Verdict, millis, payload_key, seal_payload,
+        self, Access, BundleRecord, MAX_PAYLOADS, Owner, PayloadRecord, Verdict, millis, payload_key,
+        seal_payload,
     },
     shared::SharedData,
 };
@@ -141,7 +142,8 @@ impl Hold<'_> {
         let newest = record.generation;
         let keeps = |generation: u64| generation >= newest || is_needed(generation);
         let place = record.payloads.iter().position(|payload| !keeps(payload.generation));
-        let Some(PayloadRecord { generation, slot, .. }) = place.map(|place| record.payloads.remove(place)) else {
+        let Some(PayloadRecord { generation, slot, .. }) = place.map(|place| record.payloads.remove(place))
+        else {
             return false;
         };
         if self.own(Some(record.clone())).is_err() || !record::write(shared, self.key, &record, seen) {

@@ -121,7 +121,10 @@ impl PolicyRecord {
         let is_it = |rejection: &&Rejection| {
             rejection.module == MODULE
                 && rejection.digests.len() == set.bundles.len()
-                && set.bundles.iter().all(|(name, content)| rejection.digests.get(name) == Some(&content.digest))
+                && set
+                    .bundles
+                    .iter()
+                    .all(|(name, content)| rejection.digests.get(name) == Some(&content.digest))
         };
         self.rejected.iter().find(is_it)
     }

@@ -122,7 +122,8 @@ impl From<&Task> for AtWork {
 
 /// FNV-1a, which is enough to tell the policies of one process apart; never what stands for no policy.
 fn tag(policy: &str) -> u64 {
-    let hash = policy.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        policy.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     u64::from(hash.max(2))
 }
 

@@ -29,6 +29,43 @@ fn the_window_bounds_what_is_in_flight_and_refills_as_answers_come() {
 }
 
 #[test]
+fn downloads_are_bounded_in_bytes_by_what_they_are_known_or_expected_to_weigh() {
+    let mut world = World::with(4, "limits: {download_bytes: 40000000}");
+    // Nothing is known of them: 4 MiB each.
+    let first = world.tick(0);
+    assert_eq!(first.len(), 4);
+    for id in first {
+        world.answer(id, Answer::Reset, 1);
+    }
+    // One that broke off may be as large as Envoy's buffer.
+    let second = world.tick(1_000);
+    assert_eq!(second.len(), 1);
+    let effects = world.answer(second[0], ok(&pack("a", POLICY_A), "v1"), 1_001);
+    assert_eq!(world.fetches(&effects).len(), 1, "the next one when that is over");
+}
+
+#[test]
+fn a_body_that_is_too_much_beside_what_is_held_is_not_taken_over() {
+    let mut world = World::with(2, "limits: {download_bytes: 1000}");
+    assert!(world.manager.has_room(5_000), "alone it may be any size");
+    let ids = world.tick(0);
+    // It came, and is not read yet.
+    world.manager.handle(
+        Event::Fetched { id: ids[0], answer: ok(&pack("a", POLICY_A), "v1") },
+        Duration::ZERO,
+        &*world.shared,
+    );
+    assert!(!world.manager.has_room(5_000));
+
+    let mut world = World::pair();
+    let ids = world.tick(0);
+    let effects = world.answer(ids[0], Answer::NoRoom { bytes: 5_000 }, 1);
+    let told =
+        |effect: &Effect| matches!(effect, Effect::Log(Level::Warn, line) if line.contains("download_bytes"));
+    assert!(effects.iter().any(told), "{effects:?}");
+}
+
+#[test]
 fn a_small_window_reaches_every_bundle_although_earlier_ones_fail_slowly() {
     let mut world = World::new(3, 1);
     let mut asked = BTreeSet::new();
@@ -212,10 +249,14 @@ struct World {
 
 impl World {
     fn new(bundles: usize, window: usize) -> Self {
+        Self::with(bundles, &format!("max_concurrent_downloads: {window}"))
+    }
+
+    fn with(bundles: usize, keys: &str) -> Self {
         let names: Vec<String> = (0..bundles).map(|index| format!("b{index:02}")).collect();
         let list: Vec<String> = names.iter().map(|name| format!("{name}: \"http://h/{name}\"")).collect();
         let document = format!(
-            "bundles: {{{}}}\nportcullis: {{url_cluster: c, max_concurrent_downloads: {window}, policies: {{p: {{bundles: [{}], decision: a/allow}}}}}}",
+            "bundles: {{{}}}\nportcullis: {{url_cluster: c, {keys}, policies: {{p: {{bundles: [{}], decision: a/allow}}}}}}",
             list.join(", "),
             names.join(", "),
         );

@@ -240,7 +240,9 @@ fn what_stands_in_shared_data_and_cannot_be_read_is_replaced() {
 #[test]
 fn payloads_that_nobody_needs_are_freed_unless_that_is_switched_off() {
     // Those that decide, and those of the set before, which differs in one: bundles are polled one after the other.
-    for (manager, left) in [("", BUNDLES + 1), ("retain_generations: 0", BUNDLES), ("free_superseded: false", 4 * BUNDLES)] {
+    for (manager, left) in
+        [("", BUNDLES + 1), ("retain_generations: 0", BUNDLES), ("free_superseded: false", 4 * BUNDLES)]
+    {
         let mut fleet = Fleet::with(2, &format!(", manager: {{{manager}}}"));
         for version in 1..=4 {
             fleet.version = version;
@@ -414,7 +416,9 @@ impl Fleet {
     /// One more policy over the same bundles.
     pub(super) fn two_policies(vms: usize) -> Self {
         let fleet = Self::new(vms);
-        let document = fleet.document.replace("policies: {p:", "policies: {q: {bundles: [b01], decision: b01/allow}, p:");
+        let document = fleet
+            .document
+            .replace("policies: {p:", "policies: {q: {bundles: [b01], decision: b01/allow}, p:");
         let config = Config::parse(document.as_bytes()).unwrap();
         let vms = (1..=vms as u64).map(|seed| Manager::new(&config, seed, Shelf::default())).collect();
         Self { document, vms, ..fleet }
@@ -557,7 +561,8 @@ impl Overtaken<'_> {
         self.calls.set(self.calls.get() + 1);
         if self.calls.get() == self.at {
             let owner = record::Owner { member: 9, vm: VmName(9) };
-            let claimed = registry::claim(self.key, (owner, Access::default()), 1, |_| true, self.data).unwrap();
+            let claimed =
+                registry::claim(self.key, (owner, Access::default()), 1, |_| true, self.data).unwrap();
             let hold = Hold { key: self.key, owner, epoch: claimed.epoch };
             let content = publication(b"overtaker", "o", "overtaker");
             hold.publish(content, Duration::ZERO, self.data).unwrap();

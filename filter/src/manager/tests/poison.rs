@@ -60,7 +60,11 @@ fn what_ends_the_vm_that_tries_it_is_not_tried_again_and_the_last_good_decides()
         fleet.version = 3;
         fleet.run_until(fleet.now + 400_000);
         for vm in alive {
-            assert_eq!(fleet.vms[vm].policies.get("p").unwrap().active.as_ref().unwrap().set.bundles["b00"].revision, "3", "{how:?}");
+            assert_eq!(
+                fleet.vms[vm].policies.get("p").unwrap().active.as_ref().unwrap().set.bundles["b00"].revision,
+                "3",
+                "{how:?}"
+            );
         }
     }
 }
@@ -106,7 +110,10 @@ fn a_request_that_ends_its_vm_closes_its_policy_alone_and_for_a_minute() {
         }
         let time = fleet.time();
         for vm in [0, 2] {
-            assert!(matches!(fleet.vms[vm].begin_request("p", time, &*shared), Err(NotReady::Closed { .. })), "{telling}");
+            assert!(
+                matches!(fleet.vms[vm].begin_request("p", time, &*shared), Err(NotReady::Closed { .. })),
+                "{telling}"
+            );
             let (_, task) = fleet.vms[vm].begin_request("q", time, &*shared).unwrap();
             shared.end(&task);
         }

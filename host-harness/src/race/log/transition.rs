@@ -183,7 +183,11 @@ mod tests {
         let cases = [
             ("scope=vm ", "", "it has no `scope=`"),
             ("scope=vm", "scope=moon", "`scope=moon` is not known here"),
-            ("scope=vm", "scope=registry", "`to=serving` is not one of absent, claimed, trial, current, refused, quarantined, failing"),
+            (
+                "scope=vm",
+                "scope=registry",
+                "`to=serving` is not one of absent, claimed, trial, current, refused, quarantined, failing",
+            ),
             (" bundle=shop", "", "it has no `bundle=`, `policy=` or `member=`"),
             ("vm=9f3c01aa ", "", "it has no `vm=`"),
             ("to=serving", "to=sleeping", "`to=sleeping` is not one of none, serving, refused"),
