@@ -92,6 +92,8 @@ pub enum Event {
     },
     /// Time to spare: does one small piece of the work that waits.
     Work,
+    /// The configuration has been taken: what is under way goes on from ticks, if there ever are any.
+    Started,
     /// The plugin context ends.
     Done,
 }
@@ -135,8 +137,8 @@ pub struct Manager {
     quarantine: Quarantine,
     failures: Failures,
     membership: Membership,
-    /// Members that there have been, when they were last looked at.
-    members: usize,
+    /// Members of whom no end was known when they were last looked at.
+    members: Vec<(usize, VmName)>,
     max_concurrent_downloads: usize,
     /// What all downloads together may hold, or bring.
     max_download_bytes: u64,
@@ -218,7 +220,8 @@ impl Manager {
         let policies = Policies::new(config);
         let plugin = plugin_number(config);
         let keys = tracked.iter().map(|tracked| tracked.key.clone());
-        let context = shelf.begin(keys.chain(policies.iter().map(|slot| slot.key.to_string())).collect());
+        let keys = keys.chain(policies.iter().map(|slot| slot.key.to_string())).collect();
+        let context = shelf.begin(keys, vm.0);
         Self {
             tracked,
             policies,
@@ -226,8 +229,8 @@ impl Manager {
             job: None,
             quarantine: Quarantine::new(plugin),
             failures: Failures::new(config.limits.vm_failures, config.limits.evaluation),
-            membership: Membership::new(vm, plugin, config.manager.lease),
-            members: 0,
+            membership: Membership::new(vm, shelf.instance(), plugin, config.manager.lease),
+            members: Vec::new(),
             max_concurrent_downloads: config.max_concurrent_downloads,
             max_download_bytes: config.limits.download_bytes,
             frees_superseded: config.manager.frees_superseded,
@@ -273,6 +276,7 @@ impl Manager {
             Event::Hinted => self.hinted(now),
             Event::Fetched { id, answer } => self.fetched(id, answer, now, shared),
             Event::Work => self.work(now, shared),
+            Event::Started => self.pause_job(shared),
             Event::Done => self.done(shared),
         }
         self.teller.take()
@@ -284,8 +288,8 @@ impl Manager {
             || self.comparison.is_some()
             || !self.gauges.is_empty()
             || self.is_disposing
-            || self.job.is_some()
-            || !self.wanted.is_empty()
+            || self.job.as_ref().is_some_and(Job::is_marked)
+            || !self.wanted.is_empty() && self.job.is_none()
             || self.tracked.iter().any(Tracked::has_candidate)
     }
 
@@ -427,13 +431,13 @@ impl Manager {
         for tracked in &mut self.tracked {
             tracked.access.configured_ms = millis(now);
         }
-        self.members = Members::default().count(shared);
-        if self.members > 0 && guards(Protection::Place) {
+        self.members = Members::default().open(shared);
+        if !self.members.is_empty() && guards(Protection::Place) {
             self.membership.is_heir(now);
         }
         let (_, is_first) = self.context;
         if is_first {
-            self.failures.suspect(self.members, now, shared);
+            self.failures.suspect(&self.members, now, shared);
         }
         self.begin_comparison(now);
     }
@@ -443,16 +447,11 @@ impl Manager {
         if self.membership.was_still(now) {
             return;
         }
-        let overdue = self.failures.overdue(self.members, self.membership.place(), now, shared);
-        let mut found: Vec<(VmName, AtWork)> = Vec::new();
-        if !overdue.is_empty() {
-            let all = Members::default().all(shared);
-            found.extend(overdue.into_iter().filter_map(|(place, task)| Some((all.get(place)?.vm, task))));
-        }
+        let mut found = self.failures.overdue(&self.members, self.membership.vm(), now, shared);
         if self.inquired.is_none_or(|at| now.saturating_sub(at) >= INQUIRY_PERIOD) {
             self.inquired = Some(now);
-            self.members = Members::default().count(shared);
             found.extend(self.membership.inquire(now, shared));
+            self.members = Members::default().open(shared);
         }
         for (vm, task) in found {
             let Some(slot) = self.policies.iter().find(|slot| task.is_request_of(&slot.key)) else {
@@ -498,7 +497,9 @@ impl Manager {
             Some(Change::Joined(place)) => {
                 self.teller.member(place, "absent", "joined", "a tick");
                 self.teller.push(Effect::Listen { queue: record::hint_queue(place) });
-                self.sign_mark(shared);
+                // Who had it before may have ended at work.
+                shared.clear_work(place);
+                self.resume_job(now, shared);
             }
             Some(Change::Lost(place)) => {
                 self.teller.member(
@@ -529,12 +530,14 @@ impl Manager {
             for (gauge, value) in self.gauges.split_off(left) {
                 self.teller.push(Effect::Show(gauge, value));
             }
-        } else if self.job.is_some() {
+        } else if self.job.as_ref().is_some_and(Job::is_marked) {
             self.go_on(now, shared);
         } else if let Some(index) = self.tracked.iter().position(Tracked::has_candidate) {
             self.check(index, now, shared);
             self.may_start = true;
-        } else if let Some(index) = self.wanted.pop_first() {
+        } else if self.job.is_none()
+            && let Some(index) = self.wanted.pop_first()
+        {
             self.quarantine.refresh(shared);
             if self.look(index, &mut Members::default(), now, shared) {
                 self.comparison_pause = BUSY_TICK;

@@ -204,6 +204,7 @@ impl RootContext for Root {
         }
         self.run(Event::Start);
         self.work(Instant::now(), LONGEST_START);
+        self.run(Event::Started);
         self.keep_ticking();
         // Envoy lets requests past a filter whose worker did not configure, so a refusal must not be one.
         true

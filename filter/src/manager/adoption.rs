@@ -28,6 +28,8 @@ pub(super) struct Job {
     lineage: u32,
     set: Set,
     is_trial: bool,
+    /// Others can find that this VM is at it.
+    is_marked: bool,
     bundles: Vec<Rc<Bundle>>,
     /// The next bundle.
     reading: Option<Box<Reading<Vec<u8>>>>,
@@ -226,8 +228,7 @@ impl Manager {
         let from = if slot.active.is_some() { "serving" } else { "pending" };
         self.teller.policy(Level::Info, &slot.name, from, "trial", &made_of(&set));
         slot.record = Some((record, super::Seen::Absent));
-        self.job =
-            Some(Job { policy: index, lineage, set, is_trial: true, bundles: Vec::new(), reading: None });
+        self.job = Some(Job::new(index, lineage, set, true));
         true
     }
 
@@ -242,8 +243,7 @@ impl Manager {
         let known = slot.known().and_then(|record| Some((record, self.target(slot, record)?)));
         let Some((record, target)) = known else {
             if let Some(set) = candidate.filter(|_| !guards(Protection::Trial)) {
-                let (bundles, reading) = (Vec::new(), None);
-                self.job = Some(Job { policy: index, lineage: 1, set, is_trial: false, bundles, reading });
+                self.job = Some(Job::new(index, 1, set, false));
             }
             return true;
         };
@@ -268,8 +268,7 @@ impl Manager {
                 return false;
             }
         }
-        self.job =
-            Some(Job { policy: index, lineage, set, is_trial: false, bundles: Vec::new(), reading: None });
+        self.job = Some(Job::new(index, lineage, set, false));
         true
     }
 
@@ -379,7 +378,7 @@ impl Manager {
     }
 
     fn finish(&mut self, job: Job, outcome: Outcome, now: Duration, shared: &dyn SharedData) {
-        let Job { policy: index, lineage, set, is_trial, bundles, reading } = job;
+        let Job { policy: index, lineage, set, is_trial, bundles, reading, .. } = job;
         let me = self.membership.vm();
         let retained = self.retained;
         let Some(slot) = self.policies.at_mut(index) else { return };
@@ -588,20 +587,50 @@ impl Manager {
         }
     }
 
+    /// A mark that nobody takes away accuses what it is for; and this VM may be Envoy's canary, which is thrown away as
+    /// soon as it is configured.
+    pub(super) fn pause_job(&mut self, shared: &dyn SharedData) {
+        if let Some(job) = &mut self.job {
+            job.is_marked = false;
+            let index = job.policy;
+            self.withdraw_mark(index, shared);
+        }
+    }
+
     /// This VM has a place now, by which others can tell that it is alive.
-    pub(super) fn sign_mark(&self, shared: &dyn SharedData) {
-        let Some(slot) = self.job.as_ref().and_then(|job| self.policies.at(job.policy)) else { return };
-        let (me, place) = (self.membership.vm(), self.membership.place());
-        sets::amend(&slot.key, 0, shared, |record| {
-            let mine = record.adopting.iter_mut().find(|mark| mark.vm == me);
-            mine.map(|mark| mark.member = place).is_some()
+    pub(super) fn resume_job(&mut self, now: Duration, shared: &dyn SharedData) {
+        let Some(job) = self.job.take() else { return };
+        let mark = Mark::new(self.membership.vm(), self.membership.place(), now);
+        let Some(slot) = self.policies.at(job.policy) else { return };
+        let number = job.set.number;
+        let marked = sets::amend(&slot.key, 0, shared, |record| {
+            let has_room = record.adopting.len() < record.adopted.max(1) as usize;
+            record.adopting.push(mark);
+            has_room && record.passed().any(|passed| passed.number == number)
         });
+        if marked.is_some() && !self.is_convicted_since(&job.set, shared) {
+            self.job = Some(Job { is_marked: true, ..job });
+            return;
+        }
+        self.withdraw_mark(job.policy, shared);
+        if let Some(reading) = job.reading {
+            reading.discard(&mut self.disposal);
+        }
+        self.wanted.insert(job.policy);
     }
 }
 
 // === impl Job ===
 
 impl Job {
+    fn new(policy: usize, lineage: u32, set: Set, is_trial: bool) -> Self {
+        Self { policy, lineage, set, is_trial, is_marked: true, bundles: Vec::new(), reading: None }
+    }
+
+    pub(super) fn is_marked(&self) -> bool {
+        self.is_marked
+    }
+
     pub(super) fn policy(&self) -> usize {
         self.policy
     }

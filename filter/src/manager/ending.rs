@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::{
     failures,
+    member::MAX_MEMBERS,
     record::{self, End, MemberRecord, VmName},
     sets,
-    shared::{SharedData, Task, TaskKind},
+    shared::{Seen, SharedData, Task, TaskKind},
 };
 
 /// Writes down what a VM ended at. For a panic hook: it uses nothing of the manager, which may be in any state.
@@ -30,12 +31,24 @@ pub fn note_end(task: &Task, now: Duration, shared: &dyn SharedData) {
             End::AtLoad
         }
     };
-    let Some(key) = task.member.map(MemberRecord::key) else { return };
-    if let Some((Some(mut member), seen)) = record::read::<MemberRecord>(shared, &key)
-        && member.vm == vm
-    {
-        member.until_ms = 0;
-        member.ended = Some(end);
-        record::write(shared, &key, &member, seen);
+    let Some(place) = task.member else { return };
+    let Some(instance) =
+        member(place, shared).filter(|(member, _)| member.vm == vm).map(|(it, _)| it.instance)
+    else {
+        return;
+    };
+    // The other contexts of this VM end with it.
+    for place in 0..MAX_MEMBERS {
+        let Some((mut member, seen)) = member(place, shared) else { break };
+        if member.instance == instance && member.until_ms > 0 {
+            member.until_ms = 0;
+            member.ended = Some(if member.vm == vm { end } else { End::AtRequest });
+            record::write(shared, &MemberRecord::key(place), &member, seen);
+        }
     }
+}
+
+fn member(place: usize, shared: &dyn SharedData) -> Option<(MemberRecord, Seen)> {
+    let (found, seen) = record::read(shared, &MemberRecord::key(place))?;
+    Some((found?, seen))
 }

@@ -73,23 +73,23 @@ impl Failures {
     }
 
     /// Looks around when this VM begins: it may have been built in place of one that has ended.
-    pub(super) fn suspect(&mut self, members: usize, now: Duration, shared: &dyn SharedData) {
+    pub(super) fn suspect(&mut self, members: &[(usize, VmName)], now: Duration, shared: &dyn SharedData) {
         let long = |task: &AtWork| task.is_request() && task.age(now) >= SUSPICIOUS;
-        let tasks = (0..members).filter_map(|member| Some((member, shared.at_work(member)?)));
+        let tasks = members.iter().filter_map(|(place, _)| Some((*place, shared.at_work(*place)?)));
         self.suspects = tasks.filter(|(_, task)| long(task)).collect();
     }
 
     /// Gives the suspects up that have gone on, and finds the members that will never.
     pub(super) fn overdue(
         &mut self,
-        members: usize,
-        me: Option<usize>,
+        members: &[(usize, VmName)],
+        me: VmName,
         now: Duration,
         shared: &dyn SharedData,
-    ) -> Vec<(usize, AtWork)> {
-        self.suspects.retain(|(member, task)| shared.at_work(*member) == Some(*task));
-        let others = (0..members).filter(|member| Some(*member) != me);
-        let tasks = others.filter_map(|member| Some((member, shared.at_work(member)?)));
+    ) -> Vec<(VmName, AtWork)> {
+        self.suspects.retain(|(place, task)| shared.at_work(*place) == Some(*task));
+        let others = members.iter().filter(|(_, vm)| *vm != me);
+        let tasks = others.filter_map(|(place, vm)| Some((*vm, shared.at_work(*place)?)));
         tasks.filter(|(_, task)| task.is_request() && task.age(now) >= self.longest).collect()
     }
 }

@@ -27,6 +27,7 @@ pub(super) const MAX_MEMBERS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Membership {
     vm: VmName,
+    instance: u32,
     plugin: u32,
     /// A member that has not renewed its record for so long counts as dead, and others load what it loaded.
     lease: Duration,
@@ -75,9 +76,9 @@ pub(super) struct Members {
 
 impl Membership {
     /// `plugin` is the same for all members of one configuration.
-    pub(super) fn new(vm: VmName, plugin: u32, lease: Duration) -> Self {
+    pub(super) fn new(vm: VmName, instance: u32, plugin: u32, lease: Duration) -> Self {
         let (place, renewed, has_served, heir_until) = (None, Duration::ZERO, false, Duration::ZERO);
-        Self { vm, plugin, lease, place, renewed, has_served, heir_until }
+        Self { vm, instance, plugin, lease, place, renewed, has_served, heir_until }
     }
 
     /// Whether this VM has been still for so long that others may have been as well: it is in no position to judge them.
@@ -194,6 +195,7 @@ impl Membership {
             // One finds it out for all.
             if record::write(shared, &key, &member, seen) {
                 found.extend(task.filter(|_| is_new).map(|task| (member.vm, task)));
+                shared.clear_work(place);
                 if is_heir {
                     self.heir_until = Duration::ZERO;
                 }
@@ -242,8 +244,8 @@ impl Membership {
     fn record(&self, serving: Serving, now: Duration) -> MemberRecord {
         let Serving { bundles, ready } = serving;
         let until_ms = millis(now.saturating_add(self.lease));
-        let Self { vm, plugin, has_served, .. } = *self;
-        MemberRecord { vm, plugin, until_ms, ended: None, has_served, serving: bundles, ready }
+        let Self { vm, instance, plugin, has_served, .. } = *self;
+        MemberRecord { vm, instance, plugin, until_ms, ended: None, has_served, serving: bundles, ready }
     }
 }
 
@@ -295,13 +297,23 @@ impl Members {
         let Some(member) = self.get(place, shared).filter(|member| member.vm == mark.vm).cloned() else {
             return Fate::EndedThere;
         };
-        match member.ended {
-            Some(End::AtLoad) => Fate::EndedThere,
-            Some(End::AtRequest | End::Left) => Fate::EndedElsewhere,
-            None if member.is_alive(now) => Fate::Alive,
-            None if shared.at_work(place).is_some_and(AtWork::is_request) => Fate::EndedElsewhere,
-            None => Fate::EndedThere,
+        if member.ended.is_none() && member.is_alive(now) {
+            return Fate::Alive;
         }
+        // All contexts of a VM end together, whichever of them was at work.
+        for place in 0..MAX_MEMBERS {
+            let Some(other) = self.get(place, shared) else { break };
+            let is_elsewhere = match other.ended {
+                Some(End::Left) => other.vm == mark.vm,
+                Some(End::AtRequest) => true,
+                Some(End::AtLoad) => false,
+                None => shared.at_work(place).is_some_and(AtWork::is_request),
+            };
+            if other.instance == member.instance && is_elsewhere {
+                return Fate::EndedElsewhere;
+            }
+        }
+        Fate::EndedThere
     }
 
     /// Whether a member of this configuration is alive that has had no request.
@@ -333,9 +345,13 @@ impl Members {
         (0..MAX_MEMBERS).map_while(generation).flatten().collect()
     }
 
-    /// How many there have been.
-    pub(super) fn count(&mut self, shared: &dyn SharedData) -> usize {
-        (0..MAX_MEMBERS).take_while(|place| self.get(*place, shared).is_some()).count()
+    /// Those of whom it is not known how they ended, if they did, by their places.
+    pub(super) fn open(&mut self, shared: &dyn SharedData) -> Vec<(usize, VmName)> {
+        let open = |place| {
+            let member = self.get(place, shared)?;
+            Some((member.ended.is_none() && member.until_ms > 0).then_some((place, member.vm)))
+        };
+        (0..MAX_MEMBERS).map_while(open).flatten().collect()
     }
 
     /// All that there have been: a place once taken is never empty again.

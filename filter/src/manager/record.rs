@@ -102,6 +102,8 @@ pub(super) struct VmName(pub(super) u32);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct MemberRecord {
     pub(super) vm: VmName,
+    /// The VM itself: several plugin contexts end together.
+    pub(super) instance: u32,
     /// What it loads and decides: several configurations may share a `vm_id`.
     pub(super) plugin: u32,
     /// When it counts as dead; 0 once it has left.

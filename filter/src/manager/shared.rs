@@ -25,6 +25,9 @@ pub trait SharedData {
 
     /// What a member is at work on now; none if on nothing.
     fn at_work(&self, member: usize) -> Option<AtWork>;
+
+    /// A member that was at work on something has ended, which is known now.
+    fn clear_work(&self, member: usize);
 }
 
 /// A key as it was read.
@@ -155,8 +158,12 @@ impl SharedData for LocalData {
 
     fn end(&self, task: &Task) {
         if let Some(member) = task.member {
-            self.at_work.borrow_mut().remove(&member);
+            self.clear_work(member);
         }
+    }
+
+    fn clear_work(&self, member: usize) {
+        self.at_work.borrow_mut().remove(&member);
     }
 
     fn at_work(&self, member: usize) -> Option<AtWork> {

@@ -22,6 +22,8 @@ struct Contents {
     contexts: Vec<(u64, BTreeSet<String>)>,
     /// Counts the contexts that there have been.
     begun: u64,
+    /// What tells this VM from others.
+    instance: u32,
 }
 
 /// What makes a compiled policy the same: key of its record, digests by bundle, and its time limit.
@@ -58,12 +60,21 @@ impl Shelf {
         policies.insert(name, Rc::downgrade(policy));
     }
 
-    /// A context begins. What names it from now on, and whether it is the first one of this VM.
-    pub(super) fn begin(&self, keys: BTreeSet<String>) -> (u64, bool) {
+    /// A context begins. What names it from now on, and whether it is the first one of this VM; the VM then has the
+    /// number that it has drawn.
+    pub(super) fn begin(&self, keys: BTreeSet<String>, drawn: u32) -> (u64, bool) {
         let contents = &mut *self.0.borrow_mut();
         contents.begun += 1;
         contents.contexts.push((contents.begun, keys));
+        if contents.begun == 1 {
+            contents.instance = drawn;
+        }
         (contents.begun, contents.begun == 1)
+    }
+
+    /// The number of this VM.
+    pub(super) fn instance(&self) -> u32 {
+        self.0.borrow().instance
     }
 
     pub(super) fn end(&self, context: u64) {

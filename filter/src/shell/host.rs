@@ -85,6 +85,12 @@ impl SharedData for HostData {
         let id = at_work_gauge(member)?;
         AtWork::from_bits(hostcalls::get_metric(id).ok()?)
     }
+
+    fn clear_work(&self, member: usize) {
+        if let Some(id) = at_work_gauge(member) {
+            let _ = hostcalls::record_metric(id, 0);
+        }
+    }
 }
 
 /// What a member is at work on stands in one of Envoy's gauges: that costs a tenth of what shared data cost, and each
@@ -109,6 +115,7 @@ pub(super) fn tell_the_end_of_panics() {
         tell(info);
         if let Some(task) = TASK.take() {
             manager::note_end(&task, now(), &HostData);
+            HostData.end(&task);
         }
     }));
 }

@@ -205,6 +205,7 @@ fn a_vm_that_finds_no_place_says_so() {
     let mut fleet = Fleet::new(1);
     let taken = record::MemberRecord {
         vm: VmName(9),
+        instance: 9,
         plugin: 0,
         until_ms: u64::MAX,
         ended: None,
@@ -588,6 +589,8 @@ impl SharedData for Overtaken<'_> {
     fn at_work(&self, _: usize) -> Option<AtWork> {
         None
     }
+
+    fn clear_work(&self, _: usize) {}
 }
 
 fn publication<'a>(archive: &'a [u8], digest: &'a str, revision: &'a str) -> Publication<'a> {
