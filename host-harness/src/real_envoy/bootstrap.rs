@@ -221,6 +221,8 @@ fn wasm_filter(options: &BootstrapOptions) -> Value {
                     "value": options.document,
                 },
                 "failure_policy": "FAIL_RELOAD",
+                // What ends a VM is quarantined, so the worker need not wait for long.
+                "reload_config": { "backoff": { "base_interval": "0.1s" } },
                 "allow_on_headers_stop_iteration": true,
             },
         },
@@ -377,7 +379,11 @@ fn callout_buffer_bytes(config: &Config) -> Option<u64> {
 /// A policy's or bundle's name may hold dots, an outcome does not.
 fn stats_tags() -> Value {
     json!([
-        { "tag_name": "policy", "regex": r"^wasmcustom\.portcullis_requests(\.policy\.(.+))\.outcome\.[^.]+$" },
+        {
+            "tag_name": "policy",
+            "regex": r"^wasmcustom\.portcullis_(?:requests|policy_[a-z_]+)(\.policy\.(.+?))(?:\.outcome\.[^.]+)?$",
+        },
+        { "tag_name": "member", "regex": r"^wasmcustom\.portcullis_at_work(\.member\.(\d+))$" },
         {
             "tag_name": "bundle",
             "regex": r"^wasmcustom\.portcullis_(?:downloads|bundle_[a-z_]+)(\.bundle\.(.+?))(?:\.outcome\.[^.]+)?$",
