@@ -72,8 +72,8 @@ const fn row(name: &'static str, takes: &'static [Kinds], answer: Answer) -> Bui
 
 #[rustfmt::skip]
 const BUILTINS: &[Builtin] = &[
-    row("__builtin_sets.intersection", &[SET, SET], Checked(values::shallow)),
-    row("__builtin_sets.union", &[SET, SET], Checked(values::shallow)),
+    row("__builtin_sets.intersection", &[SET, SET], Checked(values::keys)),
+    row("__builtin_sets.union", &[SET, SET], Checked(values::keys)),
     row("abs", &[NUMBER], Plain),
     row("array.concat", &[ARRAY, ARRAY], Checked(values::shallow)),
     row("array.reverse", &[ARRAY], Checked(values::shallow)),
@@ -128,10 +128,10 @@ const BUILTINS: &[Builtin] = &[
     row("net.cidr_is_valid", &[TEXT], Plain),
     row("numbers.range", &[NUMBER, NUMBER], Own(numbers::range)),
     row("numbers.range_step", &[NUMBER, NUMBER, NUMBER], Own(numbers::range_step)),
-    row("object.filter", &[OBJECT, KEYS], Checked(values::shallow)),
-    row("object.get", &[OBJECT, ANY, ANY], Plain),
-    row("object.keys", &[OBJECT], Checked(values::shallow)),
-    row("object.remove", &[OBJECT, KEYS], Checked(values::shallow)),
+    row("object.filter", &[OBJECT, KEYS], Checked(values::keys)),
+    row("object.get", &[OBJECT, ANY, ANY], Checked(values::lookup)),
+    row("object.keys", &[OBJECT], Checked(values::keys)),
+    row("object.remove", &[OBJECT, KEYS], Checked(values::keys)),
     row("object.subset", &[ANY, ANY], Own(values::subset)),
     row("object.union", &[OBJECT, OBJECT], Checked(values::union)),
     row("object.union_n", &[ARRAY], Checked(values::union_n)),

@@ -7,8 +7,8 @@ use regorus::Value;
 
 /// Longest text that a builtin takes, and about as much memory as its result may take.
 pub(super) const MAX_BYTES: usize = 4 << 20;
-/// What one value takes in an array or object, at least.
-pub(super) const VALUE_BYTES: usize = 32;
+/// What one value takes in an array or object, with a short text of its own.
+pub(super) const VALUE_BYTES: usize = 64;
 /// Values that a builtin goes through: as many as a result may have.
 pub(super) const MAX_VALUES: usize = MAX_BYTES / VALUE_BYTES;
 /// Levels of a value that a builtin goes into, on the stack of the VM. JSON text has no more.
@@ -102,6 +102,14 @@ impl Extent {
             within(whole.text, MAX_BYTES, Refusal::Size)?;
         }
         Ok(whole)
+    }
+}
+
+/// How many values comparing this one may look at: with anything else, it looks at no more.
+pub(super) fn compared(value: &Value) -> Result<usize, Refusal> {
+    match value {
+        Value::Array(_) | Value::Set(_) | Value::Object(_) => Ok(Extent::of(value)?.values),
+        _ => Ok(1),
     }
 }
 

@@ -45,7 +45,7 @@ fn what_a_module_calls_or_may_put_in_place_of_a_function_is_installed() {
     let guarded = |text: &str| engine(text).eval_rule("data.t.x".to_owned());
     let call = "x := sprintf(\"%½d\", [1])";
     assert!(guarded(&format!("package t\n\n{call}\n")).is_err());
-    let replaced = "f(a, b) := 1\n\nx := f(\"%½d\", [1]) with f as sprintf";
+    let replaced = "f(_, _) := 1\n\nx := y if y := f(\"%½d\", [1]) with f as sprintf";
     assert!(guarded(&format!("package t\n\n{replaced}\n")).is_err());
     let renamed = "x := net[\"cidr_expand\"](\"10.0.0.0/8\")";
     assert!(guarded(&format!("package t\n\n{renamed}\n")).is_err());
@@ -53,7 +53,6 @@ fn what_a_module_calls_or_may_put_in_place_of_a_function_is_installed() {
 
 #[test]
 fn tests_of_policies_replace_builtins_that_are_guarded() {
-    assert_eq!(eval("y if { y := regex.match(\"a\", \"b\") with regex.match as true }"), Value::Undefined);
     let text = "package t\n\nf(_, _) := 7\n\nx := [a, b] if {\n\ta := regex.match(\"a\", \"b\") with regex.match as 5\n\tb := sprintf(\"a\", []) with sprintf as f\n}\n";
     let found = engine(text).eval_rule("data.t.x".to_owned()).unwrap();
     assert_eq!(found, json("[5, 7]"));
@@ -361,11 +360,11 @@ fn arguments(takes: &[Kinds], pool: &[Value]) -> Vec<Vec<Value>> {
         [one] => fitting(*one).map(|value| vec![value.clone()]).collect(),
         takes => {
             let mut calls = Vec::new();
-            for beside in 0..9 {
+            for beside in 0..4 {
                 // Others that fit, spread over the pool.
                 let spread = |kinds: Kinds, place: usize| {
                     let all: Vec<_> = fitting(kinds).collect();
-                    all[(beside * 5 + place * 3 + beside * all.len() / 9) % all.len()].clone()
+                    all[(beside * 5 + place * 3 + beside * all.len() / 4) % all.len()].clone()
                 };
                 for (place, kinds) in takes.iter().enumerate() {
                     for value in fitting(*kinds) {

@@ -106,12 +106,15 @@ fn duration_ns(text: &str) -> Option<i64> {
         };
         let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
         total = total.checked_add(whole.checked_mul(unit)?)?;
-        // More digits than fit an integer are cut.
-        let fraction = fraction.get(..18).unwrap_or(fraction);
-        if let Ok(digits) = fraction.parse::<u64>() {
-            let scale = fraction.chars().fold(1.0, |scale, _| scale * 10.0);
-            total = total.checked_add((digits as f64 * (unit as f64 / scale)) as u64)?;
+        let (mut numerator, mut scale) = (0_u64, 1.0);
+        // Digits that do not fit an integer any more are cut.
+        for digit in fraction.bytes() {
+            let digit = u64::from(digit.saturating_sub(b'0'));
+            let next = numerator.checked_mul(10).and_then(|tenfold| tenfold.checked_add(digit));
+            let Some(next) = next.filter(|next| *next <= LIMIT) else { break };
+            (numerator, scale) = (next, scale * 10.0);
         }
+        total = total.checked_add((numerator as f64 * (unit as f64 / scale)) as u64)?;
         if total > LIMIT {
             return None;
         }

@@ -6,16 +6,43 @@ use anyhow::Result;
 use regorus::{Value, value::Object};
 
 use super::{
-    limits::{Extent, MAX_BYTES, MAX_DEPTH, MAX_VALUES, MAX_WORK, Refusal, VALUE_BYTES, within},
+    limits::{Extent, MAX_BYTES, MAX_DEPTH, MAX_VALUES, MAX_WORK, Refusal, VALUE_BYTES, compared, within},
     original, text_of,
 };
 
 /// What `serde_json` gives a number as; the engine takes it for one wherever it reads JSON.
 const PRIVATE_NUMBER: &str = "$serde_json::private::Number";
 
+/// A document is patched as a tree of another kind, which is made and unmade for each call.
+const MAX_PATCHED_VALUES: usize = MAX_VALUES / 4;
+
 /// What goes through its arguments.
 pub(super) fn whole(args: &[Value]) -> Result<(), Refusal> {
     Extent::of_all(args).map(|_| ())
+}
+
+/// What looks up keys: what is the same many times within a key is compared as often.
+pub(super) fn lookup(args: &[Value]) -> Result<(), Refusal> {
+    args.get(1).map_or(Ok(()), |key| compared(key).map(|_| ()))
+}
+
+/// What goes over the keys of its arguments, of arrays and sets over their elements.
+pub(super) fn keys(args: &[Value]) -> Result<(), Refusal> {
+    shallow(args)?;
+    let mut values = 0_usize;
+    for arg in args {
+        let mut count = |key| -> Result<(), Refusal> {
+            values += compared(key)?;
+            within(values, MAX_VALUES, Refusal::Values)
+        };
+        match arg {
+            Value::Object(object) => object.keys().try_for_each(&mut count)?,
+            Value::Array(array) => array.iter().try_for_each(&mut count)?,
+            Value::Set(set) => set.iter().try_for_each(&mut count)?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// What copies the outermost level of its arguments.
@@ -42,10 +69,10 @@ pub(super) fn walk(args: &[Value]) -> Result<(), Refusal> {
 /// One after the other would copy what there is once for each set.
 pub(super) fn union_of_sets(_: &'static str, args: &[Value]) -> Result<Value> {
     let [Value::Set(sets)] = args else { return Ok(Value::Undefined) };
+    whole(args)?;
     let mut union = BTreeSet::new();
     for set in sets.iter() {
         let Value::Set(set) = set else { return Ok(Value::Undefined) };
-        within(union.len() + set.len(), MAX_VALUES, Refusal::Values)?;
         union.extend(set.iter().cloned());
     }
     Ok(Value::from(union))
@@ -56,7 +83,7 @@ pub(super) fn intersection_of_sets(name: &'static str, args: &[Value]) -> Result
     if sets.iter().any(|set| !matches!(set, Value::Set(_))) {
         return Ok(Value::Undefined);
     }
-    within(sets.iter().map(held).fold(0, usize::saturating_add), MAX_VALUES, Refusal::Values)?;
+    whole(args)?;
     original(name, args)
 }
 
@@ -68,8 +95,11 @@ pub(super) fn union(args: &[Value]) -> Result<(), Refusal> {
     while let Some((one, other, depth)) = pending.pop() {
         let (Value::Object(one), Value::Object(other)) = (one, other) else { continue };
         within(depth, MAX_DEPTH, Refusal::Depth)?;
-        copied = copied.saturating_add(one.len() + other.len() + 1);
-        within(copied, MAX_VALUES, Refusal::Values)?;
+        copied += one.len() + other.len() + 1;
+        for key in other.keys() {
+            copied += compared(key)?;
+            within(copied, MAX_VALUES, Refusal::Values)?;
+        }
         pending.extend(
             other.iter().filter_map(|(key, value)| one.get(key).map(|field| (field, value, depth + 1))),
         );
@@ -100,6 +130,7 @@ fn is_subset(sup: &Value, sub: &Value, depth: usize, work_left: &mut usize) -> R
     Ok(Some(match (sup, sub) {
         (Value::Object(sup), Value::Object(sub)) => {
             for (key, sub_value) in sub.iter() {
+                compared(key)?;
                 let Some(sup_value) = sup.get(key) else { return Ok(Some(false)) };
                 let known = is_subset(sup_value, sub_value, depth, work_left)?;
                 if !known.map_or_else(|| same(sup_value, sub_value), Ok)? {
@@ -109,7 +140,7 @@ fn is_subset(sup: &Value, sub: &Value, depth: usize, work_left: &mut usize) -> R
             true
         }
         (Value::Set(sup), Value::Set(sub)) => {
-            spend(sub.len())?;
+            spend(Extent::of_all(sub.iter())?.values)?;
             sub.iter().all(|value| sup.contains(value))
         }
         (Value::Array(sup), Value::Array(sub)) => {
@@ -175,6 +206,7 @@ pub(super) fn remove_paths(args: &[Value]) -> Result<(), Refusal> {
 pub(super) fn patch(args: &[Value]) -> Result<(), Refusal> {
     let [target, Value::Array(operations)] = args else { return Ok(()) };
     let Extent { mut values, mut depth, .. } = Extent::of(target)?;
+    within(values, MAX_PATCHED_VALUES, Refusal::Work)?;
     Extent::of_all(operations.iter())?;
     let mut work = 0_usize;
     for operation in operations.iter() {
@@ -193,7 +225,7 @@ pub(super) fn patch(args: &[Value]) -> Result<(), Refusal> {
                 depth = depth.max(length.min(depth + 1).saturating_add(added.depth));
             }
         }
-        within(values, MAX_VALUES, Refusal::Values)?;
+        within(values, MAX_PATCHED_VALUES, Refusal::Work)?;
         within(depth, MAX_DEPTH, Refusal::Depth)?;
         work = work.saturating_add(values);
         within(work, MAX_WORK / 8, Refusal::Work)?;
@@ -206,15 +238,16 @@ pub(super) fn reachable(_: &'static str, args: &[Value]) -> Result<Value> {
     let [Value::Object(graph), start] = args else { return Ok(Value::Undefined) };
     let mut reached = BTreeSet::new();
     let mut pending = nodes(start).unwrap_or_default();
-    let mut seen = pending.len();
+    let mut seen = 0_usize;
     while let Some(node) = pending.pop() {
+        seen += compared(node)?;
+        within(seen, MAX_VALUES, Refusal::Values)?;
         let Some(edges) = graph.get(node) else { continue };
         if !reached.insert(node.clone()) {
             continue;
         }
         let edges = nodes(edges).unwrap_or_default();
-        seen += edges.len();
-        within(seen, MAX_VALUES, Refusal::Values)?;
+        within(pending.len() + edges.len(), MAX_VALUES, Refusal::Values)?;
         pending.extend(edges);
     }
     Ok(Value::from(reached))
@@ -256,6 +289,7 @@ impl<'a> Paths<'a> {
                 }
                 continue;
             };
+            self.spend(compared(node)?)?;
             let edges = self.graph.get(node).filter(|_| text_of(node) != Some(""));
             match edges {
                 Some(_) if self.on_path.contains(node) => self.record()?,
@@ -273,7 +307,6 @@ impl<'a> Paths<'a> {
                     if next.is_empty() {
                         self.record()?;
                     }
-                    self.spend(next.len() + 1)?;
                     pending.push(next);
                 }
             }
