@@ -157,7 +157,7 @@ impl Policy {
         engine.set_strict_builtin_errors(false);
         // Otherwise the engine writes what `print` says to stderr, which Envoy logs as an error per request.
         engine.set_gather_prints(true);
-        builtins::install(&mut engine).map_err(PolicyError::engine)?;
+        builtins::install(&mut engine, &modules).map_err(PolicyError::engine)?;
         let mut data = Value::new_object();
         for part in parts {
             for module in part.modules {

@@ -1,8 +1,8 @@
 //! The `.manifest`: what a bundle says of itself.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::policy::{self, RegoVersion, Value};
 
@@ -10,6 +10,8 @@ use crate::policy::{self, RegoVersion, Value};
 const MAX_BYTES: usize = 64 << 10;
 /// Every pair of roots is compared, here and with those of other bundles.
 const MAX_ROOTS: usize = 256;
+/// What a bundle says of itself is told in log lines and in messages, and is as long as its publisher likes.
+const MAX_SHOWN_BYTES: usize = 256;
 
 /// A bundle's manifest, with OPA's defaults where it is silent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +72,8 @@ struct Written {
     #[serde(default)]
     file_rego_versions: BTreeMap<String, i64>,
     #[serde(default)]
-    wasm: Vec<serde_json::Value>,
-    metadata: Option<serde_json::Value>,
+    wasm: Vec<IgnoredAny>,
+    metadata: Option<IgnoredAny>,
 }
 
 // === impl Manifest ===
@@ -93,8 +95,9 @@ impl Manifest {
         if bytes.len() > MAX_BYTES {
             return Err(ManifestError::TooLarge);
         }
-        let written: Written = serde_json::from_slice(bytes)
-            .map_err(|error| ManifestError::Malformed { message: error.to_string() })?;
+        let malformed =
+            |message: String| ManifestError::Malformed { message: shortened(&message).into_owned() };
+        let written: Written = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
         if !written.wasm.is_empty() {
             let why = "compiled policies are not run; build the bundle with `--target rego`";
             return Err(ManifestError::Unsupported { why });
@@ -112,8 +115,16 @@ impl Manifest {
             roots: roots(written.roots)?,
             version: written.rego_version.map_or(Ok(RegoVersion::default()), rego_version)?,
             file_versions,
-            metadata: written.metadata.map(Value::from),
+            metadata: match written.metadata {
+                Some(IgnoredAny) => metadata(bytes).map_err(malformed)?,
+                None => None,
+            },
         })
+    }
+
+    /// The revision as it is told to people.
+    pub fn shown_revision(&self) -> Cow<'_, str> {
+        shortened(&self.revision)
     }
 
     /// What policies read of it.
@@ -123,6 +134,22 @@ impl Manifest {
         let metadata = self.metadata.clone().map(|metadata| ("metadata", metadata));
         policy::object(fields.into_iter().chain(metadata))
     }
+}
+
+/// By our own reader: through `serde_json`, the engine takes an object with one certain key for a number.
+fn metadata(bytes: &[u8]) -> Result<Option<Value>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let document = policy::parse_json(text).map_err(|error| error.to_string())?;
+    Ok(policy::field(&document, "metadata").cloned())
+}
+
+/// Text of a bundle for a message: its beginning, if it is long.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_SHOWN_BYTES {
+        return Cow::Borrowed(text);
+    }
+    let end = (0..=MAX_SHOWN_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default()))
 }
 
 fn rego_version(version: i64) -> Result<RegoVersion, ManifestError> {
@@ -148,8 +175,38 @@ fn roots(written: Option<Vec<String>>) -> Result<Vec<Vec<String>>, ManifestError
         let clash =
             roots.iter().take(index).find(|one| one.iter().zip(other).all(|(left, right)| left == right));
         if let Some(one) = clash {
-            return Err(ManifestError::RootsOverlap { one: one.join("/"), other: other.join("/") });
+            let shown = |root: &[String]| shortened(&root.join("/")).into_owned();
+            return Err(ManifestError::RootsOverlap { one: shown(one), other: shown(other) });
         }
     }
     Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_what_it_says_and_never_a_number_to_be_computed() {
+        let text = r#"{"metadata": {"size": {"$serde_json::private::Number": "1e2000000000"}}}"#;
+        let manifest = Manifest::parse(text.as_bytes()).unwrap();
+        let expected = r#"{"size": {"$serde_json::private::Number": "1e2000000000"}}"#;
+        assert_eq!(
+            policy::field(&manifest.document(), "metadata"),
+            Some(&policy::parse_json(expected).unwrap())
+        );
+    }
+
+    #[test]
+    fn what_a_manifest_says_is_told_shortened() {
+        let long = "é".repeat(30_000);
+        let manifest = Manifest::parse(format!("{{\"revision\": \"{long}\"}}").as_bytes()).unwrap();
+        assert_eq!(manifest.revision, long);
+        assert_eq!(manifest.shown_revision(), format!("{}…", "é".repeat(128)));
+        let text = format!("{{\"roots\": [\"{0}\", \"{0}/a\"]}}", "a".repeat(20_000));
+        for text in [text, format!("{{\"roots\": \"{}\"}}", "a".repeat(60_000))] {
+            let message = Manifest::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(message.len() < 700, "{}", message.len());
+        }
+    }
 }

@@ -28,7 +28,7 @@ pub(super) const MAX_COMPACT_FIELDS: usize = 1024;
 /// Why text is no JSON, in the words of `serde_json`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} at line {line} column {column}")]
-pub(crate) struct JsonError {
+pub struct JsonError {
     message: String,
     line: usize,
     column: usize,

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 pub use regorus::Value;
 use regorus::value::Object;
 
-use super::merge::Merge;
+use super::{
+    json::{JsonError, JsonReader},
+    merge::Merge,
+};
 
 /// Two documents that cannot both be part of one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,8 +19,13 @@ pub struct Conflict {
 }
 
 /// Parses JSON text. Errors carry line and column, and stay short whatever the text.
-pub fn parse_json(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(text)
+pub fn parse_json(text: &str) -> Result<Value, JsonError> {
+    let mut reader = JsonReader::new();
+    loop {
+        if let Some(parsed) = reader.step(text.as_bytes()) {
+            return parsed;
+        }
+    }
 }
 
 /// An object with string keys.

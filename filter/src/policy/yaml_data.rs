@@ -18,24 +18,45 @@ const MAX_BYTES: usize = 32 << 10;
 const MAX_WORK: usize = MAX_BYTES;
 const TEXT_PER_WORK: usize = 16;
 
+/// Why text is not taken for YAML.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum YamlError {
+    #[error("it is larger than {MAX_BYTES} bytes; YAML of that size is slow, write data.json")]
+    TooLarge,
+    #[error(transparent)]
+    TooDeep(#[from] yaml::TooDeep),
+    /// In the parser's words, with line and column.
+    #[error("{0}")]
+    Aliases(String),
+    /// As above.
+    #[error("{0}")]
+    Malformed(String),
+}
+
 /// Parses YAML text into the JSON values that it stands for. Errors: in the parser's words, with line and column.
 pub fn parse_yaml(text: &str) -> Result<Value, String> {
+    parse(text).map_err(|error| error.to_string())
+}
+
+/// As [`parse_yaml`], for who has to know what is malformed and what is only too much.
+pub(super) fn parse(text: &str) -> Result<Value, YamlError> {
     if text.len() > MAX_BYTES {
-        return Err(format!(
-            "it is larger than {MAX_BYTES} bytes; YAML of that size is slow, write data.json"
-        ));
+        return Err(YamlError::TooLarge);
     }
-    yaml::check_depth(text).map_err(|error| error.to_string())?;
-    let work_left = Cell::new(MAX_WORK);
-    Node { work_left: &work_left }
-        .deserialize(yaml_serde::Deserializer::from_str(text))
-        .map_err(|error| error.to_string())
+    yaml::check_depth(text)?;
+    let work_left = Cell::new(Some(MAX_WORK));
+    let parsed = Node { work_left: &work_left }.deserialize(yaml_serde::Deserializer::from_str(text));
+    parsed.map_err(|error| match work_left.get() {
+        Some(_) => YamlError::Malformed(error.to_string()),
+        None => YamlError::Aliases(error.to_string()),
+    })
 }
 
 /// One value, wherever it stands, and what may still follow it.
 #[derive(Clone, Copy)]
 struct Node<'a> {
-    work_left: &'a Cell<usize>,
+    /// None once there was too much.
+    work_left: &'a Cell<Option<usize>>,
 }
 
 // === impl Node ===
@@ -43,11 +64,12 @@ struct Node<'a> {
 impl Node<'_> {
     fn count<E: Error>(self, text: &str) -> Result<(), E> {
         let work = 1 + text.len() / TEXT_PER_WORK;
-        let left = self.work_left.get().checked_sub(work);
-        let left =
-            left.ok_or_else(|| E::custom("its aliases stand for too much; write it out in data.json"))?;
+        let left = self.work_left.get().and_then(|left| left.checked_sub(work));
         self.work_left.set(left);
-        Ok(())
+        match left {
+            Some(_) => Ok(()),
+            None => Err(E::custom("its aliases stand for too much; write it out in data.json")),
+        }
     }
 
     /// What JSON has no word for, such as infinity, becomes what `serde_json` makes of it.
