@@ -1,5 +1,5 @@
-//! Prints how long the longest step takes of reading a bundle with ten megabytes of data, of compiling it and of
-//! freeing it. Numbers only: what a test may rely on does not depend on elapsed time.
+//! Prints how long the longest step takes of reading a bundle with ten megabytes of data or much Rego, of compiling it
+//! and of freeing it. Numbers only: what a test may rely on does not depend on elapsed time.
 
 use std::{
     env,
@@ -9,11 +9,12 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use portcullis_filter::{
     bundle::{Bundle, Reading},
-    policy::{Disposal, Policy, parse_yaml},
+    policy::{Compiling, Disposal, parse_yaml},
 };
 
 const DATA_BYTES: usize = 10 << 20;
 const LIMIT_BYTES: u64 = 64 << 20;
+const REGO: &str = "package app\n\ndefault allow := false\n\nallow if data.users[0] == input.n\n";
 const EVALUATION_LIMIT: Duration = Duration::from_secs(5);
 
 fn main() {
@@ -52,13 +53,15 @@ fn main() {
     ];
     let wanted = env::args().nth(1);
     println!(
-        "{:24} {:>8} {:>7} {:>9} {:>9} | {:>8} {:>8} {:>8} | {:>8} {:>7} {:>9}",
+        "{:24} {:>8} {:>7} {:>9} {:>9} | {:>8} {:>7} {:>9} {:>8} {:>8} | {:>8} {:>7} {:>9}",
         "data",
         "reading",
         "steps",
         "longest",
         ">0.3 ms",
         "compile",
+        "steps",
+        "longest",
         "evaluate",
         "drop",
         "freeing",
@@ -67,7 +70,33 @@ fn main() {
     );
     for (name, text) in shapes {
         if wanted.as_ref().is_none_or(|wanted| name.contains(wanted.as_str())) {
-            measure(name, &archive(&text));
+            measure(name, &archive(&text, REGO));
+        }
+    }
+    let rules = |count: usize, rule: &dyn Fn(usize) -> String| -> String {
+        (0..count).map(rule).fold(REGO.to_owned(), |text, rule| text + &rule)
+    };
+    let wide = |n: usize| {
+        format!(
+            "r{n} := {{\"a\": [{n}, 2, 3], \"b\": \"some text that stands there\", \"c\": input.x.y}} if {{\n\tsome k, v in input.m\n\tv == \"v{n}\"\n\tcount(k) > {n}\n}}\n"
+        )
+    };
+    let shapes = [
+        ("Rego, 2,000 rules", rules(2000, &|n| format!("r{n} if input.x == {n}\n"))),
+        ("Rego, 300 KB", rules(2200, &wide)),
+        ("Rego, 300 rules in a chain", rules(300, &|n| format!("r{n} if r{}\n", n + 1)) + "r300 := true\n"),
+        (
+            "Rego, 1,000 statements",
+            rules(1, &|_| format!("r if {{\n{}}}\n", "\tinput.x == 1\n".repeat(1000))),
+        ),
+        (
+            "Rego, 500 assignments",
+            rules(500, &|n| format!("\tx{n} := input.x\n")).replace("\tx0", "r if {\n\tx0") + "}\n",
+        ),
+    ];
+    for (name, text) in shapes {
+        if wanted.as_ref().is_none_or(|wanted| name.contains(wanted.as_str())) {
+            measure(name, &archive("{}", &text));
         }
     }
     for text in
@@ -97,8 +126,8 @@ fn measure(name: &str, archive: &[u8]) {
         let count = all.iter().map(|run| run.len()).min().unwrap_or(0);
         (0..count).map(|step| all.iter().map(|run| run[step]).min().unwrap_or_default()).collect()
     };
-    let (reading, policy, freeing) =
-        (shortest(|run| &run.reading), shortest(|run| &run.policy), shortest(|run| &run.freeing));
+    let (reading, compiling) = (shortest(|run| &run.reading), shortest(|run| &run.compiling));
+    let (policy, freeing) = (shortest(|run| &run.policy), shortest(|run| &run.freeing));
     if env::var_os("WORST").is_some() {
         let mut worst: Vec<(usize, f64)> = reading.iter().map(|step| ms(*step)).enumerate().collect();
         worst.sort_by(|(_, one), (_, other)| other.total_cmp(one));
@@ -108,13 +137,15 @@ fn measure(name: &str, archive: &[u8]) {
     let longest = |steps: &[Duration]| ms(steps.iter().max().copied().unwrap_or_default());
     let long = reading.iter().filter(|step| ms(**step) > 0.3).count();
     println!(
-        "{name:24} {:8.1} {:7} {:9.3} {long:9} | {:8.2} {:8.2} {:8.2} | {:8.1} {:7} {:9.3}",
+        "{name:24} {:8.1} {:7} {:9.3} {long:9} | {:8.2} {:7} {:9.3} {:8.2} {:8.2} | {:8.1} {:7} {:9.3}",
         total(&reading),
         reading.len(),
         longest(&reading),
+        total(&compiling),
+        compiling.len(),
+        longest(&compiling),
         ms(policy[0]),
         ms(policy[1]),
-        ms(policy[2]),
         total(&freeing),
         freeing.len(),
         longest(&freeing),
@@ -123,7 +154,8 @@ fn measure(name: &str, archive: &[u8]) {
 
 struct Run {
     reading: Vec<Duration>,
-    /// Compiling, evaluating, dropping.
+    compiling: Vec<Duration>,
+    /// Evaluating, dropping.
     policy: Vec<Duration>,
     freeing: Vec<Duration>,
 }
@@ -139,34 +171,41 @@ fn run(archive: &[u8]) -> Run {
             break result.expect("the bundle is good");
         }
     };
-    let start = Instant::now();
-    let policy = Policy::compile("app/allow", &[bundle.part()], EVALUATION_LIMIT).expect("it compiles");
-    let compiling = start.elapsed();
+    let mut stepper = Compiling::new("app/allow", vec![bundle.part()], EVALUATION_LIMIT);
+    let mut compiling = Vec::new();
+    let policy = loop {
+        let start = Instant::now();
+        let result = stepper.step();
+        compiling.push(start.elapsed());
+        if let Some(result) = result {
+            break result.expect("it compiles");
+        }
+    };
     let start = Instant::now();
     policy.evaluate(portcullis_filter::policy::object([])).expect("it evaluates");
     let evaluating = start.elapsed();
 
     let mut disposal = Disposal::default();
+    drop(stepper);
     disposal.push(bundle.data);
     let start = Instant::now();
     drop(policy);
-    let policy = vec![compiling, evaluating, start.elapsed()];
+    let policy = vec![evaluating, start.elapsed()];
     let mut freeing = Vec::new();
     while !disposal.is_empty() {
         let start = Instant::now();
         disposal.step();
         freeing.push(start.elapsed());
     }
-    Run { reading: steps, policy, freeing }
+    Run { reading: steps, compiling, policy, freeing }
 }
 
 fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-fn archive(data: &str) -> Vec<u8> {
+fn archive(data: &str, rego: &str) -> Vec<u8> {
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-    let rego = "package app\n\ndefault allow := false\n\nallow if data.users[0] == input.n\n";
     for (path, text) in [("data.json", data), ("app.rego", rego)] {
         let mut header = tar::Header::new_ustar();
         header.set_size(text.len() as u64);

@@ -55,6 +55,17 @@ pub enum BundleError {
         /// The parser's message, with line and column.
         message: String,
     },
+    /// The data has too many values, however short their text.
+    #[error(
+        "{path}: the data of the bundle has more than {limit} values, one for every 8 bytes of `size_limit_bytes`; raise \
+         that or split the bundle"
+    )]
+    Values {
+        /// The path in the archive of the file where they become too many.
+        path: String,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The root data file holds something else than an object.
     #[error("{path}: the root of the data must be an object")]
     RootNotObject {
@@ -90,7 +101,8 @@ pub enum BundleError {
 impl Bundle {
     /// Reads an archive in one go: gzip-compressed tar, as `opa build` writes it. [`Reading`] does it in steps.
     ///
-    /// Shape: `size_limit_bytes` bounds what the archive inflates to, all files together.
+    /// Shape: `size_limit_bytes` bounds what the archive inflates to, all files together, and with one for every eight
+    /// bytes the values of its data.
     /// Errors: [`BundleError`], with the place in the archive; nothing of a faulty archive is kept.
     pub fn read(name: &str, archive: &[u8], size_limit_bytes: u64) -> Result<Self, BundleError> {
         let mut reading = Reading::new(name, archive, size_limit_bytes);
@@ -109,6 +121,12 @@ impl Bundle {
             modules: &self.modules,
             data: &self.data,
         }
+    }
+}
+
+impl policy::Brings for std::rc::Rc<Bundle> {
+    fn part(&self) -> policy::Part<'_> {
+        Bundle::part(self)
     }
 }
 

@@ -5,35 +5,34 @@
 //! nothing of one evaluation can be seen by the next (INVARIANT no crossing).
 
 mod builtins;
+mod chains;
+mod compiling;
 mod disposal;
+mod graph;
 pub(crate) mod json;
 pub(crate) mod merge;
 mod module;
 mod negation;
+mod outline;
 mod regex;
 pub(crate) mod segments;
 mod syntax;
+mod tokens;
 mod value;
 mod yaml_data;
 
-use std::{collections::BTreeSet, num::NonZeroU32, rc::Rc, time::Duration};
+use std::{num::NonZeroU32, rc::Rc, time::Duration};
 
 use regorus::{Engine, LimitError, utils::limits::ExecutionTimerConfig};
 
+pub use compiling::Compiling;
 pub use disposal::Disposal;
 pub use module::{Module, ModuleError, RegoVersion};
 pub use value::{Conflict, Value, field, first_outside, merge_at, object, parse_json, string, string_map};
 pub use yaml_data::parse_yaml;
 
-use value::{Lookup, lookup};
-
 /// The engine looks at the clock once per so many steps; more often costs, more rarely overshoots.
 const TIMER_CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(100).unwrap();
-/// The first evaluation in a process includes V8's compiling of the engine itself, which must not count as the policy's.
-const WARM_UP_LIMIT: Duration = Duration::from_secs(1);
-/// Longest chain of functions calling functions: the stack of a Wasm VM ends at a few hundred.
-const MAX_CALL_DEPTH: usize = 100;
-
 /// What one bundle brings into a policy.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'a> {
@@ -47,6 +46,12 @@ pub struct Part<'a> {
     pub data: &'a Value,
 }
 
+/// What has a part to bring into a policy.
+pub trait Brings {
+    /// The part.
+    fn part(&self) -> Part<'_>;
+}
+
 /// A decision that is ready to be evaluated. Immutable: a new revision is a new policy.
 #[derive(Clone)]
 pub struct Policy {
@@ -54,6 +59,7 @@ pub struct Policy {
     query: Query,
     /// Whether any rule or data stands at the decision's path; without, every answer is undefined.
     pub decision_exists: bool,
+    time_limit: Duration,
 }
 
 #[derive(Clone)]
@@ -102,12 +108,24 @@ pub enum PolicyError {
         /// The function's path.
         function: String,
     },
-    /// Functions calling functions would exhaust the VM's stack.
-    #[error("function `data.{function}` heads a chain of more than {MAX_CALL_DEPTH} calls; shorten it")]
-    CallDepth {
-        /// The function's path.
-        function: String,
+    /// Rules that read one another would exhaust the VM's stack.
+    #[error(
+        "{module}:{line}: the chain of rules that read one another from `data.{rule}` on takes more of the stack than a \
+         VM has; shorten it"
+    )]
+    Depth {
+        /// The file of the rule.
+        module: String,
+        /// The line of the rule.
+        line: u32,
+        /// The path of the first rule of the chain.
+        rule: String,
     },
+    /// The engine would take too long to prepare it.
+    #[error(
+        "the Rego of its bundles is too much to be prepared within a second; split it over several policies"
+    )]
+    Work,
     /// The engine would let the data win over the rule.
     #[error("{module}: rule `data.{rule}` and the data of a bundle stand at the same path; move one of them")]
     RuleOverData {
@@ -144,41 +162,17 @@ pub enum EvaluationError {
 // === impl Policy ===
 
 impl Policy {
-    /// Compiles a decision over some bundles.
+    /// Compiles a decision over some bundles in one go; [`Compiling`] does it in steps.
     ///
     /// Shape: `decision` is the path below `data` with slashes. `time_limit` bounds each evaluation.
     /// Errors: [`PolicyError`], for everything that the engine would get wrong or die of at request time.
     pub fn compile(decision: &str, parts: &[Part<'_>], time_limit: Duration) -> Result<Self, PolicyError> {
-        check_roots(parts)?;
-        let modules: Vec<&Module> = parts.iter().flat_map(|part| part.modules).collect();
-        check_calls(&modules)?;
-
-        let mut engine = Engine::new();
-        engine.set_strict_builtin_errors(false);
-        // Otherwise the engine writes what `print` says to stderr, which Envoy logs as an error per request.
-        engine.set_gather_prints(true);
-        builtins::install(&mut engine, &modules).map_err(PolicyError::engine)?;
-        let mut data = Value::new_object();
-        for part in parts {
-            for module in part.modules {
-                module.add_to(&mut engine)?;
+        let mut compiling = Compiling::new(decision, parts.to_vec(), time_limit);
+        loop {
+            if let Some(result) = compiling.step() {
+                return result;
             }
-            merge_at(&mut data, &[], part.data.clone())
-                .map_err(|conflict| PolicyError::Engine { message: conflict.to_string() })?;
         }
-        for module in &modules {
-            check_rules_against_data(module, &data)?;
-        }
-        let path: Vec<String> = decision.split('/').map(str::to_owned).collect();
-        let decision_exists = lookup(&data, &path) == Lookup::Found
-            || modules.iter().any(|module| module.rules.iter().any(|rule| overlaps(rule, &path)));
-        engine.add_data(data).map_err(PolicyError::engine)?;
-
-        let mut policy = Self { query: Query::Rule(reference(&path)), engine, decision_exists };
-        policy.limit_time(time_limit.max(WARM_UP_LIMIT));
-        policy.warm_up()?;
-        policy.limit_time(time_limit);
-        Ok(policy)
     }
 
     /// The value of the decision for one request; none when it is undefined.
@@ -194,24 +188,20 @@ impl Policy {
         })
     }
 
-    fn limit_time(&mut self, limit: Duration) {
-        let config = ExecutionTimerConfig { limit, check_interval: TIMER_CHECK_INTERVAL };
-        self.engine.set_execution_timer_config(config);
+    /// The same with another bound on each evaluation.
+    pub fn limited(self: &Rc<Self>, time_limit: Duration) -> Rc<Self> {
+        if self.time_limit == time_limit {
+            return Rc::clone(self);
+        }
+        let mut policy = Self::clone(self);
+        policy.limit_time(time_limit);
+        Rc::new(policy)
     }
 
-    /// Evaluates once on an empty input: prepares the engine, and finds out which kind of query the path needs.
-    fn warm_up(&mut self) -> Result<(), PolicyError> {
-        self.engine.set_input(Value::new_object());
-        // What is wrong with the modules as a whole, such as an unsafe variable, shows for any query.
-        self.engine.eval_query("true".to_owned(), false).map_err(PolicyError::engine)?;
-        if let Query::Rule(path) = &self.query
-            && let Err(error) = self.engine.eval_rule(path.clone())
-            && error.to_string().contains("not a valid rule path")
-        {
-            self.query = Query::Reference(path.clone());
-        }
-        self.engine.set_input(Value::Undefined);
-        Ok(())
+    fn limit_time(&mut self, limit: Duration) {
+        self.time_limit = limit;
+        let config = ExecutionTimerConfig { limit, check_interval: TIMER_CHECK_INTERVAL };
+        self.engine.set_execution_timer_config(config);
     }
 }
 
@@ -235,94 +225,20 @@ impl Query {
     }
 }
 
+// === impl Part ===
+
+impl Brings for Part<'_> {
+    fn part(&self) -> Part<'_> {
+        *self
+    }
+}
+
 // === impl PolicyError ===
 
 impl PolicyError {
     fn engine(error: anyhow::Error) -> Self {
         Self::Engine { message: module::one_line(&error.to_string()) }
     }
-}
-
-/// `data.a.b`, with brackets around what is not an identifier.
-fn reference(path: &[String]) -> String {
-    path.iter().fold("data".to_owned(), |reference, key| {
-        let identifier = key.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-            && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if identifier { format!("{reference}.{key}") } else { format!("{reference}[\"{key}\"]") }
-    })
-}
-
-fn check_roots(parts: &[Part<'_>]) -> Result<(), PolicyError> {
-    for (index, second) in parts.iter().enumerate() {
-        for first in parts.iter().take(index) {
-            let clash = first.roots.iter().find_map(|one| {
-                let other = second.roots.iter().find(|other| overlaps(one, other))?;
-                Some(if one.len() > other.len() { one } else { other })
-            });
-            if let Some(path) = clash {
-                return Err(PolicyError::RootsOverlap {
-                    first: first.bundle.to_owned(),
-                    second: second.bundle.to_owned(),
-                    path: path.join("."),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whether one path leads to the other or beyond it.
-fn overlaps(one: &[String], other: &[String]) -> bool {
-    one.iter().zip(other).all(|(left, right)| left == right)
-}
-
-fn check_calls(modules: &[&Module]) -> Result<(), PolicyError> {
-    let functions: BTreeSet<&[String]> =
-        modules.iter().flat_map(|module| module.functions.iter().map(Vec::as_slice)).collect();
-    for module in modules {
-        for call in &module.calls {
-            if !functions.contains(call.target.as_slice()) && !builtins::is_builtin(&call.name) {
-                return Err(PolicyError::UnknownFunction {
-                    module: module.name.clone(),
-                    line: call.line,
-                    name: call.name.clone(),
-                });
-            }
-        }
-    }
-    for module in modules {
-        for function in &module.functions {
-            check_depth(module, function, modules)?;
-        }
-    }
-    Ok(())
-}
-
-/// Walks the calls below one function breadth first: a level beyond the limit, or the function met again, ends it.
-fn check_depth(module: &Module, function: &[String], modules: &[&Module]) -> Result<(), PolicyError> {
-    let mut level: BTreeSet<&[String]> = BTreeSet::from([function]);
-    for _ in 0..MAX_CALL_DEPTH {
-        level = modules
-            .iter()
-            .flat_map(|module| &module.calls)
-            .filter(|call| call.caller.as_deref().is_some_and(|caller| level.contains(caller)))
-            .map(|call| call.target.as_slice())
-            .collect();
-        if level.is_empty() {
-            return Ok(());
-        }
-        if level.contains(function) {
-            return Err(PolicyError::Recursion { module: module.name.clone(), function: function.join(".") });
-        }
-    }
-    Err(PolicyError::CallDepth { function: function.join(".") })
-}
-
-fn check_rules_against_data(module: &Module, data: &Value) -> Result<(), PolicyError> {
-    let clash = module.rules.iter().find(|rule| lookup(data, rule) != Lookup::Absent);
-    clash.map_or(Ok(()), |rule| {
-        Err(PolicyError::RuleOverData { module: module.name.clone(), rule: rule.join(".") })
-    })
 }
 
 /// Shared by every stream that pinned it.

@@ -7,6 +7,8 @@ use crate::policy::{self, Disposal, Module, RegoVersion, Value, json::JsonReader
 
 /// Finding out whether bytes are text is the fastest thing done with them.
 const CHECKED_PER_STEP: usize = 256 << 10;
+/// A value takes two to twenty times the memory of its text; the shorter the text, the more.
+const BYTES_PER_VALUE: u64 = 8;
 
 /// An unpacked bundle, and how far it has been read.
 pub(super) struct Contents {
@@ -15,6 +17,9 @@ pub(super) struct Contents {
     files: Files,
     bundle: Bundle,
     work: Work,
+    max_values: usize,
+    /// Of the files before, values and keys.
+    values: usize,
 }
 
 /// What is being done.
@@ -50,7 +55,13 @@ enum Then {
 // === impl Contents ===
 
 impl Contents {
-    pub(super) fn new(name: &str, digest: &str, inflated: Vec<u8>, files: Files) -> Self {
+    pub(super) fn new(
+        name: &str,
+        digest: &str,
+        inflated: Vec<u8>,
+        files: Files,
+        size_limit_bytes: u64,
+    ) -> Self {
         let bundle = Bundle {
             name: name.to_owned(),
             digest: digest.to_owned(),
@@ -58,7 +69,8 @@ impl Contents {
             modules: Vec::new(),
             data: Value::new_object(),
         };
-        Self { inflated, files, bundle, work: Work::Manifest }
+        let max_values = usize::try_from(size_limit_bytes / BYTES_PER_VALUE).unwrap_or(usize::MAX);
+        Self { inflated, files, bundle, work: Work::Manifest, max_values, values: 0 }
     }
 
     /// Does a bounded piece of work. What turns out not to be needed goes to `garbage`.
@@ -117,6 +129,8 @@ impl Contents {
             (_, "data.yaml" | "data.yml") => {
                 let document = policy::parse_yaml(text(&path, self.inflated.get(bytes))?)
                     .map_err(|message| BundleError::Data { path: path.clone(), message })?;
+                self.values += count(&document);
+                self.check_values(&path, 0)?;
                 self.place(path, document, garbage)
             }
             (_, file) if file.ends_with(".rego") => {
@@ -159,9 +173,16 @@ impl Contents {
         mut reader: JsonReader,
         garbage: &mut Disposal,
     ) -> Result<Work, BundleError> {
-        match reader.step(self.inflated.get(bytes.clone()).unwrap_or_default()) {
+        let step = reader.step(self.inflated.get(bytes.clone()).unwrap_or_default());
+        if let Err(error) = self.check_values(&path, reader.values()) {
+            step.into_iter().flatten().for_each(|document| garbage.push(document));
+            reader.discard(garbage);
+            return Err(error);
+        }
+        match step {
             None => Ok(Work::Parsing { path, bytes, reader }),
             Some(Ok(document)) => {
+                self.values += reader.values();
                 reader.discard(garbage);
                 self.place(path, document, garbage)
             }
@@ -170,6 +191,14 @@ impl Contents {
                 Err(BundleError::Data { path, message: error.to_string() })
             }
         }
+    }
+
+    /// `more` values have been read besides those of the files before.
+    fn check_values(&self, path: &str, more: usize) -> Result<(), BundleError> {
+        if self.values + more > self.max_values {
+            return Err(BundleError::Values { path: path.to_owned(), limit: self.max_values });
+        }
+        Ok(())
     }
 
     fn place(&mut self, path: String, document: Value, garbage: &mut Disposal) -> Result<Work, BundleError> {
@@ -222,6 +251,24 @@ impl Contents {
         let document = manifest.document();
         Ok(self.merging(".manifest".to_owned(), &keys, document, Then::Done))
     }
+}
+
+/// Values and keys of a document.
+fn count(document: &Value) -> usize {
+    let mut open = vec![document];
+    let mut values = 0;
+    while let Some(value) = open.pop() {
+        values += 1;
+        match value {
+            Value::Array(list) => open.extend(list.iter()),
+            Value::Object(object) => {
+                values += object.len();
+                open.extend(object.values());
+            }
+            _ => {}
+        }
+    }
+    values
 }
 
 fn text<'a>(path: &str, bytes: Option<&'a [u8]>) -> Result<&'a str, BundleError> {

@@ -23,12 +23,13 @@ const HASHED_PER_STEP: usize = 32 << 10;
 pub struct Reading<A = Vec<u8>> {
     name: String,
     digest: String,
+    size_limit_bytes: u64,
     stage: Stage<A>,
     garbage: Disposal,
 }
 
 enum Stage<A> {
-    Hashing { archive: A, hasher: Sha256, at: usize, size_limit_bytes: u64 },
+    Hashing { archive: A, hasher: Sha256, at: usize },
     Inflating(Inflating<A>),
     Joining(Joining<u8>),
     Listing { inflated: Vec<u8>, listing: Listing },
@@ -40,10 +41,17 @@ enum Stage<A> {
 // === impl Reading ===
 
 impl<A: AsRef<[u8]>> Reading<A> {
-    /// Begins with an archive. `size_limit_bytes` bounds what it inflates to, all files together.
+    /// Begins with an archive. `size_limit_bytes` bounds what it inflates to, all files together, and
+    /// with one for every eight bytes the values of its data.
     pub fn new(name: &str, archive: A, size_limit_bytes: u64) -> Self {
-        let stage = Stage::Hashing { archive, hasher: Sha256::new(), at: 0, size_limit_bytes };
-        Self { name: name.to_owned(), digest: String::new(), stage, garbage: Disposal::default() }
+        let stage = Stage::Hashing { archive, hasher: Sha256::new(), at: 0 };
+        Self {
+            name: name.to_owned(),
+            digest: String::new(),
+            size_limit_bytes,
+            stage,
+            garbage: Disposal::default(),
+        }
     }
 
     /// SHA-256 of the archive, in hex; known long before the rest.
@@ -83,17 +91,17 @@ impl<A: AsRef<[u8]>> Reading<A> {
     fn unpack(&mut self, stage: Stage<A>) -> Result<Stage<A>, ArchiveError> {
         Ok(match stage {
             Stage::Hashing { archive, .. } if archive.as_ref().is_empty() => return Err(ArchiveError::Empty),
-            Stage::Hashing { archive, mut hasher, at, size_limit_bytes } => {
+            Stage::Hashing { archive, mut hasher, at } => {
                 let rest = archive.as_ref().get(at..).unwrap_or_default();
                 match rest.get(..HASHED_PER_STEP) {
                     Some(piece) => {
                         hasher.update(piece);
-                        Stage::Hashing { archive, hasher, at: at + HASHED_PER_STEP, size_limit_bytes }
+                        Stage::Hashing { archive, hasher, at: at + HASHED_PER_STEP }
                     }
                     None => {
                         hasher.update(rest);
                         self.digest = format!("{:x}", hasher.finalize());
-                        Stage::Inflating(Inflating::new(archive, size_limit_bytes))
+                        Stage::Inflating(Inflating::new(archive, self.size_limit_bytes))
                     }
                 }
             }
@@ -109,9 +117,13 @@ impl<A: AsRef<[u8]>> Reading<A> {
                 None => Stage::Joining(joining),
             },
             Stage::Listing { inflated, mut listing } => match listing.step(&inflated) {
-                Some(files) => {
-                    Stage::Reading(Box::new(Contents::new(&self.name, &self.digest, inflated, files?)))
-                }
+                Some(files) => Stage::Reading(Box::new(Contents::new(
+                    &self.name,
+                    &self.digest,
+                    inflated,
+                    files?,
+                    self.size_limit_bytes,
+                ))),
                 None => Stage::Listing { inflated, listing },
             },
             stage => stage,

@@ -379,3 +379,32 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
+
+#[test]
+fn values_count_and_not_their_text_alone() {
+    let limit = 256 << 10;
+    let many = |value: &str, count: usize| format!("{{\"x\": [{}]}}", vec![value; count].join(","));
+    for value in ["[]", "1", "{}", "\"\""] {
+        let read = |files: &[(&str, &str)]| Bundle::read("b", &pack(files), limit);
+        let text = many(value, 36_000);
+        let error = read(&[("data.json", &text)]).unwrap_err();
+        assert!(matches!(error, BundleError::Values { limit: 32_768, .. }), "{value}: {error}");
+        assert!(read(&[("data.json", &many(value, 8000))]).is_ok(), "{value}");
+        let half = many(value, 10_000);
+        let files: Vec<String> = (0..4).map(|folder| format!("f{folder}/data.json")).collect();
+        let files: Vec<(&str, &str)> = files.iter().map(|path| (path.as_str(), half.as_str())).collect();
+        let error = read(&files).unwrap_err();
+        assert!(
+            matches!(&error, BundleError::Values { path, .. } if path != "f0/data.json"),
+            "{value}: {error}"
+        );
+    }
+    let yaml = format!("x: [{}]", vec!["1"; 15_000].join(","));
+    let error = Bundle::read(
+        "b",
+        &pack(&["a/data.yaml", "b/data.yaml", "c/data.yaml"].map(|path| (path, yaml.as_str()))),
+        limit,
+    )
+    .unwrap_err();
+    assert!(matches!(error, BundleError::Values { .. }), "{error}");
+}

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     bundle::{Bundle, Reading},
     hooks::{Protection, guards},
-    policy::{Policy, PolicyError},
+    policy::{Compiling, Policy},
     telemetry::Counter,
 };
 
@@ -33,6 +33,8 @@ pub(super) struct Job {
     bundles: Vec<Rc<Bundle>>,
     /// The next bundle.
     reading: Option<Box<Reading<Vec<u8>>>>,
+    /// The policy, once all bundles are there.
+    compiling: Option<Box<Compiling<Rc<Bundle>>>>,
 }
 
 /// How a job ends.
@@ -319,11 +321,8 @@ impl Manager {
             return None;
         }
         let policy_name = self.policy_name(slot, &job.set);
-        let Some(name) = slot.config.bundles.get(job.bundles.len()) else {
-            if let Some(policy) = self.shelf.find_policy(&policy_name) {
-                return Some(Outcome::Compiled(policy));
-            }
-            return Some(match self.compile(slot, &job.bundles) {
+        if let Some(compiling) = &mut job.compiling {
+            return Some(match compiling.step()? {
                 Ok(policy) => {
                     let policy = Rc::new(policy);
                     self.shelf.keep_policy(policy_name, &policy);
@@ -331,6 +330,20 @@ impl Manager {
                 }
                 Err(error) => Outcome::Refused(error.to_string()),
             });
+        }
+        let Some(name) = slot.config.bundles.get(job.bundles.len()) else {
+            if let Some(policy) = self.shelf.find_policy(&policy_name) {
+                return Some(Outcome::Compiled(policy.limited(self.policies.time_limit)));
+            }
+            #[cfg(feature = "hooks")]
+            crate::hooks::switched::end_at_compile(
+                job.bundles.iter().flat_map(|bundle| &bundle.modules),
+                self.first_tick.is_none(),
+            );
+            let bundles = job.bundles.clone();
+            let compiling = Compiling::new(&slot.config.decision, bundles, self.policies.time_limit);
+            job.compiling = Some(Box::new(compiling));
+            return None;
         };
         let missing = || Some(Outcome::Missing { bundle: name.clone() });
         let newest = || self.candidate(job.policy)?.bundles.get(name).cloned();
@@ -363,22 +376,12 @@ impl Manager {
         }
     }
 
-    fn compile(&self, slot: &Slot, bundles: &[Rc<Bundle>]) -> Result<Policy, PolicyError> {
-        #[cfg(feature = "hooks")]
-        crate::hooks::switched::end_at_compile(
-            bundles.iter().flat_map(|bundle| &bundle.modules),
-            self.first_tick.is_none(),
-        );
-        let parts: Vec<_> = bundles.iter().map(|bundle| bundle.part()).collect();
-        Policy::compile(&slot.config.decision, &parts, self.policies.time_limit)
-    }
-
-    fn policy_name(&self, slot: &Slot, set: &Set) -> (String, BTreeMap<String, String>, Duration) {
-        (slot.key.to_string(), set.digests(), self.policies.time_limit)
+    fn policy_name(&self, slot: &Slot, set: &Set) -> (String, BTreeMap<String, String>) {
+        (slot.key.to_string(), set.digests())
     }
 
     fn finish(&mut self, job: Job, outcome: Outcome, now: Duration, shared: &dyn SharedData) {
-        let Job { policy: index, lineage, set, is_trial, bundles, reading, .. } = job;
+        let Job { policy: index, lineage, set, is_trial, bundles, reading, compiling, .. } = job;
         let me = self.membership.vm();
         let retained = self.retained;
         let Some(slot) = self.policies.at_mut(index) else { return };
@@ -418,6 +421,9 @@ impl Manager {
         self.is_disposing = true;
         if let Some(reading) = reading {
             reading.discard(&mut self.disposal);
+        }
+        if let Some(compiling) = compiling {
+            compiling.discard(&mut self.disposal);
         }
         let passed = match written {
             Some((record, _)) => {
@@ -624,7 +630,16 @@ impl Manager {
 
 impl Job {
     fn new(policy: usize, lineage: u32, set: Set, is_trial: bool) -> Self {
-        Self { policy, lineage, set, is_trial, is_marked: true, bundles: Vec::new(), reading: None }
+        Self {
+            policy,
+            lineage,
+            set,
+            is_trial,
+            is_marked: true,
+            bundles: Vec::new(),
+            reading: None,
+            compiling: None,
+        }
     }
 
     pub(super) fn is_marked(&self) -> bool {

@@ -4,7 +4,6 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     rc::{Rc, Weak},
-    time::Duration,
 };
 
 use crate::{bundle::Bundle, policy::Policy};
@@ -26,8 +25,8 @@ struct Contents {
     instance: u32,
 }
 
-/// What makes a compiled policy the same: key of its record, digests by bundle, and its time limit.
-type PolicyName = (String, BTreeMap<String, String>, Duration);
+/// What makes a compiled policy the same: key of its record, and digests by bundle.
+type PolicyName = (String, BTreeMap<String, String>);
 
 // === impl Shelf ===
 

@@ -47,6 +47,8 @@ pub(crate) struct JsonReader {
     joining: Option<Joining<Value>>,
     long: Option<LongString>,
     root: Option<Value>,
+    /// Values and keys that have been read.
+    values: usize,
     /// Fields that a later one of the same name has replaced.
     replaced: Disposal,
 }
@@ -91,8 +93,14 @@ impl JsonReader {
             joining: None,
             long: None,
             root: None,
+            values: 0,
             replaced: Disposal::default(),
         }
+    }
+
+    /// Values and keys that have been read: what takes memory, however short its text.
+    pub(crate) fn values(&self) -> usize {
+        self.values
     }
 
     /// Reads on for a bounded piece. `text` must be the same at every step; it must be UTF-8.
@@ -230,6 +238,7 @@ impl JsonReader {
 
     /// Puts a value, or a key, where it belongs.
     fn complete(&mut self, value: Value) {
+        self.values += 1;
         self.expects = match (self.open.last_mut(), self.expects) {
             (None, _) => {
                 self.root = Some(value);

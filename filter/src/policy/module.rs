@@ -1,27 +1,29 @@
 //! One Rego file: parsed once to be judged before any engine holds it.
 //!
-//! The engine's parser backtracks at every bracket, so its time doubles with each level of nesting; a budget
-//! counted on tokens keeps such a file away from it. What the engine accepts but would get wrong or die of at
-//! request time (a function nobody provides, a function that calls itself) is found here from the syntax tree.
+//! A file is counted on its tokens before the parser may have it (`tokens.rs`). What the engine accepts but would get
+//! wrong or die of (a function nobody provides, a function that calls itself, a chain of rules that ends the stack) is
+//! found from the syntax tree, here and where all files of a policy are known.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::{collections::BTreeMap, num::NonZeroUsize};
 
 use regorus::{
-    Engine, PolicyLengthConfig, Source,
-    unstable::{AssignOp, Expr, Lexer, Literal, LiteralStmt, Module as Ast, Rule, RuleHead, TokenKind},
+    Engine, PolicyLengthConfig,
+    unstable::{AssignOp, Expr, Literal, LiteralStmt, Module as Ast, Rule},
 };
 
 use super::{
     negation,
+    outline::Outline,
     syntax::{Node, constant_path, walk_query, walk_rule},
+    tokens::{self, MAX_COLUMNS},
 };
 
-/// The engine's default of 1,024 columns refuses a key set or a PEM on one line.
-const MAX_COLUMNS: NonZeroU32 = NonZeroU32::new(1 << 16).unwrap();
 const MAX_FILE_BYTES: NonZeroUsize = NonZeroUsize::new(1 << 20).unwrap();
 const MAX_LINES: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
-/// Sum over all opening brackets of two to the power of their depth: about half a microsecond of parsing each.
-const NESTING_BUDGET: u64 = 1 << 18;
+/// Steps of the engine's preparation for one rule: fifty milliseconds.
+const MAX_RULE_WORK: u64 = 8_000_000;
+/// Rules may stand on one another as deep as half the stack of a VM; a single one has no reason to.
+const MAX_RULE_STACK_BYTES: u32 = 200_000;
 
 /// Language version of a file. Source: OPA's bundle manifest, `rego_version`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,10 +44,9 @@ pub struct Module {
     pub(super) version: RegoVersion,
     /// Keys of the package below `data`.
     pub package: Vec<String>,
-    /// Path below `data` of every rule, up to its first part that is not constant.
-    pub(super) rules: Vec<Vec<String>>,
-    /// Path below `data` of every function.
-    pub(super) functions: Vec<Vec<String>>,
+    /// Names that imports give to paths, which begin with `data` or `input`.
+    pub(super) imports: Vec<(String, Vec<String>)>,
+    pub(super) rules: Vec<Outline>,
     pub(super) calls: Vec<Call>,
 }
 
@@ -78,6 +79,39 @@ pub enum ModuleError {
         /// The file.
         name: String,
         /// The line of the bracket that exceeds the budget.
+        line: u32,
+    },
+    /// More of something than the stack or the time of a VM allows.
+    #[error("{name}:{line}: there are more than {limit} {what}; {cure}")]
+    Limit {
+        /// The file.
+        name: String,
+        /// The line where the limit is passed.
+        line: u32,
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there may be.
+        limit: usize,
+        /// What to do about it.
+        cure: &'static str,
+    },
+    /// The engine would take too long to prepare a rule.
+    #[error(
+        "{name}:{line}: the rule has too many statements and variables in one body, or too many variables in the \
+         brackets of one reference; split it"
+    )]
+    Work {
+        /// The file.
+        name: String,
+        /// The line of the rule.
+        line: u32,
+    },
+    /// Evaluating a rule would exhaust the VM's stack.
+    #[error("{name}:{line}: the rule iterates and nests too deeply; give parts of it rules of their own")]
+    Stack {
+        /// The file.
+        name: String,
+        /// The line of the rule.
         line: u32,
     },
     /// A negated expression that would be evaluated with another meaning than OPA gives it.
@@ -120,28 +154,27 @@ impl Module {
     pub fn parse(name: String, text: String, version: RegoVersion) -> Result<Self, ModuleError> {
         #[cfg(feature = "hooks")]
         crate::hooks::switched::end_at_read(&text);
-        check_nesting(&name, &text)?;
+        tokens::check(&name, &text, version)?;
         let mut ast = add(&mut Engine::new(), &name, &text, version)?;
         let mut text = text;
         if let Some(rewritten) = negation::rewrite(&name, &text, &ast)? {
-            check_nesting(&name, &rewritten)?;
+            tokens::check(&name, &rewritten, version)?;
             let parsed = add(&mut Engine::new(), &name, &rewritten, version);
             ast = parsed.map_err(|error| ModuleError::Rewritten { message: error.to_string() })?;
             text = rewritten;
         }
         let package = constant_path(&ast.package.refr);
-        let mut module = Self {
-            name,
-            text,
-            version,
-            package,
-            rules: Vec::new(),
-            functions: Vec::new(),
-            calls: Vec::new(),
-        };
+        let imports = ast.imports.iter().filter_map(|import| {
+            let path = constant_path(&import.refr);
+            let alias = import.r#as.as_ref().map(|span| span.text().to_owned());
+            Some((alias.or_else(|| path.last().cloned())?, path))
+        });
+        let imports = imports.collect();
+        let mut module = Self { name, text, version, package, imports, rules: Vec::new(), calls: Vec::new() };
+        let mut defaults = BTreeMap::new();
         for rule in &ast.policy {
             check_every(&module.name, rule)?;
-            module.record(rule, &ast);
+            module.record(rule, &mut defaults)?;
         }
         Ok(module)
     }
@@ -152,35 +185,46 @@ impl Module {
         &self.text
     }
 
+    /// Steps of the engine's preparation.
+    pub(super) fn work(&self) -> u64 {
+        self.rules.iter().map(|rule| rule.work).fold(0, u64::saturating_add)
+    }
+
     /// Adds the file to an engine. Errors: as [`Module::parse`], which it has passed before.
     pub(super) fn add_to(&self, engine: &mut Engine) -> Result<(), ModuleError> {
         add(engine, &self.name, &self.text, self.version).map(|_| ())
     }
 
-    fn record(&mut self, rule: &Rule, ast: &Ast) {
-        let (head, is_function) = match rule {
-            Rule::Spec { head, .. } => match head {
-                RuleHead::Compr { refr, .. } | RuleHead::Set { refr, .. } => (refr, false),
-                RuleHead::Func { refr, .. } => (refr, true),
-            },
-            Rule::Default { refr, args, .. } => (refr, !args.is_empty()),
-        };
-        let mut path = self.package.clone();
-        path.extend(constant_path(head));
-        let caller = is_function.then(|| path.clone());
-        if is_function {
-            self.functions.push(path.clone());
+    fn record(&mut self, rule: &Rule, defaults: &mut BTreeMap<String, u64>) -> Result<(), ModuleError> {
+        let mut before = 0;
+        if let Rule::Default { refr, .. } = rule {
+            let same = defaults.entry(constant_path(refr).join(".")).or_default();
+            before = *same;
+            *same += 1;
         }
-        self.rules.push(path);
-        let package = &self.package;
-        let calls = &mut self.calls;
+        let outline = Outline::of(rule, &self.package, before);
+        let (name, line) = (self.name.clone(), outline.line);
+        if outline.work > MAX_RULE_WORK {
+            return Err(ModuleError::Work { name, line });
+        }
+        if outline.stack_bytes > MAX_RULE_STACK_BYTES {
+            return Err(ModuleError::Stack { name, line });
+        }
+        let caller = outline.is_function.then(|| outline.path.clone());
         walk_rule(rule, &mut |node| {
             if let Node::Expression(Expr::Call { fcn, span, .. }) = node {
                 let written = constant_path(fcn);
-                let target = resolve(&written, package, ast);
-                calls.push(Call { caller: caller.clone(), name: written.join("."), target, line: span.line });
+                let target = resolve(&written, &self.package, &self.imports);
+                self.calls.push(Call {
+                    caller: caller.clone(),
+                    name: written.join("."),
+                    target,
+                    line: span.line,
+                });
             }
         });
+        self.rules.push(outline);
+        Ok(())
     }
 }
 
@@ -200,31 +244,6 @@ fn add(
     engine.add_policy(name.to_owned(), text.to_owned()).map_err(|error| syntax(error.to_string()))?;
     let ast = engine.get_modules().last().cloned();
     ast.ok_or_else(|| syntax(format!("{name}: the engine did not keep the module")))
-}
-
-fn check_nesting(name: &str, text: &str) -> Result<(), ModuleError> {
-    // What the lexer refuses, the parser will refuse too, with the better message.
-    let Ok(source) = Source::from_contents(name.to_owned(), text.to_owned()) else {
-        return Ok(());
-    };
-    let mut lexer = Lexer::new(&source);
-    let (mut depth, mut cost) = (0_u32, 0_u64);
-    while let Ok(token) = lexer.next_token() {
-        let span = &token.1;
-        match (&token.0, span.text()) {
-            (TokenKind::Eof, _) => break,
-            (TokenKind::Symbol, "[" | "{") => {
-                depth = depth.saturating_add(1);
-                cost = cost.saturating_add(1_u64.checked_shl(depth).unwrap_or(u64::MAX));
-                if depth >= u64::BITS || cost > NESTING_BUDGET {
-                    return Err(ModuleError::Nesting { name: name.to_owned(), line: span.line });
-                }
-            }
-            (TokenKind::Symbol, "]" | "}") => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// Refuses `every x in xs { x = 2 }`: OPA compares, the engine binds `x` anew and holds for any `xs`.
@@ -253,17 +272,15 @@ fn check_every(name: &str, rule: &Rule) -> Result<(), ModuleError> {
 }
 
 /// The path below `data` that a called name means, if it does not mean a builtin.
-fn resolve(written: &[String], package: &[String], ast: &Ast) -> Vec<String> {
+fn resolve(written: &[String], package: &[String], imports: &[(String, Vec<String>)]) -> Vec<String> {
     let Some((first, rest)) = written.split_first() else {
         return Vec::new();
     };
     if first == "data" {
         return rest.to_vec();
     }
-    for import in &ast.imports {
-        let path = constant_path(&import.refr);
-        let alias = import.r#as.as_ref().map(|span| span.text().to_owned()).or_else(|| path.last().cloned());
-        if alias.as_deref() == Some(first)
+    for (alias, path) in imports {
+        if alias == first
             && let Some(("data", imported)) =
                 path.split_first().map(|(root, imported)| (root.as_str(), imported))
         {
@@ -298,32 +315,13 @@ mod tests {
         )
         .unwrap();
         assert_eq!(module.package, ["a", "b"]);
-        assert_eq!(module.rules, [vec!["a", "b", "allow"], vec!["a", "b", "f"], vec!["a", "b", "m"]]);
-        assert_eq!(module.functions, [["a", "b", "f"]]);
+        let rules: Vec<_> = module.rules.iter().map(|rule| (rule.path.join("."), rule.is_function)).collect();
+        assert_eq!(
+            rules,
+            [("a.b.allow", false), ("a.b.f", true), ("a.b.m", false)].map(|(path, is)| (path.to_owned(), is))
+        );
         let calls: Vec<String> = module.calls.iter().map(|call| call.target.join(".")).collect();
         assert_eq!(calls, ["a.b.f", "lib.text.g", "a.b.upper"]);
-    }
-
-    #[test]
-    fn deep_brackets_are_refused_before_the_parser_sees_them() {
-        let nested = format!("package a\n\nx := {}1{}\n", "[".repeat(31), "]".repeat(31));
-        assert!(matches!(parse(&nested), Err(ModuleError::Nesting { line: 3, .. })));
-        let many = format!("package a\n\n{}", "x contains [[[[[[[[[[1]]]]]]]]]]\n".repeat(400));
-        assert!(matches!(parse(&many), Err(ModuleError::Nesting { .. })));
-    }
-
-    #[test]
-    fn brackets_in_strings_and_comments_do_not_count() {
-        let text = format!("package a\n\n# {0}\nx := \"{0}\"\ny := `{0}`\n", "[".repeat(40));
-        assert!(parse(&text).is_ok());
-    }
-
-    #[test]
-    fn a_reference_as_long_as_the_file_allows_does_not_exhaust_the_stack() {
-        let chain = ".a".repeat(20_000);
-        let text =
-            format!("package a\n\nx if input{}\n", chain.replace(".a.a.a.a.a.a.a.a", ".a.a.a.a.a.a.a.a\n"));
-        let _ = parse(&text);
     }
 
     #[test]
