@@ -4,6 +4,8 @@
 //! are run through that order. Where it takes two callbacks at once, both must come through what happens here.
 
 mod common;
+#[path = "guests/poison.rs"]
+mod poison;
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -666,5 +668,5 @@ fn every_guest_has_a_scenario_with_its_mistake_and_without() {
         assert!(PAGE.contains(&format!("| `{stem}` |")), "{stem} is not on the page of built-in scenarios");
         names.push(stem);
     }
-    assert_eq!(names.len(), 30);
+    assert_eq!(names.len(), 35);
 }

@@ -1,6 +1,9 @@
 //! What every guest needs of the host, in few words: shared data, queues, calls, replies.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use proxy_wasm::{
     hostcalls,
@@ -144,6 +147,13 @@ pub(crate) fn request_header(name: &str) -> String {
 /// Ticks from now on; 0 stops them.
 pub(crate) fn tick_every(period_ms: u64) {
     let _ = hostcalls::set_tick_period(Duration::from_millis(period_ms));
+}
+
+/// Seconds since the epoch.
+pub(crate) fn seconds() -> u32 {
+    let now = hostcalls::get_current_time().unwrap_or(SystemTime::UNIX_EPOCH);
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }
 
 // === what is told ===

@@ -18,6 +18,7 @@
 //! | `plans` | generations in shared data: installed, used, cleaned up |
 //! | `members` | a list in shared data that all add to |
 //! | `backbone` | a connection that breaks: buffer, replay, resync |
+//! | `poison` | what ends the VM that takes it in |
 
 #![cfg(target_arch = "wasm32")]
 #![allow(missing_docs, reason = "the SDK's macro makes an export, and there is nothing else that is public")]
@@ -28,6 +29,7 @@ mod fetch;
 mod host;
 mod members;
 mod plans;
+mod poison;
 mod queue;
 mod status;
 mod streams;
@@ -113,6 +115,7 @@ fn filter(configuration: &Configuration) -> Option<Box<dyn Filter>> {
         .or_else(|| plans::filter(configuration))
         .or_else(|| members::filter(configuration))
         .or_else(|| backbone::filter(configuration))
+        .or_else(|| poison::filter(configuration))
 }
 
 // === impl Root ===

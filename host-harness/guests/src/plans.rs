@@ -2,12 +2,19 @@
 //!
 //! Keys: `generation` is the number of the plan in force, `plan/<n>` its text, and `-` is a plan that was cleaned up.
 
+use std::ops::Range;
+
 use crate::{
     Configuration, Filter,
-    host::{Answer, Flow, Stream, Versioned, call, create, get, number, set, swap, tick_every},
+    host::{
+        Answer, Flow, Stream, Versioned, call, count_up, create, get, number, seconds, set, swap, tick_every,
+        view,
+    },
 };
 
 const GENERATION: &str = "generation";
+/// How many VMs there have been.
+const VMS: &str = "vms";
 /// What stands where a plan was.
 const TOMBSTONE: &str = "-";
 
@@ -22,6 +29,7 @@ pub(crate) fn filter(configuration: &Configuration) -> Option<Box<dyn Filter>> {
             Box::new(Enactor { fenced: true, rereads: fixed, cleans: true, ..Enactor::default() })
         }
         "refcount-toctou" => Box::new(Counted { fixed, ticks: 0 }),
+        "last-good-freed" => Box::new(Replaced { fixed, ..Replaced::default() }),
         _ => return None,
     })
 }
@@ -41,6 +49,16 @@ struct Enactor {
 struct Counted {
     fixed: bool,
     ticks: u32,
+}
+
+/// A plan can turn out to be bad, and then the one before is served on, also by a VM that starts.
+#[derive(Default)]
+struct Replaced {
+    fixed: bool,
+    vm: u32,
+    serves: Versioned,
+    /// Whether it has published, and so cleans up.
+    cleans: bool,
 }
 
 fn plan(generation: u32) -> String {
@@ -225,4 +243,103 @@ fn change(key: &str, to: impl Fn(u32) -> u32) -> bool {
     let held = get(key);
     let Versioned { version, value } = held.versioned();
     value != TOMBSTONE && swap(key, &Versioned::new(to(version), value).to_string(), held.cas)
+}
+
+// === impl Replaced ===
+
+impl Replaced {
+    const PERIOD_MS: u64 = 1000;
+    /// Seconds after which a VM that has not ticked counts as gone.
+    const LEASE: u32 = 3;
+
+    /// The newest plan that works, of those up to a generation that are still there.
+    fn newest_that_works(most: u32) -> Option<Versioned> {
+        let mut plans =
+            (1..=most).rev().map(|generation| Versioned::new(generation, get(&plan(generation)).text));
+        plans.find(|plan| !["", TOMBSTONE, "bad"].contains(&plan.value.as_str()))
+    }
+
+    fn take(&mut self) {
+        let newest = Replaced::newest_that_works(number(&get(GENERATION).text));
+        if let Some(plan) = newest.filter(|plan| plan.version > self.serves.version) {
+            self.serves = plan;
+            view("plan", &self.serves);
+        }
+    }
+
+    /// Says until when this VM lives, and what it serves.
+    fn sign(&self) {
+        let until = Versioned::new(seconds() + Replaced::LEASE, self.serves.version.to_string());
+        set(&member(self.vm), &until.to_string());
+    }
+
+    /// Frees what no VM that lives serves any more, but for one that has worked: what works here may fail elsewhere.
+    fn clean_up() {
+        let now = seconds();
+        let members = (1..=number(&get(VMS).text)).map(|vm| get(&member(vm)).versioned());
+        let alive = members.filter(|member| member.version >= now);
+        let oldest = alive.map(|member| number(&member.value)).min().unwrap_or_default();
+        if let Some(spare) = Replaced::newest_that_works(oldest.saturating_sub(1)) {
+            free(1..spare.version);
+        }
+    }
+}
+
+impl Filter for Replaced {
+    fn on_configure(&mut self) -> bool {
+        if create(&plan(1), "first") {
+            set(GENERATION, "1");
+        }
+        if self.fixed {
+            // It serves nothing yet, and so nothing is freed from here on.
+            self.vm = count_up(VMS);
+            self.sign();
+        }
+        self.take();
+        tick_every(Replaced::PERIOD_MS);
+        true
+    }
+
+    fn on_tick(&mut self) {
+        self.take();
+        if self.fixed {
+            self.sign();
+            if self.cleans {
+                Replaced::clean_up();
+            }
+        }
+    }
+
+    fn on_request(&mut self, _stream: &mut Stream, path: &str) -> Flow {
+        assert_ne!(path, "/trap", "this request takes the VM with it");
+        let Some(new) = path.strip_prefix("/publish/").map(Versioned::parse) else {
+            return match self.serves.version {
+                0 => Flow::reply(503, "no plan that works"),
+                _ => Flow::reply(200, self.serves.value.clone()),
+            };
+        };
+        set(&plan(new.version), &new.value);
+        set(GENERATION, &new.version.to_string());
+        if self.fixed {
+            self.cleans = true;
+        } else {
+            // It is replaced, and whether what replaces it works, nobody knows.
+            free(1..new.version);
+        }
+        Flow::reply(202, "")
+    }
+
+    fn state(&self) -> String {
+        self.serves.to_string()
+    }
+}
+
+fn member(vm: u32) -> String {
+    format!("member/{vm}")
+}
+
+fn free(generations: Range<u32>) {
+    for generation in generations {
+        set(&plan(generation), TOMBSTONE);
+    }
 }

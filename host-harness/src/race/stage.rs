@@ -322,8 +322,9 @@ impl Watched {
         let traps = run.traps();
         for trap in traps.iter().skip(self.traps) {
             // Where in the guest it was is in the trace.
-            let message = format!("no callback may fail, and {}", trap.lines().next().unwrap_or_default());
-            add(vec![Violation { oracle: "trap", message }]);
+            let cause = trap.lines().next().unwrap_or_default();
+            add(judge.trapped(cause));
+            add(vec![Violation { oracle: "trap", message: format!("no callback may fail, and {cause}") }]);
         }
         self.traps = traps.len();
         let starved = run.starved();

@@ -419,6 +419,22 @@ pub(super) const WRONG: &[(&str, &str)] = &[
         "t.yaml: must.at_most[0]: the key `calls` is missing: give `calls`",
     ),
     (
+        r#"{scenario: a, module: m, must: {at_most: [{}]}}"#,
+        "t.yaml: must.at_most[0]: it does not say what is counted: give `cluster` and `calls`, or `traps`",
+    ),
+    (
+        r#"{scenario: a, module: m, must: {at_most: [{cluster: upstream, calls: 1, traps: 1}]}}"#,
+        "t.yaml: must.at_most[0]: it counts more than one thing: make a rule of `traps` alone",
+    ),
+    (
+        r#"{scenario: a, module: m, must: {at_most: [{path: /, traps: 1}]}}"#,
+        "t.yaml: must.at_most[0]: it counts more than one thing: make a rule of `traps` alone",
+    ),
+    (
+        r#"{scenario: a, module: m, must: {at_most: [{traps: few}]}}"#,
+        r#"t.yaml: must.at_most[0].traps: the text "few" stands where a whole number belongs: give a value of that kind"#,
+    ),
+    (
         r#"{scenario: a, module: m, <<: 3}"#,
         "t.yaml: the document: a merge key (`<<`) is wrong: expected a mapping or list of mappings for merging, but found scalar: merge mappings alone",
     ),

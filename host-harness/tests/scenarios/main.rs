@@ -74,6 +74,7 @@ must:
   at_most:
     - {cluster: feed, path: /b, calls: 3}
     - {cluster: upstream, calls: 0}
+    - {traps: 2}
 variants:
   naive: {expect: broken}
   fixed: {expect: clean, about: It holds., configuration: {fixed: true, deep: {b: null}}}
@@ -215,6 +216,7 @@ fn every_key_means_what_it_says() {
             Rule::Agreement { request: state() },
             Rule::AtMost { cluster: "feed".to_owned(), path: Some("/b".to_owned()), calls: 3 },
             Rule::AtMost { cluster: "upstream".to_owned(), path: None, calls: 0 },
+            Rule::AtMostTraps { traps: 2 },
         ],
         tolerate: vec!["trap", "stuck-stream"],
     };
@@ -251,6 +253,14 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(scenario, expected);
     assert_eq!(parse("{scenario: a-1, module: m.wasm, workers: , clusters: , events: , must: }"), [expected]);
     assert_eq!(parse("{scenario: a, module: m, expect: broken}")[0].expect, Some(Expectation::Broken));
+}
+
+#[test]
+fn a_trap_is_no_finding_by_itself_where_traps_are_counted() {
+    let tolerated = |extra: &str| parse(&format!("{{scenario: a, module: m, {extra}}}")).remove(0).tolerate;
+    assert_eq!(tolerated("must: {at_most: [{traps: 1}]}"), ["trap"]);
+    assert_eq!(tolerated("must: {at_most: [{traps: 1}]}, tolerate: [trap]"), ["trap"]);
+    assert_eq!(tolerated("must: {at_most: [{cluster: upstream, calls: 1}]}"), [""; 0]);
 }
 
 #[test]

@@ -15,9 +15,9 @@ use crate::{
 
 /// Judges one run of a scenario. A clone goes on alone from where it was made.
 ///
-/// Shape: any number of [`Judge::answered`] and [`Judge::called`], each of which gives what is broken by it; then every
-/// one of [`Judge::probes`] is asked and told to [`Judge::probed`], and then every one of [`Judge::second_probes`]; then
-/// [`Judge::finish`] gives what the end breaks.
+/// Shape: any number of [`Judge::answered`], [`Judge::called`] and [`Judge::trapped`], each of which gives what is broken
+/// by it; then every one of [`Judge::probes`] is asked and told to [`Judge::probed`], and then every one of
+/// [`Judge::second_probes`]; then [`Judge::finish`] gives what the end breaks.
 #[derive(Debug, Clone)]
 pub struct Judge {
     rules: Arc<[Rule]>,
@@ -31,8 +31,8 @@ pub struct Judge {
 /// What of the past a rule depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 struct Seen {
-    /// Calls, up to the first that is too many.
-    calls: usize,
+    /// Calls or traps, up to the first that is too many.
+    counted: usize,
     /// Whether the request of its `when` was answered so.
     when: bool,
 }
@@ -88,17 +88,27 @@ impl Judge {
             if *cluster != call.cluster || path.as_ref().is_some_and(|path| *path != call.path()) {
                 continue;
             }
-            if seen.calls > *most {
-                continue;
-            }
-            seen.calls += 1;
-            if seen.calls > *most {
+            if seen.exceeds(*most) {
                 let path = path.as_deref().map(|path| format!(" for `{path}`")).unwrap_or_default();
                 let message = format!(
                     "cluster `{cluster}` is called{path} more than {}: this is call {}",
                     count(*most, "time"),
-                    seen.calls
+                    seen.counted
                 );
+                violations.push(Violation::new("at-most", message));
+            }
+        }
+        violations
+    }
+
+    /// Hears that a VM has failed, and of what; gives what is broken by it, once.
+    pub fn trapped(&mut self, cause: &str) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        for (rule, seen) in self.rules.iter().zip(&mut self.seen) {
+            let Rule::AtMostTraps { traps: most } = rule else { continue };
+            if seen.exceeds(*most) {
+                let most = count(*most, "time");
+                let message = format!("VMs fail more than {most}: this is failure {}, {cause}", seen.counted);
                 violations.push(Violation::new("at-most", message));
             }
         }
@@ -170,7 +180,8 @@ impl Judge {
                     let varying = pairs.map(|pairs| convergence::varying_headers(&pairs)).unwrap_or_default();
                     violations.extend(convergence::disagreement("agreement", &asked, &seen, &varying));
                 }
-                Rule::Never { .. } | Rule::Always { .. } | Rule::AtMost { .. } => {}
+                Rule::Never { .. } | Rule::Always { .. } | Rule::AtMost { .. } | Rule::AtMostTraps { .. } => {
+                }
             }
         }
         violations
@@ -187,11 +198,24 @@ impl Judge {
     }
 }
 
+// === impl Seen ===
+
+impl Seen {
+    /// Counts one more; whether it is the first that is too many.
+    fn exceeds(&mut self, most: usize) -> bool {
+        if self.counted > most {
+            return false;
+        }
+        self.counted += 1;
+        self.counted > most
+    }
+}
+
 /// What must have been answered to which request for a rule to hold at all.
 fn condition(rule: &Rule) -> Option<&(String, Answer)> {
     match rule {
         Rule::Never { when, .. } | Rule::Always { when, .. } | Rule::Eventually { when, .. } => when.as_ref(),
-        Rule::Agreement { .. } | Rule::AtMost { .. } => None,
+        Rule::Agreement { .. } | Rule::AtMost { .. } | Rule::AtMostTraps { .. } => None,
     }
 }
 
@@ -277,6 +301,7 @@ must:
   at_most:
     - {cluster: feed, path: /b, calls: 1}
     - {cluster: feed, calls: 2}
+    - {traps: 1}
 ";
 
     #[test]
@@ -343,6 +368,15 @@ must:
             ]
         );
         assert_eq!(told[3], [""; 0]);
+    }
+
+    #[test]
+    fn one_trap_too_many_is_told_once() {
+        let mut judge = judge();
+        let told = ["a", "b", "c"].map(|cause| told(judge.trapped(cause)));
+        assert_eq!(told[0], [""; 0]);
+        assert_eq!(told[1], ["at-most: VMs fail more than 1 time: this is failure 2, b"]);
+        assert_eq!(told[2], [""; 0]);
     }
 
     #[test]
@@ -484,7 +518,9 @@ must:
             b.called(&call("feed", "/b"));
             a.called(&call("feed", "/b"));
         }
-        assert_eq!(past(&a), past(&b), "both are over every limit");
+        assert_eq!(past(&a), past(&b), "both are over every limit of calls");
+        a.trapped("");
+        assert_ne!(past(&a), past(&b));
     }
 
     fn first(rule: usize, worker: usize) -> Probe {

@@ -274,9 +274,10 @@ pub(super) struct Answer {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct AtMost {
-    pub(super) cluster: String,
+    pub(super) cluster: Option<String>,
     pub(super) path: Option<String>,
-    pub(super) calls: usize,
+    pub(super) calls: Option<usize>,
+    pub(super) traps: Option<usize>,
 }
 
 /// `10ms`, `1.5s`, `1m 30s`

@@ -234,6 +234,11 @@ pub enum Rule {
         /// How often.
         calls: usize,
     },
+    /// VMs fail at most so often in the whole run, beside those that the scenario itself makes fail.
+    AtMostTraps {
+        /// How often.
+        traps: usize,
+    },
 }
 
 /// What an answer is like; what is `None` or empty is not looked at.

@@ -22,12 +22,20 @@ const PLUGIN: &str = "plugin";
 /// The cluster that requests are routed to, which is always there.
 const UPSTREAM: &str = "upstream";
 const WORKERS: usize = 2;
+/// The oracle that no callback fails.
+const TRAP: &str = "trap";
 
 /// One scenario per variant; one when there are none.
 pub(super) fn scenarios(document: &Document) -> Result<Vec<Scenario>, Problem> {
     kebab("scenario", &document.scenario)?;
     check_module(&document.module)?;
     let names = Names::of(document)?;
+    let rules = rules(&document.must, &names)?;
+    let mut tolerate: Vec<&str> = document.tolerate.iter().copied().map(tolerated).collect();
+    // Where traps are counted, one is no finding by itself.
+    if rules.iter().any(|rule| matches!(rule, Rule::AtMostTraps { .. })) && !tolerate.contains(&TRAP) {
+        tolerate.push(TRAP);
+    }
     let plain = Scenario {
         name: document.scenario.clone(),
         about: document.about.clone(),
@@ -43,8 +51,8 @@ pub(super) fn scenarios(document: &Document) -> Result<Vec<Scenario>, Problem> {
         events: Vec::new(),
         faults: faults(&document.faults),
         bounds: bounds(&document.bounds)?,
-        rules: rules(&document.must, &names)?,
-        tolerate: document.tolerate.iter().copied().map(tolerated).collect(),
+        rules,
+        tolerate,
     };
     if document.variants.0.is_empty() {
         return Ok(vec![configured(plain, document, &names, "configuration", None)?]);
@@ -236,7 +244,7 @@ fn failure_policy(policy: Option<document::FailurePolicy>) -> FailurePolicy {
 
 fn tolerated(tolerated: document::Tolerated) -> &'static str {
     match tolerated {
-        document::Tolerated::Trap => "trap",
+        document::Tolerated::Trap => TRAP,
         document::Tolerated::Crossing => "crossing",
         document::Tolerated::Views => "views",
         document::Tolerated::Growth => "growth",
@@ -474,19 +482,39 @@ fn rules(must: &document::Must, names: &Names) -> Result<Vec<Rule>, Problem> {
     let eventually = must.eventually.iter().enumerate();
     let eventually =
         eventually.map(|(index, rule)| eventually_rule(&format!("must.eventually[{index}]"), rule, names));
-    let at_most = must.at_most.iter().enumerate().map(|(index, rule)| {
-        let path = format!("must.at_most[{index}]");
-        if let Some(of) = &rule.path {
-            parts::check_path(&format!("{path}.path"), of)?;
-        }
-        if rule.cluster == ANY_CLUSTER {
-            let message = format!("`{ANY_CLUSTER}` is no single cluster");
-            return Err(Problem::new(format!("{path}.cluster"), message, "name the one that is meant"));
-        }
-        let cluster = names.cluster(&format!("{path}.cluster"), &rule.cluster)?;
-        Ok(Rule::AtMost { cluster, path: rule.path.clone(), calls: rule.calls })
-    });
+    let at_most = must.at_most.iter().enumerate();
+    let at_most = at_most.map(|(index, rule)| at_most_rule(&format!("must.at_most[{index}]"), rule, names));
     always.chain(eventually).chain(at_most).collect()
+}
+
+fn at_most_rule(path: &str, rule: &document::AtMost, names: &Names) -> Result<Rule, Problem> {
+    let document::AtMost { cluster, path: of, calls, traps } = rule;
+    let cluster = match (cluster, traps) {
+        (None, Some(traps)) if of.is_none() && calls.is_none() => {
+            return Ok(Rule::AtMostTraps { traps: *traps });
+        }
+        (_, Some(_)) => {
+            let message = "it counts more than one thing";
+            return Err(Problem::new(path, message, "make a rule of `traps` alone"));
+        }
+        (None, None) => {
+            let message = "it does not say what is counted";
+            return Err(Problem::new(path, message, "give `cluster` and `calls`, or `traps`"));
+        }
+        (Some(cluster), None) => cluster,
+    };
+    let Some(calls) = *calls else {
+        return Err(Problem::new(path, "the key `calls` is missing", "give `calls`"));
+    };
+    if let Some(of) = of {
+        parts::check_path(&format!("{path}.path"), of)?;
+    }
+    if cluster == ANY_CLUSTER {
+        let message = format!("`{ANY_CLUSTER}` is no single cluster");
+        return Err(Problem::new(format!("{path}.cluster"), message, "name the one that is meant"));
+    }
+    let cluster = names.cluster(&format!("{path}.cluster"), cluster)?;
+    Ok(Rule::AtMost { cluster, path: of.clone(), calls })
 }
 
 fn always_rule(path: &str, rule: &document::Always, names: &Names) -> Result<Rule, Problem> {
