@@ -427,6 +427,11 @@ impl Manager {
         }
     }
 
+    /// Whether Envoy drains this context, and a later one in the same VM does all that it does.
+    fn is_superseded(&self) -> bool {
+        guards(Protection::Place) && self.shelf.is_superseded(self.context.0)
+    }
+
     fn start(&mut self, now: Duration, shared: &dyn SharedData) {
         for tracked in &mut self.tracked {
             tracked.access.configured_ms = millis(now);
@@ -470,7 +475,9 @@ impl Manager {
     /// Takes part, and says what it serves.
     fn renew(&mut self, now: Duration, shared: &dyn SharedData) {
         // Envoy drains this context; a later one does all that it did, and needs its place.
-        if self.shelf.is_superseded(self.context.0) && guards(Protection::Place) {
+        let is_downloading =
+            self.tracked.iter().filter_map(|tracked| tracked.download.as_ref()).any(Download::is_under_way);
+        if self.is_superseded() && !is_downloading {
             if let Some(place) = self.membership.leave(shared) {
                 self.teller.member(
                     place,

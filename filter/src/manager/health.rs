@@ -245,7 +245,7 @@ impl Manager {
                 .push(format!("this VM has found no place among the members for {} s", waiting.as_secs()));
         }
         let others_ready = vms.iter().filter(|vm| vm.alive).all(|vm| vm.policies_ready == vm.policies);
-        let takes_part = self.membership.owner().is_some() || self.shelf.is_superseded(self.context.0);
+        let takes_part = self.membership.owner().is_some() || self.is_superseded();
         Health {
             healthy: problems.is_empty(),
             ready: others_ready && takes_part && self.is_ready(now),

@@ -30,6 +30,9 @@ impl Manager {
         let downloads = || (0..self.tracked.len()).filter_map(|index| Some((index, self.download(index)?)));
         let under_way = || downloads().filter(|(_, download)| download.is_under_way());
         let due = downloads().filter(|(_, download)| download.is_due(now));
+        if self.is_superseded() {
+            return None;
+        }
         // Who has waited longest goes first, so that a small window starves nobody.
         let (next, download) = due.min_by_key(|(_, download)| download.due_at())?;
         let bytes: u64 = under_way().map(|(_, download)| download.weight()).sum();
