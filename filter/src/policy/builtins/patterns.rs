@@ -15,7 +15,7 @@ use super::{
 
 /// Length of a regular expression, with each class of Unicode counted as much as reading it costs.
 const MAX_PATTERN_BYTES: usize = 4 << 10;
-const UNICODE_CLASS_BYTES: usize = 64;
+const UNICODE_CLASS_BYTES: usize = 256;
 /// The library refuses what compiles to more.
 const MAX_STATES: usize = 6400;
 /// A glob is compiled to more than a hundred times its length, and some hundred globs are kept.
