@@ -334,9 +334,10 @@ fn no_bundles() -> Config {
         default_policy: None,
         clusters: BTreeMap::new(),
         max_concurrent_downloads: 1,
-        limits: Limits { evaluation: Duration::from_millis(50) },
+        limits: Limits { evaluation: Duration::from_millis(50), vm_failures: 1, download_bytes: 1 << 28 },
         staleness: BTreeMap::new(),
         health_path: None,
+        health_detail: false,
         manager: ManagerConfig::default(),
     }
 }

@@ -295,9 +295,10 @@ fn config<'a>(clusters: impl IntoIterator<Item = (&'a str, ClusterTarget)>, size
         default_policy: Some("p".into()),
         clusters: clusters.into_iter().map(|(name, target)| (name.to_owned(), target)).collect(),
         max_concurrent_downloads: 64,
-        limits: Limits { evaluation: Duration::from_millis(50) },
+        limits: Limits { evaluation: Duration::from_millis(50), vm_failures: 1, download_bytes: 1 << 28 },
         staleness: BTreeMap::new(),
         health_path: None,
+        health_detail: false,
         manager: ManagerConfig::default(),
     }
 }

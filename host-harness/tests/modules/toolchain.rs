@@ -86,9 +86,10 @@ pub(crate) fn start_envoy(
         default_policy: None,
         clusters: BTreeMap::from([("side".to_owned(), side)]),
         max_concurrent_downloads: 1,
-        limits: Limits { evaluation: Duration::from_millis(50) },
+        limits: Limits { evaluation: Duration::from_millis(50), vm_failures: 1, download_bytes: 1 << 28 },
         staleness: BTreeMap::new(),
         health_path: None,
+        health_detail: false,
         manager: ManagerConfig::default(),
     };
     let target = upstream.addr().into();

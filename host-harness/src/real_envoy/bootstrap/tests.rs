@@ -173,9 +173,10 @@ fn config(clusters: &[(&str, ClusterTarget)], bundles: usize) -> Config {
         default_policy: Some("p".into()),
         clusters: clusters.iter().map(|(name, target)| ((*name).to_owned(), target.clone())).collect(),
         max_concurrent_downloads: 64,
-        limits: Limits { evaluation: Duration::from_millis(50) },
+        limits: Limits { evaluation: Duration::from_millis(50), vm_failures: 1, download_bytes: 1 << 28 },
         staleness: BTreeMap::new(),
         health_path: None,
+        health_detail: false,
         manager: ManagerConfig::default(),
     }
 }
