@@ -22,7 +22,7 @@ const RETRY_FACTOR: f32 = 1.6;
 /// Envoy answers every HTTP call within its timeout; if nothing came this long after, nothing will.
 const OVERDUE_AFTER: Duration = Duration::from_secs(5);
 /// What a bundle is expected to weigh until it has come once.
-const UNKNOWN_BYTES: u64 = 4 << 20;
+const UNKNOWN_BYTES: u64 = 1 << 20;
 /// What one is expected to weigh that broke off: as much as Envoy buffers, without another word in its configuration.
 /// Source: Envoy's runtime key `http.async_response_buffer_limit`.
 const ENVOY_BUFFERS_BYTES: u64 = 32 << 20;

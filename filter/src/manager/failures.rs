@@ -74,7 +74,7 @@ impl Failures {
 
     /// Looks around when this VM begins: it may have been built in place of one that has ended.
     pub(super) fn suspect(&mut self, members: &[(usize, VmName)], now: Duration, shared: &dyn SharedData) {
-        let long = |task: &AtWork| task.is_request() && task.age(now) >= SUSPICIOUS;
+        let long = |task: &AtWork| task.age(now) >= SUSPICIOUS;
         let tasks = members.iter().filter_map(|(place, _)| Some((*place, shared.at_work(*place)?)));
         self.suspects = tasks.filter(|(_, task)| long(task)).collect();
     }
@@ -90,7 +90,7 @@ impl Failures {
         self.suspects.retain(|(place, task)| shared.at_work(*place) == Some(*task));
         let others = members.iter().filter(|(_, vm)| *vm != me);
         let tasks = others.filter_map(|(place, vm)| Some((*vm, shared.at_work(*place)?)));
-        tasks.filter(|(_, task)| task.is_request() && task.age(now) >= self.longest).collect()
+        tasks.filter(|(_, task)| task.age(now) >= self.longest).collect()
     }
 }
 

@@ -218,7 +218,7 @@ impl Manager {
                 .filter_map(|slot| Some((slot.name.clone(), *member.serving.get(&*slot.key)?)))
                 .collect();
             // What the main thread's VM did is done by others, and it never comes back.
-            let is_known = !member.has_served && member.ended.is_some();
+            let is_known = !member.has_served && self.quarantine.names(member.vm);
             if let Some(lost_for_ms) = vm.lost_for_ms.filter(|_| !is_known) {
                 let seconds = lost_for_ms / 1000;
                 problems

@@ -188,7 +188,7 @@ impl Membership {
             if !is_heir && !is_new {
                 continue;
             }
-            member.ended = member.ended.or(task.map(End::of));
+            member.ended = member.ended.or(task.map(|_| End::AtRequest));
             if is_heir {
                 member.until_ms = 0;
             }
@@ -249,14 +249,6 @@ impl Membership {
     }
 }
 
-// === impl End ===
-
-impl End {
-    fn of(task: AtWork) -> Self {
-        if task.is_request() { Self::AtRequest } else { Self::AtLoad }
-    }
-}
-
 // === impl Members ===
 
 impl Members {
@@ -307,7 +299,7 @@ impl Members {
                 Some(End::Left) => other.vm == mark.vm,
                 Some(End::AtRequest) => true,
                 Some(End::AtLoad) => false,
-                None => shared.at_work(place).is_some_and(AtWork::is_request),
+                None => shared.at_work(place).is_some(),
             };
             if other.instance == member.instance && is_elsewhere {
                 return Fate::EndedElsewhere;

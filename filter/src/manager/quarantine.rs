@@ -71,6 +71,11 @@ impl Quarantine {
         held.next()
     }
 
+    /// Whether it is known what this VM ended at.
+    pub(super) fn names(&self, vm: VmName) -> bool {
+        self.convictions.iter().any(|conviction| conviction.ended == vm)
+    }
+
     /// Writes a conviction down. False if it is known, or if it could not be written.
     pub(super) fn convict(
         &mut self,

@@ -23,10 +23,10 @@ pub trait SharedData {
     /// It has not.
     fn end(&self, task: &Task);
 
-    /// What a member is at work on now; none if on nothing.
+    /// The request that a member decides now.
     fn at_work(&self, member: usize) -> Option<AtWork>;
 
-    /// A member that was at work on something has ended, which is known now.
+    /// A member that was deciding a request has ended, which is known now.
     fn clear_work(&self, member: usize);
 }
 
@@ -70,7 +70,7 @@ pub enum TaskKind {
     Load(Option<std::rc::Rc<str>>),
 }
 
-/// What is known of a task of another VM: 64 bits, so that it fits into one of Envoy's gauges.
+/// The request that another VM decides: 64 bits, so that it fits into one of Envoy's gauges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AtWork(u64);
 
@@ -85,7 +85,15 @@ pub struct LocalData {
 // === impl AtWork ===
 
 impl AtWork {
-    const LOAD: u64 = 1;
+    /// What others need to know of a task; nothing but of a request, because what is loaded has a mark in the records.
+    pub fn of(task: &Task) -> Option<Self> {
+        match &task.kind {
+            TaskKind::Request(policy) => {
+                Some(Self(tag(policy) << 32 | u64::from(super::millis(task.begun) as u32)))
+            }
+            TaskKind::Load(_) => None,
+        }
+    }
 
     /// As it was put into a gauge; none for its value at rest.
     pub fn from_bits(bits: u64) -> Option<Self> {
@@ -102,10 +110,6 @@ impl AtWork {
         self.0 >> 32 == tag(policy)
     }
 
-    pub(super) fn is_request(self) -> bool {
-        self.0 >> 32 != Self::LOAD
-    }
-
     /// For how long it has been under way. Only the low 32 bits of the milliseconds are kept.
     pub(super) fn age(self, now: Duration) -> Duration {
         let now = super::millis(now) as u32;
@@ -113,21 +117,11 @@ impl AtWork {
     }
 }
 
-impl From<&Task> for AtWork {
-    fn from(task: &Task) -> Self {
-        let what = match &task.kind {
-            TaskKind::Request(policy) => tag(policy),
-            TaskKind::Load(_) => Self::LOAD,
-        };
-        Self(what << 32 | u64::from(super::millis(task.begun) as u32))
-    }
-}
-
-/// FNV-1a, which is enough to tell the policies of one process apart; never what stands for no policy.
+/// FNV-1a, which is enough to tell the policies of one process apart. Never zero.
 fn tag(policy: &str) -> u64 {
     let hash =
         policy.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    u64::from(hash.max(2))
+    u64::from(hash.max(1))
 }
 
 // === impl LocalData ===
@@ -151,8 +145,8 @@ impl SharedData for LocalData {
     }
 
     fn begin(&self, task: &Task) {
-        if let Some(member) = task.member {
-            self.at_work.borrow_mut().insert(member, task.into());
+        if let Some((member, request)) = task.member.zip(AtWork::of(task)) {
+            self.at_work.borrow_mut().insert(member, request);
         }
     }
 

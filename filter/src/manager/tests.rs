@@ -31,7 +31,7 @@ fn the_window_bounds_what_is_in_flight_and_refills_as_answers_come() {
 #[test]
 fn downloads_are_bounded_in_bytes_by_what_they_are_known_or_expected_to_weigh() {
     let mut world = World::with(4, "limits: {download_bytes: 40000000}");
-    // Nothing is known of them: 4 MiB each.
+    // Nothing is known of them: 1 MiB each.
     let first = world.tick(0);
     assert_eq!(first.len(), 4);
     for id in first {

@@ -69,14 +69,14 @@ impl SharedData for HostData {
 
     fn begin(&self, task: &Task) {
         TASK.set(Some(task.clone()));
-        if let Some(member) = task.member {
-            show_work(member, AtWork::from(task).bits());
+        if let Some((member, request)) = task.member.zip(AtWork::of(task)) {
+            show_work(member, request.bits());
         }
     }
 
     fn end(&self, task: &Task) {
         TASK.set(None);
-        if let Some(member) = task.member {
+        if let Some((member, _)) = task.member.zip(AtWork::of(task)) {
             show_work(member, 0);
         }
     }
@@ -93,7 +93,7 @@ impl SharedData for HostData {
     }
 }
 
-/// What a member is at work on stands in one of Envoy's gauges: that costs a tenth of what shared data cost, and each
+/// The request that a member decides stands in one of Envoy's gauges: that costs a tenth of what shared data cost, and each
 /// request pays it twice.
 fn at_work_gauge(member: usize) -> Option<u32> {
     with_metrics(|metrics| metrics.id(MetricType::Gauge, &format!("portcullis_at_work.member.{member}")))

@@ -90,10 +90,11 @@ impl Recorder {
         self.cause = self.requested.remove(&stream);
     }
 
-    /// The turn was held after its last step.
-    pub(super) fn held(&mut self, turn: &TurnName) {
+    /// The turn was held after its last step, before a hostcall that may never come: its VM may fail meanwhile.
+    pub(super) fn held(&mut self, turn: &TurnName, before: (Verb, String)) {
         if let Some(step) = self.steps.iter_mut().rev().find(|step| step.turn == *turn) {
             step.held = true;
+            step.held_before = Some(before);
         }
     }
 }
@@ -132,7 +133,18 @@ impl Core {
         };
         let number = recorder.steps.len() + 1;
         let causes = recorder.cause.take().into_iter().collect();
-        recorder.steps.push(Step { number, at, turn, verb, object, argument, observed, held: false, causes });
+        recorder.steps.push(Step {
+            number,
+            at,
+            turn,
+            verb,
+            object,
+            argument,
+            observed,
+            held: false,
+            held_before: None,
+            causes,
+        });
         number
     }
 

@@ -585,9 +585,9 @@ impl Core {
             Some(first) => {
                 exploration.hold(turn, now, candidates[first]);
                 self.vms[vm].resumed = true;
-                let name = self.turn_name(turn);
-                if let Some(recorder) = &mut self.recorder {
-                    recorder.held(&name);
+                if self.recorder.is_some() {
+                    let (name, before) = (self.turn_name(turn), Names::point(self, point));
+                    self.recorder.iter_mut().for_each(|recorder| recorder.held(&name, before.clone()));
                 }
                 Go::Hold
             }

@@ -307,14 +307,17 @@ fn without_comment(line: &str) -> &str {
     if line.starts_with('#') { "" } else { line.trim_end() }
 }
 
-/// What a held turn does when it goes on, which is the place where it was held.
+/// The place where a turn was held; where that is not known, what it does when it goes on.
 fn next_of(trace: &Trace, step: &Step) -> Option<Hold> {
-    let later = trace.steps.iter().skip(step.number).find(|later| later.turn == step.turn)?;
+    let next = || {
+        let later = trace.steps.iter().skip(step.number).find(|later| later.turn == step.turn)?;
+        Some((later.verb, later.object.clone()))
+    };
+    let (verb, object) = step.held_before.clone().or_else(next)?;
     let begin = segment_begin(trace, step);
-    let same =
-        |other: &&Step| other.turn == later.turn && other.verb == later.verb && other.object == later.object;
+    let same = |other: &&Step| other.turn == step.turn && other.verb == verb && other.object == object;
     let time = trace.steps.get(begin..step.number).unwrap_or_default().iter().filter(same).count() + 1;
-    Some(Hold { verb: later.verb, object: later.object.clone(), time })
+    Some(Hold { verb, object, time })
 }
 
 /// Index of the first step of the segment that this step is in.

@@ -90,6 +90,9 @@ pub struct Step {
     pub observed: String,
     /// Whether the turn was held back right after this step, while another turn went on.
     pub held: bool,
+    /// Before which hostcall it was held: what it was done to. Nothing where it was not, or where only a log tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_before: Option<(Verb, String)>,
     /// Earlier steps that this one is the consequence of: the post of a notice, the sending of a call.
     pub causes: Vec<usize>,
 }

@@ -73,6 +73,7 @@ fn anything(seed: u64) -> Explanation {
         argument: text(random),
         observed: text(random),
         held: random.random_bool(0.1),
+        held_before: None,
         causes: (0..random.random_range(0..3)).map(|_| number(random)).collect(),
     });
     let steps = steps.collect();

@@ -73,6 +73,7 @@ fn storm(threads: usize, steps: usize, bytes: usize) -> Trace {
                 argument: argument.to_owned(),
                 observed: observed.to_owned(),
                 held: false,
+                held_before: None,
                 causes: Vec::new(),
             });
         };

@@ -442,7 +442,7 @@ impl Fleet {
         let manager = &self.vms[vm];
         let begun = self.time();
         let place = manager.membership.place();
-        let at_request = place.and_then(|place| self.shared.at_work(place)).is_some_and(AtWork::is_request);
+        let at_request = place.and_then(|place| self.shared.at_work(place)).is_some();
         let policy: Rc<str> = Rc::clone(&manager.policies.get("p").unwrap().key);
         let kind = if at_request {
             TaskKind::Request(policy)
@@ -450,9 +450,6 @@ impl Fleet {
             TaskKind::Load(manager.job.is_some().then_some(policy))
         };
         let task = manager.task(kind, begun);
-        if !at_request {
-            self.shared.begin(&task);
-        }
         if telling {
             note_end(&task, begun, &*self.shared);
         }

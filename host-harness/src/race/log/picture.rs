@@ -241,6 +241,7 @@ impl Log {
                         argument,
                         observed: observed.to_owned(),
                         held: false,
+                        held_before: None,
                         causes,
                     });
                     number

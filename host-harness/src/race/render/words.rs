@@ -275,6 +275,7 @@ mod tests {
                 argument: String::new(),
                 observed: observed.into(),
                 held: false,
+                held_before: None,
                 causes: Vec::new(),
             };
             outcome(&step).into_owned()
