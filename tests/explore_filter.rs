@@ -21,7 +21,7 @@ events:
   - {at: 5ms, request: before, worker: 0, path: /}
   - {at: 30ms, request: while, worker: 1, path: /}
   - {at: 600ms, request: after, worker: 0, path: /}
-bounds: {until: 650ms, slack: 20ms}
+bounds: {until: 650ms, slack: 20ms, steps: 8000}
 must:
   always:
     - {request: before, never: {status: 200}}

@@ -452,12 +452,14 @@ impl Manager {
         if self.membership.was_still(now) {
             return;
         }
-        let mut found = self.failures.overdue(&self.members, self.membership.vm(), now, shared);
-        if self.inquired.is_none_or(|at| now.saturating_sub(at) >= INQUIRY_PERIOD) {
-            self.inquired = Some(now);
-            found.extend(self.membership.inquire(now, shared));
-            self.members = Members::default().open(shared);
+        self.failures.acquit(shared);
+        if self.inquired.is_some_and(|at| now.saturating_sub(at) < INQUIRY_PERIOD) {
+            return;
         }
+        self.inquired = Some(now);
+        let mut found = self.failures.overdue(&self.members, self.membership.vm(), now, shared);
+        found.extend(self.membership.inquire(now, shared));
+        self.members = Members::default().open(shared);
         for (vm, task) in found {
             let Some(slot) = self.policies.iter().find(|slot| task.is_request_of(&slot.key)) else {
                 continue;
@@ -551,6 +553,9 @@ impl Manager {
             }
         } else {
             self.is_disposing = self.disposal.step();
+        }
+        if self.job.is_none() && self.wanted.is_empty() {
+            self.hint_others(now, shared);
         }
         if !self.told_ready && self.is_ready(now) {
             self.told_ready = true;

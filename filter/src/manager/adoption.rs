@@ -461,6 +461,8 @@ impl Manager {
                 {
                     slot.unreadable = Some((set, format!("the payload of bundle `{bundle}` is gone")));
                 }
+                // Another comparison finds what has become of it.
+                return;
             }
         }
         self.wanted.insert(index);

@@ -98,7 +98,7 @@ impl Manager {
         let content = Publication {
             archive,
             digest: &bundle.digest,
-            revision: &bundle.manifest.revision,
+            revision: &bundle.manifest.shown_revision(),
             etag: etag.as_deref(),
             size_limit_bytes,
         };

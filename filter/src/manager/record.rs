@@ -33,6 +33,7 @@ pub(super) struct BundleRecord {
     pub(super) generation: u64,
     /// SHA-256 of the archive, in hex.
     pub(super) digest: String,
+    /// As it is shown: shortened, if it is long.
     pub(super) revision: String,
     /// Of the archive that is published, never of one that was refused: a refused one must be offered again.
     pub(super) etag: Option<String>,

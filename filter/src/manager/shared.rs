@@ -110,10 +110,11 @@ impl AtWork {
         self.0 >> 32 == tag(policy)
     }
 
-    /// For how long it has been under way. Only the low 32 bits of the milliseconds are kept.
+    /// For how long it has been under way; nothing if it began after `now`. Only the low 32 bits of the milliseconds are
+    /// kept.
     pub(super) fn age(self, now: Duration) -> Duration {
-        let now = super::millis(now) as u32;
-        Duration::from_millis(now.wrapping_sub(self.0 as u32).into())
+        let passed = (super::millis(now) as u32).wrapping_sub(self.0 as u32).cast_signed();
+        Duration::from_millis(passed.max(0).unsigned_abs().into())
     }
 }
 

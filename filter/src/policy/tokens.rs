@@ -4,7 +4,7 @@
 //! brackets and signs; and what it builds of operators and references are chains that everything behind it walks by
 //! calling itself. The stack of a VM is short, and to run out of it ends the VM. So all three are bounded here.
 
-use std::num::NonZeroU32;
+use std::{borrow::Cow, num::NonZeroU32};
 
 use regorus::{
     Source,
@@ -28,14 +28,18 @@ const MAX_IMPORTS: usize = 256;
 /// The lexer looks behind `set(` whether it is the empty set, and calls itself for that.
 const MAX_SETS: usize = 32;
 
+/// The lexer computes every number: one with a longer exponent would be as large as all memory.
+const MAX_EXPONENT_DIGITS: usize = 4;
+
 /// Finds out whether the parser can be given a file. Errors: [`ModuleError::Nesting`], [`ModuleError::Limit`].
 pub(super) fn check(name: &str, text: &str, version: RegoVersion) -> Result<(), ModuleError> {
     let nesting = |line| ModuleError::Nesting { name: name.to_owned(), line };
     if let Some(line) = line_of_sets(text) {
         return Err(nesting(line));
     }
+    let (harmless, exponents) = without_long_exponents(text);
     // What the lexer refuses, the parser will refuse too, with the better message.
-    let Ok(source) = Source::from_contents(name.to_owned(), text.to_owned()) else {
+    let Ok(source) = Source::from_contents(name.to_owned(), harmless.into_owned()) else {
         return Ok(());
     };
     let widths: Vec<usize> = text.split('\n').map(str::len).collect();
@@ -48,6 +52,18 @@ pub(super) fn check(name: &str, text: &str, version: RegoVersion) -> Result<(), 
         }
         let line = token.1.line;
         let width = (line as usize).checked_sub(1).and_then(|line| widths.get(line)).copied().unwrap_or(0);
+        let next = exponents.partition_point(|at| *at < token.1.start as usize);
+        let is_long = exponents.get(next).is_some_and(|at| *at < token.1.end as usize);
+        if is_long && matches!(token.0, TokenKind::Number) {
+            let (what, cure) = ("digits in an exponent", "write a smaller number");
+            return Err(ModuleError::Limit {
+                name: name.to_owned(),
+                line,
+                what,
+                limit: MAX_EXPONENT_DIGITS,
+                cure,
+            });
+        }
         counts.token(&token, width as u64);
         if counts.cost > NESTING_BUDGET || counts.open() > MAX_OPEN {
             return Err(nesting(line));
@@ -232,6 +248,33 @@ impl Level {
     }
 }
 
+/// The text with zeros for exponents that are too long, in numbers and in anything that looks like one, and where these
+/// begin.
+fn without_long_exponents(text: &str) -> (Cow<'_, str>, Vec<usize>) {
+    let mut bytes = Cow::Borrowed(text.as_bytes());
+    let mut found = Vec::new();
+    let mut before = b' ';
+    for (at, byte) in text.bytes().enumerate() {
+        let is_exponent = matches!(byte, b'e' | b'E') && before.is_ascii_digit();
+        before = byte;
+        let Some(behind) = text.as_bytes().get(at + 1..).filter(|_| is_exponent) else { continue };
+        let sign = usize::from(matches!(behind.first(), Some(b'+' | b'-')));
+        let digits = behind.iter().skip(sign).take_while(|byte| byte.is_ascii_digit());
+        if digits.clone().skip_while(|byte| **byte == b'0').count() > MAX_EXPONENT_DIGITS {
+            let from = at + 1 + sign;
+            let exponent = bytes.to_mut().get_mut(from..from + digits.count());
+            exponent.into_iter().for_each(|exponent| exponent.fill(b'0'));
+            found.push(at);
+        }
+    }
+    let text = match bytes {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        // Digits for digits.
+        Cow::Owned(bytes) => String::from_utf8(bytes).map_or(Cow::Borrowed(text), Cow::Owned),
+    };
+    (text, found)
+}
+
 /// The line where too many `set(` stand within each other.
 fn line_of_sets(text: &str) -> Option<u32> {
     let mut run = 0;
@@ -342,6 +385,18 @@ mod tests {
         assert!(checked(&format!("x := [\n{}]", format!("{},\n", sets(40)).repeat(200))).is_ok());
         let every = format!("package a\n\nx {{ {} }}\n", "every; ".repeat(9000));
         assert!(matches!(check("test.rego", &every, RegoVersion::V0), Err(ModuleError::Nesting { .. })));
+    }
+
+    #[test]
+    fn numbers_beyond_all_memory_are_refused_and_not_computed() {
+        for number in ["1e2000000000", "-1E+99999", "0.1e-2000000000", "1e00012345", "[2, 1e99999]"] {
+            assert!(is_limit(&format!("x := {number}")), "{number}");
+        }
+        for text in
+            ["x := 1e400", "x := \"1e2000000000\"", "# 1e2000000000\n", "x := y1e20000", "x := 1e00009"]
+        {
+            assert_eq!(checked(text), Ok(()), "{text}");
+        }
     }
 
     #[test]
