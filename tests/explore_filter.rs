@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use host_harness::{
     race::{
         self, Options,
-        scenario::{Cluster, EventKind, Scenario},
+        scenario::{Cluster, EventKind, Rule, Scenario},
     },
     storm::Storm,
     world::Reply,
@@ -14,20 +14,18 @@ use portcullis_tests::harness;
 
 const SCENARIO: &str = "
 scenario: gate
-about: Two workers load two bundles each for themselves; requests come before, while and after they arrive.
+about: Two workers load two bundles; requests come before and while they arrive, and when all is quiet.
 module: portcullis:filter
 workers: 2
 events:
   - {at: 5ms, request: before, worker: 0, path: /}
   - {at: 30ms, request: while, worker: 1, path: /}
-  - {at: 600ms, request: after, worker: 0, path: /}
-bounds: {until: 650ms, slack: 20ms, steps: 8000}
+bounds: {until: 150ms, slack: 20ms, steps: 8000}
 must:
   always:
     - {request: before, never: {status: 200}}
-    - {request: after, never: {status: 503}}
   eventually:
-    - {agree: {path: /}}
+    - {request: {path: /}, answer: {status: 200}}
 ";
 
 #[test]
@@ -66,11 +64,17 @@ fn gate() -> Arc<Scenario> {
     });
     scenario.clusters.insert("storm".to_owned(), Cluster { paths: paths.collect(), ..Cluster::default() });
     let (method, path) = storm.bundles()[0].allowed(1);
-    for event in &mut scenario.events {
-        if let EventKind::Request { request, .. } = &mut event.kind {
-            request.method = method.as_bytes().to_vec();
-            request.path = path.clone().into_bytes();
-        }
+    let in_events = scenario.events.iter_mut().filter_map(|event| match &mut event.kind {
+        EventKind::Request { request, .. } => Some(request),
+        _ => None,
+    });
+    let in_rules = scenario.rules.iter_mut().filter_map(|rule| match rule {
+        Rule::Eventually { request, .. } => Some(request),
+        _ => None,
+    });
+    for request in in_events.chain(in_rules) {
+        request.method = method.as_bytes().to_vec();
+        request.path = path.clone().into_bytes();
     }
     Arc::new(scenario)
 }

@@ -21,8 +21,7 @@ const SCENARIOS: [(&str, bool); 5] = [
     ("last-good-freed", false),
     ("poison-generation", true),
     ("poison-pair", true),
-    // Only a VM that compiles while it is configured would.
-    ("poison-reload", false),
+    ("poison-reload", true),
     ("poison-request", true),
 ];
 

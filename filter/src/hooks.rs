@@ -13,8 +13,8 @@ pub(crate) enum Protection {
     Epoch,
     /// A generation that a VM serves never goes back.
     Monotone,
-    /// A payload is only taken for the generation that it says it is.
-    PayloadGeneration,
+    /// A payload is only taken for the content that it should be.
+    PayloadDigest,
     /// A dead owner's bundles are taken over.
     Takeover,
     /// Records are compared on ticks, whatever was told.

@@ -50,7 +50,7 @@ use comparison::{Comparison, WAITING};
 use download::Download;
 use failures::Failures;
 use health::MadeOf;
-use member::{Change, Members, Membership, Serving};
+use member::{Change, Members, Membership, Open, Serving};
 use policies::{Policies, Slot};
 use quarantine::Quarantine;
 use record::{Access, BundleRecord, VmName, millis};
@@ -137,8 +137,8 @@ pub struct Manager {
     quarantine: Quarantine,
     failures: Failures,
     membership: Membership,
-    /// Members of whom no end was known when they were last looked at.
-    members: Vec<(usize, VmName)>,
+    /// As they were when they were last looked at.
+    members: Open,
     max_concurrent_downloads: usize,
     /// What all downloads together may hold, or bring.
     max_download_bytes: u64,
@@ -437,6 +437,7 @@ impl Manager {
             tracked.access.configured_ms = millis(now);
         }
         self.members = Members::default().open(shared);
+        self.inquired = Some(now);
         if !self.members.is_empty() && guards(Protection::Place) {
             self.membership.is_heir(now);
         }
@@ -458,8 +459,9 @@ impl Manager {
         }
         self.inquired = Some(now);
         let mut found = self.failures.overdue(&self.members, self.membership.vm(), now, shared);
-        found.extend(self.membership.inquire(now, shared));
-        self.members = Members::default().open(shared);
+        let (ended, open) = self.membership.inquire(now, shared);
+        found.extend(ended);
+        self.members = open;
         for (vm, task) in found {
             let Some(slot) = self.policies.iter().find(|slot| task.is_request_of(&slot.key)) else {
                 continue;

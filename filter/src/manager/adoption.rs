@@ -8,9 +8,9 @@ use log::Level;
 use super::{
     Effect, Manager,
     member::{Fate, Members},
-    policies::{Active, Slot, made_of, suspects},
-    quarantine::Conviction,
-    record::{BundleRecord, VmName, millis, open_payload, payload_key},
+    policies::{Active, Slot, made_of},
+    quarantine::{Conviction, Digests},
+    record::{BundleRecord, PayloadRecord, VmName, millis, open_payload, payload_key},
     sets::{self, Content, Mark, PolicyRecord, Rejection, Set, Trial},
     shared::{SharedData, Task, TaskKind},
 };
@@ -31,8 +31,8 @@ pub(super) struct Job {
     /// Others can find that this VM is at it.
     is_marked: bool,
     bundles: Vec<Rc<Bundle>>,
-    /// The next bundle.
-    reading: Option<Box<Reading<Vec<u8>>>>,
+    /// The next bundle, with the digest that it must have.
+    reading: Option<(Box<Reading<Vec<u8>>>, String)>,
     /// The policy, once all bundles are there.
     compiling: Option<Box<Compiling<Rc<Bundle>>>>,
 }
@@ -100,10 +100,11 @@ impl Manager {
     pub(super) fn candidate_of(&self, slot: &Slot) -> Option<Set> {
         let content = |name: &String| {
             let record = self.tracked_by_name(name)?.record.as_ref().map(|(record, _)| record)?;
-            let BundleRecord { lineage, generation, digest, revision, .. } = record;
-            let (digest, revision) = (digest.clone(), revision.clone());
-            let content = Content { lineage: *lineage, generation: *generation, digest, revision };
-            (*generation > 0 && !content.digest.is_empty()).then(|| (name.clone(), content))
+            let &BundleRecord { lineage, generation, .. } = record;
+            let &PayloadRecord { slot, size_limit_bytes, .. } = record.payload(generation)?;
+            let (digest, revision) = (record.digest.clone(), record.revision.clone());
+            let content = Content { lineage, generation, digest, revision, slot, size_limit_bytes };
+            (generation > 0 && !content.digest.is_empty()).then(|| (name.clone(), content))
         };
         let bundles: Option<BTreeMap<_, _>> = slot.config.bundles.iter().map(content).collect();
         Some(Set { number: 0, bundles: bundles? })
@@ -140,7 +141,7 @@ impl Manager {
             let is_served = slot.active.as_ref().is_some_and(|active| active.set.is_same(candidate));
             return if is_served { Need::Nothing } else { Need::Adopt };
         }
-        let is_new = record.good.as_ref().is_none_or(|good| !good.is_same(candidate));
+        let is_new = is_new(record, candidate);
         let is_known = record.rejection(candidate).is_some() || self.quarantined(candidate).is_some();
         if !is_new || is_known {
             return Need::Nothing;
@@ -161,11 +162,9 @@ impl Manager {
                 && slot.unreadable.as_ref().is_none_or(|(bad, _)| !bad.is_same(set))
         };
         match &slot.active {
+            // Another VM may have ended at what is served here; that is no reason to go back.
             Some(active) if active.lineage == record.lineage => {
-                record.good.as_ref().filter(|good| is_fit(good)).filter(|good| {
-                    good.number > active.set.number
-                        || !guards(Protection::Monotone) && good.number != active.set.number
-                })
+                record.good.as_ref().filter(is_fit).filter(|good| good.number > active.set.number)
             }
             _ => record.passed().find(is_fit),
         }
@@ -177,11 +176,19 @@ impl Manager {
     }
 
     pub(super) fn conviction(&self, set: &Set) -> Option<&Conviction> {
-        let digest_of = |key: &str| {
-            let name = &self.tracked.iter().find(|tracked| tracked.key == key)?.name;
-            Some(set.bundles.get(name)?.digest.clone())
+        if self.quarantine.is_empty() {
+            return None;
+        }
+        self.quarantine.of_set(&self.digests(set, |_| true))
+    }
+
+    /// Digests by the keys of the bundles' records, which mean the same for every policy.
+    fn digests(&self, set: &Set, has: impl Fn(&str) -> bool) -> Digests {
+        let bundles = set.bundles.iter().filter(|(name, _)| has(name));
+        let digest = |(name, content): (&String, &Content)| {
+            Some((self.tracked_by_name(name)?.key.clone(), content.digest.clone()))
         };
-        self.quarantine.holds(digest_of)
+        bundles.filter_map(digest).collect()
     }
 
     /// Generations that have the content of the good set are good: the server went back to what it had before.
@@ -190,7 +197,8 @@ impl Manager {
         let is_it = |record: &PolicyRecord| {
             let mut passed = record.good.iter();
             record.trial.is_none()
-                && passed.any(|set| set.digests() == candidate.digests() && !set.is_same(candidate))
+                && is_new(record, candidate)
+                && passed.any(|set| set.digests() == candidate.digests())
         };
         if !slot.known().is_some_and(is_it) {
             return;
@@ -215,8 +223,7 @@ impl Manager {
         let Some(slot) = self.policies.at_mut(index) else { return false };
         let trial = Trial { set: set.clone(), mark };
         let begun = sets::amend(&slot.key, lineage, shared, |record| {
-            let is_free =
-                record.trial.is_none() && record.good.as_ref().is_none_or(|good| !good.is_same(&set));
+            let is_free = record.trial.is_none() && is_new(record, &set);
             record.trial = record.trial.take().or_else(|| Some(trial.clone()));
             is_free
         });
@@ -312,9 +319,17 @@ impl Manager {
 
     fn step(&self, job: &mut Job, shared: &dyn SharedData) -> Option<Outcome> {
         let slot = self.policies.at(job.policy)?;
-        if let Some(mut reading) = job.reading.take() {
-            match reading.step() {
-                None => job.reading = Some(reading),
+        if let Some((mut reading, digest)) = job.reading.take() {
+            let result = reading.step();
+            // Its payload has given way to another one since the set was looked at.
+            let is_another = reading.digest().is_some_and(|read| read != digest);
+            if is_another && guards(Protection::PayloadDigest) {
+                let bundle = slot.config.bundles.get(job.bundles.len()).cloned().unwrap_or_default();
+                job.reading = Some((reading, digest));
+                return Some(Outcome::Missing { bundle });
+            }
+            match result {
+                None => job.reading = Some((reading, digest)),
                 Some(Ok(bundle)) => job.bundles.push(self.shelf.keep(bundle)),
                 Some(Err(error)) => return Some(Outcome::Refused(error.to_string())),
             }
@@ -355,25 +370,13 @@ impl Manager {
             return None;
         }
         let Some(tracked) = self.tracked_by_name(name) else { return missing() };
-        let Some((Some(record), _)) = super::record::read::<BundleRecord>(shared, &tracked.key) else {
+        let payload = shared.get(&payload_key(&tracked.key, content.slot));
+        let Some((archive, _)) = payload.and_then(|payload| open_payload(payload.value)) else {
             return missing();
         };
-        let payload = record.payload(content.generation).filter(|_| record.lineage == content.lineage);
-        let Some((payload, read)) = payload
-            .and_then(|payload| Some((payload, shared.get(&payload_key(&tracked.key, payload.slot))?.value)))
-        else {
-            return missing();
-        };
-        match open_payload(read) {
-            Some((archive, generation))
-                if generation == content.generation || !guards(Protection::PayloadGeneration) =>
-            {
-                let limit = payload.size_limit_bytes.max(tracked.source.size_limit_bytes);
-                job.reading = Some(Box::new(Reading::new(name, archive, limit)));
-                None
-            }
-            _ => missing(),
-        }
+        let limit = content.size_limit_bytes.max(tracked.source.size_limit_bytes);
+        job.reading = Some((Box::new(Reading::new(name, archive, limit)), content.digest));
+        None
     }
 
     fn policy_name(&self, slot: &Slot, set: &Set) -> (String, BTreeMap<String, String>) {
@@ -419,7 +422,7 @@ impl Manager {
         });
         self.untold |= is_trial;
         self.is_disposing = true;
-        if let Some(reading) = reading {
+        if let Some((reading, _)) = reading {
             reading.discard(&mut self.disposal);
         }
         if let Some(compiling) = compiling {
@@ -578,8 +581,8 @@ impl Manager {
         let unproven: Vec<&str> = fresh.iter().copied().filter(|name| !is_proven(name)).collect();
         let named = [unproven, fresh, all().collect()].into_iter().find(|names| !names.is_empty());
         let names = named.unwrap_or_default();
-        let key_of = |name: &str| self.tracked_by_name(name).map(|tracked| tracked.key.clone());
-        let suspects = suspects(set, names.iter().copied(), key_of);
+        let suspects = self.digests(set, |name| names.contains(&name));
+        let around = self.digests(set, |name| !names.contains(&name));
         let digest = |name: &&str| {
             let digest = set.bundles.get(*name).map_or("", |content| content.digest.as_str());
             format!("bundle `{name}` digest {}", digest.get(..12).unwrap_or(digest))
@@ -588,7 +591,7 @@ impl Manager {
         let cause = format!("VM {ended} ended, or stood still, while {} was {what}", named.join(" with "));
         let from = if slot.active.is_some() { "serving" } else { "pending" };
         let me = self.membership.vm();
-        if self.quarantine.convict(suspects, cause.clone(), (ended, me), now, shared) {
+        if self.quarantine.convict((suspects, around), cause.clone(), (ended, me), now, shared) {
             self.teller.push(Effect::Count(Counter::Quarantined));
             self.teller.policy(Level::Error, &policy, from, "quarantined", &cause);
             self.untold = true;
@@ -621,11 +624,17 @@ impl Manager {
             return;
         }
         self.withdraw_mark(job.policy, shared);
-        if let Some(reading) = job.reading {
+        if let Some((reading, _)) = job.reading {
             reading.discard(&mut self.disposal);
         }
         self.wanted.insert(job.policy);
     }
+}
+
+/// INVARIANT (monotone): a set with a bundle that is older than in the good one was read before that passed.
+fn is_new(record: &PolicyRecord, set: &Set) -> bool {
+    let is_new = |good: &Set| !good.is_same(set) && (!set.is_behind(good) || !guards(Protection::Monotone));
+    record.good.as_ref().is_none_or(is_new)
 }
 
 // === impl Job ===

@@ -1,13 +1,14 @@
 //! A look at the record of every bundle and policy, in pieces: what nobody alive loads is claimed, what is newer is wanted.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use super::{
     BUSY_TICK, Effect, Manager, Tracked,
     download::Download,
     member::{Fate, Members},
     policies::Slot,
-    record::{self, BundleRecord, FaultRecord, Owner, Verdict, millis},
+    quarantine::Digests,
+    record::{self, BundleRecord, FaultKind, FaultRecord, Owner, Verdict, millis},
     registry::{self, Hold},
     sets::{Content, Mark, PolicyRecord},
     shared::SharedData,
@@ -155,9 +156,9 @@ impl Manager {
         let name = &tracked.name;
         let cause =
             format!("VM {} ended, or stood still, while bundle `{name}` digest {short} was read", owner.vm);
-        let suspects = BTreeMap::from([(key, digest)]);
+        let accused = (Digests::from([(key, digest)]), Digests::new());
         let me = self.membership.vm();
-        if self.quarantine.convict(suspects, cause.clone(), (owner.vm, me), now, shared) {
+        if self.quarantine.convict(accused, cause.clone(), (owner.vm, me), now, shared) {
             self.teller.push(Effect::Count(Counter::Quarantined));
             if let Some((record, _)) = &tracked.record {
                 self.teller.registry(name, record.state(), "quarantined", record, &cause);
@@ -273,7 +274,8 @@ impl Manager {
         let Some(me) = self.membership.owner() else { return true };
         let take = |record: &mut BundleRecord| {
             let is_missing = is_newest(record) && !record.digest.is_empty();
-            record.fault = Some(FaultRecord { message: PAYLOAD_GONE.to_owned(), since_ms: millis(now) });
+            let (kind, message) = (FaultKind::Download, PAYLOAD_GONE.to_owned());
+            record.fault = Some(FaultRecord { kind, message, since_ms: millis(now) });
             record.etag = None;
             record.digest.clear();
             is_missing

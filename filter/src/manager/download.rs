@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use super::{
-    record::{BundleRecord, millis},
+    record::{BundleRecord, FaultKind, millis},
     shelf::Shelf,
 };
 use crate::{
@@ -409,11 +409,19 @@ fn bytes_of(archive: &[u8]) -> u64 {
 // === impl Fault ===
 
 impl Fault {
+    pub(super) fn kind(&self) -> FaultKind {
+        match self {
+            Self::Bundle(_) => FaultKind::Content,
+            Self::Quarantined(_) => FaultKind::Quarantined,
+            _ => FaultKind::Download,
+        }
+    }
+
     /// How the attempt is counted.
     pub(super) fn outcome(&self) -> DownloadOutcome {
-        match self {
-            Self::Bundle(_) | Self::Quarantined(_) => DownloadOutcome::Rejected,
-            _ => DownloadOutcome::Failed,
+        match self.kind() {
+            FaultKind::Content | FaultKind::Quarantined => DownloadOutcome::Rejected,
+            FaultKind::Download => DownloadOutcome::Failed,
         }
     }
 }

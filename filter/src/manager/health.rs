@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{
     Manager, NotReady, Slot, Tracked,
     member::{LOST_AFTER, Members},
-    record::{BundleRecord, MemberRecord, Verdict, millis},
+    record::{BundleRecord, FaultKind, MemberRecord, Verdict, millis},
     shared::{Seen, SharedData},
 };
 use crate::telemetry::Gauge;
@@ -269,12 +269,21 @@ impl Manager {
             self.candidate_of(slot).filter(|newest| active.is_none_or(|set| !set.is_same(newest)));
         let conviction = candidate.as_ref().and_then(|newest| self.conviction(newest));
         let rejection = candidate.as_ref().and_then(|newest| slot.known()?.rejection(newest));
+        // What came last for a bundle is no bundle, or has ended a VM.
+        let faults = slot.config.bundles.iter().filter_map(|bundle| {
+            let record = &self.tracked_by_name(bundle)?.record.as_ref()?.0;
+            record.fault.as_ref().filter(|fault| fault.kind != FaultKind::Download)
+        });
+        let fault = faults
+            .max_by_key(|fault| fault.kind == FaultKind::Quarantined)
+            .map(|fault| (fault.kind.state(), Some(fault.message.clone()), ago(fault.since_ms), None));
         let (state, cause, failing_for_ms, by) = match (&not_ready, conviction, rejection) {
             (Some(closed @ NotReady::Closed { .. }), ..) => {
                 ("quarantined", Some(closed.to_string()), None, None)
             }
             (_, Some(it), _) => ("quarantined", Some(it.cause.clone()), ago(it.since_ms), Some(it.by)),
             (_, _, Some(it)) => ("refused", Some(it.cause.clone()), ago(it.since_ms), Some(it.by)),
+            _ if fault.is_some() => fault.unwrap_or_default(),
             _ if active.is_none() => ("pending", None, None, None),
             _ => ("serving", None, None, None),
         };

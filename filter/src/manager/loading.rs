@@ -127,8 +127,7 @@ impl Manager {
     fn mark(&mut self, index: usize, digest: &str, now: Duration, shared: &dyn SharedData) {
         self.quarantine.refresh(shared);
         let Some(tracked) = self.tracked.get(index) else { return };
-        let digest_of = |key: &str| (key == tracked.key).then(|| digest.to_owned());
-        if let Some(conviction) = self.quarantine.holds(digest_of) {
+        if let Some(conviction) = self.quarantine.of_bundle(&tracked.key, digest) {
             let fault = Fault::Quarantined(conviction.cause.clone());
             return self.failed(index, fault, now, shared);
         }
@@ -185,7 +184,7 @@ impl Manager {
         self.revision += 1;
         let amended = self.amend(index, shared, |record| {
             let since_ms = record.fault.as_ref().map_or(millis(now), |fault| fault.since_ms);
-            record.fault = Some(FaultRecord { message: message.clone(), since_ms });
+            record.fault = Some(FaultRecord { kind: fault.kind(), message: message.clone(), since_ms });
             record.reading = None;
         });
         let Some(tracked) = self.tracked.get_mut(index) else { return };
@@ -204,7 +203,7 @@ impl Manager {
                     let name = &tracked.name;
                     self.teller.push(Effect::Log(Level::Debug, format!("bundle `{name}`: {cause}")));
                 } else {
-                    self.teller.registry(&tracked.name, before.state(), "failing", &record, &cause);
+                    self.teller.registry(&tracked.name, before.state(), record.state(), &record, &cause);
                 }
                 tracked.forget_number(record);
             }

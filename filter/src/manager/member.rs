@@ -66,6 +66,9 @@ pub(super) struct Serving {
     pub(super) ready: (usize, usize),
 }
 
+/// Members of whom no end is known, by their places.
+pub(super) type Open = Vec<(usize, VmName)>;
+
 /// Members as shared data have them, each read once.
 #[derive(Debug, Default)]
 pub(super) struct Members {
@@ -173,12 +176,20 @@ impl Membership {
     }
 
     /// Finds out how the members ended that gave no sign of life in time, and gives the place of one up that this VM
-    /// was built for. What is found: the VM that ended, with what it was at work on.
-    pub(super) fn inquire(&mut self, now: Duration, shared: &dyn SharedData) -> Vec<(VmName, AtWork)> {
-        let mut found = Vec::new();
+    /// was built for. What is found: the VMs that ended, with what they were at work on, and the members of whom no
+    /// end is known.
+    pub(super) fn inquire(
+        &mut self,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) -> (Vec<(VmName, AtWork)>, Open) {
+        let (mut found, mut open) = (Vec::new(), Open::new());
         for place in 0..MAX_MEMBERS {
             let key = MemberRecord::key(place);
             let Some((Some(mut member), seen)) = record::read::<MemberRecord>(shared, &key) else { break };
+            if member.ended.is_none() && member.until_ms > 0 {
+                open.push((place, member.vm));
+            }
             if member.until_ms == 0 || member.is_alive(now) || member.vm == self.vm {
                 continue;
             }
@@ -201,7 +212,7 @@ impl Membership {
                 }
             }
         }
-        found
+        (found, open)
     }
 
     fn join(
@@ -337,8 +348,8 @@ impl Members {
         (0..MAX_MEMBERS).map_while(generation).flatten().collect()
     }
 
-    /// Those of whom it is not known how they ended, if they did, by their places.
-    pub(super) fn open(&mut self, shared: &dyn SharedData) -> Vec<(usize, VmName)> {
+    /// Those of whom it is not known how they ended, if they did.
+    pub(super) fn open(&mut self, shared: &dyn SharedData) -> Open {
         let open = |place| {
             let member = self.get(place, shared)?;
             Some((member.ended.is_none() && member.until_ms > 0).then_some((place, member.vm)))

@@ -1,6 +1,6 @@
 //! The policies of one VM: which set of bundles decides now, and what is known of each in all VMs.
 
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{rc::Rc, time::Duration};
 
 use super::{
     record,
@@ -213,13 +213,4 @@ pub(super) fn made_of(set: &Set) -> String {
         .map(|(name, content)| format!("`{name}` revision `{}`", content.revision))
         .collect();
     named.join(", ")
-}
-
-/// Digests by the key of the bundle's record, which mean the same for every policy.
-pub(super) fn suspects<'a>(
-    set: &Set,
-    names: impl Iterator<Item = &'a str>,
-    key_of: impl Fn(&str) -> Option<String>,
-) -> BTreeMap<String, String> {
-    names.filter_map(|name| Some((key_of(name)?, set.bundles.get(name)?.digest.clone()))).collect()
 }

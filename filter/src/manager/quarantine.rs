@@ -1,7 +1,8 @@
 //! What has ended a VM, or kept one from going on, while it was read or compiled: nobody tries it again.
 //!
-//! A conviction names the bundles that were new when it happened. It holds for every policy with all of them, for as
-//! long as their bytes, the configuration and the module's version are the same.
+//! A conviction names the bundles that were new when it happened, and those around them. It holds for every policy with
+//! all of the new ones, for as long as their bytes, the configuration and the module's version are the same; when what
+//! is around them changes, they are tried once more: it may have been that.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,11 +18,16 @@ use super::{
 const MAX_CONVICTIONS: usize = 64;
 const MAX_TRIES: usize = 8;
 
+/// Digests by the key of the bundle's record.
+pub(super) type Digests = BTreeMap<String, String>;
+
 /// Bundles that end a VM together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Conviction {
-    /// Digests by the key of the bundle's record. Never empty.
-    pub(super) suspects: BTreeMap<String, String>,
+    /// Never empty.
+    pub(super) suspects: Digests,
+    /// What else was in the sets that ended VMs, at most two: with the second, it is known to be the suspects.
+    around: Vec<Digests>,
     pub(super) cause: String,
     pub(super) since_ms: u64,
     /// The VM that has ended.
@@ -61,14 +67,35 @@ impl Quarantine {
         }
     }
 
-    /// What was found out about these bundles, if anything. Shape: digests by the key of the bundle's record.
-    pub(super) fn holds(&self, digest_of: impl Fn(&str) -> Option<String>) -> Option<&Conviction> {
-        let convictions =
-            self.convictions.iter().filter(|it| it.plugin == self.plugin && it.module == MODULE);
-        let mut held = convictions.filter(|conviction| {
-            conviction.suspects.iter().all(|(key, digest)| digest_of(key).as_ref() == Some(digest))
-        });
-        held.next()
+    /// What was found out about bundles that are to decide together, if anything.
+    pub(super) fn of_set(&self, set: &Digests) -> Option<&Conviction> {
+        self.valid().find(|conviction| {
+            let is_suspect = |(key, _): &(&String, &String)| conviction.suspects.contains_key(*key);
+            let are_there = conviction.suspects.iter().all(|(key, digest)| set.get(key) == Some(digest));
+            let around = set.iter().filter(|it| !is_suspect(it));
+            are_there
+                && match conviction.around.as_slice() {
+                    [seen] => !seen.keys().eq(around.clone().map(|(key, _)| key)) || seen.iter().eq(around),
+                    _ => true,
+                }
+        })
+    }
+
+    /// What was found out about a bundle, whatever is around it.
+    pub(super) fn of_bundle(&self, key: &str, digest: &str) -> Option<&Conviction> {
+        self.valid().find(|Conviction { suspects, around, .. }| {
+            let is_alone = suspects.len() == 1 && (around.len() > 1 || around.iter().all(Digests::is_empty));
+            is_alone && suspects.get(key).is_some_and(|known| known == digest)
+        })
+    }
+
+    /// Whether there is any.
+    pub(super) fn is_empty(&self) -> bool {
+        self.convictions.is_empty()
+    }
+
+    fn valid(&self) -> impl Iterator<Item = &Conviction> {
+        self.convictions.iter().filter(|it| it.plugin == self.plugin && it.module == MODULE)
     }
 
     /// Whether it is known what this VM ended at.
@@ -79,15 +106,16 @@ impl Quarantine {
     /// Writes a conviction down. False if it is known, or if it could not be written.
     pub(super) fn convict(
         &mut self,
-        suspects: BTreeMap<String, String>,
+        (suspects, around): (Digests, Digests),
         cause: String,
         (ended, by): (VmName, VmName),
         now: Duration,
         shared: &dyn SharedData,
     ) -> bool {
         let module = MODULE.to_owned();
+        let (since_ms, plugin) = (millis(now), self.plugin);
         let conviction =
-            Conviction { suspects, cause, since_ms: millis(now), ended, by, plugin: self.plugin, module };
+            Conviction { suspects, around: vec![around], cause, since_ms, ended, by, plugin, module };
         for _ in 0..MAX_TRIES {
             let Some((found, seen)) = record::read::<Vec<Conviction>>(shared, &Self::key()) else { continue };
             let mut convictions = found.unwrap_or_default();
@@ -95,10 +123,18 @@ impl Quarantine {
                 (&known.suspects, known.plugin, &known.module)
                     == (&conviction.suspects, conviction.plugin, &conviction.module)
             };
-            if conviction.suspects.is_empty() || convictions.iter().any(is_known) {
+            let mut conviction = conviction.clone();
+            if let Some(place) = convictions.iter().position(is_known) {
+                let known = convictions.remove(place);
+                if known.around.len() > 1 || known.around == conviction.around {
+                    return false;
+                }
+                conviction.around.extend(known.around);
+            }
+            if conviction.suspects.is_empty() {
                 return false;
             }
-            convictions.push(conviction.clone());
+            convictions.push(conviction);
             let surplus = convictions.len().saturating_sub(MAX_CONVICTIONS);
             convictions.drain(..surplus);
             if record::write(shared, &Self::key(), &convictions, seen) {

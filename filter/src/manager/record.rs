@@ -84,8 +84,20 @@ pub(super) enum Verdict {
 /// Why a bundle is not newer than it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FaultRecord {
+    pub(super) kind: FaultKind,
     pub(super) message: String,
     pub(super) since_ms: u64,
+}
+
+/// What is at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum FaultKind {
+    /// Nothing came that could be read.
+    Download,
+    /// What came is no bundle.
+    Content,
+    /// What came has ended a VM while it was read.
+    Quarantined,
 }
 
 /// A member that loads a bundle.
@@ -141,10 +153,22 @@ impl BundleRecord {
     /// The state of the bundle for all VMs, in the words of transitions.
     pub(super) fn state(&self) -> &'static str {
         match self {
-            Self { fault: Some(_), .. } => "failing",
+            Self { fault: Some(fault), .. } => fault.kind.state(),
             Self { generation: 1.., verdict, .. } => verdict.state(),
             Self { owner: Some(_), .. } => "claimed",
             _ => "absent",
+        }
+    }
+}
+
+// === impl FaultKind ===
+
+impl FaultKind {
+    pub(super) fn state(self) -> &'static str {
+        match self {
+            Self::Download => "failing",
+            Self::Content => "refused",
+            Self::Quarantined => "quarantined",
         }
     }
 }

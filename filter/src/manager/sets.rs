@@ -53,6 +53,10 @@ pub(super) struct Content {
     pub(super) generation: u64,
     pub(super) digest: String,
     pub(super) revision: String,
+    /// Where its payload is, as long as a set has it.
+    pub(super) slot: usize,
+    /// How much it may inflate to.
+    pub(super) size_limit_bytes: u64,
 }
 
 /// A set on trial.
@@ -99,6 +103,14 @@ impl Set {
     /// Whether the bundles are the same generations.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.bundles == other.bundles
+    }
+
+    /// Whether a bundle is of a generation before that in the other: whoever made this set has read its record earlier.
+    pub(super) fn is_behind(&self, other: &Self) -> bool {
+        self.bundles.iter().any(|(name, content)| {
+            let is_later = |it: &Content| it.lineage == content.lineage && it.generation > content.generation;
+            other.bundles.get(name).is_some_and(is_later)
+        })
     }
 
     pub(super) fn has(&self, bundle: &str, lineage: u32, generation: u64) -> bool {

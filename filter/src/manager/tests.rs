@@ -141,7 +141,7 @@ fn every_kind_of_bad_answer_leaves_the_last_good_bundle_deciding() {
         let id = world.next_poll_of(0);
         let effects = world.answer(id, answer, world.now);
         assert!(
-            effects.iter().any(|effect| matches!(effect, Effect::Log(Level::Warn, _))),
+            effects.iter().any(|effect| matches!(effect, Effect::Log(Level::Warn | Level::Error, _))),
             "{shown}: {effects:?}"
         );
         assert!(Rc::ptr_eq(&before, world.policy("p").unwrap()), "{shown}");
@@ -233,7 +233,12 @@ fn a_fault_is_told_once_until_it_changes() {
     for answer in [not_found(), not_found(), Answer::Reset, Answer::Reset, not_found()] {
         let id = world.next_poll_of(0);
         let effects = world.answer(id, answer, world.now);
-        warnings.push(effects.iter().filter(|effect| matches!(effect, Effect::Log(Level::Warn, _))).count());
+        warnings.push(
+            effects
+                .iter()
+                .filter(|effect| matches!(effect, Effect::Log(Level::Warn | Level::Error, _)))
+                .count(),
+        );
     }
     assert_eq!(warnings, [1, 0, 1, 0, 1]);
 }

@@ -290,9 +290,14 @@ fn resolve(written: &[String], package: &[String], imports: &[(String, Vec<Strin
     package.iter().chain(written).cloned().collect()
 }
 
-/// The engine draws its messages over several lines; a log entry has one.
+/// The engine draws its messages over several lines, with one of the policy's; a log entry has one, and no source text.
 pub(super) fn one_line(message: &str) -> String {
-    let words: Vec<&str> = message.split_whitespace().collect();
+    let is_source = |line: &&str| {
+        let behind = line.trim_start_matches(|c: char| c.is_ascii_digit() || c.is_whitespace());
+        behind.starts_with('|')
+    };
+    let lines = message.lines().filter(|line| !is_source(line));
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).filter(|word| *word != "-->").collect();
     let line = words.join(" ");
     match line.char_indices().nth(400) {
         Some((end, _)) => format!("{} …", line.split_at(end).0),
@@ -341,6 +346,8 @@ mod tests {
     fn a_syntax_error_names_file_and_line() {
         let error = parse("package a\n\nallow if {\n").unwrap_err().to_string();
         assert!(error.contains("test.rego:"), "{error}");
-        assert!(!error.contains('\n'), "{error}");
+        assert!(!error.contains('\n') && !error.contains('|'), "{error}");
+        let error = parse("package a\n\nkey := \"secret\" secret\n").unwrap_err().to_string();
+        assert!(!error.contains("secret") && error.contains("test.rego:3:"), "{error}");
     }
 }

@@ -5,8 +5,9 @@ use super::{
     *,
 };
 use crate::manager::{
+    quarantine::{Digests, Quarantine},
     record::{End, MemberRecord},
-    sets::{self, PolicyRecord},
+    sets::{self, Content, PolicyRecord, Set},
 };
 
 /// What ends a VM, and where.
@@ -44,19 +45,24 @@ fn what_ends_the_vm_that_tries_it_is_not_tried_again_and_the_last_good_decides()
         fleet.stepwise = true;
         assert_eq!(fleet.generations(), vec![vec![1; BUNDLES]; 3], "{how:?}");
         let ended = end_at_trial(&mut fleet, 2, how);
-        fleet.run_until(fleet.now + 10_000);
         let alive: Vec<usize> = (0..3).filter(|vm| *vm != ended).collect();
-        for vm in &alive {
-            let health = fleet.vms[*vm].health(fleet.time(), &*fleet.shared);
-            let p = &health.policies["p"];
-            assert_eq!((p.state, p.not_ready.as_deref()), ("quarantined", None), "{how:?}: {health:?}");
-            assert!(p.cause.as_deref().unwrap().contains("digest"), "{how:?}: {p:?}");
-        }
+        let until = fleet.now + 10_000;
+        let told = loop {
+            fleet.run_one();
+            let told = alive.iter().map(|vm| fleet.vms[*vm].health(fleet.time(), &*fleet.shared));
+            if let Some(told) = told.into_iter().find(|health| health.policies["p"].state == "quarantined") {
+                break told;
+            }
+            assert!(fleet.now < until, "{how:?}");
+        };
+        let p = &told.policies["p"];
+        assert_eq!(p.not_ready, None, "{how:?}: {told:?}");
+        assert!(p.cause.as_deref().unwrap().contains("digest"), "{how:?}: {p:?}");
         let record = policy(&fleet);
         assert!(record.trial.is_none(), "{how:?}: {record:?}");
         assert_eq!(record.good.as_ref().unwrap().number, 1, "{how:?}: {record:?}");
         assert_eq!(fleet.ended, 1, "{how:?}: nobody else ends at it");
-        // The others have new bytes as well, one after the other; those are tried.
+        // The others have new bytes as well, one after the other: with each of them it is tried again.
         fleet.version = 3;
         fleet.run_until(fleet.now + 400_000);
         for vm in alive {
@@ -268,4 +274,43 @@ fn a_record_of_a_policy_is_bounded() {
         record.reject(sets::Rejection { digests, cause, since_ms: 0, by: VmName(1), module });
     }
     assert_eq!(record.rejected.len(), 8);
+}
+
+#[test]
+fn what_is_quarantined_is_tried_once_more_when_what_is_around_it_changes() {
+    let digests = |named: &[(&str, &str)]| -> Digests {
+        named.iter().map(|(key, digest)| ((*key).to_owned(), (*digest).to_owned())).collect()
+    };
+    let shared = LocalData::default();
+    let mut quarantine = Quarantine::new(1);
+    let mut convict = |quarantine: &mut Quarantine, around: &[(&str, &str)], vm: u32| {
+        let accused = (digests(&[("a", "2")]), digests(around));
+        quarantine.convict(accused, String::new(), (VmName(vm), VmName(0)), Duration::ZERO, &shared)
+    };
+    let is_held = |quarantine: &Quarantine, set: &[(&str, &str)]| quarantine.of_set(&digests(set)).is_some();
+    assert!(convict(&mut quarantine, &[("b", "1")], 1));
+    assert!(!convict(&mut quarantine, &[("b", "1")], 2), "that is known");
+    assert!(is_held(&quarantine, &[("a", "2"), ("b", "1")]));
+    assert!(!is_held(&quarantine, &[("a", "2"), ("b", "2")]));
+    assert!(!is_held(&quarantine, &[("a", "1"), ("b", "1")]));
+    assert!(is_held(&quarantine, &[("a", "2"), ("c", "1")]), "another policy does not try it");
+    assert!(quarantine.of_bundle("a", "2").is_none(), "it may have been the other");
+
+    assert!(convict(&mut quarantine, &[("b", "2")], 3));
+    assert!(is_held(&quarantine, &[("a", "2"), ("b", "3")]), "it was not the other");
+    assert!(quarantine.of_bundle("a", "2").is_some());
+    assert!(!convict(&mut quarantine, &[("b", "3")], 4));
+}
+
+#[test]
+fn a_set_that_was_read_earlier_is_never_new() {
+    let set = |lineage: u32, generations: [u64; 2]| -> Set {
+        let content = |generation| Content { lineage, generation, ..Content::default() };
+        let bundles = ["a", "b"].into_iter().map(str::to_owned).zip(generations.map(content));
+        Set { number: 0, bundles: bundles.collect() }
+    };
+    assert!(set(1, [1, 3]).is_behind(&set(1, [2, 2])));
+    assert!(!set(1, [2, 3]).is_behind(&set(1, [2, 2])));
+    assert!(!set(1, [2, 2]).is_behind(&set(1, [2, 2])));
+    assert!(!set(2, [1, 1]).is_behind(&set(1, [2, 2])), "the record was lost, and counts anew");
 }

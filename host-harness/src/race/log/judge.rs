@@ -79,6 +79,8 @@ pub enum Kind {
     Behind,
     /// The VM served a generation that the log does not show as published.
     Ahead,
+    /// What was offered was refused before it could become a generation, and nothing else came.
+    NotFollowed,
     /// The VM never said anything about a bundle that others of its plugin serve.
     Silent,
 }
@@ -92,6 +94,8 @@ struct Judge<'a> {
     /// Whether the registry says so; until it does, the newest generation that a VM serves must have been current.
     told: Vec<bool>,
     highest: Vec<u64>,
+    /// For each bundle, the departure that says that it is not followed.
+    not_followed: Vec<Option<usize>>,
     views: BTreeMap<(usize, usize), View>,
     served: Vec<Served>,
     departures: Vec<Departure>,
@@ -120,6 +124,7 @@ impl Log {
             current: vec![None; self.bundles.len()],
             told: vec![false; self.bundles.len()],
             highest: vec![0; self.bundles.len()],
+            not_followed: vec![None; self.bundles.len()],
             views: BTreeMap::new(),
             served: Vec::new(),
             departures: Vec::new(),
@@ -157,6 +162,9 @@ impl Judge<'_> {
             }
         }
         let given = transition.generation;
+        if let What::Registry(bundle) = transition.what {
+            self.follow(place, transition, bundle);
+        }
         match (transition.what, &*transition.to) {
             (What::Registry(bundle), "absent") => {
                 self.publish(place, transition, bundle, 0);
@@ -184,6 +192,38 @@ impl Judge<'_> {
                 self.serve(place, transition, bundle, serves.unwrap_or(0), true);
             }
             (What::Bundle(bundle), _) => self.serve(place, transition, bundle, given.unwrap_or(0), false),
+            _ => {}
+        }
+    }
+
+    /// Notes whether the registry takes what is offered. What was on trial is a generation, and each VM is judged by it.
+    fn follow(&mut self, place: usize, transition: &Transition, bundle: usize) {
+        let Some(open) = self.not_followed.get_mut(bundle) else { return };
+        match (&*transition.to, *open) {
+            ("refused" | "quarantined", None) if &*transition.from != "trial" => {
+                let keeps = transition.generation.unwrap_or(0);
+                *open = Some(self.departures.len());
+                self.departures.push(Departure {
+                    kind: Kind::NotFollowed,
+                    vm: transition.vm,
+                    bundle,
+                    serves: keeps,
+                    current: keeps,
+                    since: transition.at,
+                    from: place,
+                    until: None,
+                    lasted: Duration::ZERO,
+                    refused: true,
+                    left_out: 0,
+                    found: false,
+                });
+            }
+            ("trial" | "current" | "absent", Some(departure)) => {
+                *open = None;
+                if let Some(departure) = self.departures.get_mut(departure) {
+                    departure.until = Some(place);
+                }
+            }
             _ => {}
         }
     }
@@ -439,6 +479,15 @@ impl Judge<'_> {
     }
 }
 
+// === impl Kind ===
+
+impl Kind {
+    /// Whether it is about what is published, whichever VM told it.
+    pub(super) fn is_of_registry(self) -> bool {
+        matches!(self, Self::RegistryWentBack | Self::NotFollowed)
+    }
+}
+
 // === impl Departure ===
 
 impl Departure {
@@ -458,6 +507,17 @@ impl Departure {
             (Kind::RegistryWentBack, _) => {
                 format!(
                     "the registry went back from generation {serves} of `{bundle}` to {current} at {since}, as {vm} says"
+                )
+            }
+            (Kind::NotFollowed, None) => {
+                format!(
+                    "the registry refuses what is offered of `{bundle}` since {since}, and keeps generation {serves}"
+                )
+            }
+            (Kind::NotFollowed, Some(until)) => {
+                let until = log.clock.told(log.at(until));
+                format!(
+                    "the registry refused what was offered of `{bundle}` for {lasted}, from {since} to {until}"
                 )
             }
             (Kind::Silent, _) => format!(

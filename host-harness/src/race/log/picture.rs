@@ -367,7 +367,7 @@ impl Log {
             }
             let own = departures.get(&(served.vm, served.bundle)).into_iter().flatten();
             let own = own.filter(|departure| {
-                departure.kind != Kind::RegistryWentBack
+                !departure.kind.is_of_registry()
                     && departure.from >= served.since
                     && served.until.is_none_or(|until| departure.from < until)
             });
@@ -410,7 +410,7 @@ impl Chosen {
     fn has(&self, log: &Log, departure: &Departure) -> bool {
         let until = departure.until.map_or(log.end, |until| log.at(until));
         self.has_bundle(departure.bundle)
-            && (self.has_vm(departure.vm) || departure.kind == Kind::RegistryWentBack)
+            && (self.has_vm(departure.vm) || departure.kind.is_of_registry())
             && until >= self.from
             && log.at(departure.from) <= self.until
     }

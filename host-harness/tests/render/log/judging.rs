@@ -121,6 +121,35 @@ fn who_takes_a_bundle_over_or_fails_to_fetch_it_publishes_nothing() {
 }
 
 #[test]
+fn what_is_offered_and_refused_is_not_followed() {
+    for to in ["refused", "quarantined"] {
+        let line =
+            |from: &str| format!("bundle=shop from={from} to={to} generation=4 epoch=1 cause=\"no bundle\"");
+        let mut log = Writer::default();
+        log.current(0.0, MAIN, 4).serves(0.1, W0, 4).registry(1.0, MAIN, &line("current"));
+        log.registry(
+            2.0,
+            MAIN,
+            "bundle=shop from=refused to=failing generation=4 epoch=1 cause=\"HTTP 503\"",
+        )
+        .end(60.0);
+        assert_eq!(
+            log.found(),
+            ["the registry refuses what is offered of `shop` since 10:50:01.000, and keeps generation 4"],
+            "{to}"
+        );
+        // The cure comes in time.
+        log.registry(2.5, MAIN, "bundle=shop from=failing to=trial generation=5 epoch=1").serves(2.6, W0, 5);
+        assert_eq!(log.found(), [""; 0], "{to}");
+        // On trial it is a generation, which a VM does not serve.
+        let mut log = Writer::default();
+        log.current(0.0, MAIN, 3).serves(0.1, W0, 3).current(1.0, MAIN, 4);
+        log.registry(1.1, MAIN, &line("trial")).end(60.0);
+        assert_eq!(log.found().len(), 1, "{to}");
+    }
+}
+
+#[test]
 fn a_vm_that_serves_nothing_of_what_is_current_departs_too() {
     let mut log = Writer::default();
     log.vm(0.0, W0, "bundle=shop from=none to=none").current(0.1, MAIN, 1).end(60.0);
