@@ -2,18 +2,26 @@
 //! server is down: nobody notices, and nothing is left behind.
 
 use std::{
+    collections::BTreeSet,
     fs,
-    path::{Path, PathBuf},
+    net::SocketAddr,
+    path::Path,
     sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
-use host_harness::servers::{
-    BundleServer, Fault,
-    client::{Connection, Request},
+use host_harness::{
+    real_envoy::{self, RealEnvoy},
+    servers::{
+        BundleServer, Fault, SeenRequest,
+        client::{Connection, Request},
+    },
 };
 use portcullis_filter::config::Config;
 use portcullis_tests::{
-    envoy::{BOUND, Gate, GateOptions, bundle_server},
+    envoy::{BOUND, Gate, GateOptions, bundle_server, manager},
+    lds::{rewrite, take_listener_out},
     swaps::answer_in_place,
     watch::{Expected, Watched, archive, watch_while},
 };
@@ -22,14 +30,17 @@ use serde_json::{Map, Value, json};
 const WORKERS: usize = 4;
 /// Members: the workers and the main thread.
 const VMS: u64 = WORKERS as u64 + 1;
+const PAUSE: Duration = Duration::from_millis(10);
 const POLICIES: [&str; 3] = ["a", "b", "c"];
 const CONNECTIONS: usize = 8;
 /// Answers of each part of a load: before, while and after.
 const ANSWERS: u64 = 4000;
+const UPDATES: usize = 40;
+/// Configurations of the guest `refuses.wat`.
+const GOOD: &str = "ten bytes.";
+const OTHER: &str = "twenty bytes, or so.";
+const REFUSED: &str = "bad";
 const HEALTH: &str = "/-/health";
-/// Where the filter's configuration stands in its listener.
-const CONFIGURATION: &str =
-    "/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config/configuration/value";
 
 /// An Envoy whose listener stands in a file that it watches.
 struct Renewed {
@@ -42,6 +53,19 @@ struct Renewed {
 
 /// A change of the configuration.
 type Change = dyn Fn(&mut Value);
+/// Whether a request for a bundle is by the changed one.
+type Fetched = dyn Fn(&SeenRequest) -> bool;
+
+/// What Envoy holds.
+#[derive(Debug)]
+struct Footprint {
+    members: usize,
+    resident_kib: u64,
+    /// Statistics of the filter, but for those that are for its places alone.
+    figures: BTreeSet<String>,
+    places: usize,
+    stats: usize,
+}
 
 #[test]
 fn what_only_changes_how_bundles_are_fetched_fails_no_request_while_nothing_can_be_fetched() {
@@ -57,7 +81,9 @@ fn what_only_changes_how_bundles_are_fetched_fails_no_request_while_nothing_can_
             document["bundles"][policy]["size_limit_bytes"] = json!(1 << 20);
         }
     };
-    for (number, change) in [token, all].into_iter().enumerate() {
+    let has_token: &Fetched = &|request| request.header("authorization") == Some(b"Bearer second");
+    let has_all: &Fetched = &|request| has_token(request) && request.header("x-tenant") == Some(b"third");
+    for (number, (change, is_new)) in [(token, has_token), (all, has_all)].into_iter().enumerate() {
         let (now, next) = ((number + 1).to_string(), (number + 2).to_string());
         POLICIES.iter().for_each(|policy| expected.set(policy, &[&now]));
         let seen = renewed.under_load(&expected, |renewed, answered| {
@@ -72,36 +98,27 @@ fn what_only_changes_how_bundles_are_fetched_fails_no_request_while_nothing_can_
         });
         println!("{seen:?}");
         assert!(seen.decided >= 3 * ANSWERS);
-        assert!(seen.failed.is_empty() && seen.broken == 0, "{seen:?}\n{}", renewed.gate.envoy.log());
-        assert_eq!(renewed.stat("listener_manager.lds.update_rejected"), 0);
+        assert_eq!(seen.failures(), 0, "{seen:?}\n{}", renewed.gate.envoy.log());
 
-        // Then the new configuration fetches what is new.
+        // Then every VM has what the new configuration fetches.
         let before = renewed.server.traffic().requests.len();
         POLICIES.iter().for_each(|policy| renewed.server.clear_fault(&path(policy)));
         renewed.wait_until("the next revision", |renewed| {
-            let Some(detail) = renewed.detail() else { return false };
-            POLICIES.iter().all(|policy| {
-                let vms = detail["vms"].as_array().into_iter().flatten();
-                let found = &detail["bundles"][policy];
-                found["revision"] == next.as_str()
-                    && vms.into_iter().all(|vm| vm["serving"][policy] == found["generation"])
+            renewed.detail().is_some_and(|detail| {
+                POLICIES.iter().all(|policy| {
+                    let found = &detail["bundles"][policy];
+                    let mut vms = detail["vms"].as_array().into_iter().flatten();
+                    found["revision"] == next.as_str()
+                        && vms.all(|vm| vm["serving"][policy] == found["generation"])
+                })
             })
         });
-        for request in &renewed.server.traffic().requests[before..] {
-            println!("{:?}", request.headers);
-        }
-        println!(
-            "{:#?}",
-            renewed
-                .gate
-                .envoy
-                .stats()
-                .unwrap()
-                .iter()
-                .filter(|(n, _)| n.contains("listener_manager") || n.contains("portcullis_vms"))
-                .collect::<Vec<_>>()
-        );
+        let traffic = renewed.server.traffic();
+        let mut fetched = traffic.requests[before..].iter();
+        assert!(fetched.all(|request| is_new(request)), "{traffic:?}");
+        assert_eq!(renewed.stat("listener_manager.lds.update_rejected"), 0);
     }
+    assert!(renewed.stat("cluster.hub2.upstream_rq_completed") > 0);
 }
 
 #[test]
@@ -109,31 +126,96 @@ fn forty_updates_leave_nothing_behind() {
     let mut renewed = Renewed::start(1);
     let expected = Expected::default();
     POLICIES.iter().for_each(|policy| expected.set(policy, &["1"]));
-    let mut after = Vec::new();
+    let mut held = Vec::new();
     let seen = renewed.under_load(&expected, |renewed, _| {
-        for number in 0..40 {
+        renewed.wait_until_well();
+        for number in 1..=UPDATES {
             renewed.update(&move |document: &mut Value| {
-                document["services"]["hub"]["credentials"]["bearer"]["token"] = json!(format!("t{number}"));
+                document["services"]["hub"]["credentials"]["bearer"]["token"] = json!(number.to_string());
             });
-            if number % 10 == 9 {
+            if number % (UPDATES / 4) == 0 {
                 renewed.wait_until_drained();
-                after.push(renewed.footprint());
-                println!("{:?}", after.last());
+                renewed.wait_until_well();
+                held.push(renewed.footprint());
             }
         }
     });
     println!("{seen:?}");
-    println!(
-        "{:#?}",
-        renewed
-            .gate
-            .envoy
-            .stats()
-            .unwrap()
-            .iter()
-            .filter(|(n, _)| n.contains("listener_manager") || n.contains("wasm"))
-            .collect::<Vec<_>>()
-    );
+    assert!(seen.failed.is_empty(), "{seen:?}");
+    // Those that Envoy still had when their time to drain was over.
+    assert!(seen.broken <= (UPDATES * CONNECTIONS) as u64, "{seen:?}");
+    let (first, last) = (&held[0], &held[held.len() - 1]);
+    for footprint in &held {
+        println!("{} members, {} KiB, {} stats", footprint.members, footprint.resident_kib, footprint.stats);
+        assert_eq!(footprint.members as u64, VMS, "{footprint:?}");
+        // One that comes needs a place before the one that it replaces has left.
+        assert!(footprint.places as u64 <= 2 * VMS, "{footprint:?}");
+    }
+    assert_eq!(first.figures, last.figures);
+    assert!(last.stats - last.places <= first.stats - first.places, "{first:?} {last:?}");
+    assert!(last.resident_kib * 20 <= first.resident_kib * 21, "{first:?} {last:?}");
+}
+
+#[test]
+fn a_configuration_that_is_refused_closes_the_gate_until_a_good_one_comes() {
+    let mut renewed = Renewed::start(600);
+    let statuses = |renewed: &Renewed| -> BTreeSet<(u16, Option<Vec<u8>>)> {
+        let answer = |_| Request::get("/").send(renewed.gate.addr()).expect("Envoy answers");
+        let answers = (0..8 * WORKERS).map(answer);
+        answers.map(|it| (it.status, it.header("x-portcullis-reason").map(<[u8]>::to_vec))).collect()
+    };
+    let good = BTreeSet::from([(200, None)]);
+    assert_eq!(statuses(&renewed), good);
+    renewed.update(&|document| document["bundles"]["a"]["colour"] = json!("red"));
+    let refused = (503, Some(b"configuration_refused".to_vec()));
+    assert_eq!(statuses(&renewed), BTreeSet::from([refused]), "{}", renewed.gate.envoy.log());
+    let fetched = renewed
+        .server
+        .traffic()
+        .requests
+        .iter()
+        .filter(|request| request.header("if-none-match").is_none())
+        .count();
+    POLICIES.iter().for_each(|policy| renewed.server.fault(&path(policy), Fault::ResetBeforeHeaders));
+    renewed.update(&|document| {
+        document["bundles"]["a"].as_object_mut().expect("a bundle is a map").remove("colour");
+        document["services"]["hub"]["credentials"]["bearer"]["token"] = json!("good");
+    });
+    assert_eq!(statuses(&renewed), good, "{}", renewed.gate.envoy.log());
+    let requests = renewed.server.traffic().requests;
+    assert_eq!(requests.iter().filter(|request| request.header("if-none-match").is_none()).count(), fetched);
+}
+
+/// Whatever the failure policy says: Envoy tries a configuration on its main thread, and gives no worker one that is
+/// refused there.
+#[test]
+fn envoy_keeps_a_listener_whose_next_configuration_the_plugin_refuses() {
+    for failure_policy in ["FAIL_RELOAD", "FAIL_CLOSED", "FAIL_OPEN"] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let begun = guest(GOOD, failure_policy, folder.path());
+        let steps = [(REFUSED, 210, 1), (OTHER, 220, 1), (REFUSED, 220, 2), (GOOD, 210, 2)];
+        for (number, (configuration, status, rejected)) in steps.into_iter().enumerate() {
+            rewrite(folder.path(), number + 2, configuration);
+            wait_for_updates(&begun, number as u64 + 2);
+            let ingress = ingress(&begun).expect("it listens");
+            let answers: BTreeSet<u16> =
+                (0..16).map(|_| Request::get("/").send(ingress).expect("Envoy answers").status).collect();
+            assert_eq!(answers, BTreeSet::from([status]), "{failure_policy} {number}\n{}", begun.log());
+            assert_eq!(stat(&begun, "listener_manager.lds.update_rejected"), rejected, "{failure_policy}");
+        }
+        let log = begun.log();
+        assert!(log.contains("listener 'ingress' config rejected: Unable to create Wasm plugin"), "{log}");
+
+        // Where there is none to keep, nothing listens.
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let begun = guest(REFUSED, failure_policy, folder.path());
+        wait_for_updates(&begun, 1);
+        assert_eq!(ingress(&begun), None, "{failure_policy}");
+        rewrite(folder.path(), 2, GOOD);
+        wait_for_updates(&begun, 2);
+        let ingress = ingress(&begun).expect("it listens");
+        assert_eq!(Request::get("/").send(ingress).expect("Envoy answers").status, 210);
+    }
 }
 
 // === impl Renewed ===
@@ -193,22 +275,12 @@ impl Renewed {
     fn update(&mut self, change: &Change) {
         change(&mut self.document);
         let before = self.stat("listener_manager.lds.update_success");
-        self.write(&self.document.to_string());
+        self.version += 1;
+        rewrite(self.folder.path(), self.version, &self.document.to_string());
         self.wait_until("the update", |renewed| {
             renewed.stat("listener_manager.lds.update_success") > before
                 && renewed.stat("listener_manager.total_listeners_warming") == 0
         });
-    }
-
-    fn write(&mut self, configuration: &str) {
-        self.version += 1;
-        let file = file_of(self.folder.path());
-        let text = fs::read_to_string(&file).expect("it was written");
-        let mut document: Value = serde_json::from_str(&text).expect("it is JSON");
-        document["version_info"] = json!(self.version.to_string());
-        let place = document["resources"][0].pointer_mut(CONFIGURATION).expect("the filter is configured");
-        *place = json!(configuration);
-        write(&file, &document);
     }
 
     fn wait_until_drained(&mut self) {
@@ -218,16 +290,32 @@ impl Renewed {
         });
     }
 
-    fn footprint(&mut self) -> (usize, u64, usize, usize) {
+    fn wait_until_well(&mut self) {
+        for (figure, value) in [("healthy", 1), ("vms_lost", 0), ("vms_alive", VMS)] {
+            let figure = format!("portcullis_{figure}");
+            self.wait_until(&figure, |renewed| {
+                renewed.stat(&format!("wasmcustom.{figure}")) == value
+                    && renewed.detail().is_some_and(|detail| detail["problems"] == json!([]))
+            });
+        }
+    }
+
+    fn footprint(&mut self) -> Footprint {
         let members = self.detail().map_or(0, |detail| detail["vms"].as_array().map_or(0, Vec::len));
-        let stats = self.gate.envoy.stats().unwrap();
-        let custom = stats.keys().filter(|name| name.starts_with("wasmcustom.")).count();
-        (members, resident_kib(self.gate.envoy.pid()), custom, stats.len())
+        let stats = self.gate.envoy.stats().unwrap_or_else(|error| panic!("{error}"));
+        let is_place = |name: &&String| name.starts_with("wasmcustom.portcullis_at_work.");
+        let figures = stats.keys().filter(|name| name.starts_with("wasmcustom.") && !is_place(name));
+        Footprint {
+            members,
+            resident_kib: resident_kib(self.gate.envoy.pid()),
+            figures: figures.cloned().collect(),
+            places: stats.keys().filter(is_place).count(),
+            stats: stats.len(),
+        }
     }
 
     fn stat(&self, name: &str) -> u64 {
-        let stats = self.gate.envoy.stats().unwrap_or_else(|error| panic!("{error}"));
-        stats.get(name).copied().unwrap_or_default()
+        stat(&self.gate.envoy, name)
     }
 
     fn detail(&mut self) -> Option<Value> {
@@ -235,21 +323,74 @@ impl Renewed {
     }
 
     fn wait_until(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> bool) {
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         while !condition(self) {
             assert!(begin.elapsed() < BOUND, "{what}: never\n{}", self.gate.envoy.log());
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            thread::sleep(PAUSE);
         }
     }
 }
 
 fn wait_for(answered: &AtomicU64, more: u64) {
     let wanted = answered.load(Ordering::Relaxed) + more;
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     while answered.load(Ordering::Relaxed) < wanted {
         assert!(begin.elapsed() < BOUND, "nobody answers any more");
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        thread::sleep(PAUSE);
     }
+}
+
+/// An Envoy with the guest in a listener `ingress` that stands in a file, and one beside it that is always there.
+fn guest(configuration: &str, failure_policy: &'static str, folder: &Path) -> RealEnvoy {
+    let module = folder.join("refuses.wasm");
+    fs::write(&module, wat::parse_str(include_str!("guests/refuses.wat")).expect("the guest is a module"))
+        .expect("the folder can be written");
+    let config =
+        Config::parse(br#"{"bundles": {"b": "http://127.0.0.1:9/b"}, "portcullis": {"url_cluster": "any"}}"#)
+            .expect("the configuration is good");
+    let upstream = SocketAddr::from(([127, 0, 0, 1], 9));
+    let mut options = real_envoy::BootstrapOptions::new(&module, configuration, upstream.into());
+    options.seal = false;
+    let mut bootstrap = real_envoy::bootstrap(&config, &options);
+    let plugin = &mut manager(&mut bootstrap)["http_filters"][0]["typed_config"]["config"];
+    plugin["failure_policy"] = json!(failure_policy);
+    if failure_policy != "FAIL_RELOAD" {
+        plugin.as_object_mut().expect("a plugin is a map").remove("reload_config");
+    }
+    let mut beside = bootstrap["static_resources"]["listeners"][0].clone();
+    beside["name"] = json!("beside");
+    let filters = beside.pointer_mut("/filter_chains/0/filters/0/typed_config/http_filters");
+    filters.and_then(Value::as_array_mut).expect("a list").remove(0);
+    take_listener_out(&mut bootstrap, folder);
+    bootstrap["static_resources"]["listeners"] = json!([beside]);
+    let options = real_envoy::EnvoyOptions { concurrency: 2, ..real_envoy::EnvoyOptions::default() };
+    RealEnvoy::start(&bootstrap, &options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn ingress(envoy: &RealEnvoy) -> Option<SocketAddr> {
+    let listeners = envoy.admin_get("/listeners?format=json").unwrap_or_else(|error| panic!("{error}"));
+    let listeners: Value = serde_json::from_str(&listeners).expect("it is JSON");
+    let mut all = listeners["listener_statuses"].as_array()?.iter();
+    let local = &all.find(|listener| listener["name"] == "ingress")?["local_address"]["socket_address"];
+    Some(SocketAddr::new(
+        local["address"].as_str()?.parse().ok()?,
+        local["port_value"].as_u64()?.try_into().ok()?,
+    ))
+}
+
+/// Waits until Envoy has judged so many versions of its listeners, and is done with what follows from them.
+fn wait_for_updates(envoy: &RealEnvoy, count: u64) {
+    let names = ["listener_manager.lds.update_success", "listener_manager.lds.update_rejected"];
+    let judged = envoy.wait_until(BOUND, |envoy| {
+        Ok(names.iter().map(|name| stat(envoy, name)).sum::<u64>() >= count
+            && stat(envoy, "listener_manager.total_listeners_warming") == 0)
+    });
+    assert!(judged.unwrap_or_else(|error| panic!("{error}")), "{}", envoy.log());
+}
+
+fn stat(envoy: &RealEnvoy, name: &str) -> u64 {
+    let stats = envoy.stats().unwrap_or_else(|error| panic!("{error}"));
+    stats.get(name).copied().unwrap_or_default()
 }
 
 /// Another cluster that leads where `hub` does.
@@ -259,32 +400,6 @@ fn add_cluster(bootstrap: &mut Value, name: &str) {
     cluster["name"] = json!(name);
     cluster["load_assignment"]["cluster_name"] = json!(name);
     clusters.push(cluster);
-}
-
-/// Moves the listener out of the configuration into a file, of which Envoy is told the place.
-fn take_listener_out(bootstrap: &mut Value, folder: &Path) {
-    let path = file_of(folder);
-    let mut listener = bootstrap["static_resources"]["listeners"][0].take();
-    listener["@type"] = json!("type.googleapis.com/envoy.config.listener.v3.Listener");
-    write(&path, &json!({ "version_info": "1", "resources": [listener] }));
-    bootstrap["static_resources"]["listeners"] = json!([]);
-    bootstrap["dynamic_resources"] = json!({ "lds_config": {
-        "path_config_source": { "path": path.display().to_string() },
-        "resource_api_version": "V3",
-    } });
-    // Envoy asks for listeners only under a name of its own.
-    bootstrap["node"] = json!({ "id": "renewed", "cluster": "renewed" });
-}
-
-fn file_of(folder: &Path) -> PathBuf {
-    folder.join("listeners.json")
-}
-
-/// Envoy looks when a file is moved to the place.
-fn write(path: &Path, document: &Value) {
-    let coming = path.with_extension("coming");
-    fs::write(&coming, document.to_string()).expect("the folder can be written");
-    fs::rename(&coming, path).expect("it is one folder");
 }
 
 fn path(policy: &str) -> String {
@@ -297,109 +412,4 @@ fn resident_kib(pid: u32) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
     kib.expect("Linux tells what a process holds")
-}
-
-#[test]
-fn experiment() {
-    let config =
-        Config::parse(br#"{"bundles": {"b": "http://127.0.0.1:9/b"}, "portcullis": {"url_cluster": "any"}}"#)
-            .unwrap();
-    let guest = wat::parse_str(include_str!("guests/refuses.wat")).expect("the guest is a module");
-    for policy in ["FAIL_RELOAD", "FAIL_CLOSED", "FAIL_OPEN"] {
-        for (first, is_static) in [("0123456789", false), ("bad", false), ("bad", true)] {
-            println!("=== {policy} begins with {first} static {is_static}");
-            let folder = tempfile::tempdir().expect("a temporary folder");
-            let place = folder.path().to_path_buf();
-            let mut bootstrap_text = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
-            let keep = std::sync::Arc::clone(&bootstrap_text);
-            let options = GateOptions {
-                concurrency: 2,
-                module: Some(guest.clone()),
-                amend: Some(Box::new(move |bootstrap| {
-                    portcullis_tests::envoy::manager(bootstrap)["http_filters"][0]["typed_config"]["config"]
-                        ["failure_policy"] = json!(policy);
-                    if policy != "FAIL_RELOAD" {
-                        portcullis_tests::envoy::manager(bootstrap)["http_filters"][0]["typed_config"]["config"].as_object_mut().unwrap().remove("reload_config");
-                    }
-                    if is_static {
-                        return;
-                    }
-                    let mut other = bootstrap["static_resources"]["listeners"][0].clone();
-                    other["name"] = json!("aaa");
-                    let filters = other
-                        .pointer_mut("/filter_chains/0/filters/0/typed_config/http_filters")
-                        .unwrap()
-                        .as_array_mut()
-                        .unwrap();
-                    filters.remove(0);
-                    filters.remove(0);
-                    take_listener_out(bootstrap, &place);
-                    bootstrap["static_resources"]["listeners"] = json!([other]);
-                    *keep.lock().unwrap() = bootstrap.to_string();
-                })),
-                ..GateOptions::default()
-            };
-            let _ = &mut bootstrap_text;
-            let started = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                Gate::start_with(&config, first, &options)
-            }));
-            let Ok(gate) = started else {
-                println!("did not start");
-                continue;
-            };
-            let state = |gate: &Gate| {
-                let listeners: Value =
-                    serde_json::from_str(&gate.envoy.admin_get("/listeners?format=json").unwrap()).unwrap();
-                let ingress = listeners["listener_statuses"]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .find(|l| l["name"] == "ingress")
-                    .cloned();
-                let answers: Vec<_> = ingress
-                    .map(|l| {
-                        let port =
-                            l["local_address"]["socket_address"]["port_value"].as_u64().unwrap() as u16;
-                        (0..8)
-                            .map(|_| {
-                                Request::get("/")
-                                    .send(([127, 0, 0, 1], port).into())
-                                    .map(|r| r.status)
-                                    .unwrap_or(0)
-                            })
-                            .collect()
-                    })
-                    .unwrap_or_default();
-                let stats = gate.envoy.stats().unwrap();
-                let stats: Vec<_> = stats
-                    .iter()
-                    .filter(|(n, v)| {
-                        **v > 0 && (n.contains("lds") || n.contains("listener_manager") || n.contains("wasm"))
-                    })
-                    .collect();
-                println!("answers {answers:?} {stats:?}");
-            };
-            state(&gate);
-            for (number, next) in
-                ["bad", "bad ", "01234567890123456789", "bad", "0123456789012345678"].iter().enumerate()
-            {
-                let file = file_of(folder.path());
-                let mut document: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-                document["version_info"] = json!((number + 2).to_string());
-                *document["resources"][0].pointer_mut(CONFIGURATION).unwrap() = json!(next);
-                write(&file, &document);
-                std::thread::sleep(std::time::Duration::from_secs(1));
-                println!("--- after {next:?}");
-                state(&gate);
-            }
-            for line in gate
-                .envoy
-                .log()
-                .lines()
-                .filter(|l| l.contains("[warning]") || l.contains("[error]") || l.contains("[critical]"))
-            {
-                println!("   {line}");
-            }
-        }
-    }
 }
