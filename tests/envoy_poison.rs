@@ -1,19 +1,23 @@
 //! What ends VMs, or has once, in real Envoy under load: bundles one after the other, each with its cure, and requests.
 //! It costs its own tenant at most, and of the VMs no more than the limit says.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use host_harness::{
     archive::Archive,
     servers::{
-        BundleServer, Fault, Published,
+        BundleServer, Fault,
         client::{Connection, Request, Response},
     },
 };
 use portcullis_tests::{
     envoy::{BOUND, Gate, GateOptions, ROUTE_HEADER, bundle_server},
     fleet::{HOOKS_MODULE, a_connection_to_each_worker, ask_and_trap},
-    poisons::{self, Fate, Poison},
+    poisons::{self, Fate, Poison, digest, fate_of, is_loaded},
     swaps::answer_in_place,
     watch::{ERROR, Expected, Watched, archive, exchange, watch_while},
 };
@@ -25,6 +29,8 @@ const HEALTH: &str = "/-/health";
 const CONNECTIONS: usize = 8;
 /// After so many polls, a cure has been found.
 const POLLS: usize = 2;
+/// Between two looks at something that is waited for.
+const PAUSE: Duration = Duration::from_millis(10);
 /// How many VMs a poison may end.
 const VM_FAILURES: usize = 1;
 
@@ -59,8 +65,7 @@ fn a_bundle_that_ends_its_vm_costs_one_vm_and_nobody_but_its_tenant() {
         tenants.cure_a();
     });
     tenants.assert_well(&seen);
-    // Each VM that has ended had the requests of one worker.
-    assert!(seen.failures() <= (tenants.deaths * CONNECTIONS / WORKERS) as u64, "{seen:?}");
+    assert!(seen.failures() <= tenants.in_flight(), "{seen:?}");
 }
 
 #[test]
@@ -73,7 +78,7 @@ fn a_bundle_that_ends_vms_that_begin_costs_one_and_the_others_begin_with_the_one
     });
     tenants.assert_well(&seen);
     // Envoy lets a worker whose VM ends while it begins wait for a moment before it builds the next one.
-    assert!(seen.outages <= (tenants.deaths * CONNECTIONS / WORKERS) as u64, "{seen:?}");
+    assert!(seen.outages <= tenants.in_flight(), "{seen:?}");
 }
 
 #[test]
@@ -102,17 +107,10 @@ fn twenty_bundles_begin_beside_two_that_end_their_vms() {
     let hooked = |name: &str, hook: &str| {
         archive(name, "poison", "").file("hook.rego", format!("package {name}\n\n# hook: {hook}\n")).build()
     };
-    let mut tenants =
-        Tenants::start(&names, &[("a", hooked("a", "end-compile")), ("z", hooked("z", "end-read"))]);
-    for name in ["a", "z"] {
-        tenants.wait_until("the quarantine", |tenants| {
-            let state = |detail: Value| {
-                let fault = detail["bundles"][name]["fault"].as_str().map(str::to_owned);
-                detail["policies"][name]["state"] == "quarantined"
-                    || fault.is_some_and(|fault| fault.starts_with("quarantined: "))
-            };
-            tenants.detail().is_some_and(state)
-        });
+    let poisons = [("a", hooked("a", "end-compile")), ("z", hooked("z", "end-read"))];
+    let mut tenants = Tenants::start(&names, &poisons);
+    for (name, archive) in &poisons {
+        tenants.wait_until_fate(name, archive, Fate::Ends);
         for worker in &mut tenants.workers {
             assert_eq!(exchange(worker, name).expect("Envoy answers").status, 503);
         }
@@ -126,19 +124,18 @@ fn twenty_bundles_begin_beside_two_that_end_their_vms() {
 
 #[test]
 fn a_request_that_ends_its_vm_closes_its_policy_and_no_other() {
+    let long = "/long".repeat(500);
     let traps: Vec<String> = (0..10).map(|number| format!("t{number}")).collect();
     let names: Vec<&str> = traps.iter().map(String::as_str).chain(["b", "c", "gullible"]).collect();
     let mut tenants = Tenants::start(&names, &[("gullible", poisons::gullible().build())]);
     let seen = tenants.under_load(|tenants| {
         for (number, policy) in traps.iter().enumerate() {
             let method = ["GET", "POST", "DELETE", "HEAD", "OPTIONS"][number % 5];
-            let path = ["/", "/a/b?c=d", "/%2e%2e/", "//x", "/%C3%A9", "/long/".repeat(500).as_str()]
-                [number % 6]
-                .to_owned();
+            let path = ["/", "/a/b?c=d", "/%2e%2e/", "//x", "/%C3%A9", long.as_str()][number % 6];
             let before = tenants.count_deaths();
             for time in 0..2 * WORKERS {
                 let worker = &mut tenants.workers[(number + time) % WORKERS];
-                assert_eq!(ask_and_trap(worker, policy, method, &path).status, 503, "{policy}");
+                assert_eq!(ask_and_trap(worker, policy, method, path).status, 503, "{policy}");
             }
             let deaths = tenants.count_deaths() - before;
             assert!((1..=VM_FAILURES).contains(&deaths), "{policy}: {deaths}");
@@ -149,18 +146,15 @@ fn a_request_that_ends_its_vm_closes_its_policy_and_no_other() {
                 assert_eq!(answer.header("x-portcullis-reason"), Some(&b"quarantined"[..]), "{policy}");
             }
         }
-        let mut answers = Vec::new();
         for (what, one, other) in poisons::requests() {
             for worker in &mut tenants.workers {
                 let answer = ask_gullible(worker, what, &one, &other);
-                answers.push((what, answer.status));
                 assert!([200, 403, 500].contains(&answer.status), "{what}: {answer:?}");
             }
         }
-        println!("{answers:?}");
     });
     tenants.assert_well(&seen);
-    assert!(seen.failures() <= (tenants.deaths * CONNECTIONS / WORKERS) as u64, "{seen:?}");
+    assert!(seen.failures() <= tenants.in_flight(), "{seen:?}");
 }
 
 fn ask_gullible(connection: &mut Connection, what: &str, one: &str, other: &str) -> Response {
@@ -270,37 +264,30 @@ impl Tenants {
             return;
         }
         // The bundle and the cause are named, and the digest of what has ended a VM.
+        let ended = format!("bundle `{bundle}` digest {}", &digest(archive)[..12]);
+        let is_named = |text: &str| match fate {
+            Fate::Ends => text.contains(&ended),
+            _ => text.contains("a/poison.rego:") || text.contains("a/data/data."),
+        };
         let (found, policy) = (&detail["bundles"][bundle], &detail["policies"]["a"]);
-        let causes = [&found["fault"], &found["refused"], &policy["cause"]].map(|cause| cause.as_str());
-        let named = match fate {
-            Fate::Ends => format!("bundle `{bundle}` digest {}", &digest(archive)[..12]),
-            _ => String::new(),
-        };
-        let is_named = |text: &str| {
-            let files = ["a/poison.rego:", "a/data/data."];
-            text.contains(&named) && (fate == Fate::Ends || files.iter().any(|file| text.contains(file)))
-        };
-        assert!(causes.iter().flatten().any(|cause| is_named(cause)), "{name}: {detail:#}");
+        let mut causes = [&found["fault"], &found["refused"], &policy["cause"]].into_iter();
+        assert!(causes.any(|cause| cause.as_str().is_some_and(is_named)), "{name}: {detail:#}");
+        let of_bundle = format!(" bundle={bundle} ");
         self.wait_until("a line in the log", |tenants| {
             let log = tenants.gate.envoy.log();
             let mut lines = log[told..].lines().filter(|line| line.contains(" transition "));
-            lines.any(|line| {
-                is_named(line)
-                    && (line.contains(" policy=a ") || line.contains(&format!(" bundle={bundle} ")))
-            })
+            lines.any(|line| is_named(line) && (line.contains(" policy=a ") || line.contains(&of_bundle)))
         });
     }
 
     /// The next good revision of `a`, after which every worker decides by it.
     fn cure_a(&mut self) {
-        let last = self.good.to_string();
         self.good += 1;
         let next = self.good.to_string();
         self.expected.add("a", &next);
         self.cure("a", archive("a", &next, ""));
         self.wait_until_served("a", &next);
         self.expected.set("a", &[&next]);
-        let _ = last;
     }
 
     /// Publishes what is good again; it is loaded with the next polls, and no other ones are answered until it is.
@@ -333,6 +320,11 @@ impl Tenants {
         last
     }
 
+    /// The most requests that the VMs that have ended can have had: those of one worker each.
+    fn in_flight(&self) -> u64 {
+        (self.deaths * CONNECTIONS / WORKERS) as u64
+    }
+
     /// So many VMs have ended since this was last asked.
     fn expect_deaths(&mut self, name: &str, deaths: usize) {
         let counted = self.count_deaths();
@@ -341,12 +333,8 @@ impl Tenants {
     }
 
     fn count_deaths(&self) -> usize {
-        self.gate
-            .envoy
-            .log()
-            .lines()
-            .filter(|line| line.contains("Function: ") && line.contains(" failed"))
-            .count()
+        let log = self.gate.envoy.log();
+        log.lines().filter(|line| line.contains("Function: ") && line.contains(" failed")).count()
     }
 
     fn wait_until_served(&mut self, policy: &str, generation: &str) {
@@ -367,15 +355,10 @@ impl Tenants {
     }
 
     fn wait_until(&mut self, what: &str, mut condition: impl FnMut(&mut Self) -> bool) {
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         while !condition(self) {
-            assert!(
-                begin.elapsed() < BOUND,
-                "{what}: never\n{:#}\n{}",
-                self.detail().unwrap_or_default(),
-                self.gate.envoy.log()
-            );
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            assert!(begin.elapsed() < BOUND, "{what}: never\n{}", self.gate.envoy.log());
+            thread::sleep(PAUSE);
         }
     }
 
@@ -395,39 +378,10 @@ impl Tenants {
                 && figure("portcullis_vms_lost") == 0
                 && figure("portcullis_vms_alive") >= WORKERS as u64
         });
+        let vms = self.detail().map_or(0, |detail| detail["vms"].as_array().map_or(0, Vec::len));
+        assert!((WORKERS..=WORKERS + 1).contains(&vms), "{vms} places");
         assert_eq!(self.count_deaths(), self.deaths);
     }
-}
-
-/// What has become of an archive, if that is known.
-fn fate_of(detail: &Value, bundle: &str, digest: &str) -> Option<Fate> {
-    let (found, policy) = (&detail["bundles"][bundle], &detail["policies"]["a"]);
-    if let Some(fault) = found["fault"].as_str() {
-        return Some(if fault.starts_with("quarantined: ") { Fate::Ends } else { Fate::Refused });
-    }
-    match policy["state"].as_str()? {
-        _ if found["digest"] != digest => None,
-        "quarantined" => Some(Fate::Ends),
-        // Who serves it already goes on.
-        _ if found["state"] == "quarantined" => Some(Fate::Ends),
-        "refused" => Some(Fate::Refused),
-        _ => is_loaded(detail, bundle, digest).then_some(Fate::Loaded),
-    }
-}
-
-/// Whether every VM that is alive serves an archive.
-fn is_loaded(detail: &Value, bundle: &str, digest: &str) -> bool {
-    let found = &detail["bundles"][bundle];
-    let vms = detail["vms"].as_array().into_iter().flatten();
-    let mut alive = vms.filter(|vm| vm["alive"] == true);
-    found["digest"] == digest
-        && found["fault"].is_null()
-        && alive.all(|vm| vm["serving"][bundle] == found["generation"])
-}
-
-/// SHA-256 of an archive, as its ETag has it.
-fn digest(archive: &[u8]) -> String {
-    Published::new(archive.to_vec()).etag.trim_matches('"').to_owned()
 }
 
 fn start(server: &BundleServer, names: &[&str]) -> Gate {

@@ -4,8 +4,8 @@
 
 use std::fmt::Write;
 
-use host_harness::archive::Archive;
-use serde_json::json;
+use host_harness::{archive::Archive, servers::Published};
+use serde_json::{Value, json};
 
 use crate::watch::archive;
 
@@ -136,6 +136,38 @@ pub fn all() -> Vec<Poison> {
         with("aliases in data", Refused, "a/data/data.yaml", format!("a0: &a0 [x]\n{levels}")),
     ]);
     all
+}
+
+/// What has become of an archive of a bundle of policy `a`, if that is known. Shape: the health answer with its detail, and
+/// the archive's [`digest`].
+pub fn fate_of(detail: &Value, bundle: &str, digest: &str) -> Option<Fate> {
+    let (found, policy) = (&detail["bundles"][bundle], &detail["policies"]["a"]);
+    if let Some(fault) = found["fault"].as_str() {
+        return Some(if fault.starts_with("quarantined: ") { Fate::Ends } else { Fate::Refused });
+    }
+    match policy["state"].as_str()? {
+        _ if found["digest"] != digest => None,
+        "quarantined" => Some(Fate::Ends),
+        // Who serves it already goes on.
+        _ if found["state"] == "quarantined" => Some(Fate::Ends),
+        "refused" => Some(Fate::Refused),
+        _ => is_loaded(detail, bundle, digest).then_some(Fate::Loaded),
+    }
+}
+
+/// Whether every VM that is alive serves an archive.
+pub fn is_loaded(detail: &Value, bundle: &str, digest: &str) -> bool {
+    let found = &detail["bundles"][bundle];
+    let vms = detail["vms"].as_array().into_iter().flatten();
+    let mut alive = vms.filter(|vm| vm["alive"] == true);
+    found["digest"] == digest
+        && found["fault"].is_null()
+        && alive.all(|vm| vm["serving"][bundle] == found["generation"])
+}
+
+/// SHA-256 of an archive, as its ETag has it.
+pub fn digest(archive: &[u8]) -> String {
+    Published::new(archive.to_vec()).etag.trim_matches('"').to_owned()
 }
 
 /// With these rules in a file of its own.
