@@ -115,7 +115,7 @@ fn what_only_changes_how_bundles_are_fetched_fails_no_request_while_nothing_can_
         });
         let traffic = renewed.server.traffic();
         let mut fetched = traffic.requests[before..].iter();
-        assert!(fetched.all(|request| is_new(request)), "{traffic:?}");
+        assert!(fetched.all(is_new), "{traffic:?}");
         assert_eq!(renewed.stat("listener_manager.lds.update_rejected"), 0);
     }
     assert!(renewed.stat("cluster.hub2.upstream_rq_completed") > 0);
@@ -202,6 +202,21 @@ fn envoy_keeps_a_listener_whose_next_configuration_the_plugin_refuses() {
                 (0..16).map(|_| Request::get("/").send(ingress).expect("Envoy answers").status).collect();
             assert_eq!(answers, BTreeSet::from([status]), "{failure_policy} {number}\n{}", begun.log());
             assert_eq!(stat(&begun, "listener_manager.lds.update_rejected"), rejected, "{failure_policy}");
+        }
+        // A VM that is built anew after that has the configuration that was kept.
+        if failure_policy == "FAIL_RELOAD" {
+            rewrite(folder.path(), 6, REFUSED);
+            wait_for_updates(&begun, 6);
+            let trap =
+                (0..20).fold(Request::get("/"), |trap, number| trap.header(format!("x-{number}"), "1"));
+            let ingress = ingress(&begun).expect("it listens");
+            assert_eq!(trap.send(ingress).expect("Envoy answers").status, 503);
+            let is_back = begun.wait_until(BOUND, |envoy| {
+                let status = Request::get("/").send(ingress).expect("Envoy answers").status;
+                assert!([210, 503].contains(&status), "{status}\n{}", envoy.log());
+                Ok(stat(envoy, "wasm.portcullis.vm_reload_success") == 1)
+            });
+            assert!(is_back.unwrap_or_else(|error| panic!("{error}")), "{}", begun.log());
         }
         let log = begun.log();
         assert!(log.contains("listener 'ingress' config rejected: Unable to create Wasm plugin"), "{log}");

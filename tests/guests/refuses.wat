@@ -1,5 +1,5 @@
 ;; Refuses a configuration of three bytes, and answers every request with status 200 and as many more as its configuration
-;; has bytes.
+;; has bytes. More than 20 headers end its VM.
 (module
   (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
   (import "env" "proxy_send_local_response"
@@ -27,7 +27,8 @@
         (drop (call $log (i32.const 4) (i32.const 0) (i32.const 7)))
         (return (i32.const 0))))
     (i32.const 1))
-  (func (export "proxy_on_request_headers") (param $context i32) (param i32 i32) (result i32)
+  (func (export "proxy_on_request_headers") (param $context i32) (param $headers i32) (param i32) (result i32)
+    (if (i32.gt_u (local.get $headers) (i32.const 20)) (then unreachable))
     (drop (call $respond
       (i32.add (i32.const 200) (i32.load (call $place (local.get $context))))
       (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const -1)))
