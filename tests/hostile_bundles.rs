@@ -10,7 +10,7 @@ use fastrand::Rng;
 use host_harness::{
     archive::Archive,
     envoy::{Envoy, Request, VmState},
-    world::{Reply, Scripted},
+    world::Scripted,
 };
 use portcullis_tests::{harness, table::BUNDLE_CLUSTER};
 use serde_json::json;
@@ -60,7 +60,7 @@ fn load(seeds: &[u64]) -> Vec<(u64, bool)> {
     envoy.run_for(Duration::from_secs(20));
     let mut answers = Vec::new();
     for seed in seeds {
-        let status = envoy.exchange(0, Request::get("/").property(POLICY, &name(seed))).status;
+        let status = envoy.exchange(0, Request::get("/").property(POLICY, name(seed))).status;
         check(&envoy, seeds);
         assert!([200, 403, 500, 503].contains(&status), "seed {seed}: status {status}");
         if status == 503 {

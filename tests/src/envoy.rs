@@ -40,6 +40,8 @@ pub struct GateOptions {
     pub raw_paths: bool,
     /// Where permitted requests go, in place of the echo upstream.
     pub upstream: Option<SocketAddr>,
+    /// How long listeners that were replaced are drained, in seconds.
+    pub drain_seconds: Option<u32>,
     /// A last change of the configuration that Envoy is given.
     pub amend: Option<Box<Amend>>,
 }
@@ -58,6 +60,7 @@ impl Default for GateOptions {
             policies: Vec::new(),
             raw_paths: false,
             upstream: None,
+            drain_seconds: None,
             amend: None,
         }
     }
@@ -92,7 +95,8 @@ impl Gate {
         if let Some(amend) = &options.amend {
             amend(&mut bootstrap);
         }
-        let envoy = EnvoyOptions { concurrency: options.concurrency, ..EnvoyOptions::default() };
+        let GateOptions { concurrency, drain_seconds, .. } = *options;
+        let envoy = EnvoyOptions { concurrency, drain_seconds, ..EnvoyOptions::default() };
         let envoy = RealEnvoy::start(&bootstrap, &envoy).unwrap_or_else(|error| panic!("{error}"));
         Self { envoy, upstream, _module: folder }
     }

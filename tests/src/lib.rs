@@ -3,10 +3,13 @@
 pub mod envoy;
 pub mod fleet;
 pub mod harness;
+pub mod lds;
 pub mod native;
+pub mod poisons;
 pub mod probe;
 pub mod swaps;
 pub mod table;
+pub mod watch;
 
 use std::path::{Path, PathBuf};
 

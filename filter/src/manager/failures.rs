@@ -61,8 +61,10 @@ impl Failures {
             self.failed = found.unwrap_or_default();
             self.seen = Some(seen);
         }
-        let is_suspect =
-            |(_, task): &(usize, AtWork)| guards(Protection::Closing) && task.is_request_of(policy);
+        // One that has gone on since is none: a worker that waits for its processor looks like one that has ended.
+        let is_suspect = |(place, task): &(usize, AtWork)| {
+            guards(Protection::Closing) && task.is_request_of(policy) && shared.at_work(*place) == Some(*task)
+        };
         self.has_failed(policy, now) || self.suspects.iter().any(is_suspect)
     }
 

@@ -47,6 +47,8 @@ pub struct EnvoyOptions {
     pub concurrency: u32,
     /// Log levels of components, as `wasm:debug,http:debug` (`--component-log-level`); all others are `info`.
     pub component_log_level: Option<String>,
+    /// How long listeners that were replaced are drained, in seconds (`--drain-time-s`); Envoy's own time by default.
+    pub drain_seconds: Option<u32>,
 }
 
 /// Why Envoy does not run, or did not answer.
@@ -111,7 +113,7 @@ struct Process {
 
 impl Default for EnvoyOptions {
     fn default() -> Self {
-        Self { concurrency: 1, component_log_level: None }
+        Self { concurrency: 1, component_log_level: None, drain_seconds: None }
     }
 }
 
@@ -135,6 +137,9 @@ impl RealEnvoy {
             command.arg("--admin-address-path").arg(dir.join("admin-address"));
             if let Some(levels) = &options.component_log_level {
                 command.args(["--component-log-level", levels]);
+            }
+            if let Some(seconds) = options.drain_seconds {
+                command.args(["--drain-time-s", &seconds.to_string()]);
             }
         })?;
         let (admin, listener) = process.wait_until_ready()?;

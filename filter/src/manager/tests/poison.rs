@@ -146,6 +146,24 @@ fn a_request_that_is_still_decided_is_not_taken_for_one_that_ended_its_vm() {
 }
 
 #[test]
+fn a_request_that_takes_long_closes_its_policy_for_a_vm_that_begins_only_until_it_is_decided() {
+    let mut fleet = Fleet::two_policies(3);
+    fleet.run_until(1_000);
+    let (time, shared) = (fleet.time(), Rc::clone(&fleet.shared));
+    let (_, task) = fleet.vms[1].begin_request("p", time, &*shared).unwrap();
+    fleet.run_until(fleet.now + 20);
+    fleet.end(2, true);
+    fleet.reload(2);
+    fleet.event(2, Event::Start);
+    let time = fleet.time();
+    assert!(matches!(fleet.vms[2].begin_request("p", time, &*shared), Err(NotReady::Closed { .. })));
+    shared.end(&task);
+    // Before its next tick.
+    let (_, task) = fleet.vms[2].begin_request("p", time, &*shared).unwrap();
+    shared.end(&task);
+}
+
+#[test]
 fn the_place_of_a_vm_that_ended_without_a_word_is_given_up_by_the_one_in_its_stead() {
     let mut fleet = Fleet::new(3);
     fleet.run_until(1_000);
