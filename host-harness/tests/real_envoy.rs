@@ -184,7 +184,7 @@ fn every_worker_counts_in_the_stats_and_quitting_leaves_the_log() {
     let (module, upstream) = (module(IDLE), Upstream::start().unwrap());
     let written = bootstrap(&config([], 1), &options(&module, &upstream));
     let debug = Some("wasm:debug".to_owned());
-    let options = EnvoyOptions { concurrency: 3, component_log_level: debug };
+    let options = EnvoyOptions { concurrency: 3, component_log_level: debug, ..EnvoyOptions::default() };
     let envoy = RealEnvoy::start(&written, &options).unwrap();
     assert_eq!(envoy.stats().unwrap()["server.concurrency"], 3);
     let error = envoy.admin_get("/no-such-page").unwrap_err();
