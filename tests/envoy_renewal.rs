@@ -36,6 +36,7 @@ const CONNECTIONS: usize = 8;
 /// Answers of each part of a load: before, while and after.
 const ANSWERS: u64 = 4000;
 const UPDATES: usize = 40;
+const REJECTED: &str = "listener_manager.lds.update_rejected";
 /// Configurations of the guest `refuses.wat`.
 const GOOD: &str = "ten bytes.";
 const OTHER: &str = "twenty bytes, or so.";
@@ -157,33 +158,54 @@ fn forty_updates_leave_nothing_behind() {
 }
 
 #[test]
-fn a_configuration_that_is_refused_closes_the_gate_until_a_good_one_comes() {
+fn a_configuration_that_is_refused_changes_nothing() {
     let mut renewed = Renewed::start(600);
-    let statuses = |renewed: &Renewed| -> BTreeSet<(u16, Option<Vec<u8>>)> {
-        let answer = |_| Request::get("/").send(renewed.gate.addr()).expect("Envoy answers");
-        let answers = (0..8 * WORKERS).map(answer);
-        answers.map(|it| (it.status, it.header("x-portcullis-reason").map(<[u8]>::to_vec))).collect()
-    };
     let good = BTreeSet::from([(200, None)]);
-    assert_eq!(statuses(&renewed), good);
-    renewed.update(&|document| document["bundles"]["a"]["colour"] = json!("red"));
-    let refused = (503, Some(b"configuration_refused".to_vec()));
-    assert_eq!(statuses(&renewed), BTreeSet::from([refused]), "{}", renewed.gate.envoy.log());
-    let fetched = renewed
-        .server
-        .traffic()
-        .requests
-        .iter()
-        .filter(|request| request.header("if-none-match").is_none())
-        .count();
+    assert_eq!(renewed.statuses(), good);
+    let fetched = renewed.fetched();
     POLICIES.iter().for_each(|policy| renewed.server.fault(&path(policy), Fault::ResetBeforeHeaders));
-    renewed.update(&|document| {
-        document["bundles"]["a"].as_object_mut().expect("a bundle is a map").remove("colour");
-        document["services"]["hub"]["credentials"]["bearer"]["token"] = json!("good");
+    let expected = Expected::default();
+    POLICIES.iter().for_each(|policy| expected.set(policy, &["1"]));
+    let seen = renewed.under_load(&expected, |renewed, answered| {
+        // The same twice, and another.
+        for colour in ["red", "red", "blue"] {
+            renewed.rewrite(&move |document| document["bundles"]["a"]["colour"] = json!(colour), REJECTED);
+            wait_for(answered, 500);
+        }
     });
-    assert_eq!(statuses(&renewed), good, "{}", renewed.gate.envoy.log());
-    let requests = renewed.server.traffic().requests;
-    assert_eq!(requests.iter().filter(|request| request.header("if-none-match").is_none()).count(), fetched);
+    assert_eq!(seen.failures(), 0, "{seen:?}\n{}", renewed.gate.envoy.log());
+    assert_eq!(renewed.statuses(), good, "{}", renewed.gate.envoy.log());
+    let log = renewed.gate.envoy.log();
+    assert!(log.contains("bundles.a.colour") && log.contains("Envoy keeps the one before"), "{log}");
+    renewed.update(&correct);
+    assert_eq!(renewed.statuses(), good, "{}", renewed.gate.envoy.log());
+    assert_eq!(renewed.fetched(), fetched, "the good one needs no download");
+}
+
+/// There is nothing to keep, and no worker may be told otherwise than the main thread: Envoy would send its requests past
+/// the filter.
+#[test]
+fn a_configuration_that_is_refused_at_the_start_shuts_the_gate_until_a_good_one_comes() {
+    let mut renewed = Renewed::start_with(600, &spoil);
+    let shut = BTreeSet::from([(503, Some(b"configuration_refused".to_vec()))]);
+    assert_eq!(renewed.statuses(), shut);
+    renewed.update(&correct);
+    renewed.wait_until("the good one", |renewed| renewed.statuses() == BTreeSet::from([(200, None)]));
+    // What was accepted once, byte for byte, is never refused by anybody.
+    renewed.update(&|document| {
+        spoil(document);
+        document["services"]["hub"]["credentials"]["bearer"]["token"] = json!("first");
+    });
+    assert_eq!(renewed.statuses(), shut, "{}", renewed.gate.envoy.log());
+}
+
+fn spoil(document: &mut Value) {
+    document["bundles"]["a"]["colour"] = json!("red");
+}
+
+fn correct(document: &mut Value) {
+    document["bundles"]["a"].as_object_mut().expect("a bundle is a map").remove("colour");
+    document["services"]["hub"]["credentials"]["bearer"]["token"] = json!("good");
 }
 
 /// Whatever the failure policy says: Envoy tries a configuration on its main thread, and gives no worker one that is
@@ -237,6 +259,13 @@ fn envoy_keeps_a_listener_whose_next_configuration_the_plugin_refuses() {
 
 impl Renewed {
     fn start(drain_seconds: u32) -> Self {
+        let renewed = Self::start_with(drain_seconds, &|_| {});
+        renewed.gate.wait_for_counter("portcullis_policies_compiled", VMS * POLICIES.len() as u64);
+        renewed
+    }
+
+    /// Begins with a changed configuration.
+    fn start_with(drain_seconds: u32, change: &Change) -> Self {
         let server = bundle_server(POLICIES.map(|policy| (policy, archive(policy, "1", "").build())));
         let polling = json!({ "min_delay_seconds": 1, "max_delay_seconds": 1 });
         let bundle = |name: &str| {
@@ -245,7 +274,7 @@ impl Renewed {
         let policy = |name: &str| {
             (name.to_owned(), json!({ "bundles": [name], "decision": format!("{name}/decision") }))
         };
-        let document = json!({
+        let mut document = json!({
             "services": { "hub": {
                 "url": server.url("").trim_end_matches('/'),
                 "cluster": "hub",
@@ -271,9 +300,9 @@ impl Renewed {
             })),
             ..GateOptions::default()
         };
-        let gate = Gate::start(&document.to_string(), &options);
-        let compiled = VMS * POLICIES.len() as u64;
-        gate.wait_for_counter("portcullis_policies_compiled", compiled);
+        let config = Config::parse(document.to_string().as_bytes()).expect("it is a good one");
+        change(&mut document);
+        let gate = Gate::start_with(&config, &document.to_string(), &options);
         Self { server, gate, folder, document, version: 1 }
     }
 
@@ -288,14 +317,31 @@ impl Renewed {
 
     /// Replaces the listener by one with a changed configuration, and waits until Envoy has it.
     fn update(&mut self, change: &Change) {
+        self.rewrite(change, "listener_manager.lds.update_success");
+    }
+
+    /// Gives Envoy a changed configuration, and waits until this figure tells of it.
+    fn rewrite(&mut self, change: &Change, figure: &str) {
         change(&mut self.document);
-        let before = self.stat("listener_manager.lds.update_success");
+        let before = self.stat(figure);
         self.version += 1;
         rewrite(self.folder.path(), self.version, &self.document.to_string());
         self.wait_until("the update", |renewed| {
-            renewed.stat("listener_manager.lds.update_success") > before
-                && renewed.stat("listener_manager.total_listeners_warming") == 0
+            renewed.stat(figure) > before && renewed.stat("listener_manager.total_listeners_warming") == 0
         });
+    }
+
+    /// Each status with its reason, of so many requests that every worker has some.
+    fn statuses(&self) -> BTreeSet<(u16, Option<Vec<u8>>)> {
+        let answer = |_| Request::get("/").send(self.gate.addr()).expect("Envoy answers");
+        let answers = (0..8 * WORKERS).map(answer);
+        answers.map(|it| (it.status, it.header("x-portcullis-reason").map(<[u8]>::to_vec))).collect()
+    }
+
+    /// Downloads of what was not there before.
+    fn fetched(&self) -> usize {
+        let requests = self.server.traffic().requests;
+        requests.iter().filter(|request| request.header("if-none-match").is_none()).count()
     }
 
     fn wait_until_drained(&mut self) {

@@ -10,6 +10,7 @@
 //! what ends one is known and not tried again. Readiness is computed from this state whenever it is asked
 //! (INVARIANT queried readiness): nothing here stores or sends one.
 
+mod acceptance;
 mod adoption;
 mod comparison;
 mod download;
@@ -56,6 +57,7 @@ use quarantine::Quarantine;
 use record::{Access, BundleRecord, VmName, millis};
 use teller::Teller;
 
+pub use acceptance::may_refuse;
 pub use download::{Answer, FetchId, HttpCall};
 pub use ending::note_end;
 pub use health::{BundleHealth, Health, PolicyHealth, VmHealth};

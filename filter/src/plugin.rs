@@ -7,7 +7,7 @@ use log::Level;
 use crate::{
     authz::{self, HealthQuery, LocalResponse, Outcome, RequestHead},
     config::{Config, ConfigError},
-    manager::{Effect, Event, Manager, NotReady, SharedData, Shelf, Task},
+    manager::{self, Effect, Event, Manager, NotReady, SharedData, Shelf, Task},
     policy::{self, Policy},
     telemetry::{Counter, LogLimiter, REQUEST_LINES_PER_SECOND},
 };
@@ -61,7 +61,7 @@ pub struct Decided {
 
 impl Plugin {
     /// Takes a configuration. Never fails: a configuration that is refused becomes a gate that stays down, because
-    /// Envoy lets requests past a filter that could not be configured.
+    /// Envoy lets requests past a filter that could not be configured. [`Plugin::may_be_refused`] says where it does not.
     ///
     /// Shape: `document` is the plugin configuration as Envoy delivers it; `seed` names this VM and spreads
     /// polls and retries; `shelf` is the one of the VM, for all its plugins.
@@ -78,6 +78,21 @@ impl Plugin {
         };
         let plugin = Self { state, limiter: LogLimiter::new(REQUEST_LINES_PER_SECOND) };
         (plugin, vec![Effect::Log(message.0, format!("configuration: {}", message.1))])
+    }
+
+    /// Whether Envoy may be told that this configuration is refused, so that it keeps the one before. Says so in the
+    /// log. Units: as [`Manager::handle`].
+    pub fn may_be_refused(
+        &self,
+        document: &[u8],
+        shelf: &Shelf,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) -> Option<Effect> {
+        let is_refused =
+            matches!(self.state, State::Refused) && manager::may_refuse(document, shelf, now, shared);
+        let message = "configuration: Envoy keeps the one before, which goes on deciding";
+        is_refused.then(|| Effect::Log(Level::Warn, message.to_owned()))
     }
 
     /// Feeds one event in and returns what the host must do, in order. Units: as [`Manager::handle`].

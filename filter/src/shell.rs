@@ -195,18 +195,23 @@ impl Context for Root {
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
         let document = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten();
-        let (plugin, effects) =
-            Plugin::configure(&document.unwrap_or_default(), seed(), SHELF.with(Shelf::clone));
-        crate::plugin::warm_up();
+        let (document, shelf) = (document.unwrap_or_default(), SHELF.with(Shelf::clone));
+        let (plugin, effects) = Plugin::configure(&document, seed(), shelf.clone());
+        let refused = plugin.may_be_refused(&document, &shelf, host::now(), &HostData);
+        let is_refused = refused.is_some();
         if let Ok(mut shared) = self.shared.try_borrow_mut() {
             shared.plugin = plugin;
-            shared.tell(effects);
+            shared.tell(effects.into_iter().chain(refused).collect());
         }
+        if is_refused {
+            return false;
+        }
+        crate::plugin::warm_up();
         self.run(Event::Start);
         self.work(Instant::now(), LONGEST_START);
         self.run(Event::Started);
         self.keep_ticking();
-        // Envoy lets requests past a filter whose worker did not configure, so a refusal must not be one.
+        // Envoy lets requests past a filter whose worker did not configure.
         true
     }
 

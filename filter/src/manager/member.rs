@@ -319,6 +319,13 @@ impl Members {
         Fate::EndedThere
     }
 
+    /// Whether any member is alive.
+    pub(super) fn has_any(&mut self, now: Duration, shared: &dyn SharedData) -> bool {
+        (0..MAX_MEMBERS)
+            .map_while(|place| self.get(place, shared).map(|member| member.is_alive(now)))
+            .any(|is_alive| is_alive)
+    }
+
     /// Whether a member of this configuration is alive that has had no request.
     pub(super) fn has_idle(&mut self, plugin: u32, now: Duration, shared: &dyn SharedData) -> bool {
         (0..MAX_MEMBERS)

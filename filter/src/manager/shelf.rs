@@ -71,6 +71,11 @@ impl Shelf {
         (contents.begun, contents.begun == 1)
     }
 
+    /// Whether nothing has been configured in this VM yet.
+    pub(super) fn is_unused(&self) -> bool {
+        self.0.borrow().begun == 0
+    }
+
     /// The number of this VM.
     pub(super) fn instance(&self) -> u32 {
         self.0.borrow().instance

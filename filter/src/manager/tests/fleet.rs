@@ -120,8 +120,8 @@ fn a_payload_that_was_replaced_is_not_taken_for_the_one_before() {
     // Two publications later, the key has a payload again.
     let payload_key = record::payload_key(&fleet.vms[0].tracked[0].key, 0);
     let Read { value, seen } = fleet.shared.get(&payload_key).unwrap();
-    let (archive, generation) = record::open_payload(value).unwrap();
-    let later = record::seal_payload(&archive, generation + 2);
+    let (_, generation) = record::open_payload(value).unwrap();
+    let later = record::seal_payload(&pack("b00", "package b00\n"), generation + 2);
     assert!(fleet.shared.compare_and_set(&payload_key, &later, seen));
     fleet.answers = false;
     fleet.reload(1);

@@ -332,3 +332,20 @@ fn a_set_that_was_read_earlier_is_never_new() {
     assert!(!set(1, [2, 2]).is_behind(&set(1, [2, 2])));
     assert!(!set(2, [1, 1]).is_behind(&set(1, [2, 2])), "the record was lost, and counts anew");
 }
+
+#[test]
+fn a_configuration_is_refused_only_where_envoy_keeps_another() {
+    let shelf = Shelf::default();
+    let refuses = |document: &str, shelf: &Shelf, fleet: &Fleet| {
+        may_refuse(document.as_bytes(), shelf, fleet.time(), &*fleet.shared)
+    };
+    let mut fleet = Fleet::new(2);
+    assert!(!refuses("first", &shelf, &fleet), "nobody decides yet");
+    fleet.run_until(1_000);
+    assert!(!refuses("first", &shelf, &fleet), "it was accepted");
+    assert!(refuses("second", &shelf, &fleet));
+    assert!(refuses("second", &shelf, &fleet), "that is no acceptance");
+    shelf.begin(BTreeSet::new(), 1);
+    assert!(!refuses("third", &shelf, &fleet), "a VM with another configuration is no fresh one");
+    assert!(!refuses("third", &Shelf::default(), &fleet), "it was accepted");
+}

@@ -86,6 +86,7 @@ func onConfigure(root, size uint32) uint32 {
 //go:wasmexport proxy_on_tick
 func onTick(root uint32) {
 	ticks++
+	proxySetTick(0)
 }
 
 //go:wasmexport proxy_on_request_headers
