@@ -59,10 +59,16 @@ fn a_bundle_that_ends_its_vm_costs_one_vm_and_nobody_but_its_tenant() {
         for name in ["read", "read again"] {
             tenants.meet(&poisons::hooked(name, "end-read"));
         }
+        // What is known to end VMs ends none.
+        tenants.offer("a", &poisons::hooked("first", "end-compile"), 0);
+        tenants.cure_a();
         for (first, second) in [("a", "a2"), ("a2", "a")] {
             tenants.meet_pair(first, second);
         }
-        // What is known to end VMs ends none.
+        // Beside another `a2` it is tried once more, for it may have been that; then it is known whatever is beside it.
+        tenants.offer("a", &poisons::hooked("first", "end-compile"), VM_FAILURES);
+        tenants.cure_a();
+        tenants.meet_pair("a", "a2");
         tenants.offer("a", &poisons::hooked("first", "end-compile"), 0);
         tenants.cure_a();
     });
@@ -236,12 +242,15 @@ impl Tenants {
             self.expected.set("a", &["half"]);
         }
         self.offer(second, &half(second, "pair", Fate::Ends), VM_FAILURES);
-        // Only the second is accused, and only another one in its place is a cure.
+        // Only the second is accused; another one in the place of either is a cure.
         self.good += 1;
         let next = self.good.to_string();
         self.expected.add("a", &next);
-        self.cure(second, archive(second, &next, ""));
+        if second == "a" {
+            self.expected.add("a", "pair");
+        }
         self.cure(first, archive(first, &next, ""));
+        self.cure(second, archive(second, &next, ""));
         self.cure_a();
     }
 

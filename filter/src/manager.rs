@@ -392,11 +392,15 @@ impl Manager {
     fn tick(&mut self, now: Duration, shared: &dyn SharedData) {
         self.teller.turn("tick");
         self.first_tick.get_or_insert(now);
+        if self.membership.place().is_none() {
+            // It may take the place of one of whom nobody has asked yet.
+            self.inquired = None;
+        }
+        self.inquire(now, shared);
         self.renew(now, shared);
         // INVARIANT (converge): whatever was not told or not heard is found here.
         // What was found is worked on first: with many bundles, comparing again would take its time.
         let pause = if self.has_work() { self.comparison_pause.max(WAITING) } else { self.comparison_pause };
-        self.inquire(now, shared);
         let due = self.compared.is_none_or(|at| now.saturating_sub(at) >= pause);
         if due && (guards(Protection::Comparison) || self.compared.is_none()) {
             self.begin_comparison(now);
@@ -418,6 +422,12 @@ impl Manager {
     fn done(&mut self, shared: &dyn SharedData) {
         self.has_ended = true;
         self.teller.turn("done");
+        // What it reads accuses nobody when it is gone.
+        for index in 0..self.tracked.len() {
+            if self.download(index).is_some_and(Download::has_work) {
+                let _ = self.amend(index, shared, |record| record.reading = None);
+            }
+        }
         for tracked in &mut self.tracked {
             tracked.download = None;
         }
@@ -439,7 +449,6 @@ impl Manager {
             tracked.access.configured_ms = millis(now);
         }
         self.members = Members::default().open(shared);
-        self.inquired = Some(now);
         if !self.members.is_empty() && guards(Protection::Place) {
             self.membership.is_heir(now);
         }

@@ -18,6 +18,8 @@ use crate::hooks::{Protection, guards};
 const RENEWALS_IN_LEASE: u32 = 3;
 /// A member that has been dead for so long is gone, and not only late.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(3);
+/// Most members that are remembered of one place.
+const MAX_BEFORE: usize = 8;
 /// The lease of one that ended runs out within one; its heir may come late, too.
 const HEIR_LEASES: u32 = 4;
 /// Envoy's workers, its main thread and as many again that have died; twice that for plugins that share a `vm_id`.
@@ -37,6 +39,8 @@ pub(super) struct Membership {
     has_served: bool,
     /// Until when it may give up the place of one that ended: it was built in its stead.
     heir_until: Duration,
+    /// Who had its place before.
+    before: Vec<(VmName, End)>,
 }
 
 /// What became of a VM that left a mark.
@@ -81,7 +85,7 @@ impl Membership {
     /// `plugin` is the same for all members of one configuration.
     pub(super) fn new(vm: VmName, instance: u32, plugin: u32, lease: Duration) -> Self {
         let (place, renewed, has_served, heir_until) = (None, Duration::ZERO, false, Duration::ZERO);
-        Self { vm, instance, plugin, lease, place, renewed, has_served, heir_until }
+        Self { vm, instance, plugin, lease, place, renewed, has_served, heir_until, before: Vec::new() }
     }
 
     /// Whether this VM has been still for so long that others may have been as well: it is in no position to judge them.
@@ -184,6 +188,7 @@ impl Membership {
         shared: &dyn SharedData,
     ) -> (Vec<(VmName, AtWork)>, Open) {
         let (mut found, mut open) = (Vec::new(), Open::new());
+        let ended = self.ended_at_requests(now, shared);
         for place in 0..MAX_MEMBERS {
             let key = MemberRecord::key(place);
             let Some((Some(mut member), seen)) = record::read::<MemberRecord>(shared, &key) else { break };
@@ -195,11 +200,11 @@ impl Membership {
             }
             let task = shared.at_work(place);
             let is_heir = now < self.heir_until && member.plugin == self.plugin;
-            let is_new = member.ended.is_none() && task.is_some();
+            let is_new = member.ended.is_none() && ended.contains(&member.instance);
             if !is_heir && !is_new {
                 continue;
             }
-            member.ended = member.ended.or(task.map(|_| End::AtRequest));
+            member.ended = member.ended.or(is_new.then_some(End::AtRequest));
             if is_heir {
                 member.until_ms = 0;
             }
@@ -215,6 +220,17 @@ impl Membership {
         (found, open)
     }
 
+    /// VMs of which one context ended while it decided a request: the others ended with it.
+    fn ended_at_requests(&self, now: Duration, shared: &dyn SharedData) -> BTreeSet<u32> {
+        let mut members = Members::default();
+        let ended = |place| {
+            let member = members.get(place, shared)?;
+            let is_over = member.until_ms > 0 && !member.is_alive(now) && member.vm != self.vm;
+            Some(is_over.then_some(member.instance).filter(|_| shared.at_work(place).is_some()))
+        };
+        (0..MAX_MEMBERS).map_while(ended).flatten().collect()
+    }
+
     fn join(
         &mut self,
         serving: &impl Fn() -> Serving,
@@ -227,11 +243,11 @@ impl Membership {
             let (found, seen) = record::read::<MemberRecord>(shared, &MemberRecord::key(place))?;
             match found {
                 Some(found) if found.is_alive(now) => continue,
-                Some(found) if found.until_ms == 0 => left = left.or(Some((place, seen))),
+                Some(found) if found.until_ms == 0 => left = left.or(Some((place, seen, Some(found)))),
                 None if seen == Seen::Absent => {
-                    return self.take(left.unwrap_or((place, seen)), serving, shared, now);
+                    return self.take(left.unwrap_or((place, seen, None)), serving, shared, now);
                 }
-                _ => return self.take((place, seen), serving, shared, now),
+                found => return self.take((place, seen, found), serving, shared, now),
             }
         }
         self.take(left?, serving, shared, now)
@@ -239,11 +255,12 @@ impl Membership {
 
     fn take(
         &mut self,
-        (place, seen): (usize, Seen),
+        (place, seen, found): (usize, Seen, Option<MemberRecord>),
         serving: &impl Fn() -> Serving,
         shared: &dyn SharedData,
         now: Duration,
     ) -> Option<usize> {
+        self.before = found.into_iter().flat_map(MemberRecord::ends).take(MAX_BEFORE).collect();
         let is_mine = record::write(shared, &MemberRecord::key(place), &self.record(serving(), now), seen);
         // If another was faster, the next tick tries again.
         is_mine.then(|| {
@@ -255,8 +272,9 @@ impl Membership {
     fn record(&self, serving: Serving, now: Duration) -> MemberRecord {
         let Serving { bundles, ready } = serving;
         let until_ms = millis(now.saturating_add(self.lease));
-        let Self { vm, instance, plugin, has_served, .. } = *self;
-        MemberRecord { vm, instance, plugin, until_ms, ended: None, has_served, serving: bundles, ready }
+        let &Self { vm, instance, plugin, has_served, .. } = self;
+        let (serving, before) = (bundles, self.before.clone());
+        MemberRecord { vm, instance, plugin, until_ms, ended: None, has_served, serving, ready, before }
     }
 }
 
@@ -297,9 +315,13 @@ impl Members {
             let is_over = millis(now) > mark.since_ms.saturating_add(millis(lease));
             return if is_over { Fate::EndedThere } else { Fate::Alive };
         };
-        let Some(member) = self.get(place, shared).filter(|member| member.vm == mark.vm).cloned() else {
-            return Fate::EndedThere;
-        };
+        let Some(member) = self.get(place, shared).cloned() else { return Fate::EndedThere };
+        if member.vm != mark.vm {
+            return match member.before.iter().find(|(vm, _)| *vm == mark.vm) {
+                Some((_, End::Left | End::AtRequest)) => Fate::EndedElsewhere,
+                Some((_, End::AtLoad)) | None => Fate::EndedThere,
+            };
+        }
         if member.ended.is_none() && member.is_alive(now) {
             return Fate::Alive;
         }

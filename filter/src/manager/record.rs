@@ -129,6 +129,8 @@ pub(super) struct MemberRecord {
     pub(super) serving: BTreeMap<String, u64>,
     /// Policies that can decide, and all.
     pub(super) ready: (usize, usize),
+    /// Who had this place before, and how they ended, the last ones: their marks may still stand somewhere.
+    pub(super) before: Vec<(VmName, End)>,
 }
 
 /// How a VM ended.
@@ -203,6 +205,11 @@ impl MemberRecord {
 
     pub(super) fn is_alive(&self, now: Duration) -> bool {
         self.until_ms > millis(now)
+    }
+
+    /// Those who had its place before, and itself, with how they ended, the last first.
+    pub(super) fn ends(self) -> impl Iterator<Item = (VmName, End)> {
+        self.ended.map(|end| (self.vm, end)).into_iter().chain(self.before)
     }
 }
 

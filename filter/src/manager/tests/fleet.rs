@@ -211,6 +211,7 @@ fn a_vm_that_finds_no_place_says_so() {
         ended: None,
         has_served: false,
         serving: BTreeMap::new(),
+        before: Vec::new(),
         ready: (0, 0),
     };
     for place in 0..member::MAX_MEMBERS {

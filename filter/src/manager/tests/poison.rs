@@ -5,6 +5,7 @@ use super::{
     *,
 };
 use crate::manager::{
+    member::Fate,
     quarantine::{Digests, Quarantine},
     record::{End, MemberRecord},
     sets::{self, Content, PolicyRecord, Set},
@@ -301,7 +302,7 @@ fn what_is_quarantined_is_tried_once_more_when_what_is_around_it_changes() {
     };
     let shared = LocalData::default();
     let mut quarantine = Quarantine::new(1);
-    let mut convict = |quarantine: &mut Quarantine, around: &[(&str, &str)], vm: u32| {
+    let convict = |quarantine: &mut Quarantine, around: &[(&str, &str)], vm: u32| {
         let accused = (digests(&[("a", "2")]), digests(around));
         quarantine.convict(accused, String::new(), (VmName(vm), VmName(0)), Duration::ZERO, &shared)
     };
@@ -348,4 +349,35 @@ fn a_configuration_is_refused_only_where_envoy_keeps_another() {
     shelf.begin(BTreeSet::new(), 1);
     assert!(!refuses("third", &shelf, &fleet), "a VM with another configuration is no fresh one");
     assert!(!refuses("third", &Shelf::default(), &fleet), "it was accepted");
+}
+
+#[test]
+fn who_leaves_while_it_reads_accuses_nothing_whoever_takes_its_place() {
+    let shared = LocalData::default();
+    let lease = Duration::from_secs(3);
+    let serving = || Serving { bundles: BTreeMap::new(), ready: (0, 1) };
+    let now = Duration::from_secs(1);
+    let fate_of = |vm: u32| {
+        let mark = sets::Mark::new(VmName(vm), Some(0), now);
+        Members::default().fate(&mark, lease, now, &shared)
+    };
+    let join = |vm: u32| {
+        let mut member = Membership::new(VmName(vm), vm, 1, lease);
+        assert_eq!(member.tick(serving, false, &shared, now), Some(Change::Joined(0)));
+        member
+    };
+    join(1).leave(&shared);
+    assert_eq!(fate_of(1), Fate::EndedElsewhere);
+    // A request ends the next one, which says so.
+    join(2);
+    assert_eq!((fate_of(1), fate_of(2)), (Fate::EndedElsewhere, Fate::Alive));
+    let request = Task { vm: 2, member: Some(0), kind: TaskKind::Request("p".into()), begun: now };
+    note_end(&request, now, &shared);
+    join(3);
+    assert_eq!((fate_of(1), fate_of(2)), (Fate::EndedElsewhere, Fate::EndedElsewhere));
+    // The one after that ends at what it loads.
+    note_end(&Task { vm: 3, kind: TaskKind::Load(None), ..request }, now, &shared);
+    join(4);
+    assert_eq!((fate_of(2), fate_of(3), fate_of(4)), (Fate::EndedElsewhere, Fate::EndedThere, Fate::Alive));
+    assert_eq!(fate_of(5), Fate::EndedThere, "nobody knows of it");
 }
