@@ -90,7 +90,10 @@ impl<A: AsRef<[u8]>> Reading<A> {
 
     fn unpack(&mut self, stage: Stage<A>) -> Result<Stage<A>, ArchiveError> {
         Ok(match stage {
-            Stage::Hashing { archive, .. } if archive.as_ref().is_empty() => return Err(ArchiveError::Empty),
+            Stage::Hashing { archive, hasher, .. } if archive.as_ref().is_empty() => {
+                self.digest = format!("{:x}", hasher.finalize());
+                return Err(ArchiveError::Empty);
+            }
             Stage::Hashing { archive, mut hasher, at } => {
                 let rest = archive.as_ref().get(at..).unwrap_or_default();
                 match rest.get(..HASHED_PER_STEP) {

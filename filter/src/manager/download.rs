@@ -151,8 +151,13 @@ pub(super) enum Fault {
     #[error("quarantined: {0}")]
     Quarantined(String),
     /// The content is no bundle.
-    #[error("refused: {0}")]
-    Bundle(#[from] BundleError),
+    #[error("digest {digest} is refused: {error}")]
+    Bundle {
+        /// The beginning of the archive's digest.
+        digest: String,
+        /// What is at fault.
+        error: BundleError,
+    },
 }
 
 #[derive(Debug)]
@@ -328,7 +333,10 @@ impl Download {
                 },
                 None => match reading.step() {
                     None => return Checked::Reading,
-                    Some(Err(error)) => return Checked::Faulty(error.into()),
+                    Some(Err(error)) => {
+                        let digest = reading.digest().and_then(|digest| digest.get(..12)).unwrap_or_default();
+                        return Checked::Faulty(Fault::Bundle { digest: digest.to_owned(), error });
+                    }
                     Some(Ok(bundle)) => shelf.keep(bundle),
                 },
             };
@@ -411,7 +419,7 @@ fn bytes_of(archive: &[u8]) -> u64 {
 impl Fault {
     pub(super) fn kind(&self) -> FaultKind {
         match self {
-            Self::Bundle(_) => FaultKind::Content,
+            Self::Bundle { .. } => FaultKind::Content,
             Self::Quarantined(_) => FaultKind::Quarantined,
             _ => FaultKind::Download,
         }
