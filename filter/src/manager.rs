@@ -18,11 +18,13 @@ mod ending;
 mod failures;
 mod health;
 mod loading;
+mod marks;
 mod member;
 mod policies;
 mod quarantine;
 mod record;
 mod registry;
+mod requests;
 mod sets;
 mod shared;
 mod shelf;
@@ -42,7 +44,7 @@ use crate::{
     bundle::Bundle,
     config::{BundleSource, Config, Staleness},
     hooks::{Protection, guards},
-    policy::{Disposal, Policy},
+    policy::Disposal,
     telemetry::{Counter, Gauge},
 };
 
@@ -69,8 +71,6 @@ pub use shelf::Shelf;
 const BUSY_TICK: Duration = Duration::from_millis(10);
 /// Pause between ticks when nothing is: polls are due once in seconds.
 const CALM_TICK: Duration = Duration::from_millis(100);
-/// Pause between two looks at the figures of the process.
-const GAUGE_PERIOD: Duration = Duration::from_secs(1);
 /// Pause between two looks at those who gave no sign of life in time.
 const INQUIRY_PERIOD: Duration = Duration::from_millis(200);
 /// Figures shown in one piece of work.
@@ -300,89 +300,6 @@ impl Manager {
         self.slice
     }
 
-    /// The policy of that name if it can decide now, or why it cannot.
-    pub fn policy(&self, name: &str, now: Duration) -> Result<&Rc<Policy>, NotReady> {
-        let policy = || name.to_owned();
-        let slot = self.policies.get(name).ok_or_else(|| NotReady::Unknown { policy: policy() })?;
-        if self.failures.has_failed(&slot.key, now) {
-            return Err(NotReady::Closed { policy: policy() });
-        }
-        let active = slot.active.as_ref().ok_or_else(|| self.why_pending(slot))?;
-        match slot.config.bundles.iter().find(|bundle| self.is_denied_as_stale(bundle, now)) {
-            None => Ok(&active.policy),
-            Some(bundle) => Err(NotReady::Stale { policy: policy(), bundle: bundle.clone() }),
-        }
-    }
-
-    fn why_pending(&self, slot: &Slot) -> NotReady {
-        let policy = slot.name.clone();
-        let record = |bundle: &str| Some(&self.tracked_by_name(bundle)?.record.as_ref()?.0);
-        let missing = slot.config.bundles.iter().find(|bundle| {
-            record(bundle).is_none_or(|record| record.generation == 0 || record.digest.is_empty())
-        });
-        if let Some(bundle) = missing {
-            let fault = record(bundle).and_then(|record| record.fault.as_ref());
-            let fault = fault.map(|fault| format!(": {}", fault.message)).unwrap_or_default();
-            return NotReady::BundleMissing { policy, bundle: bundle.clone(), fault };
-        }
-        let Some(candidate) = self.candidate_of(slot) else { return NotReady::Pending { policy } };
-        if let Some(cause) = self.quarantined(&candidate) {
-            return NotReady::Quarantined { policy, cause };
-        }
-        let rejection = slot.known().and_then(|record| record.rejection(&candidate));
-        let unreadable = slot.unreadable.as_ref().map(|(_, message)| message.as_str());
-        match rejection.map(|rejection| rejection.cause.as_str()).or(unreadable) {
-            Some(error) => NotReady::Rejected { policy, error: error.to_owned() },
-            None => NotReady::Pending { policy },
-        }
-    }
-
-    /// Says that a request is decided by a policy from now on, and gives the policy if it may. Give the task to
-    /// [`SharedData::end`] when it is.
-    pub fn begin_request(
-        &mut self,
-        name: &str,
-        now: Duration,
-        shared: &dyn SharedData,
-    ) -> Result<(Rc<Policy>, Task), NotReady> {
-        if self.membership.serves() {
-            self.unrecorded = true;
-        }
-        let key = self.policies.get(name).map(|slot| Rc::clone(&slot.key));
-        let policy = || name.to_owned();
-        let key = key.ok_or_else(|| NotReady::Unknown { policy: policy() })?;
-        if self.failures.is_closed(&key, now, shared) {
-            return Err(NotReady::Closed { policy: policy() });
-        }
-        let policy = Rc::clone(self.policy(name, now)?);
-        let task = self.task(TaskKind::Request(key), now);
-        shared.begin(&task);
-        Ok((policy, task))
-    }
-
-    /// Names of the configured policies.
-    pub fn policy_names(&self) -> impl Iterator<Item = &str> {
-        self.policies.names()
-    }
-
-    /// Whether every policy can decide now. Never true of nothing: a configuration without policies is refused.
-    pub fn is_ready(&self, now: Duration) -> bool {
-        self.policies.all_ready()
-            && !self.tracked.iter().any(|tracked| self.is_denied_as_stale(&tracked.name, now))
-    }
-
-    fn staleness(&self, bundle: &str) -> Option<Staleness> {
-        self.staleness.get(bundle).copied()
-    }
-
-    fn is_denied_as_stale(&self, bundle: &str, now: Duration) -> bool {
-        self.staleness(bundle).filter(|staleness| staleness.deny).is_some_and(|staleness| {
-            let tracked = self.tracked.iter().find(|tracked| tracked.name == bundle);
-            let record = tracked.and_then(|tracked| tracked.record.as_ref());
-            record.is_none_or(|(record, _)| staleness.is_over(record, now))
-        })
-    }
-
     /// How long the host should wait until the next [`Event::Tick`].
     pub fn tick_period(&self) -> Duration {
         let busy = self.has_work() || self.untold || self.comparison_pause < CALM_TICK;
@@ -601,46 +518,6 @@ impl Manager {
             if member.vm != vm && member.is_alive(now) {
                 self.teller.push(Effect::Hint { queue: record::hint_queue(place) });
             }
-        }
-    }
-
-    /// Gives what is under way up, so that its mark accuses nobody.
-    fn withdraw_job(&mut self, shared: &dyn SharedData) {
-        if let Some(job) = self.job.take() {
-            self.withdraw_mark(job.policy(), shared);
-        }
-    }
-
-    /// What no configuration of this VM names any more is gone; a gauge cannot be taken away.
-    fn clear_gauges(&mut self) {
-        let bundles =
-            self.tracked.iter().filter(|tracked| !self.shelf.is_shared(self.context.0, &tracked.key));
-        let bundles = bundles.flat_map(|tracked| {
-            let name = || tracked.name.clone();
-            [Gauge::BundleGeneration(name()), Gauge::BundleFailing(name()), Gauge::BundleAgeSeconds(name())]
-        });
-        let policies = self.policies.iter().filter(|slot| !self.shelf.is_shared(self.context.0, &slot.key));
-        let policies = policies.flat_map(|slot| {
-            let name = || slot.name.clone();
-            [Gauge::PolicyGeneration(name()), Gauge::PolicyRefused(name()), Gauge::PolicyQuarantined(name())]
-        });
-        for gauge in bundles.chain(policies) {
-            self.teller.push(Effect::Show(gauge, 0));
-        }
-    }
-
-    /// The first of the VMs shows the figures of all.
-    fn show_gauges(&mut self, now: Duration, shared: &dyn SharedData) {
-        let shown = *self.shown.get_or_insert(now);
-        if now.saturating_sub(shown) < GAUGE_PERIOD {
-            return;
-        }
-        self.shown = Some(now);
-        let plugin = self.membership.plugin();
-        let mut members = Members::default().all(shared).into_iter();
-        let first = members.find(|member| member.plugin == plugin && member.is_alive(now));
-        if first.is_some_and(|first| first.vm == self.membership.vm()) {
-            self.gauges = self.health(now, shared).gauges();
         }
     }
 }

@@ -7,10 +7,10 @@ use log::Level;
 
 use super::{
     Effect, Manager,
-    member::{Fate, Members},
+    member::Members,
     policies::{Active, Slot, made_of},
     quarantine::{Conviction, Digests},
-    record::{BundleRecord, PayloadRecord, VmName, millis, open_payload, payload_key},
+    record::{BundleRecord, PayloadRecord, millis, open_payload, payload_key},
     sets::{self, Content, Mark, PolicyRecord, Rejection, Set, Trial},
     shared::{SharedData, Task, TaskKind},
 };
@@ -24,15 +24,15 @@ use crate::{
 /// A set on its way to deciding: one at a time in each VM.
 pub(super) struct Job {
     /// The place of the policy.
-    policy: usize,
+    pub(super) policy: usize,
     lineage: u32,
-    set: Set,
-    is_trial: bool,
+    pub(super) set: Set,
+    pub(super) is_trial: bool,
     /// Others can find that this VM is at it.
-    is_marked: bool,
+    pub(super) is_marked: bool,
     bundles: Vec<Rc<Bundle>>,
     /// The next bundle, with the digest that it must have.
-    reading: Option<(Box<Reading<Vec<u8>>>, String)>,
+    pub(super) reading: Option<(Box<Reading<Vec<u8>>>, String)>,
     /// The policy, once all bundles are there.
     compiling: Option<Box<Compiling<Rc<Bundle>>>>,
 }
@@ -183,7 +183,7 @@ impl Manager {
     }
 
     /// Digests by the keys of the bundles' records, which mean the same for every policy.
-    fn digests(&self, set: &Set, has: impl Fn(&str) -> bool) -> Digests {
+    pub(super) fn digests(&self, set: &Set, has: impl Fn(&str) -> bool) -> Digests {
         let bundles = set.bundles.iter().filter(|(name, _)| has(name));
         let digest = |(name, content): (&String, &Content)| {
             Some((self.tracked_by_name(name)?.key.clone(), content.digest.clone()))
@@ -283,20 +283,9 @@ impl Manager {
 
     /// A conviction is written down before the mark of the one that ended is taken away: so it is seen by whoever has
     /// found room for a mark of its own.
-    fn is_convicted_since(&mut self, set: &Set, shared: &dyn SharedData) -> bool {
+    pub(super) fn is_convicted_since(&mut self, set: &Set, shared: &dyn SharedData) -> bool {
         self.quarantine.refresh(shared);
         self.quarantined(set).is_some()
-    }
-
-    /// Takes this VM's mark away, which then accuses nobody.
-    pub(super) fn withdraw_mark(&self, index: usize, shared: &dyn SharedData) {
-        let me = self.membership.vm();
-        let Some(slot) = self.policies.at(index) else { return };
-        sets::amend(&slot.key, 0, shared, |record| {
-            record.adopting.retain(|mark| mark.vm != me);
-            record.trial = record.trial.take().filter(|trial| trial.mark.vm != me);
-            true
-        });
     }
 
     /// Does a small piece of the job, behind its mark.
@@ -500,135 +489,6 @@ impl Manager {
         }
         self.unrecorded = true;
     }
-
-    // ## Marks of others
-    /// Convicts what VMs have ended at, and takes the marks away of those who ended elsewhere.
-    fn judge_marks(&mut self, index: usize, members: &mut Members, now: Duration, shared: &dyn SharedData) {
-        let lease = self.membership.lease();
-        let me = self.membership.vm();
-        let Some(slot) = self.policies.at(index) else { return };
-        let Some(record) = slot.known() else { return };
-        if self.membership.was_still(now) {
-            return;
-        }
-        let is_at_it = |is_trial: bool| {
-            self.job.as_ref().is_some_and(|job| job.policy == index && job.is_trial == is_trial)
-        };
-        let mut fate = |mark: &Mark, is_trial: bool| match mark.vm == me {
-            true if is_at_it(is_trial) => Fate::Alive,
-            true => Fate::EndedElsewhere,
-            false => members.fate(mark, lease, now, shared),
-        };
-        let trial = record.trial.as_ref().map(|trial| (trial.clone(), fate(&trial.mark, true)));
-        let adopting: Vec<_> = record.adopting.iter().map(|mark| (*mark, fate(mark, false))).collect();
-        let trial = trial.filter(|(_, fate)| *fate != Fate::Alive);
-        let over: Vec<_> = adopting.into_iter().filter(|(_, fate)| *fate != Fate::Alive).collect();
-        if trial.is_none() && over.is_empty() {
-            return;
-        }
-        let (good, before) = (record.good.clone(), record.kept.first().cloned());
-        if let Some((Trial { set, mark }, Fate::EndedThere)) = &trial {
-            self.convict(index, set, good.as_ref(), mark.vm, "tried", now, shared);
-        }
-        for (mark, _) in over.iter().filter(|(_, fate)| *fate == Fate::EndedThere) {
-            if let Some(good) = &good {
-                self.convict(index, good, before.as_ref(), mark.vm, "taken over", now, shared);
-            }
-        }
-        let Some(slot) = self.policies.at_mut(index) else { return };
-        let changed = sets::amend(&slot.key, 0, shared, |record| {
-            let is_over = trial.as_ref().is_some_and(|(trial, _)| record.trial.as_ref() == Some(trial));
-            if is_over {
-                record.trial = None;
-            }
-            let before = record.adopting.len();
-            record.adopting.retain(|mark| !over.iter().any(|(other, _)| other == mark));
-            is_over || record.adopting.len() < before
-        });
-        if let Some((record, _)) = changed {
-            slot.record = Some((record, super::Seen::Absent));
-        }
-    }
-
-    /// Names what is new in a set against what was good before, and is in no policy that has passed.
-    #[expect(clippy::too_many_arguments, reason = "what happened, to whom, where and when")]
-    fn convict(
-        &mut self,
-        index: usize,
-        set: &Set,
-        before: Option<&Set>,
-        ended: VmName,
-        what: &str,
-        now: Duration,
-        shared: &dyn SharedData,
-    ) {
-        let Some(slot) = self.policies.at(index).filter(|_| guards(Protection::Conviction)) else { return };
-        let policy = slot.name.clone();
-        let is_new = |name: &&str| {
-            let digest = set.bundles.get(*name).map(|content| &content.digest);
-            digest != before.and_then(|before| before.bundles.get(*name)).map(|content| &content.digest)
-        };
-        let is_proven = |name: &&str| {
-            let content = set.bundles.get(*name);
-            let others = self.policies.iter().filter(|other| other.name != policy);
-            others.filter_map(|other| other.known()?.good.as_ref()).any(|good| {
-                good.bundles.get(*name).map(|content| &content.digest)
-                    == content.map(|content| &content.digest)
-            })
-        };
-        let all = || set.bundles.keys().map(String::as_str);
-        let fresh: Vec<&str> = all().filter(is_new).collect();
-        let unproven: Vec<&str> = fresh.iter().copied().filter(|name| !is_proven(name)).collect();
-        let named = [unproven, fresh, all().collect()].into_iter().find(|names| !names.is_empty());
-        let names = named.unwrap_or_default();
-        let suspects = self.digests(set, |name| names.contains(&name));
-        let around = self.digests(set, |name| !names.contains(&name));
-        let digest = |name: &&str| {
-            let digest = set.bundles.get(*name).map_or("", |content| content.digest.as_str());
-            format!("bundle `{name}` digest {}", digest.get(..12).unwrap_or(digest))
-        };
-        let named: Vec<String> = names.iter().map(digest).collect();
-        let cause = format!("VM {ended} ended, or stood still, while {} was {what}", named.join(" with "));
-        let from = if slot.active.is_some() { "serving" } else { "pending" };
-        let me = self.membership.vm();
-        if self.quarantine.convict((suspects, around), cause.clone(), (ended, me), now, shared) {
-            self.teller.push(Effect::Count(Counter::Quarantined));
-            self.teller.policy(Level::Error, &policy, from, "quarantined", &cause);
-            self.untold = true;
-        }
-    }
-
-    /// A mark that nobody takes away accuses what it is for; and this VM may be Envoy's canary, which is thrown away as
-    /// soon as it is configured.
-    pub(super) fn pause_job(&mut self, shared: &dyn SharedData) {
-        if let Some(job) = &mut self.job {
-            job.is_marked = false;
-            let index = job.policy;
-            self.withdraw_mark(index, shared);
-        }
-    }
-
-    /// This VM has a place now, by which others can tell that it is alive.
-    pub(super) fn resume_job(&mut self, now: Duration, shared: &dyn SharedData) {
-        let Some(job) = self.job.take() else { return };
-        let mark = Mark::new(self.membership.vm(), self.membership.place(), now);
-        let Some(slot) = self.policies.at(job.policy) else { return };
-        let number = job.set.number;
-        let marked = sets::amend(&slot.key, 0, shared, |record| {
-            let has_room = record.adopting.len() < record.adopted.max(1) as usize;
-            record.adopting.push(mark);
-            has_room && record.passed().any(|passed| passed.number == number)
-        });
-        if marked.is_some() && !self.is_convicted_since(&job.set, shared) {
-            self.job = Some(Job { is_marked: true, ..job });
-            return;
-        }
-        self.withdraw_mark(job.policy, shared);
-        if let Some((reading, _)) = job.reading {
-            reading.discard(&mut self.disposal);
-        }
-        self.wanted.insert(job.policy);
-    }
 }
 
 /// INVARIANT (monotone): a set with a bundle that is older than in the good one was read before that passed.
@@ -655,10 +515,6 @@ impl Job {
 
     pub(super) fn is_marked(&self) -> bool {
         self.is_marked
-    }
-
-    pub(super) fn policy(&self) -> usize {
-        self.policy
     }
 }
 

@@ -10,13 +10,15 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 use serde::Serialize;
 
 use super::{
-    Manager, NotReady, Slot, Tracked,
+    Effect, Manager, NotReady, Slot, Tracked,
     member::{LOST_AFTER, Members},
     record::{BundleRecord, FaultKind, MemberRecord, Verdict, millis},
     shared::{Seen, SharedData},
 };
 use crate::telemetry::Gauge;
 
+/// Pause between two looks at the figures of the process.
+const GAUGE_PERIOD: Duration = Duration::from_secs(1);
 /// A VM that ticks and has not taken what was published so long ago is stuck.
 const ADOPTION_BOUND: Duration = Duration::from_secs(30);
 
@@ -329,6 +331,39 @@ impl Manager {
 }
 
 impl Manager {
+    /// What no configuration of this VM names any more is gone; a gauge cannot be taken away.
+    pub(super) fn clear_gauges(&mut self) {
+        let bundles =
+            self.tracked.iter().filter(|tracked| !self.shelf.is_shared(self.context.0, &tracked.key));
+        let bundles = bundles.flat_map(|tracked| {
+            let name = || tracked.name.clone();
+            [Gauge::BundleGeneration(name()), Gauge::BundleFailing(name()), Gauge::BundleAgeSeconds(name())]
+        });
+        let policies = self.policies.iter().filter(|slot| !self.shelf.is_shared(self.context.0, &slot.key));
+        let policies = policies.flat_map(|slot| {
+            let name = || slot.name.clone();
+            [Gauge::PolicyGeneration(name()), Gauge::PolicyRefused(name()), Gauge::PolicyQuarantined(name())]
+        });
+        for gauge in bundles.chain(policies) {
+            self.teller.push(Effect::Show(gauge, 0));
+        }
+    }
+
+    /// The first of the VMs shows the figures of all.
+    pub(super) fn show_gauges(&mut self, now: Duration, shared: &dyn SharedData) {
+        let shown = *self.shown.get_or_insert(now);
+        if now.saturating_sub(shown) < GAUGE_PERIOD {
+            return;
+        }
+        self.shown = Some(now);
+        let plugin = self.membership.plugin();
+        let mut members = Members::default().all(shared).into_iter();
+        let first = members.find(|member| member.plugin == plugin && member.is_alive(now));
+        if first.is_some_and(|first| first.vm == self.membership.vm()) {
+            self.gauges = self.health(now, shared).gauges();
+        }
+    }
+
     /// Why what was published last is not served.
     fn refusal(&self, tracked: &Tracked, record: &BundleRecord) -> Option<String> {
         let is_refused = matches!(record.verdict, Verdict::Refused | Verdict::Quarantined);

@@ -298,7 +298,7 @@ impl World {
         self.manager.is_ready(Duration::from_millis(self.now))
     }
 
-    fn policy(&self, name: &str) -> Result<&Rc<Policy>, NotReady> {
+    fn policy(&self, name: &str) -> Result<&Rc<crate::policy::Policy>, NotReady> {
         self.manager.policy(name, Duration::from_millis(self.now))
     }
 
