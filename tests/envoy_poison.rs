@@ -68,7 +68,7 @@ fn a_bundle_that_ends_its_vm_costs_one_vm_and_nobody_but_its_tenant() {
         // Beside another `a2` it is tried once more, for it may have been that; then it is known whatever is beside it.
         tenants.offer("a", &poisons::hooked("first", "end-compile"), VM_FAILURES);
         tenants.cure_a();
-        tenants.meet_pair("a", "a2");
+        tenants.cure("a2", archive("a2", "beside", ""));
         tenants.offer("a", &poisons::hooked("first", "end-compile"), 0);
         tenants.cure_a();
     });
