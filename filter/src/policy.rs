@@ -31,8 +31,9 @@ pub use module::{Module, ModuleError, RegoVersion};
 pub use value::{Conflict, Value, field, first_outside, merge_at, object, parse_json, string, string_map};
 pub use yaml_data::parse_yaml;
 
-/// The engine looks at the clock once per so many steps; more often costs, more rarely overshoots.
-const TIMER_CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(100).unwrap();
+/// The engine looks at the clock once per so many steps. A statement may double the digits of a number, so it must not be
+/// many statements.
+const TIMER_CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(8).unwrap();
 /// What one bundle brings into a policy.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'a> {

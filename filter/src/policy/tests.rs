@@ -164,3 +164,12 @@ fn compile(decision: &str, bundles: &[(&str, &[&str], Value)]) -> Result<Policy,
         .collect();
     Policy::compile(decision, &parts, TIME_LIMIT)
 }
+
+#[test]
+fn numbers_that_grow_with_every_statement_are_ended_by_the_clock() {
+    let chain: String = (1..24).map(|n| format!("\tx{n} := x{0} * x{0}\n", n - 1)).collect();
+    let text = format!("package a\n\nallow if {{\n\tx0 := 3\n{chain}\tx23 > 1\n}}\n");
+    let policy = compile("a/allow", &[("m", &[&text], object([]))]).unwrap();
+    let policy = Rc::new(policy).limited(Duration::from_millis(5));
+    assert!(matches!(policy.evaluate(object([])), Err(EvaluationError::TimeLimit { .. })));
+}

@@ -442,12 +442,18 @@ impl Core {
             root.tick_awaited = None;
             return;
         };
+        if root.tick_awaited.is_none() {
+            root.tick_longest = Duration::ZERO;
+        }
         let since = *root.tick_awaited.get_or_insert(now);
+        // Until a period is shortened, nothing had to come any sooner.
+        root.tick_longest = root.tick_longest.max(period);
+        let longest = root.tick_longest;
         // While its thread stood still, nothing could come.
         let stood_still = self.stalled.get(&self.vms[vm].role.slot()).copied().unwrap_or_default();
         let awaited = now.saturating_sub(since.max(stood_still));
         let slack = self.exploration.as_ref().map_or(Duration::ZERO, |exploration| exploration.limits.slack);
-        if awaited > period * STARVED_PERIODS + slack {
+        if awaited > longest * STARVED_PERIODS + slack {
             if let Some(root) = self.vms[vm].roots.get_mut(&root_id) {
                 root.tick_awaited = Some(now);
             }

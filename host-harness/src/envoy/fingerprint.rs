@@ -114,6 +114,7 @@ impl Core {
                     let root = self.vms.get(*vm).and_then(|record| record.roots.get(root_id));
                     let awaited = root.and_then(|root| root.tick_awaited);
                     digest.wide(awaited.map_or(0, |since| since.as_nanos()));
+                    digest.wide(root.map_or(0, |root| root.tick_longest.as_nanos()));
                 }
                 Event::Grpc { event, .. } => digest.bytes(format!("{event:?}").as_bytes()),
                 _ => {}

@@ -158,6 +158,8 @@ pub(super) struct Root {
     pub(super) tick_event: Option<EventKey>,
     /// Since when its next tick is waited for: since the timer was set first, however often it has been set again.
     pub(super) tick_awaited: Option<Duration>,
+    /// The longest period that was set since then.
+    pub(super) tick_longest: Duration,
     /// Code and message of `proxy_get_status`.
     pub(super) status: (u32, Bytes),
     /// What the running `proxy_on_http_call_response` can read.
@@ -243,6 +245,7 @@ impl Root {
             tick_period: None,
             tick_event: None,
             tick_awaited: None,
+            tick_longest: Duration::ZERO,
             status: (0, Bytes::new()),
             call_response: None,
             grpc: GrpcReceived::default(),

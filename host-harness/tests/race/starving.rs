@@ -7,8 +7,13 @@ use host_harness::{
     race::{self, scenario::Scenario},
 };
 
-/// Sets its tick period when it is configured, and again with each request if that is what it is told.
+/// Ticks every 50 ms, and sets its period again with each request if that is what it is told.
 fn guest(with_requests: bool) -> String {
+    guest_of(50, with_requests)
+}
+
+/// The same, but with another period when it is configured.
+fn guest_of(period_ms: u32, with_requests: bool) -> String {
     let again = if with_requests { "(drop (call $set_tick (i32.const 50)))" } else { "" };
     format!(
         r#"(module
@@ -18,7 +23,7 @@ fn guest(with_requests: bool) -> String {
         (func (export "malloc") (param i32) (result i32) (i32.const 16))
         (func (export "proxy_on_tick") (param i32))
         (func (export "proxy_on_configure") (param i32 i32) (result i32)
-            (drop (call $set_tick (i32.const 50))) (i32.const 1))
+            (drop (call $set_tick (i32.const {period_ms}))) (i32.const 1))
         (func (export "proxy_on_request_headers") (param $stream i32) (param i32 i32) (result i32)
             {again} (i32.const 0)))"#
     )
@@ -47,6 +52,11 @@ fn a_tick_that_waits_for_a_thread_that_stands_still_is_not() {
     let events = "  - {at: 10ms, stall: w0, for: 2s}\n  - {at: 1s, request: first, worker: 0}\n";
     // Also where the request comes before the tick, and sets it anew.
     explore_events(&guest(true), events, "3s").assert_clean();
+}
+
+#[test]
+fn a_period_that_is_shortened_is_not_judged_by_the_new_one() {
+    explore_events(&guest_of(2000, true), "  - {at: 1s, request: first, worker: 0}\n", "3s").assert_clean();
 }
 
 /// Forty requests, one every so many milliseconds.
