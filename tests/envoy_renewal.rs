@@ -20,7 +20,7 @@ use host_harness::{
 };
 use portcullis_filter::config::Config;
 use portcullis_tests::{
-    envoy::{BOUND, Gate, GateOptions, bundle_server, manager},
+    envoy::{BOUND, Gate, GateOptions, bundle_server, manager, resident_kib},
     lds::{rewrite, take_listener_out},
     swaps::answer_in_place,
     watch::{Expected, Watched, archive, watch_while},
@@ -465,12 +465,4 @@ fn add_cluster(bootstrap: &mut Value, name: &str) {
 
 fn path(policy: &str) -> String {
     format!("/{policy}.tar.gz")
-}
-
-/// What the process holds in memory.
-fn resident_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("Envoy runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-    kib.expect("Linux tells what a process holds")
 }

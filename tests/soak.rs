@@ -12,8 +12,9 @@ use std::{
 use host_harness::servers::{Fault, client::Connection};
 use portcullis_filter::config::Config;
 use portcullis_tests::{
-    envoy::{BOUND, Gate, GateOptions, manager},
+    envoy::{BOUND, Gate, GateOptions, manager, resident_kib},
     fleet::{HOOKS_MODULE, a_connection_to_each_worker, ask_and_trap},
+    lds::write,
     swaps::{LoadOptions, Swaps, answer_in_place, exchange, judge},
 };
 use serde_json::{Value, json};
@@ -236,18 +237,4 @@ fn typed_config_url(resource: &Value) -> Value {
 
 fn file_of(folder: &Path) -> PathBuf {
     folder.join("filter.json")
-}
-
-fn write(path: &Path, document: &Value) {
-    let coming = path.with_extension("coming");
-    fs::write(&coming, document.to_string()).expect("the folder can be written");
-    fs::rename(&coming, path).expect("it is one folder");
-}
-
-/// What the process holds in memory.
-fn resident_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("Envoy runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-    kib.expect("Linux tells what a process holds")
 }

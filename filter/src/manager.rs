@@ -290,7 +290,7 @@ impl Manager {
             || self.comparison.is_some()
             || !self.gauges.is_empty()
             || self.is_disposing
-            || self.job.as_ref().is_some_and(Job::is_marked)
+            || self.job.as_ref().is_some_and(|job| job.is_marked)
             || !self.wanted.is_empty() && self.job.is_none()
             || self.tracked.iter().any(Tracked::has_candidate)
     }
@@ -309,10 +309,6 @@ impl Manager {
     fn tick(&mut self, now: Duration, shared: &dyn SharedData) {
         self.teller.turn("tick");
         self.first_tick.get_or_insert(now);
-        if self.membership.place().is_none() {
-            // It may take the place of one of whom nobody has asked yet.
-            self.inquired = None;
-        }
         self.inquire(now, shared);
         self.renew(now, shared);
         // INVARIANT (converge): whatever was not told or not heard is found here.
@@ -339,12 +335,6 @@ impl Manager {
     fn done(&mut self, shared: &dyn SharedData) {
         self.has_ended = true;
         self.teller.turn("done");
-        // What it reads accuses nobody when it is gone.
-        for index in 0..self.tracked.len() {
-            if self.download(index).is_some_and(Download::has_work) {
-                let _ = self.amend(index, shared, |record| record.reading = None);
-            }
-        }
         for tracked in &mut self.tracked {
             tracked.download = None;
         }
@@ -381,7 +371,6 @@ impl Manager {
         if self.membership.was_still(now) {
             return;
         }
-        self.failures.acquit(shared);
         if self.inquired.is_some_and(|at| now.saturating_sub(at) < INQUIRY_PERIOD) {
             return;
         }
@@ -469,7 +458,7 @@ impl Manager {
             for (gauge, value) in self.gauges.split_off(left) {
                 self.teller.push(Effect::Show(gauge, value));
             }
-        } else if self.job.as_ref().is_some_and(Job::is_marked) {
+        } else if self.job.as_ref().is_some_and(|job| job.is_marked) {
             self.go_on(now, shared);
         } else if let Some(index) = self.tracked.iter().position(Tracked::has_candidate) {
             self.check(index, now, shared);

@@ -195,3 +195,11 @@ pub fn manager(bootstrap: &mut Value) -> &mut Value {
 fn readable((name, value): &(String, Vec<u8>)) -> (String, String) {
     (name.to_ascii_lowercase(), String::from_utf8_lossy(value).into_owned())
 }
+
+/// What a process holds in memory.
+pub fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Envoy runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+    kib.expect("Linux tells what a process holds")
+}

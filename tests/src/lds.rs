@@ -1,4 +1,4 @@
-//! A listener of Envoy in a file that Envoy watches.
+//! Files that Envoy watches, and its listener in one.
 
 use std::{
     fs,
@@ -30,8 +30,8 @@ fn file_of(folder: &Path) -> PathBuf {
     folder.join("listeners.json")
 }
 
-/// Envoy looks when a file is moved to the place.
-fn write(path: &Path, document: &Value) {
+/// Replaces a file that Envoy watches: it looks when one is moved to the place.
+pub fn write(path: &Path, document: &Value) {
     let coming = path.with_extension("coming");
     fs::write(&coming, document.to_string()).expect("the folder can be written");
     fs::rename(&coming, path).expect("it is one folder");

@@ -512,10 +512,6 @@ impl Job {
             compiling: None,
         }
     }
-
-    pub(super) fn is_marked(&self) -> bool {
-        self.is_marked
-    }
 }
 
 impl std::fmt::Debug for Job {

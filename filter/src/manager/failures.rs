@@ -81,19 +81,15 @@ impl Failures {
         self.suspects = tasks.filter(|(_, task)| long(task)).collect();
     }
 
-    /// Gives the suspects up that have gone on.
-    pub(super) fn acquit(&mut self, shared: &dyn SharedData) {
-        self.suspects.retain(|(place, task)| shared.at_work(*place) == Some(*task));
-    }
-
-    /// The members that are at a request for so long that they will never go on.
+    /// Gives the suspects up that have gone on, and finds the members that will never.
     pub(super) fn overdue(
-        &self,
+        &mut self,
         members: &[(usize, VmName)],
         me: VmName,
         now: Duration,
         shared: &dyn SharedData,
     ) -> Vec<(VmName, AtWork)> {
+        self.suspects.retain(|(place, task)| shared.at_work(*place) == Some(*task));
         let others = members.iter().filter(|(_, vm)| *vm != me);
         let tasks = others.filter_map(|(place, vm)| Some((*vm, shared.at_work(*place)?)));
         tasks.filter(|(_, task)| task.age(now) >= self.longest).collect()

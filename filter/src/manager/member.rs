@@ -188,16 +188,25 @@ impl Membership {
         shared: &dyn SharedData,
     ) -> (Vec<(VmName, AtWork)>, Open) {
         let (mut found, mut open) = (Vec::new(), Open::new());
-        let ended = self.ended_at_requests(now, shared);
-        for place in 0..MAX_MEMBERS {
-            let key = MemberRecord::key(place);
-            let Some((Some(mut member), seen)) = record::read::<MemberRecord>(shared, &key) else { break };
+        let read = |place| {
+            let (member, seen) = record::read::<MemberRecord>(shared, &MemberRecord::key(place))?;
+            Some((place, member?, seen))
+        };
+        let members: Vec<_> = (0..MAX_MEMBERS).map_while(read).collect();
+        let is_over =
+            |member: &MemberRecord| member.until_ms > 0 && !member.is_alive(now) && member.vm != self.vm;
+        // All contexts of a VM end with the one that was deciding a request.
+        let at_request =
+            members.iter().filter(|(place, member, _)| is_over(member) && shared.at_work(*place).is_some());
+        let ended: BTreeSet<u32> = at_request.map(|(_, member, _)| member.instance).collect();
+        for (place, mut member, seen) in members {
             if member.ended.is_none() && member.until_ms > 0 {
                 open.push((place, member.vm));
             }
-            if member.until_ms == 0 || member.is_alive(now) || member.vm == self.vm {
+            if !is_over(&member) {
                 continue;
             }
+            let key = MemberRecord::key(place);
             let task = shared.at_work(place);
             let is_heir = now < self.heir_until && member.plugin == self.plugin;
             let is_new = member.ended.is_none() && ended.contains(&member.instance);
@@ -220,17 +229,6 @@ impl Membership {
         (found, open)
     }
 
-    /// VMs of which one context ended while it decided a request: the others ended with it.
-    fn ended_at_requests(&self, now: Duration, shared: &dyn SharedData) -> BTreeSet<u32> {
-        let mut members = Members::default();
-        let ended = |place| {
-            let member = members.get(place, shared)?;
-            let is_over = member.until_ms > 0 && !member.is_alive(now) && member.vm != self.vm;
-            Some(is_over.then_some(member.instance).filter(|_| shared.at_work(place).is_some()))
-        };
-        (0..MAX_MEMBERS).map_while(ended).flatten().collect()
-    }
-
     fn join(
         &mut self,
         serving: &impl Fn() -> Serving,
@@ -243,6 +241,8 @@ impl Membership {
             let (found, seen) = record::read::<MemberRecord>(shared, &MemberRecord::key(place))?;
             match found {
                 Some(found) if found.is_alive(now) => continue,
+                // Nobody has asked yet how it ended, and its place tells.
+                Some(found) if found.ended.is_none() && shared.at_work(place).is_some() => continue,
                 Some(found) if found.until_ms == 0 => left = left.or(Some((place, seen, Some(found)))),
                 None if seen == Seen::Absent => {
                     return self.take(left.unwrap_or((place, seen, None)), serving, shared, now);

@@ -116,6 +116,9 @@ impl Quarantine {
         let (since_ms, plugin) = (millis(now), self.plugin);
         let conviction =
             Conviction { suspects, around: vec![around], cause, since_ms, ended, by, plugin, module };
+        if conviction.suspects.is_empty() {
+            return false;
+        }
         for _ in 0..MAX_TRIES {
             let Some((found, seen)) = record::read::<Vec<Conviction>>(shared, &Self::key()) else { continue };
             let mut convictions = found.unwrap_or_default();
@@ -130,9 +133,6 @@ impl Quarantine {
                     return false;
                 }
                 conviction.around.extend(known.around);
-            }
-            if conviction.suspects.is_empty() {
-                return false;
             }
             convictions.push(conviction);
             let surplus = convictions.len().saturating_sub(MAX_CONVICTIONS);

@@ -381,3 +381,19 @@ fn who_leaves_while_it_reads_accuses_nothing_whoever_takes_its_place() {
     assert_eq!((fate_of(2), fate_of(3), fate_of(4)), (Fate::EndedElsewhere, Fate::EndedThere, Fate::Alive));
     assert_eq!(fate_of(5), Fate::EndedThere, "nobody knows of it");
 }
+
+#[test]
+fn the_place_of_one_that_ended_at_a_request_is_not_taken_before_somebody_has_asked() {
+    let (shared, lease) = (LocalData::default(), Duration::from_secs(3));
+    let serving = || Serving { bundles: BTreeMap::new(), ready: (0, 1) };
+    let tick = |member: &mut Membership, now| member.tick(serving, false, &shared, now);
+    let (now, later) = (Duration::from_secs(1), Duration::from_secs(10));
+    let mut ended = Membership::new(VmName(1), 1, 1, lease);
+    assert_eq!(tick(&mut ended, now), Some(Change::Joined(0)));
+    shared.begin(&Task { vm: 1, member: Some(0), kind: TaskKind::Request("p".into()), begun: now });
+    let mut second = Membership::new(VmName(2), 2, 1, lease);
+    assert_eq!(tick(&mut second, later), Some(Change::Joined(1)));
+    let (found, _) = second.inquire(later, &shared);
+    assert_eq!(found.into_iter().map(|(vm, _)| vm).collect::<Vec<_>>(), [VmName(1)]);
+    assert_eq!(tick(&mut Membership::new(VmName(3), 3, 1, lease), later), Some(Change::Joined(0)));
+}
