@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     BUSY_TICK, Effect, Manager, Tracked,
     download::Download,
-    member::{Fate, Members},
+    member::{Fate, Members, RENEWALS_IN_LEASE},
     policies::Slot,
     quarantine::Digests,
     record::{self, BundleRecord, FaultKind, FaultRecord, Owner, Verdict, millis},
@@ -31,8 +31,26 @@ pub(super) struct Comparison {
     next: usize,
     /// Something was found, so more may be found soon.
     found_any: bool,
-    /// As they were when they were first asked for: what is claimed is claimed over what was read.
+    /// As they were when they were first asked for.
     members: Members,
+    /// Since when they may have been read.
+    members_since: Duration,
+}
+
+// === impl Comparison ===
+
+impl Comparison {
+    fn new(now: Duration) -> Self {
+        Self { next: 0, found_any: false, members: Members::default(), members_since: now }
+    }
+
+    /// Whoever was alive a renewal ago is so still; of what was read before that, nobody is to be taken for dead: this VM
+    /// may have stood still in the middle.
+    fn forget_members(&mut self, now: Duration, lease: Duration) {
+        if now.saturating_sub(self.members_since) > lease / RENEWALS_IN_LEASE {
+            (self.members, self.members_since) = (Members::default(), now);
+        }
+    }
 }
 
 // === impl Manager ===
@@ -42,8 +60,7 @@ impl Manager {
     pub(super) fn begin_comparison(&mut self, now: Duration) {
         if self.comparison.is_none() {
             self.compared = Some(now);
-            let members = Members::default();
-            self.comparison = Some(Comparison { next: 0, found_any: false, members });
+            self.comparison = Some(Comparison::new(now));
         }
     }
 
@@ -55,6 +72,7 @@ impl Manager {
         if index == 0 {
             self.quarantine.refresh(shared);
         }
+        comparison.forget_members(now, self.membership.lease());
         let members = &mut comparison.members;
         let found_any = if index < bundles {
             self.compare(index, members, now, shared)
@@ -315,5 +333,32 @@ impl Manager {
         tracked.download = Some(Download::new(index, name, source, &claimed, seed, now));
         tracked.forget_number(claimed);
         self.may_start = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::{
+        member::{Change, Membership, Serving},
+        record::VmName,
+        shared::LocalData,
+    };
+
+    #[test]
+    fn a_vm_that_stood_still_in_the_middle_takes_nobody_for_dead_who_was_alive_before() {
+        let (shared, lease) = (LocalData::default(), Duration::from_secs(3));
+        let serving = || Serving { bundles: Default::default(), ready: (0, 1) };
+        let mut other = Membership::new(VmName(1), 1, 1, lease);
+        let begun = Duration::from_secs(1);
+        assert_eq!(other.tick(serving, false, &shared, begun), Some(Change::Joined(0)));
+        let mark = Mark::new(VmName(1), Some(0), begun);
+        let mut comparison = Comparison::new(begun);
+        assert_eq!(comparison.members.fate(&mark, lease, begun, &shared), Fate::Alive);
+        // The other one goes on, and this one does after its first lease.
+        assert_eq!(other.tick(serving, false, &shared, begun + lease / 2), None);
+        let later = begun + lease + lease / 10;
+        comparison.forget_members(later, lease);
+        assert_eq!(comparison.members.fate(&mark, lease, later, &shared), Fate::Alive);
     }
 }

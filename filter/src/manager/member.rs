@@ -15,7 +15,7 @@ use super::{
 use crate::hooks::{Protection, guards};
 
 /// A record is renewed so often that two renewals may be missed: after this part of the lease.
-const RENEWALS_IN_LEASE: u32 = 3;
+pub(super) const RENEWALS_IN_LEASE: u32 = 3;
 /// A member that has been dead for so long is gone, and not only late.
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(3);
 /// Most members that are remembered of one place.
