@@ -3,6 +3,8 @@
 #[path = "../host-harness/tests/render/browser.rs"]
 #[allow(dead_code, reason = "the browser does more for the tests that it was made for")]
 mod browser;
+#[path = "../host-harness/tests/common/tools.rs"]
+mod tools;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -135,7 +137,7 @@ fn the_timeline_of_a_log_names_what_every_worker_served() {
 
     let trace = log.trace(&judged, &Cut::default()).unwrap_or_else(|error| panic!("{error}"));
     let page = render::render(&trace, Format::Html);
-    let mut browser = browser::Browser::start();
+    let Some(mut browser) = browser::Browser::start() else { return };
     let mut page = browser.open("log.html", &page, "");
     let shown = page.evaluate("document.body.innerText");
     let shown = shown.as_str().expect("text");

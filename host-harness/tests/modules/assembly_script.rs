@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    sync::LazyLock,
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -16,11 +16,10 @@ use host_harness::{
 use crate::{
     common::{options, worker_said},
     toolchain::{built, load, run, sources},
+    tools::Tool,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-/// The program that installs the compiler and the SDK; CI has it, and a machine without it skips this test.
-const NPM: &str = "npm";
 
 #[test]
 fn a_filter_in_assembly_script() {
@@ -37,28 +36,23 @@ fn a_filter_in_assembly_script() {
     assert!(refused.to_string().contains("`proxy_on_configure` returned false"), "{refused}");
 }
 
-/// Installs what the lock file names into a copy in the target folder, and compiles there, once in this process; `None`, with
-/// a word about it, where there is no npm.
+/// Installs what the lock file names into a copy in the target folder, and compiles there, once in this process; `None` where
+/// there is no npm, and need be none.
 pub(crate) fn build() -> Option<PathBuf> {
-    static BUILT: LazyLock<PathBuf> = LazyLock::new(build_once);
-    if Command::new(NPM).arg("--version").output().is_err() {
-        println!("skipped: `{NPM}` is not installed, and the compiler of AssemblyScript comes from it");
-        return None;
-    }
-    Some(BUILT.clone())
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let npm = Tool::Npm.find()?;
+    Some(BUILT.get_or_init(|| build_with(&npm)).clone())
 }
 
-fn build_once() -> PathBuf {
+fn build_with(npm: &Path) -> PathBuf {
     let (from, to) = (sources().join("assemblyscript"), built("assemblyscript"));
     std::fs::create_dir_all(to.join("assembly")).unwrap();
     for file in ["package.json", "package-lock.json", "assembly/index.ts"] {
         std::fs::copy(from.join(file), to.join(file)).unwrap();
     }
-    let npm = |arguments: &[&str], folder: &Path| {
-        run(Command::new(NPM).args(arguments).current_dir(folder));
-    };
-    npm(&["ci", "--ignore-scripts", "--no-audit", "--no-fund"], &to);
-    npm(&["run", "build"], &to);
+    for arguments in [&["ci", "--ignore-scripts", "--no-audit", "--no-fund"][..], &["run", "build"]] {
+        run(Command::new(npm).args(arguments).current_dir(&to));
+    }
     to.join("build/filter.wasm")
 }
 

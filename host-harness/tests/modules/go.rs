@@ -1,7 +1,12 @@
 //! Go's own WebAssembly target: a reactor with a garbage collector and goroutines, whose allocator is Go code that the host
 //! calls while Go waits for a hostcall.
 
-use std::{path::PathBuf, process::Command, sync::LazyLock, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::Duration,
+};
 
 use host_harness::{
     abi::AbiVersion,
@@ -12,10 +17,8 @@ use host_harness::{
 use crate::{
     common::{options, worker_said},
     toolchain::{built, load, run, sources},
+    tools::Tool,
 };
-
-/// The Go toolchain, from 1.24 on; CI has it, and a machine without it skips these tests.
-const GO: &str = "go";
 
 #[test]
 fn a_filter_in_go() {
@@ -64,19 +67,16 @@ fn a_filter_in_go() {
     assert_eq!(envoy.exchange(0, Request::get("/local")).status, 418);
 }
 
-/// Builds the filter, once in this process; `None`, with a word about it, where there is no Go.
+/// Builds the filter, once in this process; `None` where there is no Go, and need be none.
 pub(crate) fn build() -> Option<PathBuf> {
-    static BUILT: LazyLock<PathBuf> = LazyLock::new(build_once);
-    if Command::new(GO).arg("version").output().is_err() {
-        println!("skipped: `{GO}` is not installed");
-        return None;
-    }
-    Some(BUILT.clone())
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let go = Tool::Go.find()?;
+    Some(BUILT.get_or_init(|| build_with(&go)).clone())
 }
 
-fn build_once() -> PathBuf {
+fn build_with(go: &Path) -> PathBuf {
     let module = built("go").join("filter.wasm");
-    run(Command::new(GO)
+    run(Command::new(go)
         .args(["build", "-buildmode=c-shared", "-o"])
         .arg(&module)
         .arg(".")

@@ -10,3 +10,5 @@ mod in_envoy;
 mod phases;
 mod rust_sdk;
 mod toolchain;
+#[path = "../common/tools.rs"]
+mod tools;

@@ -5,13 +5,17 @@
 
 use std::{
     collections::BTreeSet,
-    env,
+    fs::File,
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use serde_json::{Value, json};
+
+use crate::tools::Tool;
+
+/// What the browser says, in its folder.
+const LOG: &str = "log";
 
 /// A browser; it ends with this value.
 pub(crate) struct Browser {
@@ -30,29 +34,14 @@ pub(crate) struct Page<'b> {
     browser: &'b mut Browser,
 }
 
-/// `CHROMIUM`, or the first of the usual names in `PATH`.
-fn find() -> PathBuf {
-    if let Some(path) = env::var_os("CHROMIUM").map(PathBuf::from) {
-        assert!(path.is_file(), "CHROMIUM is `{}`, and there is no such file", path.display());
-        return path;
-    }
-    let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-    let directories: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    let found = names.iter().flat_map(|name| directories.iter().map(move |at| at.join(name)));
-    found.into_iter().find(|path| path.is_file()).unwrap_or_else(|| {
-        panic!(
-            "these tests open pages in a real browser, and there is none: install Chromium \
-             (`apt-get install -y chromium`), or set CHROMIUM to the path of one"
-        )
-    })
-}
-
 // === impl Browser ===
 
 impl Browser {
-    pub(crate) fn start() -> Self {
+    /// `None` where there is none, and need be none.
+    pub(crate) fn start() -> Option<Self> {
+        let program = Tool::Browser.find()?;
         let directory = tempfile::tempdir().unwrap();
-        let program = find();
+        let log = File::create(directory.path().join(LOG)).unwrap();
         let mut child = Command::new("sh")
             .args(["-c", r#"exec "$@" 3<&0 4>&1 0</dev/null 1>&2"#, "sh"])
             .arg(&program)
@@ -71,7 +60,7 @@ impl Browser {
             .arg("about:blank")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("{} does not start: {error}", program.display()));
         let to = child.stdin.take().unwrap();
@@ -84,7 +73,7 @@ impl Browser {
         for domain in ["Page", "Runtime", "Network", "Log", "Accessibility"] {
             browser.call(&format!("{domain}.enable"), json!({}));
         }
-        browser
+        Some(browser)
     }
 
     /// Writes a file and opens it.
@@ -116,8 +105,8 @@ impl Browser {
         if !self.session.is_empty() {
             message["sessionId"] = json!(self.session);
         }
-        self.to.write_all(message.to_string().as_bytes()).unwrap();
-        self.to.write_all(&[0]).unwrap();
+        // If it has ended, who reads finds that out, and why.
+        let _ = self.to.write_all(message.to_string().as_bytes()).and_then(|()| self.to.write_all(&[0]));
         loop {
             let answer = self.read();
             if answer["id"] == id {
@@ -131,7 +120,10 @@ impl Browser {
     fn read(&mut self) -> Value {
         let mut message = Vec::new();
         self.from.read_until(0, &mut message).unwrap();
-        assert_eq!(message.pop(), Some(0), "the browser has ended: {:?}", self.child.try_wait());
+        if message.pop() != Some(0) {
+            let log = std::fs::read_to_string(self.directory.path().join(LOG)).unwrap_or_default();
+            panic!("the browser has ended: {:?}\n{log}", self.child.wait());
+        }
         serde_json::from_slice(&message).unwrap()
     }
 }

