@@ -7,7 +7,7 @@ use host_harness::{
     servers::{Answer, BundleServer, Fault, client::Request},
     storm::Storm,
 };
-use portcullis_tests::envoy::{BOUND, Gate, GateOptions, bundle_server};
+use portcullis_tests::envoy::{BOUND, EVALUATION_MS, Gate, GateOptions, LEASE_SECONDS, bundle_server};
 use serde_json::json;
 
 const BUNDLES: usize = 50;
@@ -34,6 +34,8 @@ fn fifty_bundles_are_in_flight_together(workers: u32) {
     document["portcullis"]["default_policy"] = json!(first.name);
     // No download may run out of time while the test looks at all of them.
     document["services"]["storm"]["response_header_timeout_seconds"] = json!(120);
+    document["portcullis"]["limits"] = json!({ "evaluation_ms": EVALUATION_MS });
+    document["portcullis"]["manager"] = json!({ "lease_seconds": LEASE_SECONDS });
     let gate =
         Gate::start(&document.to_string(), &GateOptions { concurrency: workers, ..GateOptions::default() });
 
@@ -155,7 +157,11 @@ fn configuration(server: &BundleServer) -> String {
                 "polling": { "min_delay_seconds": 1, "max_delay_seconds": 1 },
             },
         },
-        "portcullis": { "policies": { "main": { "bundles": ["main"], "decision": "main/allow" } } },
+        "portcullis": {
+            "policies": { "main": { "bundles": ["main"], "decision": "main/allow" } },
+            "limits": { "evaluation_ms": EVALUATION_MS },
+            "manager": { "lease_seconds": LEASE_SECONDS },
+        },
     })
     .to_string()
 }

@@ -2,7 +2,7 @@
 
 use host_harness::{archive::Archive, servers::client::Request};
 use portcullis_filter::{config::Config, plugin};
-use portcullis_tests::envoy::{Gate, GateOptions, bundle_server};
+use portcullis_tests::envoy::{EVALUATION_MS, Gate, GateOptions, bundle_server};
 use serde_json::json;
 
 #[test]
@@ -12,7 +12,10 @@ fn bytes_that_are_not_utf8_are_refused_and_leave_the_vm_alive() {
     let document = json!({
         "services": { "hub": { "url": server.url("").trim_end_matches('/'), "cluster": "hub" } },
         "bundles": { "main": { "resource": "main.tar.gz" } },
-        "portcullis": { "policies": { "main": { "bundles": ["main"], "decision": "main/allow" } } },
+        "portcullis": {
+            "policies": { "main": { "bundles": ["main"], "decision": "main/allow" } },
+            "limits": { "evaluation_ms": EVALUATION_MS },
+        },
     });
     let gate = Gate::start(&document.to_string(), &GateOptions::default());
     gate.wait_for_counter("portcullis_policies_compiled", 2);

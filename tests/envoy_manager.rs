@@ -11,7 +11,7 @@ use host_harness::{
     storm::{Storm, StormBundle},
 };
 use portcullis_tests::{
-    envoy::{BOUND, Gate, GateOptions, bundle_server},
+    envoy::{BOUND, EVALUATION_MS, Gate, GateOptions, LEASE_SECONDS, bundle_server},
     fleet::{HOOKS_MODULE, Thread, Told, a_connection_to_each_worker, ask, ask_and_trap},
 };
 use serde_json::json;
@@ -193,7 +193,11 @@ fn start(storm: &Storm, server: &BundleServer, workers: u32, module: Option<&[u8
     // No download runs out of time while a test looks at it.
     document["services"]["storm"]["response_header_timeout_seconds"] = json!(120);
     // VMs are ended by requests of one policy, which must not be closed for it.
-    document["portcullis"]["limits"] = json!({ "vm_failures": 100 });
+    document["portcullis"]["limits"] = json!({ "vm_failures": 100, "evaluation_ms": EVALUATION_MS });
+    // The module that is delivered never ends a VM.
+    if module.is_none() {
+        document["portcullis"]["manager"] = json!({ "lease_seconds": LEASE_SECONDS });
+    }
     let options = GateOptions {
         concurrency: workers,
         module: module.map(<[u8]>::to_vec),

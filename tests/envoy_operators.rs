@@ -6,7 +6,7 @@ mod browser;
 #[path = "../host-harness/tests/common/tools.rs"]
 mod tools;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use host_harness::{
     archive::Archive,
@@ -20,7 +20,7 @@ use host_harness::{
     },
 };
 use portcullis_tests::{
-    envoy::{BOUND, Gate, GateOptions, bundle_server},
+    envoy::{BOUND, EVALUATION_MS, Gate, GateOptions, bundle_server},
     fleet::{HOOKS_MODULE, a_connection_to_each_worker, ask, ask_and_trap},
 };
 use serde_json::{Value, json};
@@ -108,7 +108,7 @@ fn the_timeline_of_a_log_names_what_every_worker_served() {
 
     let text = gate.envoy.log();
     let log = Log::read(text.as_bytes(), "envoy.log").unwrap_or_else(|error| panic!("{error}"));
-    let judged = log.judge(Duration::from_secs(5));
+    let judged = log.judge(BOUND);
     let found: Vec<_> = judged.departures.iter().filter(|departure| departure.found).collect();
     assert_eq!(found.len(), 0, "{found:?}\n{text}");
     // The canary serves nothing; the VM that trapped served the first ones, and the one after it the others.
@@ -162,7 +162,7 @@ fn start(server: &BundleServer, names: &[&str], workers: u32) -> Gate {
         "portcullis": {
             "policies": names.iter().map(policy).collect::<serde_json::Map<_, _>>(),
             "health": { "path": HEALTH, "detail": true },
-            "limits": { "vm_failures": 100 },
+            "limits": { "vm_failures": 100, "evaluation_ms": EVALUATION_MS },
         },
     });
     let options = GateOptions {

@@ -20,7 +20,7 @@ use host_harness::{
 };
 use portcullis_filter::config::Config;
 use portcullis_tests::{
-    envoy::{BOUND, Gate, GateOptions, bundle_server, manager, resident_kib},
+    envoy::{BOUND, EVALUATION_MS, Gate, GateOptions, bundle_server, manager, resident_kib},
     lds::{rewrite, take_listener_out},
     swaps::answer_in_place,
     watch::{Expected, Watched, archive, watch_while},
@@ -285,6 +285,7 @@ impl Renewed {
                 "policies": POLICIES.map(policy).into_iter().collect::<Map<_, _>>(),
                 "default_policy": "a",
                 "health": { "path": HEALTH, "detail": true },
+                "limits": { "evaluation_ms": EVALUATION_MS },
             },
         });
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -392,12 +393,18 @@ impl Renewed {
     }
 }
 
+/// Waits for so many more answers, however long that takes as long as there are any.
 fn wait_for(answered: &AtomicU64, more: u64) {
-    let wanted = answered.load(Ordering::Relaxed) + more;
-    let begin = Instant::now();
-    while answered.load(Ordering::Relaxed) < wanted {
-        assert!(begin.elapsed() < BOUND, "nobody answers any more");
+    let mut last = answered.load(Ordering::Relaxed);
+    let wanted = last + more;
+    let mut since = Instant::now();
+    while last < wanted {
+        assert!(since.elapsed() < BOUND, "nobody answers any more");
         thread::sleep(PAUSE);
+        let now = answered.load(Ordering::Relaxed);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
     }
 }
 

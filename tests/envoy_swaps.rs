@@ -32,11 +32,13 @@ fn every_answer_under_a_storm_of_swaps_is_of_one_generation_and_none_goes_back()
     while done < wanted {
         let round = SWAPS_PER_ROUND.min(wanted - done);
         let begin = Instant::now();
-        let seen = swaps.load_while(gate.addr(), LOAD, || swaps.keep_swapping(round));
+        let seen = swaps.load_while(gate.addr(), LOAD, || {
+            swaps.keep_swapping(round);
+            wait_until_all_are_newest(&swaps, &gate, &mut workers);
+        });
         seconds += begin.elapsed().as_secs_f64();
         let requests = seen.requests();
         with.add(seen);
-        wait_until_all_are_newest(&swaps, &gate, &mut workers);
         done += round;
         // As many requests with nothing to swap.
         let quiet = swaps.load_of(gate.addr(), LOAD, requests);

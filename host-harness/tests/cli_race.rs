@@ -8,6 +8,9 @@ use std::{
 
 use serde_json::Value;
 
+/// Seconds of which a search that is to end by itself needs a fraction of one.
+const AMPLE: &str = "600";
+
 const GUEST: &str = r#"(module
   (func (export "proxy_abi_version_0_2_1"))
   (memory (export "memory") 1)
@@ -26,7 +29,7 @@ fn explore_shows_a_row_for_each_variant_and_ends_well_when_all_is_as_expected() 
         "--random",
         "0",
         "--time",
-        "2",
+        AMPLE,
     ]);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
     let rows = rows(&output);
@@ -40,7 +43,7 @@ fn explore_shows_a_row_for_each_variant_and_ends_well_when_all_is_as_expected() 
 #[test]
 fn a_variant_that_is_not_as_it_says_ends_with_1() {
     // With whole callbacks nothing breaks, and the variant says that something does.
-    let arguments = ["--only", "naive", "--whole-callbacks", "--time", "2"];
+    let arguments = ["--only", "naive", "--whole-callbacks", "--time", AMPLE];
     let output = explore("stale-after-preempt", &arguments);
     assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
     assert_eq!(rows(&output)[0][2], "NOT BROKEN");
@@ -51,7 +54,17 @@ fn a_scenario_that_breaks_unexpectedly_is_told_in_a_sentence_and_ends_with_1() {
     let folder = tempfile::tempdir().unwrap();
     let text = fs::read_to_string(scenario("stale-after-preempt")).unwrap().replace("expect: broken, ", "");
     let path = write(folder.path(), "mine.yaml", &text);
-    let output = portcullis(&["explore", "--scenario", &path, "--only", "naive", "--preemptions", "1"]);
+    let output = portcullis(&[
+        "explore",
+        "--scenario",
+        &path,
+        "--only",
+        "naive",
+        "--preemptions",
+        "1",
+        "--time",
+        AMPLE,
+    ]);
     assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
     assert!(
         rows(&output)[0][2].starts_with("BROKEN: in the end `GET /state` must be answered 200"),
@@ -75,7 +88,7 @@ fn the_scenarios_of_the_filter_itself_are_explored_in_place_of_the_small_ones() 
 #[test]
 fn the_report_as_json_has_phases_counts_and_certificates() {
     let output =
-        explore("stale-after-preempt", &["--preemptions", "1", "--random", "0", "--time", "2", "--json"]);
+        explore("stale-after-preempt", &["--preemptions", "1", "--random", "0", "--time", AMPLE, "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
     let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
     let [naive, fixed] = reports.as_array().unwrap().as_slice() else { panic!("{reports}") };
@@ -98,7 +111,8 @@ fn the_report_as_json_has_phases_counts_and_certificates() {
 #[test]
 fn without_the_cache_every_path_is_a_schedule() {
     let schedules = |arguments: &[&str]| {
-        let fixed = ["--only", "fixed", "--preemptions", "0", "--random", "0", "--whole-callbacks", "--json"];
+        let whole = ["--only", "fixed", "--preemptions", "0", "--random", "0", "--whole-callbacks"];
+        let fixed = [&whole[..], &["--time", AMPLE, "--json"]].concat();
         let output = explore("cleanup-in-use", &[&fixed[..], arguments].concat());
         let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
         let phase = reports[0]["phases"][0].clone();
@@ -174,7 +188,8 @@ fn a_scenario_that_cannot_be_set_up_is_a_row_of_its_own() {
 fn a_found_schedule_is_written_and_can_be_replayed_shrunk_and_explained() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("found");
-    let arguments = ["--only", "naive", "--preemptions", "1", "--out", out.to_str().unwrap()];
+    let arguments =
+        ["--only", "naive", "--preemptions", "1", "--time", AMPLE, "--out", out.to_str().unwrap()];
     let output = explore("stale-after-preempt", &arguments);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
     let found = out.join("stale-after-preempt-naive.race");

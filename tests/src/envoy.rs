@@ -14,6 +14,11 @@ use crate::table::{Answered, CaseRequest, SeenUpstream};
 
 /// Far beyond what anything here takes; only a hang meets it.
 pub const BOUND: Duration = Duration::from_secs(60);
+/// `portcullis.limits.evaluation_ms` of gates whose policies end by themselves: the limit is on the wall clock, which says
+/// nothing on a machine that is busy with other things.
+pub const EVALUATION_MS: u32 = 10_000;
+/// `portcullis.manager.lease_seconds` of gates whose VMs all live: one that waits long for its turn is not lost.
+pub const LEASE_SECONDS: u32 = 60;
 /// The request header by which the test's routes choose a policy.
 pub const ROUTE_HEADER: &str = "x-test-route";
 

@@ -23,7 +23,7 @@ use host_harness::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::envoy::{BOUND, ROUTE_HEADER};
+use crate::envoy::{BOUND, EVALUATION_MS, ROUTE_HEADER};
 
 /// Statuses that Envoy can answer a denied request with, next to each other.
 const DENIALS: u64 = 8;
@@ -112,7 +112,7 @@ impl Swaps {
         json!({
             "services": { "swaps": { "url": self.server.url("").trim_end_matches('/'), "cluster": "swaps" } },
             "bundles": bundles,
-            "portcullis": { "policies": policies },
+            "portcullis": { "policies": policies, "limits": { "evaluation_ms": EVALUATION_MS } },
         })
     }
 
@@ -162,7 +162,7 @@ impl Swaps {
     }
 
     /// Sends requests over all connections while something else goes on, and looks at every answer. Panics at the first
-    /// wrong one.
+    /// wrong one. Each connection asks for everything before and after it as well, however slow the machine is.
     ///
     /// A connection stays on one worker, so on each of them a bundle never goes back.
     pub fn load_while(&self, addr: SocketAddr, options: LoadOptions, meanwhile: impl FnOnce()) -> Seen {
@@ -185,20 +185,23 @@ impl Swaps {
         meanwhile: impl FnOnce(&AtomicU64, &AtomicBool),
     ) -> Seen {
         let (ended, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+        let turns: Vec<AtomicU64> = (0..options.connections).map(|_| AtomicU64::new(0)).collect();
         let together = Barrier::new(options.connections + 1);
         thread::scope(|scope| {
             let drivers: Vec<_> = (0..options.connections)
                 .map(|number| {
-                    let (together, ended, sent) = (&together, &ended, &sent);
+                    let (together, ended, sent, turns) = (&together, &ended, &sent, &turns[number]);
                     scope.spawn(move || {
                         together.wait();
-                        self.drive(addr, number, options, ended, sent)
+                        self.drive(addr, number, options, ended, sent, turns)
                     })
                 })
                 .collect();
             together.wait();
             let end = EndOnDrop(&ended);
+            wait_for_a_turn(&turns, &ended);
             meanwhile(&sent, &ended);
+            wait_for_a_turn(&turns, &ended);
             drop(end);
             let mut all = Seen::default();
             for driver in drivers {
@@ -215,6 +218,7 @@ impl Swaps {
         options: LoadOptions,
         ended: &AtomicBool,
         sent: &AtomicU64,
+        turns: &AtomicU64,
     ) -> Seen {
         // One wrong answer is enough.
         let _end = EndOnDrop(ended);
@@ -223,10 +227,11 @@ impl Swaps {
         let mut last = vec![0; self.bundles()];
         let mut decided = Instant::now();
         // Each connection begins with another bundle.
-        for bundle in (0..self.bundles()).cycle().skip(number) {
+        for (asked, bundle) in (0..self.bundles()).cycle().skip(number).enumerate() {
             if ended.load(Ordering::Relaxed) {
                 break;
             }
+            turns.store((asked / self.bundles()) as u64, Ordering::Relaxed);
             let begin = Instant::now();
             let answer = exchange(&mut connection, bundle);
             sent.fetch_add(1, Ordering::Relaxed);
@@ -261,6 +266,20 @@ impl Swaps {
             decided = Instant::now();
         }
         seen
+    }
+}
+
+/// Waits until every connection has asked for everything once more.
+fn wait_for_a_turn(turns: &[AtomicU64], ended: &AtomicBool) {
+    let now = |turns: &AtomicU64| turns.load(Ordering::Relaxed);
+    // The one that is under way may have begun before.
+    let wanted: Vec<u64> = turns.iter().map(|turns| now(turns) + 2).collect();
+    let begin = Instant::now();
+    while !ended.load(Ordering::Relaxed)
+        && turns.iter().zip(&wanted).any(|(turns, wanted)| now(turns) < *wanted)
+    {
+        assert!(begin.elapsed() < BOUND, "a connection does not get on: {turns:?}");
+        thread::sleep(PAUSE);
     }
 }
 

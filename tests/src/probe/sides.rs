@@ -48,9 +48,9 @@ const ADDED_TO_RESPONSES: [&str; 5] =
 const LONG: Duration = Duration::from_secs(60);
 /// What is due at once has happened after this, and no time limit is over.
 const SETTLED: Duration = Duration::from_millis(1);
-/// Pause between two looks at a trace in Envoy, and how many looks it takes to see that a story hangs.
+/// Pause between two looks at a trace in Envoy, and how many looks it takes to see that a story hangs: a minute's.
 const POLL_PAUSE: Duration = Duration::from_millis(2);
-const MOST_LOOKS: usize = 2000;
+const MOST_LOOKS: usize = 30_000;
 /// The plugin's configuration.
 const CONFIGURATION: &str = "the configuration";
 

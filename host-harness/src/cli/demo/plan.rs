@@ -34,7 +34,7 @@ pub(super) struct DemoRequest {
     pub(super) why: &'static str,
 }
 
-/// Sent while bundles come one after another: that of `tenants` is the last, two seconds and more away.
+/// Sent while bundles come one after another, and that of `tenants` is [held back](held_before_ready).
 pub(super) const BEFORE_READY: DemoRequest = DemoRequest {
     name: "before ready",
     method: "GET",
@@ -148,6 +148,11 @@ pub(super) fn routes() -> Vec<PolicyRoute> {
     ]
 }
 
+/// The bundle whose answer waits until [`BEFORE_READY`] has been sent.
+pub(super) fn held_before_ready() -> String {
+    path("tenants")
+}
+
 /// Builds every archive, the examples' from `policies/` and `bundles/` below `root`, and puts them on the server.
 pub(super) fn publish(server: &BundleServer, root: &Path) -> Result<()> {
     for name in EXAMPLES {
@@ -157,7 +162,7 @@ pub(super) fn publish(server: &BundleServer, root: &Path) -> Result<()> {
         let archive = Archive::from_folders(&folders).with_context(|| {
             format!("bundle `{name}` below {} (name another folder with --root)", root.display())
         })?;
-        server.publish(&format!("/bundles/{name}.tar.gz"), archive.build());
+        server.publish(&path(name), archive.build());
     }
     storm().publish(server, 1);
     Ok(())
@@ -170,7 +175,7 @@ pub(super) fn configuration(url: &str, max_concurrent_downloads: usize) -> Resul
     services.insert("hub".to_owned(), json!({ "url": url, "cluster": BUNDLE_CLUSTER }));
     let bundles = object(&mut document, "/bundles")?;
     for name in EXAMPLES {
-        bundles.insert(name.to_owned(), Value::from(format!("{url}/bundles/{name}.tar.gz")));
+        bundles.insert(name.to_owned(), Value::from(format!("{url}{}", path(name))));
     }
     let policies = object(&mut document, "/portcullis/policies")?;
     for (name, bundles, decision) in POLICIES {
@@ -187,6 +192,11 @@ pub(super) fn configuration(url: &str, max_concurrent_downloads: usize) -> Resul
 fn object<'a>(document: &'a mut Value, pointer: &str) -> Result<&'a mut Map<String, Value>> {
     let found = document.pointer_mut(pointer).and_then(Value::as_object_mut);
     found.with_context(|| format!("the storm's configuration has no {pointer}"))
+}
+
+/// Where an example's bundle is on the server.
+fn path(name: &str) -> String {
+    format!("/bundles/{name}.tar.gz")
 }
 
 fn storm() -> Storm {
