@@ -5,6 +5,6 @@ const STACK_BYTES: usize = 2 << 20;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "wasm32") {
-        println!("cargo::rustc-link-arg-cdylib=-zstack-size={STACK_BYTES}");
+        println!("cargo::rustc-link-arg=-zstack-size={STACK_BYTES}");
     }
 }

@@ -65,7 +65,8 @@ fn build_module(workspace: &Path, target_dir: &Path, module: &Module) -> Result<
     let Module { package, profile, file } = module;
     let status = Command::new(env::var("CARGO")?)
         .current_dir(workspace)
-        .args(["build", "--package", package, "--lib", "--target", TARGET, "--profile", profile])
+        .args(["rustc", "--package", package, "--lib", "--crate-type", "cdylib"])
+        .args(["--target", TARGET, "--profile", profile])
         .arg("--target-dir")
         .arg(target_dir)
         // What the outer cargo, clippy or a coverage run set for host code is wrong for the module.
@@ -78,7 +79,7 @@ fn build_module(workspace: &Path, target_dir: &Path, module: &Module) -> Result<
         .context("cargo could not be started")?;
     ensure!(
         status.success(),
-        "cargo build -p {package} --target {TARGET} ended with {status}; its errors are above"
+        "cargo rustc -p {package} --target {TARGET} ended with {status}; its errors are above"
     );
 
     let built = target_dir.join(TARGET).join(profile).join(file);
@@ -109,9 +110,11 @@ fn ensure_target_installed() -> Result<()> {
     }
 }
 
-/// The folder that cargo marks with `CACHEDIR.TAG`, found from `OUT_DIR`, which lies somewhere below it.
+/// The folder that cargo marks with `CACHEDIR.TAG`, found from `OUT_DIR`, which lies somewhere below it. One that was there
+/// before cargo came has no mark; then it is the one around the folder of the profile, which has cargo's lock.
 fn target_dir() -> Result<PathBuf> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    let marked = out_dir.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
-    Ok(marked.unwrap_or(&out_dir).to_path_buf())
+    let holds = |name: &str| out_dir.ancestors().find(|dir| dir.join(name).is_file());
+    let found = holds("CACHEDIR.TAG").or_else(|| holds(".cargo-lock")?.parent());
+    Ok(found.unwrap_or(&out_dir).to_path_buf())
 }

@@ -33,7 +33,7 @@ fn build() -> Result<()> {
     let target_dir = target_dir()?.join("hooks");
     let status = Command::new(env::var("CARGO")?)
         .current_dir(workspace)
-        .args(["build", "--package", PACKAGE, "--lib", "--features", "hooks"])
+        .args(["rustc", "--package", PACKAGE, "--lib", "--crate-type", "cdylib", "--features", "hooks"])
         .args(["--target", TARGET, "--profile", PROFILE, "--target-dir"])
         .arg(&target_dir)
         // What the outer cargo, clippy or a coverage run set for host code is wrong for the module.
@@ -46,7 +46,7 @@ fn build() -> Result<()> {
         .context("cargo could not be started")?;
     ensure!(
         status.success(),
-        "cargo build -p {PACKAGE} --features hooks --target {TARGET} ended with {status}; its errors are above"
+        "cargo rustc -p {PACKAGE} --features hooks --target {TARGET} ended with {status}; its errors are above"
     );
     let built = target_dir.join(TARGET).join(PROFILE).join(FILE);
     ensure!(built.is_file(), "cargo succeeded but {} is not there", built.display());
@@ -55,9 +55,11 @@ fn build() -> Result<()> {
     Ok(())
 }
 
-/// The folder that cargo marks with `CACHEDIR.TAG`, found from `OUT_DIR`, which lies somewhere below it.
+/// The folder that cargo marks with `CACHEDIR.TAG`, found from `OUT_DIR`, which lies somewhere below it. One that was there
+/// before cargo came has no mark; then it is the one around the folder of the profile, which has cargo's lock.
 fn target_dir() -> Result<PathBuf> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    let marked = out_dir.ancestors().find(|dir: &&Path| dir.join("CACHEDIR.TAG").is_file());
-    Ok(marked.unwrap_or(&out_dir).to_path_buf())
+    let holds = |name: &str| out_dir.ancestors().find(|dir| dir.join(name).is_file());
+    let found = holds("CACHEDIR.TAG").or_else(|| holds(".cargo-lock")?.parent());
+    Ok(found.unwrap_or(&out_dir).to_path_buf())
 }
