@@ -3,11 +3,7 @@
 //! The nested cargo has a target folder of its own (`target/hooks`): the outer cargo holds the lock of the outer one.
 //! The profile is the guests': without link-time optimisation the module is built in a third of the time.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
 

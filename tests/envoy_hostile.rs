@@ -1,6 +1,6 @@
 //! What must not get through real Envoy: bytes that are no text, configurations that are wrong, workers without a filter.
 
-use host_harness::{archive::Archive, servers::client::Request};
+use host_harness::{archive::Archive, real_envoy::PolicyRoute, servers::client::Request};
 use portcullis_filter::{config::Config, plugin};
 use portcullis_tests::envoy::{EVALUATION_MS, Gate, GateOptions, bundle_server};
 use serde_json::json;
@@ -65,6 +65,35 @@ fn a_worker_that_cannot_configure_lets_nothing_through_the_seal_and_everything_w
         assert_eq!(gate.upstream.count(), usize::from(!seal));
         assert!(gate.envoy.log().contains("fails on a worker"), "{}", gate.envoy.log());
     }
+}
+
+#[test]
+fn names_that_yaml_has_other_words_for_are_names() {
+    const NAMES: [&str; 16] = [
+        "on", "off", "yes", "no", "y", "n", "Y", "NO", "true", "null", "010", "0x1F", "1e3", "1_000", "12",
+        "-",
+    ];
+    let archive = Archive::new().file("main.rego", "package main\n\nallow := true\n").build();
+    let server = bundle_server([("no", archive)]);
+    let policies =
+        NAMES.map(|name| (name.to_owned(), json!({ "bundles": ["no"], "decision": "main/allow" })));
+    let document = json!({
+        "services": { "off": { "url": server.url("").trim_end_matches('/'), "cluster": "on" } },
+        "bundles": { "no": { "resource": "no.tar.gz" } },
+        "portcullis": { "policies": serde_json::Map::from_iter(policies), "limits": { "evaluation_ms": EVALUATION_MS } },
+    });
+    let route = |name: &str| PolicyRoute { prefix: format!("/{name}/"), policy: name.to_owned() };
+    // Routes take any letter case, so that `/Y/` is a path of `/y/`.
+    let routed = || NAMES.iter().filter(|name| !["Y", "NO"].contains(name));
+    let routes = routed().map(|name| route(name)).collect();
+    let options = GateOptions { yaml: true, routes, ..GateOptions::default() };
+    let gate = Gate::start(&document.to_string(), &options);
+    gate.wait_for_counter("portcullis_policies_compiled", 2 * NAMES.len() as u64);
+    for name in routed() {
+        assert_eq!(gate.get(&format!("/{name}/x")).status, 200, "{name}\n{}", gate.envoy.log());
+        gate.wait_for_counter(&format!("portcullis_requests.policy.{name}.outcome.allow"), 1);
+    }
+    assert_eq!(gate.get("/").header("x-portcullis-reason"), Some(&b"no_policy_named"[..]));
 }
 
 #[test]

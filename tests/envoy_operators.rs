@@ -211,3 +211,72 @@ fn wait_until(gate: &Gate, what: &str, mut condition: impl FnMut() -> bool) {
     let came = gate.envoy.wait_until(BOUND, |_| Ok(condition()));
     assert!(came.unwrap_or(false), "{what}: never\n{}", gate.envoy.log());
 }
+
+#[test]
+fn secrets_are_in_no_log_and_where_envoy_adds_them_in_no_configuration() {
+    const SECRET: &str = "S3cr3t-hunter2";
+    // What the engine says about it has both values in it.
+    let policy = "package main\n\nf(x) := x\n\nf(x) := [x]\n\nallow if f(input.attributes.request.http.headers.authorization)\n";
+    let archive = Archive::new().file("main.rego", policy).build();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("bundle_token.yaml");
+    let secret = json!({ "resources": [{
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        "name": "bundle_token",
+        "generic_secret": { "secret": { "inline_string": format!("Bearer {SECRET}") } },
+    }] });
+    std::fs::write(&file, secret.to_string()).expect("the folder can be written");
+    for is_added in [false, true] {
+        let server = bundle_server([("main", archive.clone())]);
+        let mut service = json!({ "url": server.url("").trim_end_matches('/'), "cluster": "hub" });
+        if !is_added {
+            service["credentials"] = json!({ "bearer": { "token": SECRET } });
+        }
+        let document = json!({
+            "services": { "hub": service },
+            "bundles": { "main": { "resource": "main.tar.gz" } },
+            "portcullis": {
+                "policies": { "main": { "bundles": ["main"], "decision": "main/allow" } },
+                "limits": { "evaluation_ms": EVALUATION_MS },
+            },
+        });
+        let path = file.display().to_string();
+        let amend = move |bootstrap: &mut Value| {
+            if is_added {
+                let readme = marked("injector");
+                let added: Value =
+                    yaml_serde::from_str(&readme.replace("/etc/envoy/bundle_token.yaml", &path))
+                        .expect("the README has YAML there");
+                let mut clusters =
+                    bootstrap["static_resources"]["clusters"].as_array_mut().into_iter().flatten();
+                let hub = clusters.find(|cluster| cluster["name"] == "hub").expect("the cluster is there");
+                hub["typed_extension_protocol_options"] = added["typed_extension_protocol_options"].clone();
+                bootstrap["node"] = json!({ "id": "injected", "cluster": "injected" });
+            }
+        };
+        let gate = Gate::start(
+            &document.to_string(),
+            &GateOptions { amend: Some(Box::new(amend)), ..GateOptions::default() },
+        );
+        gate.wait_for_counter("portcullis_policies_compiled", 2);
+        let seen = server.traffic().requests.iter().all(|request| {
+            let sent = request.headers.iter().find(|(name, _)| name == "authorization");
+            sent.is_some_and(|(_, value)| value == format!("Bearer {SECRET}").as_bytes())
+        });
+        assert!(seen, "the bundle server was asked without the token");
+        let response = gate.send(&Request::get("/").header("authorization", SECRET));
+        assert_eq!(response.status, 500, "{response:?}\n{}", gate.envoy.log());
+        let log = gate.envoy.log();
+        assert!(log.contains("multiple outputs") && !log.contains(SECRET), "{log}");
+        let dump = gate.envoy.admin_get("/config_dump").unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(dump.contains(SECRET), !is_added, "what Envoy shows of its configuration");
+    }
+}
+
+/// What the README shows under a mark.
+fn marked(name: &str) -> String {
+    let readme = include_str!("../README.md");
+    let (_, rest) = readme.split_once(&format!("<!-- {name} -->")).expect("the mark begins");
+    let (shown, _) = rest.split_once(&format!("<!-- /{name} -->")).expect("the mark ends");
+    shown.lines().filter(|line| !line.starts_with("```")).map(|line| format!("{line}\n")).collect()
+}

@@ -8,7 +8,7 @@ use host_harness::{
     world::{Reply, Scripted},
 };
 use portcullis_tests::{harness, table::BUNDLE_CLUSTER};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const BUNDLE: &str = "/main.tar.gz";
 
@@ -69,24 +69,43 @@ fn filter_state_carries_the_seal_of_a_permit_and_nothing_after_a_deny() {
 }
 
 #[test]
+fn what_one_place_of_the_filter_has_permitted_does_not_pass_the_seal() {
+    let mut envoy = start("package main\n\nallow := true\n");
+    assert_eq!(envoy.exchange(0, Request::get("/")).status, 200);
+    let (configuration, archives) = served("package main\n\nallow := true\n");
+    let mut alone = harness::start_with_places(1, &configuration, archives);
+    let exchange = alone.exchange(0, Request::get("/"));
+    assert_eq!(exchange.status, 403, "{exchange:?}");
+}
+
+#[test]
 fn a_route_that_names_something_unreadable_is_not_given_the_default_policy() {
     let mut envoy = start("package main\n\nallow := true\n");
     let policy = "xds.route_metadata.filter_metadata.portcullis.policy";
     // A number in route metadata arrives as the eight bytes of a double.
-    let request = Request::get("/").property(policy, 1.5_f64.to_le_bytes());
-    assert_eq!(envoy.exchange(0, request).status, 503);
+    for value in [&1.5_f64.to_le_bytes()[..], b"", b"\x01"] {
+        assert_eq!(envoy.exchange(0, Request::get("/").property(policy, value)).status, 503, "{value:?}");
+    }
+    let slip = "xds.route_metadata.filter_metadata.portcullis.polciy";
+    assert_eq!(envoy.exchange(0, Request::get("/").property(slip, "main")).status, 503);
     assert_eq!(envoy.exchange(0, Request::get("/").property(policy, "main")).status, 200);
     let host = "xds.virtual_host_metadata.filter_metadata.portcullis.policy";
     assert_eq!(envoy.exchange(0, Request::get("/").property(host, "nobody")).status, 503);
 }
 
 fn start(policy: &str) -> Envoy<Scripted> {
+    let (configuration, archives) = served(policy);
+    harness::start(&configuration, archives)
+}
+
+/// A configuration, and what its bundle server has.
+fn served(policy: &str) -> (Value, BTreeMap<String, Option<Vec<u8>>>) {
     let configuration = json!({
         "services": { "hub": { "url": "http://bundles.test", "cluster": BUNDLE_CLUSTER } },
         "bundles": { "main": { "resource": "main.tar.gz" } },
         "portcullis": { "policies": { "main": { "bundles": ["main"], "decision": "main/allow" } } },
     });
-    harness::start(&configuration, BTreeMap::from([("main".to_owned(), Some(archive(policy)))]))
+    (configuration, BTreeMap::from([("main".to_owned(), Some(archive(policy)))]))
 }
 
 fn archive(policy: &str) -> Vec<u8> {

@@ -208,30 +208,30 @@ impl FilterFile {
 /// Moves the filter out of the configuration into a file, of which Envoy is told the place.
 fn take_filter_out(bootstrap: &mut Value, folder: &Path) {
     let path = file_of(folder);
-    let filter = &mut manager(bootstrap)["http_filters"][0];
-    let typed_config = filter["typed_config"].take();
-    let resource = json!({
-        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
-        "name": filter["name"],
-        "typed_config": typed_config,
-    });
-    write(&path, &json!({ "version_info": "1", "resources": [resource] }));
-    *filter = json!({
-        "name": filter["name"],
+    let filters = manager(bootstrap)["http_filters"].as_array_mut().expect("a list");
+    let name = filters[0]["name"].clone();
+    let typed_config = filters[0]["typed_config"].clone();
+    let discovered = json!({
+        "name": name,
         "config_discovery": {
             "config_source": {
                 "path_config_source": { "path": path.display().to_string() },
                 "resource_api_version": "V3",
             },
-            "type_urls": [typed_config_url(&resource)],
+            "type_urls": [typed_config["@type"]],
         },
     });
+    for filter in filters.iter_mut().filter(|filter| filter["name"] == name) {
+        *filter = discovered.clone();
+    }
+    let resource = json!({
+        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+        "name": name,
+        "typed_config": typed_config,
+    });
+    write(&path, &json!({ "version_info": "1", "resources": [resource] }));
     // Envoy asks for configurations only under a name of its own.
     bootstrap["node"] = json!({ "id": "soak", "cluster": "soak" });
-}
-
-fn typed_config_url(resource: &Value) -> Value {
-    resource["typed_config"]["@type"].clone()
 }
 
 fn file_of(folder: &Path) -> PathBuf {

@@ -4,26 +4,33 @@
 //! [`Outcome`]. Only [`Permit`] lets a request on (INVARIANT closed), and only an allow decision makes one.
 
 mod decision;
+mod grammar;
 mod health;
 mod input;
 mod mutation;
 mod outcome;
+mod paths;
 mod request;
+mod route;
 
 use std::time::Duration;
 
 use crate::{
+    config::Paths,
+    hooks::{Check, checks},
     manager::{NotReady, SharedData},
     plugin::{Closed, Plugin},
     policy::Policy,
 };
 
 pub(crate) use health::HealthQuery;
+pub(crate) use route::Mark;
 
 pub use decision::{DecisionError, Permit, SEAL_KEY, SEAL_VALUE};
 pub use mutation::HeaderChange;
 pub use outcome::{LocalResponse, Outcome};
 pub use request::{Connection, RequestError, RequestHead, SocketAddress};
+pub use route::{NoBytes, Property, named_policy};
 
 /// Decides one request by its headers.
 ///
@@ -40,7 +47,7 @@ pub fn authorize(
         Ok((policy, task)) => {
             #[cfg(feature = "hooks")]
             crate::hooks::switched::end_at_request(head);
-            let outcome = decide(&policy, head);
+            let outcome = decide(&policy, head, plugin.paths());
             shared.end(&task);
             outcome
         }
@@ -54,14 +61,28 @@ pub fn authorize(
     }
 }
 
-pub(crate) fn decide(policy: &Policy, head: &RequestHead) -> Outcome {
+pub(crate) fn decide(policy: &Policy, head: &RequestHead, paths: Paths) -> Outcome {
+    if paths == Paths::Strict && checks(Check::Path) && !paths::has_one_reading(head) {
+        return Outcome::BadRequest(RequestError::AmbiguousPath);
+    }
     let input = match input::build(head) {
         Ok(input) => input,
         Err(error) => return Outcome::BadRequest(error),
     };
     match policy.evaluate(input) {
-        Ok(Some(value)) => decision::read(&value, head),
+        Ok(Some(value)) => decision::read(&value, head, paths),
         Ok(None) => Outcome::Undefined,
         Err(error) => Outcome::EvaluationFailed(error),
+    }
+}
+
+/// What becomes of a request that another policy's decision has sent to a route of this one: it is not sent on, because
+/// nobody would ask about where that leads.
+pub(crate) fn not_sent_on(outcome: Outcome, sent_by: &str, head: &RequestHead) -> Outcome {
+    match outcome {
+        Outcome::Allow(permit) if checks(Check::SentOnce) && permit.changes(head) => {
+            Outcome::MalformedDecision(DecisionError::SentOn { sent_by: sent_by.to_owned() })
+        }
+        outcome => outcome,
     }
 }

@@ -6,8 +6,10 @@
 mod document;
 mod error;
 mod resolve;
+mod secrets;
+mod tree;
 
-pub(crate) use resolve::is_header_name;
+pub(crate) use resolve::{is_policy_name, is_token};
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -36,6 +38,19 @@ pub struct Config {
     pub health_detail: bool,
     /// How the VMs of a process work together.
     pub manager: ManagerConfig,
+    /// Which paths requests may have.
+    pub paths: Paths,
+}
+
+/// Which paths requests may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Paths {
+    /// Those that every server reads in one way: what a route was chosen by, what a policy sees and what the upstream serves
+    /// is the same resource. Others are answered 400.
+    #[default]
+    Strict,
+    /// All that decode to text, as with opa-envoy-plugin: policies and routes must know what the upstream makes of them.
+    Opa,
 }
 
 /// How old a bundle may become: since its server has last said that it is the newest.

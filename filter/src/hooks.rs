@@ -1,4 +1,5 @@
-//! What tests take away, to see that it is missed: each protection of the manager can be switched off by name.
+//! What tests take away, to see that it is missed: each protection of the manager, and each check of a request, can be
+//! switched off by name.
 //!
 //! Only a module built with the feature `hooks` can; everywhere else a protection is a constant `true`. The same
 //! feature makes a request with the header `x-portcullis-trap` end its VM, and an answer to a download that is `trap`.
@@ -39,21 +40,46 @@ pub(crate) enum Protection {
     Closing,
 }
 
+/// Something without which a request would get around a policy, or a decision would break a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// The route to which a decision has sent a request is of the policy that was asked.
+    Route,
+    /// Who has been sent here by another policy's decision is not sent on.
+    SentOnce,
+    /// What names no policy names none.
+    Metadata,
+    /// A path has one reading.
+    Path,
+    /// A status without a body has none.
+    Body,
+    /// A decision's pseudo-headers are what HTTP allows.
+    PseudoHeader,
+    /// A decision's header names and values are what HTTP allows.
+    Header,
+}
+
 /// Whether a protection is there.
 #[cfg(not(feature = "hooks"))]
 pub(crate) const fn guards(_: Protection) -> bool {
     true
 }
 
+/// Whether a check is made.
+#[cfg(not(feature = "hooks"))]
+pub(crate) const fn checks(_: Check) -> bool {
+    true
+}
+
 #[cfg(feature = "hooks")]
-pub(crate) use switched::guards;
+pub(crate) use switched::{checks, guards};
 
 #[cfg(feature = "hooks")]
 #[expect(clippy::panic, reason = "ending the VM is what this is for")]
 pub(crate) mod switched {
     use std::cell::RefCell;
 
-    use super::Protection;
+    use super::{Check, Protection};
     use crate::{authz::RequestHead, policy::Module};
 
     thread_local! {
@@ -94,6 +120,14 @@ pub(crate) mod switched {
     }
 
     pub(crate) fn guards(protection: Protection) -> bool {
-        WITHOUT.with_borrow(|without| *without != format!("{protection:?}"))
+        is_on(&format!("{protection:?}"))
+    }
+
+    pub(crate) fn checks(check: Check) -> bool {
+        is_on(&format!("{check:?}"))
+    }
+
+    fn is_on(name: &str) -> bool {
+        WITHOUT.with_borrow(|without| without != name)
     }
 }

@@ -1,12 +1,17 @@
 //! The plugin context: one configuration, or the refusal of one, with the manager that serves it.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    rc::Rc,
+    time::Duration,
+};
 
 use log::Level;
 
 use crate::{
-    authz::{self, HealthQuery, LocalResponse, Outcome, RequestHead},
-    config::{Config, ConfigError},
+    authz::{self, HealthQuery, LocalResponse, Mark, Outcome, Permit, RequestHead},
+    config::{Config, ConfigError, Paths},
+    hooks::{Check, checks},
     manager::{self, Effect, Event, Manager, NotReady, SharedData, Shelf, Task},
     policy::{self, Policy},
     telemetry::{Counter, LogLimiter, REQUEST_LINES_PER_SECOND},
@@ -17,6 +22,8 @@ use crate::{
 pub struct Plugin {
     state: State,
     limiter: LogLimiter,
+    /// The same for every context with the same configuration.
+    id: u64,
 }
 
 #[derive(Debug)]
@@ -25,6 +32,7 @@ enum State {
         manager: Box<Manager>,
         default_policy: Option<String>,
         health: Option<HealthPath>,
+        paths: Paths,
     },
     /// Nothing is let through, and nothing is fetched, until a new configuration comes.
     Refused,
@@ -46,6 +54,32 @@ pub enum Closed {
     NoPolicyNamed,
     /// The policy named cannot decide.
     NotReady(NotReady),
+}
+
+/// What lets a request on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pass {
+    /// A policy permits it.
+    Permitted {
+        /// What the decision wants changed.
+        permit: Permit,
+        /// The filter state that says which policy it was, for the second place of the filter.
+        mark: String,
+    },
+    /// It goes to a route of the policy that has permitted it before, or that permits it now.
+    Sealed {
+        /// What a second decision wants changed.
+        permit: Option<Permit>,
+    },
+}
+
+/// Whether a request goes on from one place of the filter, or the response in its place.
+#[derive(Debug)]
+pub struct Admitted {
+    /// What must be done with the request.
+    pub pass: Result<Pass, LocalResponse>,
+    /// Log lines and counters.
+    pub effects: Vec<Effect>,
 }
 
 /// A request's outcome with what must be told of it.
@@ -70,13 +104,14 @@ impl Plugin {
             Ok(config) => {
                 let manager = Box::new(Manager::new(&config, seed, shelf));
                 let message = format!("{} bundles, {} policies", config.bundles.len(), config.policies.len());
-                let Config { default_policy, health_path, health_detail, .. } = config;
+                let Config { default_policy, health_path, health_detail, paths, .. } = config;
                 let health = health_path.map(|path| HealthPath { path, tells_detail: health_detail });
-                (State::Serving { manager, default_policy, health }, (Level::Info, message))
+                (State::Serving { manager, default_policy, health, paths }, (Level::Info, message))
             }
             Err(error) => (State::Refused, (Level::Error, refusal(&error))),
         };
-        let plugin = Self { state, limiter: LogLimiter::new(REQUEST_LINES_PER_SECOND) };
+        let id = BuildHasherDefault::<DefaultHasher>::default().hash_one(document);
+        let plugin = Self { state, limiter: LogLimiter::new(REQUEST_LINES_PER_SECOND), id };
         (plugin, vec![Effect::Log(message.0, format!("configuration: {}", message.1))])
     }
 
@@ -158,6 +193,78 @@ impl Plugin {
         manager.begin_request(name, now, shared).map_err(Closed::NotReady)
     }
 
+    /// Which paths requests may have.
+    pub(crate) fn paths(&self) -> Paths {
+        match &self.state {
+            State::Serving { paths, .. } => *paths,
+            State::Refused => Paths::default(),
+        }
+    }
+
+    /// The policy for a request whose route names `named`, or nothing; none if there is none.
+    fn policy_name<'a>(&'a self, named: Option<&'a str>) -> Option<&'a str> {
+        match &self.state {
+            State::Serving { default_policy, .. } => named.or(default_policy.as_deref()),
+            State::Refused => named,
+        }
+    }
+
+    /// Whether a request that `policy` has permitted may go to a route that names `named`, or nothing, without being decided
+    /// again.
+    fn is_still_permitted(&self, policy: &str, named: Option<&str>) -> bool {
+        !checks(Check::Route) || self.policy_name(named) == Some(policy)
+    }
+
+    /// Whether a request may go on from here. The first time that it comes, its route's policy decides. The second time it
+    /// has been permitted: then it goes on if its route is still one of that policy, and is decided again if not.
+    ///
+    /// Shape: `state` is the filter state of [`SEAL_KEY`](authz::SEAL_KEY), `head` the request's, if the host gives it.
+    /// Units: `now` as in [`Plugin::handle`].
+    pub fn admit(
+        &mut self,
+        state: Option<&[u8]>,
+        named: Option<&str>,
+        head: impl FnOnce() -> Option<RequestHead>,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) -> Admitted {
+        let before = state.and_then(Mark::read);
+        if before.is_some_and(|mark| mark.plugin == self.id && self.is_still_permitted(mark.policy, named)) {
+            return Admitted { pass: Ok(Pass::Sealed { permit: None }), effects: Vec::new() };
+        }
+        // Decided without its headers, a request could be allowed for what it does not carry.
+        let Some(head) = head() else {
+            return Admitted { pass: Err(LocalResponse::host_failed()), effects: Vec::new() };
+        };
+        let Decided { outcome, effects } = match before {
+            None => self.decide(named, &head, now, shared),
+            // Another configuration has marked it while Envoy replaces that in one place of the chain, and not yet in the
+            // other.
+            Some(mark) => self.decide_again(mark.policy, named, &head, now, shared),
+        };
+        let pass = outcome.into_permit().map(|permit| match before {
+            Some(_) => Pass::Sealed { permit: Some(permit) },
+            None => {
+                let policy = self.policy_name(named).unwrap_or_default();
+                Pass::Permitted { permit, mark: Mark { plugin: self.id, policy }.to_string() }
+            }
+        });
+        Admitted { pass, effects }
+    }
+
+    /// Decides one request that another policy's decision has sent here; otherwise as [`Plugin::decide`].
+    fn decide_again(
+        &mut self,
+        sent_by: &str,
+        named: Option<&str>,
+        head: &RequestHead,
+        now: Duration,
+        shared: &dyn SharedData,
+    ) -> Decided {
+        let outcome = authz::authorize(self, named, head, now, shared);
+        self.told(named, authz::not_sent_on(outcome, sent_by, head), now)
+    }
+
     /// Decides one request, and says what to count and log of it.
     ///
     /// Units: `now` as in [`Plugin::handle`].
@@ -172,13 +279,15 @@ impl Plugin {
             return Decided { outcome: Outcome::Health(answer), effects: Vec::new() };
         }
         let outcome = authz::authorize(self, named, head, now, shared);
-        let policy = match (&outcome, &self.state) {
-            (Outcome::UnknownPolicy(_) | Outcome::NoPolicyNamed | Outcome::ConfigurationRefused, _)
-            | (_, State::Refused) => "unknown",
-            (_, State::Serving { default_policy, .. }) => {
-                named.or(default_policy.as_deref()).unwrap_or("unknown")
-            }
+        self.told(named, outcome, now)
+    }
+
+    fn told(&mut self, named: Option<&str>, outcome: Outcome, now: Duration) -> Decided {
+        let policy = match outcome {
+            Outcome::UnknownPolicy(_) | Outcome::NoPolicyNamed | Outcome::ConfigurationRefused => None,
+            _ => self.policy_name(named),
         };
+        let policy = policy.unwrap_or("unknown");
         let counter = Counter::Request { policy: policy.to_owned(), reason: outcome.reason() };
         let mut effects = vec![Effect::Count(counter)];
         if let Some(trouble) = outcome.trouble() {
@@ -235,5 +344,5 @@ allow if {
     let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
     let headers = vec![header(":path", "/a/b?c=d"), header(":method", "GET"), header(":authority", "a")];
     let head = RequestHead { headers, connection: authz::Connection::default() };
-    let _ = authz::decide(&compiled, &head).into_permit();
+    let _ = authz::decide(&compiled, &head, Paths::default()).into_permit();
 }

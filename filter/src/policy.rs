@@ -11,6 +11,7 @@ mod disposal;
 mod graph;
 pub(crate) mod json;
 pub(crate) mod merge;
+mod messages;
 mod module;
 mod negation;
 mod outline;
@@ -155,7 +156,7 @@ pub enum EvaluationError {
     /// The policy is at fault: a rule conflict, a wrong argument count.
     #[error("{message}")]
     Engine {
-        /// As the engine renders it, with file and line.
+        /// As the engine renders it, with file and line, and without values.
         message: String,
     },
 }
@@ -185,7 +186,7 @@ impl Policy {
             Some(LimitError::TimeLimitExceeded { limit, .. }) => {
                 EvaluationError::TimeLimit { limit_ms: limit.as_millis() }
             }
-            _ => EvaluationError::Engine { message: module::one_line(&error.to_string()) },
+            _ => EvaluationError::Engine { message: messages::without_values(&error.to_string()) },
         })
     }
 

@@ -338,6 +338,7 @@ fn no_bundles() -> Config {
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,
+        paths: Default::default(),
         manager: ManagerConfig::default(),
     }
 }

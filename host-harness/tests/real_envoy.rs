@@ -17,7 +17,7 @@ use host_harness::{
     servers::{Echo, Upstream, client::Request},
 };
 use portcullis_filter::config::{
-    BundleSource, ClusterTarget, Config, Limits, ManagerConfig, PolicyConfig, Scheme,
+    BundleSource, ClusterTarget, Config, Limits, ManagerConfig, Paths, PolicyConfig, Scheme,
 };
 use tempfile::TempDir;
 
@@ -158,16 +158,26 @@ fn a_permit_opens_the_seal_and_counters_become_labels() {
     assert_eq!(response.status, 200, "{}", response.text());
 
     let echo: Echo = response.json().unwrap();
-    assert_eq!(echo.path, "/a/b//c%2Fd?q=..", "dots are resolved, slashes stay as sent");
+    assert_eq!(echo.path, "/a/b/c%2Fd?q=..", "dots are resolved, slashes are merged, escapes stay as sent");
     let odd = echo.headers.iter().find(|header| header.name == "x-odd").unwrap();
     assert_eq!(odd.hex.as_deref(), Some("ff"));
 
+    // The filter stands there twice.
     let flushed = envoy.wait_until(BOUND, |envoy| {
         let stats = envoy.admin_get("/stats/prometheus")?;
-        Ok(stats.contains("portcullis_requests{policy=\"shop.eu/v1\",outcome=\"allow\"} 1")
-            && stats.contains("portcullis_downloads{bundle=\"roles\",outcome=\"not_modified\"} 2"))
+        Ok(stats.contains("portcullis_requests{policy=\"shop.eu/v1\",outcome=\"allow\"} 2")
+            && stats.contains("portcullis_downloads{bundle=\"roles\",outcome=\"not_modified\"} 4"))
     });
     assert!(flushed.unwrap(), "{}", envoy.admin_get("/stats/prometheus?filter=portcullis").unwrap());
+}
+
+#[test]
+fn slashes_stay_as_sent_with_the_paths_of_opa() {
+    let (module, upstream) = (module(PERMIT), Upstream::start().unwrap());
+    let config = Config { paths: Paths::Opa, ..config([], 1) };
+    let envoy = RealEnvoy::start(&bootstrap(&config, &options(&module, &upstream)), &EnvoyOptions::default());
+    let response = Request::get("/a/./b//c%2Fd").send(envoy.unwrap().listener_addr()).unwrap();
+    assert_eq!(response.json::<Echo>().unwrap().path, "/a/b//c%2Fd");
 }
 
 #[test]
@@ -300,6 +310,7 @@ fn config<'a>(clusters: impl IntoIterator<Item = (&'a str, ClusterTarget)>, size
         health_path: None,
         health_detail: false,
         manager: ManagerConfig::default(),
+        paths: Paths::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use host_harness::{
     FILTER_MODULE,
-    real_envoy::{BootstrapOptions, EnvoyOptions, RealEnvoy, bootstrap},
+    real_envoy::{BootstrapOptions, EnvoyOptions, PolicyRoute, RealEnvoy, bootstrap},
     servers::{BundleServer, Echo, Upstream, client},
 };
 use portcullis_filter::config::Config;
@@ -41,8 +41,12 @@ pub struct GateOptions {
     pub module: Option<Vec<u8>>,
     /// Policies that a request can choose with [`Gate::exchange`].
     pub policies: Vec<String>,
+    /// Routes by path, as `portcullis envoy-config --route` writes them.
+    pub routes: Vec<PolicyRoute>,
     /// Whether Envoy hands paths on as they came; the configuration that it is given otherwise normalises them.
     pub raw_paths: bool,
+    /// Whether Envoy gets its configuration as YAML.
+    pub yaml: bool,
     /// Where permitted requests go, in place of the echo upstream.
     pub upstream: Option<SocketAddr>,
     /// How long listeners that were replaced are drained, in seconds.
@@ -63,7 +67,9 @@ impl Default for GateOptions {
             seal: true,
             module: None,
             policies: Vec::new(),
+            routes: Vec::new(),
             raw_paths: false,
+            yaml: false,
             upstream: None,
             drain_seconds: None,
             amend: None,
@@ -92,6 +98,7 @@ impl Gate {
         let mut settings = BootstrapOptions::new(&module, document, to.into());
         settings.concurrency = options.concurrency;
         settings.seal = options.seal;
+        settings.routes.clone_from(&options.routes);
         let mut bootstrap = bootstrap(config, &settings);
         add_routes(&mut bootstrap, &options.policies);
         if options.raw_paths {
@@ -100,8 +107,8 @@ impl Gate {
         if let Some(amend) = &options.amend {
             amend(&mut bootstrap);
         }
-        let GateOptions { concurrency, drain_seconds, .. } = *options;
-        let envoy = EnvoyOptions { concurrency, drain_seconds, ..EnvoyOptions::default() };
+        let GateOptions { concurrency, drain_seconds, yaml, .. } = *options;
+        let envoy = EnvoyOptions { concurrency, drain_seconds, yaml, ..EnvoyOptions::default() };
         let envoy = RealEnvoy::start(&bootstrap, &envoy).unwrap_or_else(|error| panic!("{error}"));
         Self { envoy, upstream, _module: folder }
     }

@@ -8,6 +8,7 @@ use host_harness::{
     envoy::{Envoy, EnvoyOptions, Request},
     world::{Reply, Scripted},
 };
+use portcullis_filter::authz::{SEAL_KEY, SEAL_VALUE};
 use serde_json::Value;
 
 use crate::table::{Answered, BUNDLE_CLUSTER, CaseRequest, SeenUpstream, Table};
@@ -30,6 +31,15 @@ pub fn load(table: &Table) -> Envoy<Scripted> {
 
 /// An Envoy with one worker, after the second in which it loads these bundles; none is a 404.
 pub fn start(configuration: &Value, archives: BTreeMap<String, Option<Vec<u8>>>) -> Envoy<Scripted> {
+    start_with_places(2, configuration, archives)
+}
+
+/// The same with so many places of the filter before the seal; `portcullis envoy-config` writes two.
+pub fn start_with_places(
+    places: usize,
+    configuration: &Value,
+    archives: BTreeMap<String, Option<Vec<u8>>>,
+) -> Envoy<Scripted> {
     let upstream = Reply::body("upstream").with_header("x-answered-by", "upstream");
     let mut world = Scripted::new().script("upstream", move |_, _| upstream.clone());
     for (name, archive) in archives {
@@ -38,6 +48,8 @@ pub fn start(configuration: &Value, archives: BTreeMap<String, Option<Vec<u8>>>)
     }
     let mut options = EnvoyOptions { concurrency: 1, ..EnvoyOptions::default() };
     options.plugin.configuration = configuration.to_string().into_bytes();
+    options.plugins = vec![options.plugin.clone(); places];
+    options.seal = Some((format!("wasm.{SEAL_KEY}"), SEAL_VALUE.as_bytes().to_vec()));
     let mut envoy = Envoy::start(module(), options, world).unwrap_or_else(|error| panic!("{error}"));
     envoy.run_for(Duration::from_secs(1));
     envoy

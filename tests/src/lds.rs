@@ -7,9 +7,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// Where the filter's configuration stands in its listener.
-const CONFIGURATION: &str =
-    "/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config/configuration/value";
+/// Where the filters stand in a listener, and the configuration in each of ours.
+const FILTERS: &str = "/filter_chains/0/filters/0/typed_config/http_filters";
+const CONFIGURATION: &str = "/typed_config/config/configuration/value";
 
 /// Moves the listener out of the configuration into a file, of which Envoy is told the place.
 pub fn take_listener_out(bootstrap: &mut Value, folder: &Path) {
@@ -43,7 +43,11 @@ pub fn rewrite(folder: &Path, version: usize, configuration: &str) {
     let text = fs::read_to_string(&file).expect("it was written");
     let mut document: Value = serde_json::from_str(&text).expect("it is JSON");
     document["version_info"] = json!(version.to_string());
-    let place = document["resources"][0].pointer_mut(CONFIGURATION).expect("the filter is configured");
-    *place = json!(configuration);
+    let filters = document["resources"][0].pointer_mut(FILTERS).and_then(Value::as_array_mut);
+    for filter in filters.expect("the listener has filters") {
+        if let Some(place) = filter.pointer_mut(CONFIGURATION) {
+            *place = json!(configuration);
+        }
+    }
     write(&file, &document);
 }

@@ -3,6 +3,7 @@
 pub mod envoy;
 pub mod fleet;
 pub mod harness;
+pub mod http2;
 pub mod lds;
 pub mod native;
 pub mod poisons;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use portcullis_filter::{
-    authz::{Connection, HeaderChange, RequestHead, SocketAddress},
+    authz::{Connection, HeaderChange, LocalResponse, RequestHead, SocketAddress},
     manager::{Answer, Effect, Event, LocalData, Shelf},
-    plugin::Plugin,
+    plugin::{Pass, Plugin},
 };
 
 use crate::table::{Answered, CaseRequest, SeenUpstream, Table};
@@ -51,6 +51,17 @@ impl Native {
     pub fn ready_policies(&self, table: &Table) -> u64 {
         table.policies().filter(|policy| self.plugin.policy(Some(policy), Duration::ZERO).is_ok()).count()
             as u64
+    }
+
+    /// One place of the filter, for a request that carries this state; the host gives its headers only where it is asked to.
+    pub fn admit(
+        &mut self,
+        state: Option<&[u8]>,
+        request: Option<&CaseRequest>,
+        policy: Option<&str>,
+    ) -> Result<Pass, LocalResponse> {
+        let head = || Some(RequestHead { headers: head(request?), connection: connection() });
+        self.plugin.admit(state, policy, head, Duration::ZERO, &self.shared).pass
     }
 
     /// One request through the core and, if it is permitted, to an upstream.

@@ -208,6 +208,7 @@ impl Table {
             "portcullis": {
                 "policies": self.policies,
                 "default_policy": self.default_policy,
+                "paths": "opa",
                 // The limit is on the wall clock, which says nothing on a machine that is busy with other tests.
                 "limits": { "evaluation_ms": 10_000 },
             },

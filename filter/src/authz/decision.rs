@@ -4,11 +4,16 @@
 //! an allow; on a deny only the fields of a deny are looked at, and the other way round.
 
 use super::{
-    mutation::{Direction, HeaderChange, header_name, headers, items, rewrite_query, strings},
+    mutation::{Direction, HeaderChange, headers, items, removed_name, rewrite_query, strings},
     outcome::{LocalResponse, Outcome},
+    paths,
     request::RequestHead,
 };
-use crate::policy::{Value, field};
+use crate::{
+    config::Paths,
+    hooks::{Check, checks},
+    policy::{Value, field},
+};
 
 /// Filter state that a permitted request carries; Envoy's own name for it has `wasm.` before it.
 pub const SEAL_KEY: &str = "portcullis.permit";
@@ -22,6 +27,13 @@ const STATUSES: &[u16] = &[
     403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 421, 422, 423, 424, 426, 428,
     429, 431, 500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511,
 ];
+/// Those whose message ends with its headers: a client takes what follows for the next answer. Source: RFC 9110, 15.3.5,
+/// 15.3.6, 15.4.5.
+const WITHOUT_BODY: &[u16] = &[204, 205, 304];
+/// Most headers, or parameters of the query, of a decision, and most bytes of them. Envoy drops all of a local response's without a word beyond 1024 or
+/// 1 MiB. Source: proxy-wasm-cpp-host, `limits.h`.
+const MAX_HEADERS: usize = 256;
+const MAX_HEADER_BYTES: usize = 64 << 10;
 
 /// The right to let one request on, with what the decision wants changed about it.
 ///
@@ -56,25 +68,61 @@ pub enum DecisionError {
     /// A status that cannot be answered with.
     #[error("`http_status` of the decision is {status}, which Envoy cannot answer with")]
     Status {
-        /// As decided.
+        /// As decided, if it has the form of one.
         status: String,
     },
     /// A header that must not be touched, or whose name is none.
-    #[error("`{key}` of the decision names the header `{name}`, which cannot be set")]
+    #[error("`{key}` of the decision names the header {name}, which cannot be set")]
     HeaderName {
         /// The field.
         key: &'static str,
-        /// The header.
+        /// The header, if it can be shown.
         name: String,
     },
-    /// A value that would end the header.
-    #[error("`{key}` of the decision gives header `{name}` a value that cannot be sent")]
+    /// A value that HTTP does not allow there.
+    #[error("`{key}` of the decision gives header {name} a value that cannot be sent")]
     HeaderValue {
         /// The field.
         key: &'static str,
-        /// The header.
+        /// The header, if it can be shown.
         name: String,
     },
+    /// A path that servers read differently, where requests with such paths are refused.
+    #[error("`headers` of the decision gives `:path` a value that has more than one reading")]
+    AmbiguousPath,
+    /// More than can be sent.
+    #[error(
+        "`{key}` of the decision has more than {MAX_HEADERS} entries or {MAX_HEADER_BYTES} bytes of them"
+    )]
+    TooMany {
+        /// The field.
+        key: &'static str,
+    },
+    /// Nobody would ask about where the request goes then.
+    #[error(
+        "the decision of policy `{sent_by}` has sent the request here, and this one would send it on; a request can be sent \
+         to a route of another policy once"
+    )]
+    SentOn {
+        /// The policy that changed the request before.
+        sent_by: String,
+    },
+}
+
+// === impl DecisionError ===
+
+impl DecisionError {
+    /// The same without a name that the policy has taken from the request: messages have nothing of those.
+    fn without(mut self, head: &RequestHead) -> Self {
+        if let Self::HeaderName { name, .. } | Self::HeaderValue { name, .. } = &mut self {
+            let is_of_request = head.headers.iter().any(|(_, value)| {
+                let value = String::from_utf8_lossy(value).to_ascii_lowercase();
+                !value.is_empty() && (value.contains(&*name) || name.contains(&value))
+            });
+            *name = if is_of_request { "of a name from the request".to_owned() } else { format!("`{name}`") };
+        }
+        self
+    }
 }
 
 // === impl Permit ===
@@ -83,6 +131,11 @@ impl Permit {
     /// Changes to the request before it goes upstream, in order.
     pub fn request_changes(&self) -> &[HeaderChange] {
         &self.request_changes
+    }
+
+    /// Whether anything about a request is other than the decision wants it.
+    pub fn changes(&self, head: &RequestHead) -> bool {
+        self.request_changes.iter().any(|change| change.is_needed(head))
     }
 
     /// Changes to the response before it goes downstream, in order.
@@ -101,14 +154,14 @@ impl Permit {
 }
 
 /// Turns the policy's answer into the request's outcome.
-pub(super) fn read(value: &Value, head: &RequestHead) -> Outcome {
+pub(super) fn read(value: &Value, head: &RequestHead, paths: Paths) -> Outcome {
     match classify(value) {
         Ok(Kind::Allow) => Outcome::Allow(Permit::plain()),
         Ok(Kind::Deny) => Outcome::Deny(LocalResponse::empty(403)),
-        Ok(Kind::AllowWith(fields)) => {
-            permit(fields, head).map_or_else(Outcome::MalformedDecision, Outcome::Allow)
-        }
-        Ok(Kind::DenyWith(fields)) => denial(fields).map_or_else(Outcome::MalformedDecision, Outcome::Deny),
+        Ok(Kind::AllowWith(fields)) => permit(fields, head, paths)
+            .map_or_else(|error| Outcome::MalformedDecision(error.without(head)), Outcome::Allow),
+        Ok(Kind::DenyWith(fields)) => denial(fields, head)
+            .map_or_else(|error| Outcome::MalformedDecision(error.without(head)), Outcome::Deny),
         Err(error) => Outcome::MalformedDecision(error),
     }
 }
@@ -139,7 +192,7 @@ fn classify(value: &Value) -> Result<Kind<'_>, DecisionError> {
     }
 }
 
-fn permit(fields: &Value, head: &RequestHead) -> Result<Permit, DecisionError> {
+fn permit(fields: &Value, head: &RequestHead, paths: Paths) -> Result<Permit, DecisionError> {
     let mut request_changes = Vec::new();
     let (set, removed) =
         (field(fields, "query_parameters_to_set"), field(fields, "query_parameters_to_remove"));
@@ -147,6 +200,8 @@ fn permit(fields: &Value, head: &RequestHead) -> Result<Permit, DecisionError> {
         let set = set.map_or(Ok(Vec::new()), query_parameters)?;
         let removed =
             removed.map_or(Ok(Vec::new()), |names| string_array("query_parameters_to_remove", names))?;
+        within("query_parameters_to_set", set.iter().map(|(name, value)| name.len() + value.len()))?;
+        within("query_parameters_to_remove", removed.iter().map(String::len))?;
         request_changes.extend(
             path(head)
                 .map(|path| HeaderChange::Replace(":path".to_owned(), rewrite_query(path, &set, &removed))),
@@ -154,14 +209,19 @@ fn permit(fields: &Value, head: &RequestHead) -> Result<Permit, DecisionError> {
     }
     if let Some(value) = field(fields, "headers") {
         let set = headers("headers", value, Direction::Upstream)?;
+        let is_ambiguous = |(name, path): &(String, String)| name == ":path" && !paths::is_plain(path);
+        if paths == Paths::Strict && checks(Check::Path) && set.iter().any(is_ambiguous) {
+            return Err(DecisionError::AmbiguousPath);
+        }
         request_changes.extend(set.into_iter().map(|(name, value)| HeaderChange::Replace(name, value)));
     }
     // Envoy's ext_authz filter sets first and removes last: a header that is both is gone.
     if let Some(value) = field(fields, "request_headers_to_remove") {
         for name in string_array("request_headers_to_remove", value)? {
-            let name = header_name("request_headers_to_remove", &name, Direction::Downstream)?;
-            request_changes.push(HeaderChange::Remove(name));
+            request_changes
+                .extend(removed_name("request_headers_to_remove", &name)?.map(HeaderChange::Remove));
         }
+        within("request_headers_to_remove", request_changes.iter().map(HeaderChange::len))?;
     }
     let mut response_changes = Vec::new();
     if let Some(value) = field(fields, "response_headers_to_add") {
@@ -178,12 +238,19 @@ fn permit(fields: &Value, head: &RequestHead) -> Result<Permit, DecisionError> {
     Ok(Permit { request_changes, response_changes, dynamic_metadata })
 }
 
-fn denial(fields: &Value) -> Result<LocalResponse, DecisionError> {
+fn denial(fields: &Value, head: &RequestHead) -> Result<LocalResponse, DecisionError> {
     let status = field(fields, "http_status").map_or(Ok(403), status)?;
+    // To who has asked for a tunnel, every 2xx says that it is there.
+    let is_tunnel = head.header(b":method") == Some(b"CONNECT") && (200..300).contains(&status);
+    if is_tunnel && checks(Check::Body) {
+        return Err(DecisionError::Status { status: status.to_string() });
+    }
     let headers = field(fields, "headers")
         .map_or(Ok(Vec::new()), |value| headers("headers", value, Direction::Downstream))?;
+    let has_no_body = WITHOUT_BODY.contains(&status) && checks(Check::Body);
     let body = match field(fields, "body") {
         None => String::new(),
+        Some(Value::String(_)) if has_no_body => String::new(),
         Some(Value::String(body)) => body.to_string(),
         Some(_) => {
             return Err(DecisionError::Type { key: "body", expected: "a string" });
@@ -197,7 +264,22 @@ fn status(value: &Value) -> Result<u16, DecisionError> {
         return Err(DecisionError::Type { key: "http_status", expected: "a number" });
     };
     let status = value.as_u16().ok().filter(|status| STATUSES.contains(status));
-    status.ok_or_else(|| DecisionError::Status { status: value.to_string() })
+    // Another number may be the request's.
+    let shown = || value.as_u16().ok().filter(|status| *status < 1000);
+    status.ok_or_else(|| DecisionError::Status {
+        status: shown().map_or_else(|| "a number".to_owned(), |status| status.to_string()),
+    })
+}
+
+/// Refuses more than can be sent, or gone through for each request.
+pub(super) fn within(
+    key: &'static str,
+    sizes: impl ExactSizeIterator<Item = usize>,
+) -> Result<(), DecisionError> {
+    if sizes.len() > MAX_HEADERS || sizes.sum::<usize>() > MAX_HEADER_BYTES {
+        return Err(DecisionError::TooMany { key });
+    }
+    Ok(())
 }
 
 /// Lists keep their last value, as with opa-envoy-plugin.
@@ -224,6 +306,99 @@ fn string_array(key: &'static str, value: &Value) -> Result<Vec<String>, Decisio
 }
 
 fn path(head: &RequestHead) -> Option<&str> {
-    let (_, value) = head.headers.iter().find(|(name, _)| name == b":path")?;
-    std::str::from_utf8(value).ok()
+    std::str::from_utf8(head.header(b":path")?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::policy::parse_json;
+
+    fn decide(decision: &serde_json::Value, headers: &[(&str, &str)]) -> Outcome {
+        let headers =
+            headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        let head = RequestHead { headers: headers.collect(), ..RequestHead::default() };
+        read(&parse_json(&decision.to_string()).unwrap(), &head, Paths::Strict)
+    }
+
+    #[test]
+    fn messages_have_no_name_and_no_status_from_the_request() {
+        let token = [("authorization", "S3cr3t"), (":path", "/")];
+        for (decision, told) in [
+            (
+                json!({ "allowed": true, "headers": { "S3cr3t": "a\nb" } }),
+                "header of a name from the request",
+            ),
+            (
+                json!({ "allowed": true, "headers": { "x-S3cr3t y": "a" } }),
+                "header of a name from the request",
+            ),
+            (json!({ "allowed": false, "headers": { "s3cr3t ": "a" } }), "header of a name from the request"),
+            (json!({ "allowed": true, "headers": { "x-a": "S3cr3t\nb" } }), "header `x-a`"),
+            (json!({ "allowed": true, "headers": { ":path": "S3cr3t" } }), "header `:path`"),
+            (json!({ "allowed": false, "http_status": 123_456 }), "is a number, which"),
+            (json!({ "allowed": false, "http_status": 418 }), "is 418, which"),
+        ] {
+            let Outcome::MalformedDecision(error) = decide(&decision, &token) else { panic!("{decision}") };
+            let message = error.to_string();
+            assert!(
+                message.contains(told) && !message.to_ascii_lowercase().contains("s3cr3t"),
+                "{decision}: {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_tunnel_is_not_opened_by_a_deny() {
+        let decision = json!({ "allowed": false, "http_status": 200 });
+        assert!(matches!(decide(&decision, &[(":method", "CONNECT")]), Outcome::MalformedDecision(_)));
+        assert!(matches!(decide(&decision, &[(":method", "GET")]), Outcome::Deny(_)));
+    }
+
+    #[test]
+    fn more_than_can_be_sent_is_malformed() {
+        let many = |count: usize| {
+            (0..count).map(|n| (format!("x-{n}"), json!("v"))).collect::<serde_json::Map<_, _>>()
+        };
+        let names = |count: usize| (0..count).map(|n| format!("x-{n}")).collect::<Vec<_>>();
+        for (key, enough, too_much) in [
+            ("headers", json!(many(256)), json!(many(257))),
+            ("headers", json!({ "x": "v".repeat(1000) }), json!({ "x": "v".repeat(65_536) })),
+            ("response_headers_to_add", json!(many(256)), json!(many(257))),
+            ("request_headers_to_remove", json!(names(256)), json!(names(257))),
+            ("query_parameters_to_set", json!(many(256)), json!(many(257))),
+            ("query_parameters_to_remove", json!(names(256)), json!(names(257))),
+        ] {
+            let path = [(":path", "/a?b")];
+            assert!(
+                matches!(decide(&json!({ "allowed": true, key: enough }), &path), Outcome::Allow(_)),
+                "{key}"
+            );
+            let outcome = decide(&json!({ "allowed": true, key: too_much }), &path);
+            assert_eq!(outcome, Outcome::MalformedDecision(DecisionError::TooMany { key }), "{key}");
+        }
+        let denial = decide(&json!({ "allowed": false, "headers": many(257) }), &[]);
+        assert_eq!(denial, Outcome::MalformedDecision(DecisionError::TooMany { key: "headers" }));
+    }
+
+    #[test]
+    fn a_change_that_is_there_already_is_none() {
+        let changes = |decision: serde_json::Value| {
+            let headers = [("x-a", "b"), ("x-two", "1"), ("x-two", "2"), (":authority", "h")];
+            let Outcome::Allow(permit) = decide(&decision, &headers) else { panic!("{decision}") };
+            let headers =
+                headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+            permit.changes(&RequestHead { headers: headers.collect(), ..RequestHead::default() })
+        };
+        assert!(!changes(json!(true)));
+        assert!(!changes(
+            json!({ "allowed": true, "headers": { "x-a": "b", "host": "h" }, "request_headers_to_remove": ["x-c"] })
+        ));
+        assert!(changes(json!({ "allowed": true, "headers": { "x-a": "c" } })));
+        assert!(changes(json!({ "allowed": true, "headers": { "x-two": "1" } })), "two values become one");
+        assert!(changes(json!({ "allowed": true, "headers": { "x-b": "b" } })));
+        assert!(changes(json!({ "allowed": true, "request_headers_to_remove": ["x-a"] })));
+    }
 }

@@ -1,11 +1,17 @@
 //! Changes to headers and query that a decision asks for, checked so that no later codec can trip over them.
 
 use crate::{
-    config::is_header_name,
+    config::is_token,
+    hooks::{Check, checks},
     policy::{Value, string},
 };
 
-use super::decision::DecisionError;
+use super::{
+    decision::{DecisionError, within},
+    grammar,
+    outcome::REASON_HEADER,
+    request::RequestHead,
+};
 
 /// One change to a header map, applied in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +24,49 @@ pub enum HeaderChange {
     Remove(String),
 }
 
-/// Headers whose value Envoy's codecs derive themselves; set by a policy they break the message.
-const FRAMING: &[&str] = &["content-length", "transfer-encoding", "connection", "te", "upgrade"];
+// === impl HeaderChange ===
+
+impl HeaderChange {
+    /// Whether a request does not have it already.
+    pub(super) fn is_needed(&self, head: &RequestHead) -> bool {
+        let values = |wanted: &str| {
+            let named = head.headers.iter().filter(|(name, _)| name == wanted.as_bytes());
+            named.map(|(_, value)| value.as_slice()).collect::<Vec<_>>()
+        };
+        match self {
+            Self::Replace(name, value) => values(name) != [value.as_bytes()],
+            Self::Add(..) => true,
+            Self::Remove(name) => !values(name).is_empty(),
+        }
+    }
+
+    /// Bytes of name and value.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Replace(name, value) | Self::Add(name, value) => name.len() + value.len(),
+            Self::Remove(name) => name.len(),
+        }
+    }
+}
+
+/// Headers of one connection, and those whose value Envoy's codecs derive themselves; set by a policy they break the
+/// message. Source: RFC 9113, 8.2.2.
+const FRAMING: &[&str] = &[
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "http2-settings",
+];
+/// To Envoy the one is the other.
+const HOST: &str = "host";
+const AUTHORITY: &str = ":authority";
 /// Pseudo-headers of a request that a policy may set, as with opa-envoy-plugin.
-const SETTABLE_PSEUDO: &[&str] = &[":path", ":method", ":authority", ":scheme"];
+const SETTABLE_PSEUDO: &[&str] = &[":path", ":method", AUTHORITY, ":scheme"];
 
 /// Where headers are going.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +87,7 @@ pub(super) fn headers(
     for object in items(value).unwrap_or_else(|| vec![value]) {
         collect(key, object, direction, &mut found)?;
     }
+    within(key, found.iter().map(|(name, value)| name.len() + value.len()))?;
     Ok(found)
 }
 
@@ -85,27 +131,45 @@ pub(super) fn items(value: &Value) -> Option<Vec<&Value>> {
     }
 }
 
-pub(super) fn header_name(
-    key: &'static str,
-    name: &str,
-    direction: Direction,
-) -> Result<String, DecisionError> {
+fn header_name(key: &'static str, name: &str, direction: Direction) -> Result<String, DecisionError> {
     let lower = name.to_ascii_lowercase();
     let settable = match lower.strip_prefix(':') {
         Some(_) => direction == Direction::Upstream && SETTABLE_PSEUDO.contains(&lower.as_str()),
-        None => is_header_name(&lower) && !FRAMING.contains(&lower.as_str()),
+        None => {
+            let is_ours = direction == Direction::Downstream && lower == REASON_HEADER;
+            !checks(Check::Header) || is_token(&lower) && !FRAMING.contains(&lower.as_str()) && !is_ours
+        }
     };
-    if settable { Ok(lower) } else { Err(DecisionError::HeaderName { key, name: shown(name) }) }
+    match lower.as_str() {
+        _ if !settable => Err(DecisionError::HeaderName { key, name: shown(&lower) }),
+        HOST if direction == Direction::Upstream => Ok(AUTHORITY.to_owned()),
+        _ => Ok(lower),
+    }
+}
+
+/// The name of a header to remove. None for what a request cannot be without, which Envoy's ext_authz filter keeps too.
+pub(super) fn removed_name(key: &'static str, name: &str) -> Result<Option<String>, DecisionError> {
+    let is_kept = name.starts_with(':') || name.eq_ignore_ascii_case(HOST);
+    if is_kept { Ok(None) } else { header_name(key, name, Direction::Upstream).map(Some) }
 }
 
 fn header_value(key: &'static str, name: &str, value: &str) -> Result<String, DecisionError> {
-    let sendable = value.bytes().all(|byte| byte == b'\t' || !byte.is_ascii_control());
-    let empty_pseudo = name.starts_with(':') && value.is_empty();
-    if sendable && !empty_pseudo {
-        Ok(value.to_owned())
-    } else {
-        Err(DecisionError::HeaderValue { key, name: shown(name) })
+    let is_pseudo = match name {
+        ":path" => Some(grammar::is_origin_form(value)),
+        ":method" => Some(grammar::is_method(value)),
+        AUTHORITY => Some(grammar::is_authority(value)),
+        ":scheme" => Some(grammar::is_scheme(value)),
+        _ => None,
+    };
+    let check = if is_pseudo.is_some() { Check::PseudoHeader } else { Check::Header };
+    if !checks(check) {
+        return Ok(value.to_owned());
     }
+    let sent = match is_pseudo {
+        Some(is_allowed) => is_allowed.then_some(value),
+        None => grammar::field_value(value),
+    };
+    sent.map(str::to_owned).ok_or_else(|| DecisionError::HeaderValue { key, name: shown(name) })
 }
 
 /// The path with query parameters set first, removed then and sorted by name, as Envoy's ext_authz filter does it.

@@ -7,7 +7,7 @@ use super::{
 use crate::{manager::NotReady, policy::EvaluationError};
 
 /// Tells clients and operators apart what a status alone cannot.
-const REASON_HEADER: &str = "x-portcullis-reason";
+pub(super) const REASON_HEADER: &str = "x-portcullis-reason";
 /// Seconds after which a client may try again; bundles mostly arrive sooner.
 const RETRY_AFTER: &str = "1";
 
@@ -69,7 +69,7 @@ impl Outcome {
             Self::EvaluationFailed(_) => "evaluation_error",
             Self::MalformedDecision(_) => "malformed_decision",
             Self::BadRequest(RequestError::Header { .. }) => "bad_header",
-            Self::BadRequest(RequestError::Path) => "bad_path",
+            Self::BadRequest(RequestError::Path | RequestError::AmbiguousPath) => "bad_path",
             Self::BadRequest(RequestError::Query) => "bad_query",
         }
     }

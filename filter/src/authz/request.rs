@@ -49,9 +49,22 @@ pub enum RequestError {
     /// A path that does not decode to text.
     #[error("the path is not percent-encoded UTF-8")]
     Path,
+    /// A path that servers read differently.
+    #[error("the path has more than one reading")]
+    AmbiguousPath,
     /// A query that does not decode to text, or has a `;`.
     #[error("the query is not percent-encoded UTF-8 of `&`-separated pairs")]
     Query,
+}
+
+// === impl RequestHead ===
+
+impl RequestHead {
+    /// The first value of a header, by its name in lower case.
+    pub fn header(&self, name: &[u8]) -> Option<&[u8]> {
+        let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
+        Some(value)
+    }
 }
 
 // === impl SocketAddress ===

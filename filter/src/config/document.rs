@@ -1,18 +1,18 @@
 //! The document as written: keys and types, with nothing resolved yet.
 //!
-//! Read in three passes over one tree (syntax and duplicate keys, options that cannot work here, types), so that
-//! every message can name the path to its key.
+//! Read in three passes (`tree.rs`: syntax and duplicate keys; options that cannot work here; types), so that every message
+//! can name the path to its key.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use yaml_serde::{Mapping, Value};
+use serde_json::{Map, Value};
 
-use super::{ConfigError, Problem};
-use crate::yaml;
-
-/// Longest part of a parser's own message that is repeated to the operator, in bytes.
-const MESSAGE_LIMIT_BYTES: usize = 300;
+use super::{
+    ConfigError, Problem,
+    secrets::{self, shown_path},
+    tree,
+};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -103,6 +103,7 @@ pub(super) struct Portcullis {
     pub(super) bundles: BTreeMap<String, BundleAge>,
     pub(super) health: Health,
     pub(super) manager: Manager,
+    pub(super) paths: Paths,
     #[cfg(feature = "hooks")]
     pub(super) hooks: Hooks,
 }
@@ -135,6 +136,15 @@ pub(super) enum WhenStale {
     #[default]
     Keep,
     Deny,
+}
+
+/// [`super::Paths`] as written.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Paths {
+    #[default]
+    Strict,
+    Opa,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -234,7 +244,10 @@ const REFUSED: &[(&str, &str, &str)] = &[
 
 /// Reads the text into a typed document.
 pub(super) fn read(text: &[u8]) -> Result<Document, ConfigError> {
-    let mut tree = parse(text)?;
+    let mut tree = tree::read(text).map_err(|fault| {
+        let path = shown_path(fault.path.iter().map(String::as_str));
+        one(&path, &fault.message, fault.cure)
+    })?;
     if tree.is_null() {
         return Err(one("", "the document is empty", "give at least `bundles` and `portcullis.policies`"));
     }
@@ -245,58 +258,34 @@ pub(super) fn read(text: &[u8]) -> Result<Document, ConfigError> {
     }
     normalise(&mut tree)?;
     serde_path_to_error::deserialize(tree).map_err(|error| {
-        let path = readable_path(error.path());
-        let message = shorten(&error.into_inner().to_string());
-        let cure = if message.starts_with("unknown field") {
-            "check the spelling, or remove it"
-        } else {
-            "give a value of that type"
-        };
-        one(&path, &message, cure)
-    })
-}
-
-fn parse(text: &[u8]) -> Result<Value, ConfigError> {
-    let text = std::str::from_utf8(text).map_err(|error| {
-        let message = format!("it is not UTF-8 text (byte {})", error.valid_up_to());
-        one("", &message, "give YAML or JSON text")
-    })?;
-    yaml::check_depth(text).map_err(|error| one("", &error.to_string(), "give well-formed YAML or JSON"))?;
-    serde_path_to_error::deserialize(yaml_serde::Deserializer::from_str(text)).map_err(|error| {
-        let path = readable_path(error.path());
-        let message = shorten(&error.into_inner().to_string());
-        let cure = if message.contains("duplicate") {
-            "keep one of the two"
-        } else {
-            "give well-formed YAML or JSON"
-        };
-        one(&path, &message, cure)
+        let path: Vec<String> = error.path().iter().map(ToString::to_string).collect();
+        let (message, cure) = secrets::without_values(&path, &error.inner().to_string());
+        one(&shown_path(path.iter().map(String::as_str)), &message, cure)
     })
 }
 
 /// Brings OPA's second notations into the first: services as a list, a bundle as its URL alone.
 fn normalise(tree: &mut Value) -> Result<(), ConfigError> {
     if let Some(services) = tree.get_mut("services")
-        && let Some(list) = services.as_sequence()
+        && let Some(list) = services.as_array()
     {
-        let mut by_name = Mapping::new();
+        let mut by_name = Map::new();
         for (index, service) in list.iter().enumerate() {
             let path = format!("services[{index}]");
-            let Some(name) = service.get("name").filter(|name| name.is_string()) else {
+            let Some(name) = service.get("name").and_then(Value::as_str) else {
                 return Err(one(&path, "a service in a list needs a name", "give `name`"));
             };
-            if by_name.insert(name.clone(), service.clone()).is_some() {
+            if by_name.insert(name.to_owned(), service.clone()).is_some() {
                 return Err(one(&path, "an earlier service has the same name", "give each its own `name`"));
             }
         }
-        *services = Value::Mapping(by_name);
+        *services = Value::Object(by_name);
     }
-    for bundle in
-        tree.get_mut("bundles").and_then(Value::as_mapping_mut).into_iter().flat_map(Mapping::values_mut)
+    for bundle in tree.get_mut("bundles").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
     {
         if bundle.is_string() {
-            let url = bundle.clone();
-            *bundle = Value::Mapping(Mapping::from_iter([(Value::from("url"), url)]));
+            let url = bundle.take();
+            *bundle = Value::Object(Map::from_iter([("url".to_owned(), url)]));
         }
     }
     Ok(())
@@ -304,16 +293,15 @@ fn normalise(tree: &mut Value) -> Result<(), ConfigError> {
 
 /// Every place in the tree that the refused option's path matches.
 fn refuse(tree: &Value, (pattern, why, cure): &(&str, &str, &str)) -> Option<Vec<Problem>> {
-    let mut found = vec![(String::new(), tree)];
+    let mut found = vec![(Vec::new(), tree)];
     for segment in pattern.split('.') {
         found = found
             .into_iter()
-            .filter_map(|(path, value)| Some((path, value.as_mapping()?)))
-            .flat_map(|(path, mapping)| {
-                mapping.iter().filter_map(move |(key, value)| {
-                    let key = key.as_str().filter(|key| segment == "*" || segment == *key)?;
-                    let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-                    Some((path, value))
+            .filter_map(|(path, value)| Some((path, value.as_object()?)))
+            .flat_map(|(path, object)| {
+                object.iter().filter(|(key, _)| segment == "*" || segment == *key).map(move |(key, value)| {
+                    let path: Vec<&str> = path.iter().copied().chain([key.as_str()]).collect();
+                    (path, value)
                 })
             })
             .collect();
@@ -321,7 +309,11 @@ fn refuse(tree: &Value, (pattern, why, cure): &(&str, &str, &str)) -> Option<Vec
     let problems: Vec<Problem> = found
         .into_iter()
         .filter(|(_, value)| !value.is_null())
-        .map(|(path, _)| Problem { path, message: (*why).to_owned(), cure: (*cure).to_owned() })
+        .map(|(path, _)| Problem {
+            path: shown_path(path.into_iter()),
+            message: (*why).to_owned(),
+            cure: (*cure).to_owned(),
+        })
         .collect();
     (!problems.is_empty()).then_some(problems)
 }
@@ -330,21 +322,4 @@ fn one(path: &str, message: &str, cure: &str) -> ConfigError {
     ConfigError {
         problems: vec![Problem { path: path.to_owned(), message: message.to_owned(), cure: cure.to_owned() }],
     }
-}
-
-fn readable_path(path: &serde_path_to_error::Path) -> String {
-    let path = path.to_string();
-    if path == "." { String::new() } else { path }
-}
-
-/// A parser repeats the value it did not like, which may be the whole document.
-fn shorten(message: &str) -> String {
-    if message.len() <= MESSAGE_LIMIT_BYTES {
-        return message.to_owned();
-    }
-    let head_end = message.floor_char_boundary(MESSAGE_LIMIT_BYTES / 2);
-    let tail_start = message.ceil_char_boundary(message.len() - MESSAGE_LIMIT_BYTES / 2);
-    let (head, _) = message.split_at(head_end);
-    let (_, tail) = message.split_at(tail_start);
-    format!("{head} … {tail}")
 }

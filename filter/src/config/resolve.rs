@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use url::Url;
 
 use super::{
-    BundleSource, ClusterTarget, Config, ConfigError, Limits, ManagerConfig, PolicyConfig, Problem, Scheme,
-    Staleness,
+    BundleSource, ClusterTarget, Config, ConfigError, Limits, ManagerConfig, Paths, PolicyConfig, Problem,
+    Scheme, Staleness,
     document::{self, Document},
+    secrets,
 };
 
 /// opa-envoy-plugin's default decision. Source: its README, `path`.
@@ -93,6 +94,10 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
         health_path,
         health_detail: document.portcullis.health.detail,
         manager,
+        paths: match document.portcullis.paths {
+            document::Paths::Strict => Paths::Strict,
+            document::Paths::Opa => Paths::Opa,
+        },
     })
 }
 
@@ -139,7 +144,7 @@ impl Resolver {
             Err(error) => {
                 self.problem(
                     path,
-                    format!("`{text}` is not a URL ({error})"),
+                    format!("it is not a URL ({error})"),
                     "give http://host/… or https://host/…",
                 );
                 return None;
@@ -148,12 +153,8 @@ impl Resolver {
         let scheme = match url.scheme() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
-            other => {
-                self.problem(
-                    path,
-                    format!("scheme `{other}` cannot be fetched"),
-                    "give http://… or https://…",
-                );
+            _ => {
+                self.problem(path, "its scheme is neither `http` nor `https`", "give http://… or https://…");
                 return None;
             }
         };
@@ -212,11 +213,11 @@ impl Resolver {
         }
         for (name, value) in &mut headers {
             name.make_ascii_lowercase();
-            if !is_header_name(name) || value.bytes().any(|byte| byte.is_ascii_control()) {
+            if !is_token(name) || value.bytes().any(|byte| byte.is_ascii_control()) {
                 self.problem(
                     &format!("{path}.headers"),
-                    format!("`{name}` cannot be sent"),
-                    "correct the header",
+                    format!("{} cannot be sent", secrets::shown_key(name)),
+                    "give a name of letters, digits and `-`, and a value without control characters",
                 );
             }
         }
@@ -612,11 +613,12 @@ fn authority(url: &Url) -> Option<String> {
 }
 
 /// RFC 9110 token.
-pub(crate) fn is_header_name(name: &str) -> bool {
+pub(crate) fn is_token(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
-fn is_policy_name(name: &str) -> bool {
+/// What can be part of a metric's name.
+pub(crate) fn is_policy_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-/".contains(&byte))
 }

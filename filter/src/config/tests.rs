@@ -57,7 +57,7 @@ fn every_fault_names_its_key_and_the_cure() {
             "min_delay_seconds: 10",
             "min_delay_seconds: soon",
             "bundles.shop.polling.min_delay_seconds",
-            "invalid type",
+            "it is of kind string, expected u32",
         ),
         ("min_delay_seconds: 10, ", "", "bundles.shop.polling", "give both"),
         ("min_delay_seconds: 10", "min_delay_seconds: 30", "bundles.shop.polling", "is above"),
@@ -77,7 +77,7 @@ fn every_fault_names_its_key_and_the_cure() {
             "bundles.roles",
             "no service has the origin http://elsewhere",
         ),
-        ("http://bundles.internal:8080/base/r", "ftp://elsewhere/r", "bundles.roles", "scheme `ftp`"),
+        ("http://bundles.internal:8080/base/r", "ftp://elsewhere/r", "bundles.roles", "scheme is neither"),
         ("http://bundles.internal:8080/base/r", "nonsense/r", "bundles.roles", "is not a URL"),
         (
             "http://bundles.internal:8080/base/r",
@@ -117,8 +117,8 @@ fn every_fault_names_its_key_and_the_cure() {
         (
             "    shop: { bundles: [shop, roles]",
             "    shop: { bundles: [shop] }\n    shop: { bundles: [shop, roles]",
-            "portcullis.policies",
-            "duplicate",
+            "portcullis.policies.shop",
+            "the key is there twice",
         ),
     ];
     for (from, to, path, message) in cases {
@@ -162,4 +162,42 @@ fn an_alias_bomb_is_refused_before_it_expands() {
         text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
     }
     assert!(Config::parse(text.as_bytes()).is_err());
+}
+
+#[test]
+fn no_message_has_a_secret() {
+    const SECRET: &str = "S3cr3t-hunter2";
+    let cases = [
+        ("{ bearer: { token: t0ken } }", "{ bearer: S3cr3t-hunter2 }"),
+        ("{ bearer: { token: t0ken } }", "{ bearer: { token:S3cr3t-hunter2 } }"),
+        ("{ bearer: { token: t0ken } }", "{ bearer: { S3cr3t-hunter2 } }"),
+        ("{ bearer: { token: t0ken } }", "{ bearer: { token: { S3cr3t-hunter2: 1, S3cr3t-hunter2: 2 } } }"),
+        ("{ bearer: { token: t0ken } }", "{ bearer: { token: { S3cr3t-hunter2: { a: 1, a: 2 } } } }"),
+        ("{ bearer: { token: t0ken } }", "{ bearer: { token: [S3cr3t-hunter2 } }"),
+        ("{ bearer: { token: t0ken } }", "S3cr3t-hunter2"),
+        ("{ bearer: { token: t0ken } }", "[S3cr3t-hunter2]"),
+        ("credentials: { bearer: { token: t0ken } }", "credentials:S3cr3t-hunter2"),
+        ("credentials: { bearer: { token: t0ken } }", "S3cr3t-hunter2: 1"),
+        ("credentials: { bearer: { token: t0ken } }", "headers: { \"authorization:Bearer S3cr3t-hunter2\" }"),
+        (
+            "credentials: { bearer: { token: t0ken } }",
+            "headers: { \"authorization:Bearer S3cr3t-hunter2\": \"\" }",
+        ),
+        ("credentials: { bearer: { token: t0ken } }", "headers: { x-key: \"S3cr3t-hunter2\\n\" }"),
+        ("credentials: { bearer: { token: t0ken } }", "headers: S3cr3t-hunter2"),
+        ("http://bundles.internal:8080/base\"", "http://u:S3cr3t-hunter2@bundles.internal:99999/base\""),
+        ("http://bundles.internal:8080/base\"", "S3cr3t-hunter2://bundles.internal:8080/base\""),
+        ("http://bundles.internal:8080/base/r", "https//u:S3cr3t-hunter2@h/r"),
+        ("http://bundles.internal:8080/base/r", "http://u:S3cr3t-hunter2@h/r"),
+        ("url: \"http://bundles.internal:8080/base\"", "url: { S3cr3t-hunter2: 1 }"),
+        ("services:", "services: S3cr3t-hunter2\nx:"),
+    ];
+    for (from, to) in cases {
+        assert!(GOOD.contains(from), "{from}");
+        let error = Config::parse(GOOD.replacen(from, to, 1).as_bytes()).expect_err(to).to_string();
+        assert!(!error.contains(SECRET), "{to}: {error}");
+    }
+    let number = GOOD.replacen("t0ken", "{ 918273645564738291: { a: 1, a: 2 } }", 1);
+    let error = Config::parse(number.as_bytes()).expect_err("a key is there twice").to_string();
+    assert!(!error.contains("918273645564738291"), "{error}");
 }

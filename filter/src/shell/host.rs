@@ -6,10 +6,13 @@ use std::{
     time::Duration,
 };
 
-use proxy_wasm::{hostcalls, types::MetricType};
+use proxy_wasm::{
+    hostcalls,
+    types::{MapType, MetricType},
+};
 
 use crate::{
-    authz::{Connection, SocketAddress},
+    authz::{self, Connection, NoBytes, RequestHead, SEAL_KEY, SocketAddress},
     hooks::{Protection, guards},
     manager::{self, AtWork, Read, Seen, SharedData, Task},
 };
@@ -182,10 +185,15 @@ impl Metrics {
     }
 }
 
-/// What Envoy knows about the request beyond its headers.
-///
+/// The request's headers, and what Envoy knows beyond them.
+pub(super) fn head() -> Option<RequestHead> {
+    let headers = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).ok()?;
+    let headers = headers.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect();
+    Some(RequestHead { headers, connection: connection() })
+}
+
 /// Source: Envoy's attribute reference; integers and timestamps arrive as 8 bytes little-endian, booleans as one byte.
-pub(super) fn connection() -> Connection {
+fn connection() -> Connection {
     Connection {
         source: text(&["source", "address"]).as_deref().map(SocketAddress::parse),
         destination: text(&["destination", "address"]).as_deref().map(SocketAddress::parse),
@@ -197,13 +205,17 @@ pub(super) fn connection() -> Connection {
 }
 
 /// The policy that the route names, or else its virtual host.
-///
-/// A name that is no text stays a name, of a policy that does not exist: the default must not decide in its place.
 pub(super) fn named_policy() -> Option<String> {
-    ["route_metadata", "virtual_host_metadata"]
-        .iter()
-        .find_map(|metadata| property(&["xds", metadata, "filter_metadata", "portcullis", "policy"]))
-        .map(|name| String::from_utf8_lossy(&name).into_owned())
+    let metadata = ["route_metadata", "virtual_host_metadata"].into_iter().map(|metadata| {
+        let path = vec!["xds", metadata, "filter_metadata", "portcullis"];
+        hostcalls::get_property(path).map_err(|_| NoBytes)
+    });
+    authz::named_policy(metadata)
+}
+
+/// The filter state that the seal asks for, as far as it has come.
+pub(super) fn seal_state() -> Option<Vec<u8>> {
+    property(&[SEAL_KEY])
 }
 
 fn source_principal() -> Option<String> {

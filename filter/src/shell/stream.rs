@@ -13,8 +13,8 @@ use super::{
     host::{self, HostData},
 };
 use crate::{
-    authz::{HeaderChange, LocalResponse, Permit, RequestHead, SEAL_KEY, SEAL_VALUE},
-    plugin::Decided,
+    authz::{HeaderChange, LocalResponse, Permit, SEAL_KEY, SEAL_VALUE},
+    plugin::{Admitted, Pass},
 };
 
 /// Filter state with the JSON text of a decision's `dynamic_metadata`.
@@ -33,34 +33,33 @@ impl Stream {
         Self { shared, permit: None }
     }
 
-    fn decide(&self) -> Result<Permit, LocalResponse> {
-        // Decided without its headers, a request could be allowed for what it does not carry.
-        let Ok(headers) = hostcalls::get_map_bytes(MapType::HttpRequestHeaders) else {
-            return Err(LocalResponse::host_failed());
-        };
-        let headers = headers.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect();
-        let head = RequestHead { headers, connection: host::connection() };
-        let policy = host::named_policy();
+    fn admit(&self) -> Result<Pass, LocalResponse> {
+        let (state, policy) = (host::seal_state(), host::named_policy());
         let Ok(mut shared) = self.shared.try_borrow_mut() else {
             return Err(LocalResponse::host_failed());
         };
-        let Decided { outcome, effects } =
-            shared.plugin.decide(policy.as_deref(), &head, host::now(), &HostData);
+        let Admitted { pass, effects } =
+            shared.plugin.admit(state.as_deref(), policy.as_deref(), host::head, host::now(), &HostData);
         shared.tell(effects);
-        outcome.into_permit()
+        pass
     }
 
     /// INVARIANT (closed): the one way to `Action::Continue`, and it takes a permit.
-    fn let_on(&mut self, permit: Permit) -> Action {
-        // The seal comes first: whatever fails after it, a request without it goes no further than Envoy's RBAC filter.
-        let sealed = hostcalls::set_property(vec![SEAL_KEY], Some(SEAL_VALUE.as_bytes()));
-        if sealed.is_err() || apply(MapType::HttpRequestHeaders, permit.request_changes()).is_err() {
+    fn let_on(&mut self, pass: Pass) -> Action {
+        let (permit, state) = match pass {
+            Pass::Permitted { permit, mark } => (Some(permit), mark),
+            Pass::Sealed { permit } => (permit, SEAL_VALUE.to_owned()),
+        };
+        // It comes first: whatever fails after it, a request without it goes no further than Envoy's RBAC filter.
+        let set = hostcalls::set_property(vec![SEAL_KEY], Some(state.as_bytes()));
+        let changes = permit.as_ref().map(Permit::request_changes).unwrap_or_default();
+        if set.is_err() || apply(MapType::HttpRequestHeaders, changes).is_err() {
             return respond(&LocalResponse::host_failed());
         }
-        if let Some(metadata) = permit.dynamic_metadata() {
+        if let Some(metadata) = permit.as_ref().and_then(Permit::dynamic_metadata) {
             let _ = hostcalls::set_property(vec![DYNAMIC_METADATA_KEY], Some(metadata.as_bytes()));
         }
-        self.permit = Some(permit);
+        self.permit = permit;
         Action::Continue
     }
 }
@@ -69,8 +68,8 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        match self.decide() {
-            Ok(permit) => self.let_on(permit),
+        match self.admit() {
+            Ok(pass) => self.let_on(pass),
             Err(response) => respond(&response),
         }
     }

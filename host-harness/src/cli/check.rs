@@ -8,37 +8,64 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
+use host_harness::real_envoy::review::{Finding, review};
 use portcullis_filter::{config::Config, plugin};
 
 #[derive(Args)]
+#[group(required = true)]
 pub(super) struct Arguments {
     /// The plugin configuration, YAML or JSON; `-` reads standard input
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    config: Option<PathBuf>,
+    /// A configuration of Envoy with the filter in it, YAML or JSON: ways past the gate are faults, and routes that a path
+    /// can go around are warned of
+    #[arg(long, value_name = "FILE")]
+    envoy: Option<PathBuf>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let text = read(&arguments.config)?;
-    let config = match Config::parse(&text) {
+    let plugin = arguments.config.as_deref().map_or(Ok(true), check_plugin)?;
+    let envoy = arguments.envoy.as_deref().map_or(Ok(true), check_envoy)?;
+    Ok(if plugin && envoy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check_envoy(path: &Path) -> Result<bool> {
+    let text = read(path)?;
+    let document: serde_json::Value =
+        yaml_serde::from_slice(&text).with_context(|| format!("{}: it is no YAML", path.display()))?;
+    let findings = review(&document);
+    let is_good = !findings.iter().any(|finding| finding.is_fault);
+    println!("{}: {}", path.display(), if is_good { "good" } else { "it can be got past" });
+    for Finding { is_fault, place, message } in &findings {
+        println!("  {} in {place}: {message}", if *is_fault { "fault" } else { "warning" });
+    }
+    Ok(is_good)
+}
+
+fn check_plugin(path: &Path) -> Result<bool> {
+    let config = match Config::parse(&read(path)?) {
         Ok(config) => config,
         Err(error) => {
-            println!("{}: {}", arguments.config.display(), plugin::refusal(&error));
-            return Ok(ExitCode::FAILURE);
+            println!("{}: {}", path.display(), plugin::refusal(&error));
+            return Ok(false);
         }
     };
-    println!("{}: good", arguments.config.display());
+    println!("{}: good", path.display());
     for (name, source) in &config.bundles {
         let scheme = source.scheme.as_str();
+        // A query may be a signature.
+        let (path, query) =
+            source.path.split_once('?').map_or((source.path.as_str(), ""), |(path, _)| (path, "?…"));
         println!(
-            "  bundle {name}: {scheme}://{}{} through cluster {}",
-            source.authority, source.path, source.cluster
+            "  bundle {name}: {scheme}://{}{path}{query} through cluster {}",
+            source.authority, source.cluster
         );
     }
     for (name, policy) in &config.policies {
         let default = if config.default_policy.as_ref() == Some(name) { " (default)" } else { "" };
         println!("  policy {name}{default}: {} of {}", policy.decision, policy.bundles.join(", "));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }
 
 /// A file, or standard input for `-`.

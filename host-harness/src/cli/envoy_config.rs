@@ -4,8 +4,11 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use host_harness::real_envoy::{BootstrapOptions, PolicyRoute, Upstream, bootstrap, to_yaml};
-use portcullis_filter::{config::Config, plugin};
+use host_harness::real_envoy::{BootstrapOptions, PolicyRoute, Upstream, bootstrap, review::review, to_yaml};
+use portcullis_filter::{
+    config::{Config, Paths},
+    plugin,
+};
 
 use super::check;
 
@@ -48,14 +51,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     for route in &arguments.routes {
         options.routes.push(policy_route(route, &config)?);
     }
-    print!("{}", to_yaml(&bootstrap(&config, &options)));
+    let bootstrap = bootstrap(&config, &options);
+    // With strict paths, what we write leaves nothing to warn of.
+    for finding in review(&bootstrap).iter().filter(|_| config.paths == Paths::Opa) {
+        eprintln!("warning: {}: {}", finding.place, finding.message);
+    }
+    print!("{}", to_yaml(&bootstrap));
     Ok(ExitCode::SUCCESS)
 }
 
 fn upstream(text: &str) -> Result<Upstream> {
     let parsed = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
     let Some((host, port)) = parsed else {
-        bail!("--upstream {text}: it is not HOST:PORT; write it as 127.0.0.1:9000");
+        bail!("--upstream: it is not HOST:PORT; write it as 127.0.0.1:9000");
     };
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     Ok(Upstream { host, port })
@@ -65,6 +73,14 @@ fn policy_route(text: &str, config: &Config) -> Result<PolicyRoute> {
     let Some((prefix, policy)) = text.split_once('=').filter(|(prefix, _)| prefix.starts_with('/')) else {
         bail!("--route {text}: it is not PREFIX=POLICY; write it as /t/=tenants");
     };
+    if prefix.contains(['?', '#', ';', '\\'])
+        || prefix.contains("//")
+        || prefix.split('/').any(|part| part == "." || part == "..")
+    {
+        bail!(
+            "--route {text}: no path begins so once it has one reading; leave out `?`, `#`, `;`, `\\`, `//`, `.` and `..`"
+        );
+    }
     if !config.policies.contains_key(policy) {
         bail!("--route {text}: there is no policy `{policy}`; add it to `portcullis.policies`");
     }

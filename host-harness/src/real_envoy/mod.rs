@@ -3,6 +3,9 @@
 pub mod binary;
 pub mod bootstrap;
 mod process;
+pub mod review;
+mod routes;
+mod yaml;
 
 pub use bootstrap::{BootstrapOptions, PolicyRoute, Upstream, bootstrap, to_yaml};
 pub use process::{EnvoyError, EnvoyOptions, RealEnvoy, validate};

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::binary::{self, BinaryError};
+use super::yaml;
 use crate::servers::client::{ClientError, Request};
 
 /// V8 compiles a module of 5 MB for seconds, and several Envoys may share two cores.
@@ -49,6 +50,9 @@ pub struct EnvoyOptions {
     pub component_log_level: Option<String>,
     /// How long listeners that were replaced are drained, in seconds (`--drain-time-s`); Envoy's own time by default.
     pub drain_seconds: Option<u32>,
+    /// Whether the configuration is handed over as YAML, as people get it from us, and not as JSON. Envoy reads a fraction in
+    /// YAML as text where any value may stand.
+    pub yaml: bool,
 }
 
 /// Why Envoy does not run, or did not answer.
@@ -113,7 +117,7 @@ struct Process {
 
 impl Default for EnvoyOptions {
     fn default() -> Self {
-        Self { concurrency: 1, component_log_level: None, drain_seconds: None }
+        Self { concurrency: 1, component_log_level: None, drain_seconds: None, yaml: false }
     }
 }
 
@@ -132,7 +136,8 @@ impl RealEnvoy {
             bootstrap["admin"] =
                 json!({ "address": { "socket_address": { "address": "127.0.0.1", "port_value": 0 } } });
         }
-        let mut process = Process::spawn(&bootstrap, |command, dir| {
+        let text = if options.yaml { yaml::write(&bootstrap) } else { bootstrap.to_string() };
+        let mut process = Process::spawn(&text, |command, dir| {
             command.args(["--concurrency", &options.concurrency.to_string()]);
             command.arg("--admin-address-path").arg(dir.join("admin-address"));
             if let Some(levels) = &options.component_log_level {
@@ -249,7 +254,7 @@ impl RealEnvoy {
 ///
 /// Errors: [`EnvoyError::Ended`] with Envoy's words if it refuses, and what keeps it from starting.
 pub fn validate(bootstrap: &Value) -> Result<(), EnvoyError> {
-    let mut process = Process::spawn(bootstrap, |command, _| {
+    let mut process = Process::spawn(&yaml::write(bootstrap), |command, _| {
         command.args(["--mode", "validate"]);
     })?;
     let waited = process.child.wait();
@@ -260,16 +265,17 @@ pub fn validate(bootstrap: &Value) -> Result<(), EnvoyError> {
 // === impl Process ===
 
 impl Process {
-    fn spawn(bootstrap: &Value, arguments: impl FnOnce(&mut Command, &Path)) -> Result<Self, EnvoyError> {
+    /// Starts Envoy with a configuration, YAML or JSON.
+    fn spawn(bootstrap: &str, arguments: impl FnOnce(&mut Command, &Path)) -> Result<Self, EnvoyError> {
         let binary = binary::find()?;
         let failed = |what| move |source| EnvoyError::Io { what, source };
         let dir = tempfile::Builder::new()
             .prefix("portcullis-envoy-")
             .tempdir()
             .map_err(failed("no temporary folder"))?;
-        let config_path = dir.path().join("bootstrap.json");
-        fs::write(&config_path, bootstrap.to_string())
-            .map_err(failed("the bootstrap could not be written"))?;
+        let is_json = bootstrap.starts_with('{');
+        let config_path = dir.path().join(if is_json { "bootstrap.json" } else { "bootstrap.yaml" });
+        fs::write(&config_path, bootstrap).map_err(failed("the bootstrap could not be written"))?;
         let log = File::create(log_path(dir.path())).map_err(failed("the log could not be created"))?;
         let log_too = log.try_clone().map_err(failed("the log could not be opened"))?;
 

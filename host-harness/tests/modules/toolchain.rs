@@ -90,6 +90,7 @@ pub(crate) fn start_envoy(
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,
+        paths: Default::default(),
         manager: ManagerConfig::default(),
     };
     let target = upstream.addr().into();

@@ -159,7 +159,7 @@ impl Shown {
 impl Real {
     /// Starts Envoy with one worker and this module, given as text.
     pub fn start(text: &str) -> Self {
-        let config = br#"{"bundles": {"b": "http://127.0.0.1:9/b"}, "portcullis": {"url_cluster": "any"}}"#;
+        let config = br#"{"bundles": {"b": "http://127.0.0.1:9/b"}, "portcullis": {"url_cluster": "any", "paths": "opa"}}"#;
         let config = Config::parse(config).expect("the configuration is good");
         let module = wat::parse_str(text).expect("the generated text is a module");
         let upstream = Upstream::start().expect("the upstream starts");

@@ -11,18 +11,18 @@ const HCM: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed
 #[test]
 fn the_seal_stands_between_the_filter_and_the_router() {
     let sealed = bootstrap(&config(&[], 1), &options());
-    assert_eq!(
-        filter_names(&sealed),
-        ["envoy.filters.http.wasm", "envoy.filters.http.rbac", "envoy.filters.http.router"]
-    );
+    const FILTER: &str = "envoy.filters.http.wasm";
+    let expected =
+        [FILTER, "portcullis.choose_route", FILTER, "envoy.filters.http.rbac", "envoy.filters.http.router"];
+    assert_eq!(filter_names(&sealed), expected);
     let open = bootstrap(&config(&[], 1), &BootstrapOptions { seal: false, ..options() });
-    assert_eq!(filter_names(&open), ["envoy.filters.http.wasm", "envoy.filters.http.router"]);
+    assert_eq!(filter_names(&open), [FILTER, "envoy.filters.http.router"]);
 }
 
 #[test]
 fn the_seal_asks_for_the_filter_state_that_the_filter_sets() {
     let sealed = bootstrap(&config(&[], 1), &options());
-    let rules = &sealed.pointer(HCM).unwrap()["http_filters"][1]["typed_config"]["rules"];
+    let rules = &sealed.pointer(HCM).unwrap()["http_filters"][3]["typed_config"]["rules"];
     assert_eq!(rules["action"], "ALLOW");
     let state = &rules["policies"]["portcullis-permit"]["principals"][0]["filter_state"];
     assert_eq!(state["key"], format!("wasm.{SEAL_KEY}"));
@@ -111,7 +111,7 @@ fn callouts_may_be_as_large_as_the_largest_archive_allowed() {
 #[test]
 fn routes_come_in_order_and_name_their_policies() {
     let route = |prefix: &str, policy: &str| PolicyRoute { prefix: prefix.into(), policy: policy.into() };
-    let options = BootstrapOptions { routes: vec![route("/b", "two"), route("/a", "one")], ..options() };
+    let options = BootstrapOptions { routes: vec![route("/b", "two"), route("/a/", "one")], ..options() };
     let written = bootstrap(&config(&[], 1), &options);
     let routes =
         written.pointer(HCM).unwrap()["route_config"]["virtual_hosts"][0]["routes"].as_array().unwrap();
@@ -119,10 +119,14 @@ fn routes_come_in_order_and_name_their_policies() {
         .iter()
         .map(|route| {
             let policy = &route["metadata"]["filter_metadata"]["portcullis"]["policy"];
-            (route["match"]["prefix"].as_str().unwrap(), policy.as_str())
+            (route["match"].clone(), policy.as_str())
         })
         .collect();
-    assert_eq!(seen, [("/b", Some("two")), ("/a", Some("one")), ("/", None)]);
+    let (b, a) = (
+        json!({ "prefix": "/b", "case_sensitive": false }),
+        json!({ "path_separated_prefix": "/a", "case_sensitive": false }),
+    );
+    assert_eq!(seen, [(b, Some("two")), (a, Some("one")), (json!({ "prefix": "/" }), None)]);
 }
 
 #[test]
@@ -177,6 +181,7 @@ fn config(clusters: &[(&str, ClusterTarget)], bundles: usize) -> Config {
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,
+        paths: Paths::default(),
         manager: ManagerConfig::default(),
     }
 }

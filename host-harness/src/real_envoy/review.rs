@@ -1,0 +1,359 @@
+//! What is wrong with a configuration of Envoy that has the filter in it: ways past the gate, and paths around its routes.
+
+use std::collections::BTreeSet;
+
+use portcullis_filter::{
+    authz::{SEAL_KEY, SEAL_VALUE},
+    config::{Config, Paths},
+    plugin,
+};
+use serde_json::Value;
+
+use super::routes::has_one_spelling;
+
+const CONNECTION_MANAGER: &str = "HttpConnectionManager";
+const WASM: &str = "http.wasm.v3.Wasm";
+const RBAC: &str = "http.rbac.v3.RBAC";
+/// Paths that servers read as one below `/NAME/` when nobody has put them right: Envoy's option against it, what stands before
+/// and behind the name, and the cure.
+const READINGS: &[(&str, &str, &str, &str)] = &[
+    ("merge_slashes", "//", "/x", "set `merge_slashes: true`"),
+    (
+        "path_with_escaped_slashes_action",
+        "/",
+        "%2Fx",
+        "set `path_with_escaped_slashes_action: REJECT_REQUEST`",
+    ),
+    ("", "/", ";a=b/x", "set `portcullis.paths: strict`"),
+];
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether requests may get past the gate; otherwise they may get to another policy than was meant.
+    pub is_fault: bool,
+    /// Where: listener, filter or route.
+    pub place: String,
+    /// What is wrong, and the cure.
+    pub message: String,
+}
+
+/// Looks through a bootstrap configuration, or a listener.
+///
+/// Shape: in its JSON form. A connection manager without the filter is passed over, but one must have it.
+pub fn review(document: &Value) -> Vec<Finding> {
+    let mut managers = Vec::new();
+    find(document, CONNECTION_MANAGER, "", &mut managers);
+    let mut findings = Vec::new();
+    let mut gates = 0;
+    for (place, manager) in managers {
+        let filters = manager["http_filters"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let places: Vec<usize> =
+            filters.iter().enumerate().filter(|(_, filter)| is_gate(filter)).map(|(at, _)| at).collect();
+        if places.is_empty() {
+            continue;
+        }
+        gates += 1;
+        review_chain(&place, filters, &places, &mut findings);
+        if let Some(config) = plugin_config(filters, &places, &place, &mut findings) {
+            review_routes(&place, manager, &config, &mut findings);
+        }
+    }
+    if gates == 0 {
+        let message = "no connection manager has the filter; give the file that `portcullis envoy-config` writes, or one like it";
+        findings.push(Finding {
+            is_fault: true,
+            place: "the document".to_owned(),
+            message: message.to_owned(),
+        });
+    }
+    findings
+}
+
+/// The filter twice, with one in between for which Envoy chooses the route, and the seal behind them.
+fn review_chain(place: &str, filters: &[Value], gates: &[usize], findings: &mut Vec<Finding>) {
+    let mut fault = |message: &str| {
+        findings.push(Finding { is_fault: true, place: place.to_owned(), message: message.to_owned() });
+    };
+    let (Some(first), Some(last)) = (gates.first(), gates.last()) else { return };
+    if !filters.iter().skip(*last).any(is_seal) {
+        fault(
+            "there is no seal behind the filter, and Envoy sends requests past a filter whose worker could not configure it; put \
+             the RBAC filter there that `portcullis envoy-config` writes",
+        );
+    }
+    let between = filters.get(*first + 1..*last).unwrap_or_default();
+    if first == last {
+        fault(
+            "the filter stands there once; the second time it asks whether a decision has sent the request to another \
+             policy's route: put it there again, with an RBAC filter in between",
+        );
+    } else if !between.iter().any(|filter| is_of_type(filter, RBAC)) {
+        fault(
+            "Envoy does not choose the route again between the two places of the filter; put an RBAC filter there",
+        );
+    }
+    let configuration = |at: &usize| filters.get(*at).map(configuration_of);
+    if configuration(first) != configuration(last) {
+        fault("the two places of the filter have different configurations; give them the same one");
+    }
+}
+
+fn plugin_config(
+    filters: &[Value],
+    gates: &[usize],
+    place: &str,
+    findings: &mut Vec<Finding>,
+) -> Option<Config> {
+    let document = configuration_of(filters.get(*gates.first()?)?)?;
+    match Config::parse(document.as_bytes()) {
+        Ok(config) => Some(config),
+        Err(error) => {
+            findings.push(Finding {
+                is_fault: true,
+                place: place.to_owned(),
+                message: plugin::refusal(&error),
+            });
+            None
+        }
+    }
+}
+
+fn review_routes(place: &str, manager: &Value, config: &Config, findings: &mut Vec<Finding>) {
+    let hosts = manager["route_config"]["virtual_hosts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if hosts.is_empty() {
+        findings.push(Finding {
+            is_fault: false,
+            place: place.to_owned(),
+            message: "its routes come from elsewhere; give the file with them too, if there is one"
+                .to_owned(),
+        });
+    }
+    for host in hosts {
+        let of_host = policy_of(host).or(config.default_policy.as_deref());
+        let routes = host["routes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let policy = |route: &Value| policy_of(route).or(of_host).map(str::to_owned);
+        let policies: BTreeSet<_> = routes.iter().map(policy).collect();
+        // Who gets around a route gets to the same policy.
+        if policies.len() < 2 {
+            continue;
+        }
+        for route in routes {
+            let name = route["name"].as_str().or_else(|| prefix_of(&route["match"])).unwrap_or("a route");
+            for message in ways_around(&route["match"], manager, config.paths) {
+                findings.push(Finding {
+                    is_fault: false,
+                    place: format!("{place}, route {name}"),
+                    message: format!(
+                        "{message}; policy {}",
+                        policy(route).unwrap_or_else(|| "none".to_owned())
+                    ),
+                });
+            }
+        }
+    }
+}
+
+/// Paths that a server may read as this route's, and that do not come to it.
+fn ways_around(matcher: &Value, manager: &Value, paths: Paths) -> Vec<String> {
+    let Some(prefix) = prefix_of(matcher).filter(|prefix| *prefix != "/") else {
+        let is_regex = matcher.get("safe_regex").is_some();
+        let message = "whether other spellings of a path come to a regular expression is not looked into";
+        return is_regex.then(|| message.to_owned()).into_iter().collect();
+    };
+    let mut ways = Vec::new();
+    let segment = prefix.trim_end_matches('/');
+    if matcher["case_sensitive"] != false && prefix.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+        let other: String = segment
+            .chars()
+            .map(|c| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() })
+            .collect();
+        ways.push(format!("`{other}/x` goes around it: set `case_sensitive: false`"));
+    }
+    if matcher.get("prefix").is_some() && prefix.ends_with('/') {
+        ways.push(format!("`{segment}` goes around it: match `path_separated_prefix: {segment}`"));
+    }
+    if let Some(byte) = prefix.bytes().find(|byte| *byte != b'/' && !has_one_spelling(*byte)) {
+        let escaped = format!("%{byte:02X}");
+        let other = prefix.replacen(char::from(byte), &escaped, 1);
+        ways.push(format!("`{other}` goes around it: match a `safe_regex` with both spellings"));
+    }
+    if paths == Paths::Opa {
+        let left = READINGS.iter().filter(|(option, ..)| match manager[*option].as_str() {
+            Some(action) => matches!(action, "KEEP_UNCHANGED" | "IMPLEMENTATION_SPECIFIC_DEFAULT"),
+            None => manager[*option] != true,
+        });
+        let name = segment.trim_start_matches('/');
+        ways.extend(left.map(|(_, before, behind, cure)| {
+            format!("`{before}{name}{behind}` goes around it, to servers that read it so: {cure}")
+        }));
+    }
+    ways
+}
+
+fn prefix_of(matcher: &Value) -> Option<&str> {
+    ["prefix", "path_separated_prefix", "path"].iter().find_map(|kind| matcher[*kind].as_str())
+}
+
+fn policy_of(route: &Value) -> Option<&str> {
+    route["metadata"]["filter_metadata"]["portcullis"]["policy"].as_str()
+}
+
+fn is_gate(filter: &Value) -> bool {
+    let config = &filter["typed_config"]["config"];
+    is_of_type(filter, WASM) && (config["root_id"] == "portcullis" || config["name"] == "portcullis")
+}
+
+fn configuration_of(filter: &Value) -> Option<String> {
+    let configuration = &filter["typed_config"]["config"]["configuration"];
+    match &configuration["value"] {
+        Value::String(text) => Some(text.clone()),
+        Value::Null => Some(configuration.to_string()).filter(|_| configuration.is_object()),
+        fields => Some(fields.to_string()),
+    }
+}
+
+fn is_seal(filter: &Value) -> bool {
+    let rules = &filter["typed_config"]["rules"];
+    let policies = rules["policies"].as_object();
+    let asks = |policy: &Value| {
+        let principals = policy["principals"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let asks = |principal: &Value| {
+            let state = &principal["filter_state"];
+            state["key"] == format!("wasm.{SEAL_KEY}") && state["string_match"]["exact"] == SEAL_VALUE
+        };
+        !principals.is_empty() && principals.iter().all(asks)
+    };
+    let is_allow = matches!(rules["action"].as_str(), None | Some("ALLOW"));
+    is_of_type(filter, RBAC)
+        && is_allow
+        && policies.is_some_and(|policies| !policies.is_empty() && policies.values().all(asks))
+}
+
+fn is_of_type(filter: &Value, message: &str) -> bool {
+    filter["typed_config"]["@type"].as_str().is_some_and(|url| url.ends_with(message))
+}
+
+/// Every message of a type, with the name of the listener around it.
+fn find<'a>(value: &'a Value, message: &str, listener: &str, found: &mut Vec<(String, &'a Value)>) {
+    match value {
+        Value::Object(fields) => {
+            if value["@type"].as_str().is_some_and(|url| url.ends_with(message)) {
+                found.push((listener.to_owned(), value));
+            }
+            let named = fields.get("filter_chains").and(fields.get("name")).and_then(Value::as_str);
+            let listener = named.map_or_else(|| listener.to_owned(), |name| format!("listener {name}"));
+            for value in fields.values() {
+                find(value, message, &listener, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| find(item, message, listener, found)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::real_envoy::{BootstrapOptions, PolicyRoute, bootstrap};
+
+    const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+
+    fn written(paths: &str) -> Value {
+        let document = json!({
+            "services": { "hub": { "url": "http://hub.test", "cluster": "hub" } },
+            "bundles": { "b": {} },
+            "portcullis": {
+                "policies": { "one": { "bundles": ["b"] }, "two": { "bundles": ["b"] } },
+                "default_policy": "one",
+                "paths": paths,
+            },
+        });
+        let config = Config::parse(document.to_string().as_bytes()).unwrap();
+        let mut options = BootstrapOptions::new(
+            "m.wasm",
+            document.to_string(),
+            std::net::SocketAddr::from(([127, 0, 0, 1], 9)).into(),
+        );
+        let route = |prefix: &str| PolicyRoute { prefix: prefix.to_owned(), policy: "two".to_owned() };
+        options.routes = vec![route("/t/"), route("/v1:do/")];
+        bootstrap(&config, &options)
+    }
+
+    fn filters(document: &mut Value) -> &mut Vec<Value> {
+        document.pointer_mut(MANAGER).unwrap()["http_filters"].as_array_mut().unwrap()
+    }
+
+    #[test]
+    fn what_we_write_has_no_fault_and_with_strict_paths_no_way_around_but_what_is_not_looked_into() {
+        let findings = review(&written("strict"));
+        let [finding] = &findings[..] else { panic!("{findings:#?}") };
+        assert!(!finding.is_fault && finding.message.contains("regular expression"), "{finding:?}");
+        let messages = |findings: &[Finding]| {
+            findings
+                .iter()
+                .filter(|f| f.place.ends_with("/t/"))
+                .map(|f| f.message.clone())
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        let told = messages(&review(&written("opa")));
+        for way in ["`//t/x`", "`/t%2Fx`", "`/t;a=b/x`"] {
+            assert!(told.contains(way), "{way}: {told}");
+        }
+        let mut merged = written("opa");
+        merged.pointer_mut(MANAGER).unwrap()["merge_slashes"] = json!(true);
+        merged.pointer_mut(MANAGER).unwrap()["path_with_escaped_slashes_action"] = json!("REJECT_REQUEST");
+        let told = messages(&review(&merged));
+        assert!(!told.contains("`//t/x`") && !told.contains("%2F") && told.contains(";a=b"), "{told}");
+    }
+
+    #[test]
+    fn ways_past_the_gate_are_faults() {
+        type Change = fn(&mut Value);
+        let changes: [(&str, Change); 8] = [
+            ("no seal", |document| filters(document).retain(|filter| !is_seal(filter))),
+            ("no seal", |document| filters(document).rotate_right(2)),
+            ("no seal", |document| {
+                filters(document)[3]["typed_config"]["rules"]["policies"]["all"] =
+                    json!({ "permissions": [{ "any": true }], "principals": [{ "any": true }] });
+            }),
+            ("no seal", |document| filters(document)[3]["typed_config"]["rules"]["action"] = json!("LOG")),
+            ("stands there once", |document| drop(filters(document).remove(2))),
+            ("does not choose the route", |document| drop(filters(document).remove(1))),
+            ("different configurations", |document| {
+                filters(document)[0]["typed_config"]["config"]["configuration"]["value"] = json!("x");
+            }),
+            ("no connection manager", |document| filters(document).retain(|filter| !is_gate(filter))),
+        ];
+        for (message, change) in changes {
+            let mut document = written("strict");
+            change(&mut document);
+            let faults: Vec<Finding> =
+                review(&document).into_iter().filter(|finding| finding.is_fault).collect();
+            assert!(faults.iter().any(|fault| fault.message.contains(message)), "{message}: {faults:#?}");
+        }
+    }
+
+    #[test]
+    fn routes_that_a_path_goes_around_are_warned_of() {
+        for (matcher, ways) in [
+            (json!({ "prefix": "/t/" }), &["`/T/x`", "`/t` goes around"][..]),
+            (json!({ "path_separated_prefix": "/t" }), &["`/T/x`"]),
+            (json!({ "prefix": "/t", "case_sensitive": false }), &[]),
+            (json!({ "prefix": "/a:b", "case_sensitive": false }), &["`/a%3Ab`"]),
+            (json!({ "path": "/1", "case_sensitive": true }), &[]),
+        ] {
+            let mut document = written("strict");
+            let route = format!("{MANAGER}/route_config/virtual_hosts/0/routes/0");
+            document.pointer_mut(&route).unwrap()["match"] = matcher.clone();
+            let findings = review(&document);
+            let told: Vec<&str> =
+                findings.iter().filter(|f| f.place.ends_with("/t/")).map(|f| f.message.as_str()).collect();
+            assert_eq!(told.len(), ways.len(), "{matcher}: {told:?}");
+            assert!(ways.iter().zip(&told).all(|(way, told)| told.contains(way)), "{matcher}: {told:?}");
+        }
+    }
+}
