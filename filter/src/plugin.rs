@@ -9,7 +9,7 @@ use std::{
 use log::Level;
 
 use crate::{
-    authz::{self, HealthQuery, LocalResponse, Mark, Outcome, Permit, RequestHead},
+    authz::{self, HealthQuery, LocalResponse, Mark, Outcome, Permit, RequestHead, SEAL_VALUE},
     config::{Config, ConfigError, Paths},
     hooks::{Check, checks},
     manager::{self, Effect, Event, Manager, NotReady, SharedData, Shelf, Task},
@@ -56,21 +56,13 @@ pub enum Closed {
     NotReady(NotReady),
 }
 
-/// What lets a request on.
+/// What lets a request on, from one place of the filter.
+///
+/// INVARIANT (closed): made in [`Plugin::admit`] alone, from a permit or from the mark of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Pass {
-    /// A policy permits it.
-    Permitted {
-        /// What the decision wants changed.
-        permit: Permit,
-        /// The filter state that says which policy it was, for the second place of the filter.
-        mark: String,
-    },
-    /// It goes to a route of the policy that has permitted it before, or that permits it now.
-    Sealed {
-        /// What a second decision wants changed.
-        permit: Option<Permit>,
-    },
+pub struct Pass {
+    permit: Option<Permit>,
+    state: String,
 }
 
 /// Whether a request goes on from one place of the filter, or the response in its place.
@@ -230,7 +222,7 @@ impl Plugin {
     ) -> Admitted {
         let before = state.and_then(Mark::read);
         if before.is_some_and(|mark| mark.plugin == self.id && self.is_still_permitted(mark.policy, named)) {
-            return Admitted { pass: Ok(Pass::Sealed { permit: None }), effects: Vec::new() };
+            return Admitted { pass: Ok(Pass::sealed(None)), effects: Vec::new() };
         }
         // Decided without its headers, a request could be allowed for what it does not carry.
         let Some(head) = head() else {
@@ -243,10 +235,10 @@ impl Plugin {
             Some(mark) => self.decide_again(mark.policy, named, &head, now, shared),
         };
         let pass = outcome.into_permit().map(|permit| match before {
-            Some(_) => Pass::Sealed { permit: Some(permit) },
+            Some(_) => Pass::sealed(Some(permit)),
             None => {
                 let policy = self.policy_name(named).unwrap_or_default();
-                Pass::Permitted { permit, mark: Mark { plugin: self.id, policy }.to_string() }
+                Pass { permit: Some(permit), state: Mark { plugin: self.id, policy }.to_string() }
             }
         });
         Admitted { pass, effects }
@@ -308,6 +300,29 @@ impl Plugin {
         };
         let query = HealthQuery::read(path, *tells_detail, head)?;
         Some(query.answer(&manager.health(now, shared)))
+    }
+}
+
+// === impl Pass ===
+
+impl Pass {
+    /// The filter state that the request carries from here: the mark of a policy, or what the seal asks for.
+    pub fn state(&self) -> &str {
+        &self.state
+    }
+
+    /// What the decision that was made here wants changed; none where no decision was needed.
+    pub fn permit(&self) -> Option<&Permit> {
+        self.permit.as_ref()
+    }
+
+    /// The same, to keep for the response.
+    pub fn into_permit(self) -> Option<Permit> {
+        self.permit
+    }
+
+    fn sealed(permit: Option<Permit>) -> Self {
+        Self { permit, state: SEAL_VALUE.to_owned() }
     }
 }
 

@@ -106,7 +106,7 @@ fn check_envoy_config_and_the_filter_agree_on_what_a_document_is() {
     assert!(taken > 3_000 && refused > 1_000, "{taken} taken, {refused} refused");
 }
 
-/// What `envoy-config` writes is read back as it was meant, by who takes `on` for true as well.
+/// What `envoy-config` writes is read back as it was meant.
 fn assert_written(config: &Config, text: &str, policies: Vec<String>) {
     let mut options =
         BootstrapOptions::new("m.wasm", text, std::net::SocketAddr::from(([127, 0, 0, 1], 9)).into());
@@ -115,16 +115,6 @@ fn assert_written(config: &Config, text: &str, policies: Vec<String>) {
     let written = bootstrap(config, &options);
     let yaml = to_yaml(&written);
     assert_eq!(yaml_serde::from_str::<Value>(&yaml).unwrap(), written, "{yaml}");
-    for line in yaml.lines() {
-        // Outside of the document itself, a value without quotes is a number, a boolean or empty.
-        let Some((_, value)) = line.split_once("\": ") else { continue };
-        let is_plain =
-            value.parse::<f64>().is_ok() || ["true", "false", "[]", "{}", "|", "|-"].contains(&value);
-        assert!(
-            value.starts_with('"') || is_plain || !line.trim_start().starts_with('"') || yaml.contains("|"),
-            "{line}"
-        );
-    }
 }
 
 fn keys(value: &Value) -> Vec<String> {

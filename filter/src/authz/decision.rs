@@ -30,8 +30,8 @@ const STATUSES: &[u16] = &[
 /// Those whose message ends with its headers: a client takes what follows for the next answer. Source: RFC 9110, 15.3.5,
 /// 15.3.6, 15.4.5.
 const WITHOUT_BODY: &[u16] = &[204, 205, 304];
-/// Most headers, or parameters of the query, of a decision, and most bytes of them. Envoy drops all of a local response's without a word beyond 1024 or
-/// 1 MiB. Source: proxy-wasm-cpp-host, `limits.h`.
+/// Most headers, or parameters of the query, of a decision, and most bytes of them. Beyond 1024 headers or 1 MiB Envoy drops
+/// all of a local response's without a word. Source: proxy-wasm-cpp-host, `limits.h`.
 const MAX_HEADERS: usize = 256;
 const MAX_HEADER_BYTES: usize = 64 << 10;
 

@@ -13,7 +13,7 @@ use super::{
     host::{self, HostData},
 };
 use crate::{
-    authz::{HeaderChange, LocalResponse, Permit, SEAL_KEY, SEAL_VALUE},
+    authz::{HeaderChange, LocalResponse, Permit, SEAL_KEY},
     plugin::{Admitted, Pass},
 };
 
@@ -44,22 +44,18 @@ impl Stream {
         pass
     }
 
-    /// INVARIANT (closed): the one way to `Action::Continue`, and it takes a permit.
+    /// INVARIANT (closed): the one way to `Action::Continue`, and it takes a pass.
     fn let_on(&mut self, pass: Pass) -> Action {
-        let (permit, state) = match pass {
-            Pass::Permitted { permit, mark } => (Some(permit), mark),
-            Pass::Sealed { permit } => (permit, SEAL_VALUE.to_owned()),
-        };
         // It comes first: whatever fails after it, a request without it goes no further than Envoy's RBAC filter.
-        let set = hostcalls::set_property(vec![SEAL_KEY], Some(state.as_bytes()));
-        let changes = permit.as_ref().map(Permit::request_changes).unwrap_or_default();
+        let set = hostcalls::set_property(vec![SEAL_KEY], Some(pass.state().as_bytes()));
+        let changes = pass.permit().map(Permit::request_changes).unwrap_or_default();
         if set.is_err() || apply(MapType::HttpRequestHeaders, changes).is_err() {
             return respond(&LocalResponse::host_failed());
         }
-        if let Some(metadata) = permit.as_ref().and_then(Permit::dynamic_metadata) {
+        if let Some(metadata) = pass.permit().and_then(Permit::dynamic_metadata) {
             let _ = hostcalls::set_property(vec![DYNAMIC_METADATA_KEY], Some(metadata.as_bytes()));
         }
-        self.permit = permit;
+        self.permit = pass.into_permit();
         Action::Continue
     }
 }
