@@ -43,7 +43,7 @@ use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
     types::{Action, ContextType},
 };
-use serde::Deserialize;
+use serde_json::Value;
 
 use host::{Answer, Flow, Stream};
 
@@ -52,18 +52,15 @@ proxy_wasm::main! {{
 }}
 
 /// The plugin configuration.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct Configuration {
     /// The name of a scenario.
     scenario: String,
     /// Whether the mistake is mended.
-    #[serde(default)]
     fixed: bool,
     /// How many bundles, polls or rounds there are, where a scenario lets one choose.
-    #[serde(default)]
     count: Option<u32>,
     /// What this plugin is there for, where there are several.
-    #[serde(default)]
     role: String,
 }
 
@@ -118,6 +115,23 @@ fn filter(configuration: &Configuration) -> Option<Box<dyn Filter>> {
         .or_else(|| poison::filter(configuration))
 }
 
+// === impl Configuration ===
+
+impl Configuration {
+    /// Without a derive, whose crates take longer to build than all of the guests.
+    fn read(bytes: &[u8]) -> Option<Configuration> {
+        let document: Value = serde_json::from_slice(bytes).ok()?;
+        let text = |key| document.get(key).and_then(Value::as_str).map(str::to_owned);
+        let number = |key| u32::try_from(document.get(key)?.as_u64()?).ok();
+        Some(Configuration {
+            scenario: text("scenario")?,
+            fixed: document.get("fixed").and_then(Value::as_bool).unwrap_or_default(),
+            count: number("count"),
+            role: text("role").unwrap_or_default(),
+        })
+    }
+}
+
 // === impl Root ===
 
 impl Context for Root {
@@ -131,12 +145,9 @@ impl Context for Root {
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
         let bytes = self.get_plugin_configuration().filter(|_| size > 0).unwrap_or_default();
-        let configuration: Configuration = match serde_json::from_slice(&bytes) {
-            Ok(configuration) => configuration,
-            Err(error) => {
-                host::complain(&format!("the plugin configuration is not {{\"scenario\": …}}: {error}"));
-                return false;
-            }
+        let Some(configuration) = Configuration::read(&bytes) else {
+            host::complain("the plugin configuration is not {\"scenario\": …}");
+            return false;
         };
         let Some(filter) = filter(&configuration) else {
             host::complain(&format!("there is no scenario `{}` in this module", configuration.scenario));

@@ -11,6 +11,7 @@
 
 mod border;
 mod callback;
+mod compiled;
 mod exports;
 mod host;
 mod hostcalls;

@@ -126,8 +126,8 @@ impl Module {
         }
         // What is no valid module is left to the compiler, which says it best.
         let (binary, globals) = export_globals(&binary).unwrap_or((binary.into_owned(), Vec::new()));
-        let module =
-            wasmtime::Module::new(&runtime.engine, binary).map_err(|error| compile(format!("{error:#}")))?;
+        let module = runtime.compiled.module(&runtime.engine, &binary);
+        let module = module.map_err(|error| compile(format!("{error:#}")))?;
         let abi_version = AbiVersion::of(&module)?;
         check::check(&module, abi_version)?;
         let pre = runtime.linker.instantiate_pre(&module).map_err(|error| {

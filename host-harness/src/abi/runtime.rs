@@ -1,4 +1,4 @@
-//! Engine, linker and compilation cache: what every module and VM of one process shares.
+//! Engine, linker and compiled modules: what every module and VM of one process shares.
 //!
 //! Everything that could make two runs differ is fixed here: NaNs are canonical, relaxed SIMD is deterministic, and
 //! an endless callback is stopped by fuel (counted instructions) and not by a timer, so it stops at the same place.
@@ -6,9 +6,9 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use anyhow::Context;
-use wasmtime::{Cache, CacheConfig, Config, Engine, Extern, Linker, Store};
+use wasmtime::{Config, Engine, Extern, Linker, Store};
 
-use super::{HostSlot, VmLimits, hostcalls, vm::VmState, wasi};
+use super::{HostSlot, VmLimits, compiled::Compiled, hostcalls, vm::VmState, wasi};
 
 /// V8 gives a guest about this much native stack, in bytes.
 const STACK_BYTES: usize = 1024 * 1024;
@@ -24,7 +24,7 @@ pub struct RuntimeOptions {
     pub metered: bool,
     /// Say where in the guest a callback failed. Costs some speed where callbacks are held or fail often.
     pub backtraces: bool,
-    /// Folder of the compilation cache; `None` is wasmtime's default in the user's cache folder.
+    /// Folder in which compiled modules are kept; `None` is `portcullis` in the user's cache folder.
     pub cache_dir: Option<PathBuf>,
 }
 
@@ -32,6 +32,7 @@ pub struct RuntimeOptions {
 #[derive(Clone)]
 pub struct Runtime {
     pub(super) engine: Engine,
+    pub(super) compiled: Compiled,
     pub(super) linker: Linker<VmState>,
     metered: bool,
 }
@@ -60,7 +61,7 @@ impl Default for RuntimeOptions {
 // === impl Runtime ===
 
 impl Runtime {
-    /// A metered runtime with the default cache.
+    /// A metered runtime that keeps compiled modules where the user's caches are.
     ///
     /// Errors: those of [`Runtime::with_options`].
     pub fn new() -> anyhow::Result<Runtime> {
@@ -71,26 +72,23 @@ impl Runtime {
     ///
     /// Errors: the cache folder cannot be used, or wasmtime does not support this machine.
     pub fn with_options(options: &RuntimeOptions) -> anyhow::Result<Runtime> {
-        let mut cache = CacheConfig::new();
-        if let Some(directory) = &options.cache_dir {
-            // The cache wants an absolute path.
-            cache.with_directory(std::path::absolute(directory).context("the cache folder is no path")?);
-        }
-        let cache =
-            Cache::new(cache).map_err(anyhow::Error::from).context("the compilation cache cannot be used")?;
+        let compiled = match &options.cache_dir {
+            Some(folder) => Compiled::in_folder(folder)
+                .with_context(|| format!("the cache folder {} cannot be used", folder.display()))?,
+            None => Compiled::of_user(),
+        };
         let mut config = Config::new();
         config
             .cranelift_nan_canonicalization(true)
             .relaxed_simd_deterministic(true)
             .max_wasm_stack(STACK_BYTES)
             .consume_fuel(options.metered)
-            .wasm_backtrace_max_frames(options.backtraces.then_some(BACKTRACE_FRAMES))
-            .cache(Some(cache));
+            .wasm_backtrace_max_frames(options.backtraces.then_some(BACKTRACE_FRAMES));
         let engine = Engine::new(&config)?;
         let mut linker = Linker::new(&engine);
         hostcalls::link(&mut linker)?;
         wasi::link(&mut linker)?;
-        Ok(Runtime { engine, linker, metered: options.metered })
+        Ok(Runtime { engine, compiled, linker, metered: options.metered })
     }
 
     /// Whether callbacks are metered.

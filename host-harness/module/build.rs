@@ -1,12 +1,14 @@
 //! Builds the filter for `wasm32-wasip1`, so that the binary and every test carry the module that Envoy runs, and the
-//! module of small guests that the races are shown with.
+//! module of small guests that the races are shown with. A package of its own, so that cargo says by its name what it is
+//! that takes a minute.
 //!
 //! The nested cargo has a target folder of its own (`target/module`): sharing the outer one would wait for ever
 //! on the lock that the outer cargo holds. Debug and release builds of the harness share that folder, because
-//! the modules are the same in both.
+//! the modules are the same in both. Each keeps a copy: a file that cargo watches must not change while this runs, or
+//! the next command builds the harness again.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -36,7 +38,8 @@ fn main() {
 
 fn build() -> Result<()> {
     let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
-    let workspace = manifest_dir.parent().context("host-harness lies inside the workspace")?;
+    let workspace =
+        manifest_dir.ancestors().nth(2).context("the package lies two folders below the workspace")?;
     let sources = [
         "filter/src",
         "filter/Cargo.toml",
@@ -53,14 +56,14 @@ fn build() -> Result<()> {
     let target_dir = target_dir()?.join("module");
     let filter = build_module(workspace, &target_dir, &FILTER)?;
     println!("cargo::rustc-env=PORTCULLIS_MODULE={}", filter.display());
-    let digest = Sha256::digest(std::fs::read(&filter)?);
+    let digest = Sha256::digest(fs::read(&filter)?);
     println!("cargo::rustc-env=PORTCULLIS_MODULE_SHA256={digest:x}");
     let guests = build_module(workspace, &target_dir, &GUESTS)?;
     println!("cargo::rustc-env=PORTCULLIS_GUESTS={}", guests.display());
     Ok(())
 }
 
-/// Builds one module and says where it is.
+/// Builds one module and says where its copy is.
 fn build_module(workspace: &Path, target_dir: &Path, module: &Module) -> Result<PathBuf> {
     let Module { package, profile, file } = module;
     let status = Command::new(env::var("CARGO")?)
@@ -84,9 +87,9 @@ fn build_module(workspace: &Path, target_dir: &Path, module: &Module) -> Result<
 
     let built = target_dir.join(TARGET).join(profile).join(file);
     ensure!(built.is_file(), "cargo succeeded but {} is not there", built.display());
-    // The nested build replaces the file in place, so rustc has to see that its bytes changed.
-    println!("cargo::rerun-if-changed={}", built.display());
-    Ok(built)
+    let copy = PathBuf::from(env::var("OUT_DIR")?).join(file);
+    fs::copy(&built, &copy).with_context(|| format!("{} could not be copied", built.display()))?;
+    Ok(copy)
 }
 
 fn ensure_target_installed() -> Result<()> {
