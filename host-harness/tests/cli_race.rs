@@ -35,7 +35,7 @@ fn explore_shows_a_row_for_each_variant_and_ends_well_when_all_is_as_expected() 
     let rows = rows(&output);
     assert_eq!(rows.len(), 2, "{}", shown(&output));
     assert_eq!(rows[0][..5], ["stale-after-preempt", "naive", "broken: eventually", "L0", "bound 1"]);
-    assert_eq!(rows[1][..5], ["stale-after-preempt", "fixed", "clean", "", ""]);
+    assert_eq!(rows[1][..5], ["stale-after-preempt", "fixed", "proved for every schedule", "", ""]);
     assert!(rows[0][7].starts_with("bound 0: "), "{rows:?}");
     assert!(rows[1][7].contains(" states, ") && rows[1][7].ends_with(" paths"), "{rows:?}");
 }
@@ -46,7 +46,7 @@ fn a_variant_that_is_not_as_it_says_ends_with_1() {
     let arguments = ["--only", "naive", "--whole-callbacks", "--time", AMPLE];
     let output = explore("stale-after-preempt", &arguments);
     assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
-    assert_eq!(rows(&output)[0][2], "NOT BROKEN");
+    assert!(rows(&output)[0][2].starts_with("NOT BROKEN: "), "{}", shown(&output));
 }
 
 #[test]
@@ -131,7 +131,10 @@ fn a_module_without_a_scenario_gets_the_default_one() {
     let output =
         portcullis(&["explore", "--module", &module, "--preemptions", "0", "--random", "0", "--time", "1"]);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
-    assert_eq!(rows(&output)[0][..3], ["default", "", "clean"]);
+    let row = &rows(&output)[0];
+    assert_eq!(row[..2], ["default", ""]);
+    // How far it comes depends on the machine.
+    assert!(row[2].starts_with("proved ") || row[2].starts_with("clean so far ("), "{row:?}");
 }
 
 #[test]
@@ -180,8 +183,8 @@ fn a_scenario_that_cannot_be_set_up_is_a_row_of_its_own() {
         ),
     );
     let output = portcullis(&["explore", "--module", &module, "--time", "1"]);
-    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
-    assert!(rows(&output)[0][2].starts_with("NOT RUN: "), "{}", shown(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(rows(&output)[0][2].starts_with("nothing was asked: "), "{}", shown(&output));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -20,11 +20,15 @@ use host_harness::{
     abi::{Module, Runtime, RuntimeOptions},
     race::{
         self, builtin,
-        scenario::{Expectation, Scenario},
+        scenario::Scenario,
         search::{self, Options, Report},
     },
 };
 use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -49,9 +53,12 @@ pub(super) struct Arguments {
     /// Count of random schedules, of four kinds
     #[arg(long, default_value_t = 2000)]
     random: u64,
-    /// Most seconds for each variant
-    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
-    time: f64,
+    /// Most seconds for each variant, and as many again for writing down what is found
+    #[arg(long, default_value = "10", value_name = "SECONDS", value_parser = seconds)]
+    time: Duration,
+    /// Most megabytes of states that a search keeps; shared out where several variants are explored at once
+    #[arg(long, default_value_t = 1024, value_name = "MB")]
+    memory: usize,
     /// Seed of the random schedules
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -70,7 +77,7 @@ pub(super) struct Arguments {
     /// Go on after the first schedule that breaks a variant
     #[arg(long)]
     keep_going: bool,
-    /// Write a schedule file for each variant that breaks into this folder
+    /// Write a schedule file for each variant that breaks into this folder, which is tried before anything is explored
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print the report as JSON
@@ -78,8 +85,19 @@ pub(super) struct Arguments {
     json: bool,
 }
 
+/// The exit status of what was ended with Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
+
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let scenarios = scenarios(arguments)?;
+    // Before the search, which may take hours.
+    let files = arguments.out.as_deref().map(|folder| Files::in_folder(folder, &scenarios)).transpose()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    // Twice ends it at once.
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, INTERRUPTED.into(), Arc::clone(&stop))?;
+        flag::register(signal, Arc::clone(&stop))?;
+    }
     ensure!(!scenarios.is_empty(), "no scenario is left to explore: see `--only`, `--scenario` and `--all`");
     // What fails is run again and recorded, so that nothing is lost by not asking where each time.
     let options = RuntimeOptions { backtraces: false, ..RuntimeOptions::default() };
@@ -93,15 +111,31 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             modules.insert(scenario.module.clone(), module);
         }
     }
-    let reports = explore_all(arguments, &scenarios, &modules)?;
+    let reports = explore_all(arguments, &scenarios, &modules, &stop);
+    if let Some(files) = &files {
+        files.write(&scenarios, &modules, &reports, &options_of(arguments, &stop))?;
+    }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&reports)?);
     } else {
         println!("{}", table(&scenarios, &reports));
     }
-    let as_expected =
-        scenarios.iter().zip(&reports).all(|(scenario, report)| is_as_expected(scenario, report));
-    Ok(if as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if stop.load(Ordering::Relaxed) {
+        ExitCode::from(INTERRUPTED)
+    } else if reports.iter().any(|report| report.not_run.is_some()) {
+        ExitCode::from(2)
+    } else if reports.iter().all(Report::is_as_expected) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| format!("`{text}` is no time: give seconds, more than 0"))
 }
 
 fn shard(text: &str) -> Result<(u32, u32), String> {
@@ -138,48 +172,59 @@ fn scenarios(arguments: &Arguments) -> Result<Vec<Arc<Scenario>>> {
     Ok(scenarios.into_iter().filter(is_wanted).map(Arc::new).collect())
 }
 
-fn explore_all(
-    arguments: &Arguments,
-    scenarios: &[Arc<Scenario>],
-    modules: &BTreeMap<String, Module>,
-) -> Result<Vec<Report>> {
-    let options = Options {
+fn options_of(arguments: &Arguments, stop: &Arc<AtomicBool>) -> Options {
+    Options {
         preemptions: arguments.preemptions,
         random: arguments.random,
-        time: Duration::from_secs_f64(arguments.time),
+        time: arguments.time,
+        state_bytes: (arguments.memory << 20) / jobs(arguments),
+        stop: Arc::clone(stop),
         seed: arguments.seed,
         shard: arguments.shard,
         inside_callbacks: !arguments.whole_callbacks,
         stop_at_first: !arguments.keep_going,
         cache: !arguments.no_cache,
         ..Options::default()
-    };
-    let bar = bar(arguments, scenarios.len());
-    let jobs = match arguments.jobs {
+    }
+}
+
+/// How many variants are explored at once.
+fn jobs(arguments: &Arguments) -> usize {
+    match arguments.jobs {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         jobs => jobs,
-    };
+    }
+}
+
+fn explore_all(
+    arguments: &Arguments,
+    scenarios: &[Arc<Scenario>],
+    modules: &BTreeMap<String, Module>,
+    stop: &Arc<AtomicBool>,
+) -> Vec<Report> {
+    let options = options_of(arguments, stop);
+    let bar = bar(arguments, scenarios.len());
     let next = AtomicUsize::new(0);
     let reports = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
-        for _ in 0..jobs.min(scenarios.len()) {
+        for _ in 0..jobs(arguments).min(scenarios.len()) {
             scope.spawn(|| {
                 while let Some(number) =
                     Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < scenarios.len())
                 {
                     let scenario = &scenarios[number];
-                    let name = format!("{} {}", scenario.name, scenario.variant);
-                    let report = search::explore(
-                        &modules[&scenario.module],
-                        scenario,
-                        &options,
-                        &mut |report, phase| {
+                    let report = if stop.load(Ordering::Relaxed) {
+                        Report::of_reason(scenario, "it was not its turn yet when this was ended")
+                    } else {
+                        let name = format!("{} {}", scenario.name, scenario.variant);
+                        let module = &modules[&scenario.module];
+                        let report = search::explore(module, scenario, &options, &mut |report, phase| {
                             if report.schedules.is_multiple_of(256) {
                                 bar.set_message(format!("{name}: {phase}, {} schedules", report.schedules));
                             }
-                        },
-                    );
-                    let report = report.unwrap_or_else(|error| Report::of_failure(scenario, &error));
+                        });
+                        report.unwrap_or_else(|error| Report::of_failure(scenario, &error))
+                    };
                     bar.inc(1);
                     reports.lock().unwrap_or_else(PoisonError::into_inner).insert(number, report);
                 }
@@ -187,31 +232,51 @@ fn explore_all(
         }
     });
     bar.finish_and_clear();
-    let reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let reports: Vec<Report> = reports.into_values().collect();
-    if let Some(folder) = &arguments.out {
-        write_schedules(folder, scenarios, modules, &reports, &options)?;
-    }
-    Ok(reports)
+    reports.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
-/// Shrinks what was found and writes a schedule file and a timeline for each.
-fn write_schedules(
-    folder: &Path,
-    scenarios: &[Arc<Scenario>],
-    modules: &BTreeMap<String, Module>,
-    reports: &[Report],
-    options: &Options,
-) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    for (scenario, report) in scenarios.iter().zip(reports) {
-        let Some(found) = &report.first else { continue };
-        let (schedule, _) = race::shrink(&modules[&scenario.module], scenario, found, options)?;
-        let name = [scenario.name.as_str(), scenario.variant.as_str()].join("-");
-        let path = folder.join(format!("{}.race", name.trim_end_matches('-')));
-        fs::write(&path, schedule.to_string()).with_context(|| path.display().to_string())?;
+/// A schedule file for each scenario that may break.
+struct Files(Vec<PathBuf>);
+
+// === impl Files ===
+
+impl Files {
+    /// Each scenario has a name of its own here, whatever they are called.
+    ///
+    /// Errors: nothing can be written into the folder.
+    fn in_folder(folder: &Path, scenarios: &[Arc<Scenario>]) -> Result<Files> {
+        let unusable = || format!("`--out {}`: nothing can be written there", folder.display());
+        fs::create_dir_all(folder).with_context(unusable)?;
+        tempfile::NamedTempFile::new_in(folder).with_context(unusable)?;
+        let mut files: Vec<PathBuf> = Vec::new();
+        for scenario in scenarios {
+            let name = [scenario.name.as_str(), scenario.variant.as_str()].join("-");
+            let name = name.trim_end_matches('-');
+            let numbered = (2..).map(|number| format!("{name}-{number}"));
+            let mut names = std::iter::once(name.to_owned()).chain(numbered);
+            files.extend(names.find_map(|name| {
+                let file = folder.join(format!("{name}.race"));
+                (!files.contains(&file)).then_some(file)
+            }));
+        }
+        Ok(Files(files))
     }
-    Ok(())
+
+    /// Shrinks what was found and writes it down.
+    fn write(
+        &self,
+        scenarios: &[Arc<Scenario>],
+        modules: &BTreeMap<String, Module>,
+        reports: &[Report],
+        options: &Options,
+    ) -> Result<()> {
+        for ((scenario, report), path) in scenarios.iter().zip(reports).zip(&self.0) {
+            let Some(found) = &report.first else { continue };
+            let (schedule, _) = race::shrink(&modules[&scenario.module], scenario, found, options)?;
+            fs::write(path, schedule.to_string()).with_context(|| path.display().to_string())?;
+        }
+        Ok(())
+    }
 }
 
 fn bar(arguments: &Arguments, count: usize) -> ProgressBar {
@@ -223,27 +288,16 @@ fn bar(arguments: &Arguments, count: usize) -> ProgressBar {
     ProgressBar::new(u64::try_from(count).unwrap_or(u64::MAX)).with_style(style)
 }
 
-fn is_as_expected(scenario: &Scenario, report: &Report) -> bool {
-    let as_expected = match scenario.expect {
-        Some(Expectation::Broken) => report.first.is_some(),
-        Some(Expectation::Clean) | None => report.first.is_none(),
-    };
-    as_expected && report.not_repeatable == 0 && report.not_run.is_none()
-}
-
 fn table(scenarios: &[Arc<Scenario>], reports: &[Report]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_header(["scenario", "variant", "result", "class", "by", "schedules", "seconds", "covered"]);
     for (scenario, report) in scenarios.iter().zip(reports) {
-        let result = match (&report.first, is_as_expected(scenario, report)) {
-            _ if report.not_run.is_some() => {
-                format!("NOT RUN: {}", report.not_run.clone().unwrap_or_default())
-            }
-            (Some(found), true) => format!("broken: {}", found.oracle),
+        let result = match (&report.first, report.is_as_expected()) {
+            _ if report.not_run.is_some() => report.verdict.clone(),
             (Some(found), false) => format!("BROKEN: {}", found.message),
-            (None, true) => "clean".to_owned(),
-            (None, false) => "NOT BROKEN".to_owned(),
+            (None, false) => format!("NOT BROKEN: {}", report.verdict),
+            (_, true) => report.verdict.clone(),
         };
         let certificates = report.phases.iter().rev().find_map(|phase| {
             let certificate = phase.certificate.as_ref()?;

@@ -85,6 +85,8 @@ pub(crate) struct Core {
     pub(super) traps: Vec<String>,
     /// Ticks that guests keep putting off.
     pub(super) starved: Vec<String>,
+    /// Clusters that were called and that the world has not.
+    pub(super) unknown_clusters: BTreeSet<String>,
     /// Names of the requests on whose behalf calls were made.
     pub(super) callers: BTreeMap<CallId, String>,
     /// What was seen, when someone wants to know.
@@ -184,6 +186,7 @@ impl Core {
             views: Vec::new(),
             traps: Vec::new(),
             starved: Vec::new(),
+            unknown_clusters: BTreeSet::new(),
             callers: BTreeMap::new(),
             recorder: None,
             last_fault: None,
@@ -226,6 +229,7 @@ impl Core {
             views: self.views.clone(),
             traps: Vec::new(),
             starved: Vec::new(),
+            unknown_clusters: self.unknown_clusters.clone(),
             callers: BTreeMap::new(),
             recorder: None,
             last_fault: None,
@@ -331,7 +335,11 @@ impl Core {
         };
         let Outgoing { cluster, headers, body, trailers, timeout } = outgoing;
         let call = Call { id, origin, cluster, headers, body, trailers, timeout };
-        let sent = if self.stopping { Sent::Never } else { self.world.send(&call)? };
+        let sent = if self.stopping { Ok(Sent::Never) } else { self.world.send(&call) };
+        if sent == Err(Refusal::UnknownCluster) {
+            self.unknown_clusters.insert(call.cluster.clone());
+        }
+        let sent = sent?;
         let fault = self.choose_fault(&call);
         self.last_fault = fault;
         let sent = match fault {
@@ -361,6 +369,29 @@ impl Core {
             InFlight { owner, sent_at: self.now(), ordinal, again, came: false, timeout_event, answer_event },
         );
         Ok(id)
+    }
+
+    /// Whether something that a thread's VMs have waited for since then will come by itself: the answer or the limit of a
+    /// call, a message of a gRPC server, a tick.
+    pub(super) fn awaits_since(&self, thread: VmSlot, since: Duration) -> bool {
+        let is_there = |vm: VmIndex| self.vms.get(vm).is_some_and(|record| record.role.slot() == thread);
+        let call = self.calls.values().any(|call| {
+            matches!(call.owner, Owner::HttpCall { vm, .. } if is_there(vm))
+                && call.sent_at <= since
+                && !call.is_endless()
+        });
+        let grpc = || {
+            self.events.iter().any(|(_, event)| {
+                let (Event::Grpc { call, .. } | Event::GrpcTimeout { call }) = event else { return false };
+                self.grpc.get(call).is_some_and(|flight| is_there(flight.vm))
+            })
+        };
+        let tick = || {
+            let vms = self.vms.iter().filter(|record| record.role.slot() == thread && !record.failed);
+            let mut roots = vms.flat_map(|record| record.roots.values());
+            roots.any(|root| root.tick_event.is_some() && root.tick_awaited.is_some_and(|at| at <= since))
+        };
+        call || grpc() || tick()
     }
 
     /// Sets a call's time limit again.

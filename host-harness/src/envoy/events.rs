@@ -80,8 +80,16 @@ pub(super) type EventKey = (Duration, u64);
 /// The queue of what will happen.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Events {
-    due: BTreeMap<EventKey, Event>,
+    due: BTreeMap<EventKey, Posted>,
     posted: u64,
+    /// How many events led to the one that happens now, each posted by the one before.
+    pub(super) depth: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Posted {
+    event: Event,
+    depth: u32,
 }
 
 // === impl Events ===
@@ -91,7 +99,9 @@ impl Events {
     pub(super) fn post(&mut self, at: Duration, event: Event) -> EventKey {
         self.posted += 1;
         let key = (at, self.posted);
-        self.due.insert(key, event);
+        // A timer is no consequence: it comes again and again, and what is done each time may be over each time.
+        let depth = if matches!(event, Event::Tick { .. }) { 0 } else { self.depth.saturating_add(1) };
+        self.due.insert(key, Posted { event, depth });
         key
     }
 
@@ -107,12 +117,19 @@ impl Events {
 
     /// Everything that will happen, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&EventKey, &Event)> {
-        self.due.iter()
+        self.due.iter().map(|(key, posted)| (key, &posted.event))
+    }
+
+    /// The most events that led to one that will happen, or to the one that happens now.
+    pub(super) fn longest_chain(&self) -> u32 {
+        self.due.values().map(|posted| posted.depth).fold(self.depth, u32::max)
     }
 
     /// Takes an event out, whenever it is due.
     pub(super) fn take(&mut self, key: EventKey) -> Option<Event> {
-        self.due.remove(&key)
+        let posted = self.due.remove(&key)?;
+        self.depth = posted.depth;
+        Some(posted.event)
     }
 
     /// Takes the next event out, if it is due at `now`.
@@ -120,7 +137,8 @@ impl Events {
         if self.next_at()? > now {
             return None;
         }
-        self.due.pop_first().map(|(_, event)| event)
+        let (key, _) = self.due.first_key_value()?;
+        self.take(*key)
     }
 }
 
@@ -147,6 +165,19 @@ mod tests {
         events.post(Duration::from_secs(2), Event::Tick { vm: 0, root_id: 1 });
         assert!(events.take_due(Duration::from_secs(1)).is_none());
         assert_eq!(events.next_at(), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_chain_grows_with_what_each_event_posts_and_a_timer_begins_a_new_one() {
+        let mut events = Events::default();
+        for _ in 0..5 {
+            let key = events.post(Duration::ZERO, Event::Trap { slot: VmSlot::Main });
+            events.take(key);
+        }
+        assert_eq!(events.longest_chain(), 5);
+        let tick = events.post(Duration::ZERO, Event::Tick { vm: 0, root_id: 1 });
+        events.take(tick);
+        assert_eq!(events.longest_chain(), 0);
     }
 
     #[test]

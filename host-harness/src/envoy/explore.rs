@@ -159,8 +159,9 @@ impl Run<'_> {
     fn resume(&mut self, candidate: Candidate) -> Option<Task> {
         let at = self.held.iter().position(|(thread, _)| *thread == candidate.turn.thread)?;
         let (_, task) = self.held.remove(at);
-        if let Some(exploration) = &mut self.core_mut().exploration {
-            exploration.resume(candidate.turn);
+        let core = self.core_mut();
+        if let Some(exploration) = &mut core.exploration {
+            core.events.depth = exploration.resume(candidate.turn);
         }
         // Later than now only where the thread has stood still.
         self.core_mut().world.wait(candidate.due);
@@ -189,6 +190,16 @@ impl Run<'_> {
         let exploration = self.core().exploration.as_ref();
         let out = exploration.is_some_and(Exploration::is_out_of_steps);
         out && self.held.is_empty()
+    }
+
+    /// The most events that led to one another without a timer in between.
+    pub(crate) fn longest_chain(&self) -> u32 {
+        self.core().events.longest_chain()
+    }
+
+    /// A cluster that was called and that the world has not.
+    pub(crate) fn unknown_cluster(&self) -> Option<String> {
+        self.core().unknown_clusters.first().cloned()
     }
 
     /// Number of the last step that was recorded.
@@ -251,11 +262,12 @@ impl Run<'_> {
         alive.map(|(vm, record)| vm_name(record.role.slot(), vm)).collect()
     }
 
-    /// Streams with a name that wait for the filter.
-    pub(crate) fn stuck(&self) -> Vec<(String, usize)> {
+    /// Streams with a name that wait for the filter, where nothing that began before `since` is still to come to it.
+    pub(crate) fn stuck(&self, since: Duration) -> Vec<(String, usize)> {
         let core = self.core();
         let waiting = core.streams.iter().filter(|(_, stream)| stream.upstream_call.is_none());
         waiting
+            .filter(|(_, stream)| !core.awaits_since(VmSlot::Worker(stream.worker), since))
             .filter_map(|(id, stream)| Some((core.stream_names.get(&id.0)?.clone(), stream.worker)))
             .collect()
     }
@@ -280,14 +292,18 @@ impl Run<'_> {
         let core = self.core();
         let data: usize = core.data.iter().map(|(_, key, value, _)| key.len() + value.len()).sum();
         let items: usize = core.queues.iter().map(|(_, _, items)| items.len()).sum();
-        let mut sizes = vec![data, items, core.calls.len(), core.streams.len()];
+        // What will end by itself grows only until the first of them ends.
+        let calls = core.calls.values().filter(|call| call.is_endless()).count();
+        let streams = core.streams.values().filter(|stream| stream.upstream_call.is_none());
+        let streams = streams.filter(|stream| !core.awaits_since(VmSlot::Worker(stream.worker), core.now()));
+        let mut sizes = vec![data, items, calls, streams.count()];
         sizes.extend(self.envoy.proxy().memory_bytes());
         sizes.into_iter().map(|size| u64::try_from(size).unwrap_or(u64::MAX)).collect()
     }
 
     /// What the sizes are of.
     pub(crate) fn size_names(&self) -> Vec<String> {
-        let shared = ["shared data bytes", "queued items", "calls in flight", "open streams"];
+        let shared = ["shared data bytes", "queued items", "calls without an end", "streams that wait"];
         let memories = self.core().vms.iter().enumerate();
         let memories =
             memories.map(|(vm, record)| format!("{} memory bytes", vm_name(record.role.slot(), vm)));

@@ -401,6 +401,9 @@ impl Core {
                 return Err(Status::InternalFailure);
             }
         };
+        if opened == Err(Refusal::UnknownCluster) {
+            self.unknown_clusters.insert(call.cluster.clone());
+        }
         if named && opened == Err(Refusal::UnknownCluster) {
             return Err(Status::ParseFailure);
         }

@@ -136,6 +136,8 @@ pub(crate) trait Names {
 pub(crate) struct Limits {
     /// Until when the scheduler decides; from then on everything comes in order of time.
     pub(crate) until: Duration,
+    /// What is due later than this cannot come before anything: the run is looked at in between.
+    pub(crate) horizon: Duration,
     /// How much later than something else that is due an event may come.
     pub(crate) slack: Duration,
     /// Decisions and hostcalls in which the scheduler decides; the run is cut off soon after.
@@ -171,6 +173,8 @@ pub(crate) struct Exploration {
 pub(super) struct Held {
     pub(super) turn: TurnId,
     pub(super) since: Duration,
+    /// How many events led to it.
+    pub(super) depth: u32,
 }
 
 // === impl TurnId ===
@@ -318,15 +322,17 @@ impl Exploration {
         self.running = Some(turn);
     }
 
-    pub(super) fn hold(&mut self, turn: TurnId, now: Duration, first: Candidate) {
-        self.held.push(Held { turn, since: now });
+    pub(super) fn hold(&mut self, held: Held, first: Candidate) {
+        self.held.push(held);
         self.first = Some(first);
         self.running = None;
     }
 
-    pub(super) fn resume(&mut self, turn: TurnId) {
-        self.held.retain(|held| held.turn != turn);
+    /// Goes on with a turn; gives how many events led to it.
+    pub(super) fn resume(&mut self, turn: TurnId) -> u32 {
+        let at = self.held.iter().position(|held| held.turn == turn);
         self.running = Some(turn);
+        at.map_or(0, |at| self.held.remove(at).depth)
     }
 
     /// Whether the scheduler decides; when its time or its steps are used up, everything comes in order.
@@ -358,7 +364,6 @@ impl Core {
             return Vec::new();
         };
         let now = self.now();
-        let free = exploration.is_free(now);
         // What can happen to nobody any more, as the leaving of a client that has its answer, is not waited for.
         let events = self.events.iter().filter_map(|(key, event)| {
             let turn = self.turn_of(event, exploration)?;
@@ -373,8 +378,13 @@ impl Core {
         let mut coming = self.in_order(events, stalled).peekable();
         let due = coming.peek().map(|first| first.due);
         let since = held.iter().map(|held| held.due).min();
-        let earliest = due.into_iter().chain(since).min().unwrap_or(now);
-        let latest = now.max(earliest.saturating_add(exploration.limits.slack));
+        // A turn that runs could be held now.
+        let running = exploration.running.map(|_| now);
+        let earliest = due.into_iter().chain(since).chain(running).min().unwrap_or(now);
+        // When all that is to come lies behind the scheduler's time, there is nothing to decide.
+        let free = exploration.is_free(now.max(earliest));
+        let latest =
+            earliest.saturating_add(exploration.limits.slack).min(exploration.limits.horizon).max(now);
         let mut candidates = held;
         if !free && !candidates.is_empty() {
             candidates.truncate(1);
@@ -583,7 +593,8 @@ impl Core {
         match first.filter(|_| self.vms[vm].may_hold) {
             None => Go::On,
             Some(first) => {
-                exploration.hold(turn, now, candidates[first]);
+                let held = Held { turn, since: now, depth: self.events.depth };
+                exploration.hold(held, candidates[first]);
                 self.vms[vm].resumed = true;
                 if self.recorder.is_some() {
                     let (name, before) = (self.turn_name(turn), Names::point(self, point));

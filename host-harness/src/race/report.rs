@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::search::Report;
+use super::{
+    scenario::Expectation,
+    search::{Phase, Report},
+};
 
 // === impl Report ===
 
@@ -11,6 +14,35 @@ impl Report {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.first.is_none() && self.not_repeatable == 0 && self.not_run.is_none()
+    }
+
+    /// Whether what came of it is what the scenario expects; without an expectation, that nothing breaks it.
+    #[must_use]
+    pub fn is_as_expected(&self) -> bool {
+        let as_expected = match self.expect {
+            Some(Expectation::Broken) => self.first.is_some(),
+            Some(Expectation::Clean) | None => self.first.is_none(),
+        };
+        as_expected && self.not_repeatable == 0 && self.not_run.is_none()
+    }
+
+    /// Puts into words what can be said of it: that nothing was found is no proof, unless nothing was left out.
+    pub(super) fn conclude(&mut self) {
+        let proves = |phase: &&Phase| phase.complete && phase.certificate.is_some();
+        let proven = self.phases.iter().rev().find(proves).map(|phase| phase.name.as_str());
+        self.verdict = match (&self.not_run, &self.first, proven) {
+            (Some(reason), ..) => format!("nothing was asked: {reason}"),
+            (None, Some(found), _) => format!("broken: {}", found.oracle),
+            (None, None, Some("exhaustive")) => "proved for every schedule".to_owned(),
+            (None, None, Some(bound)) => format!("proved to {bound}"),
+            (None, None, None) => format!("clean so far ({} schedules)", self.schedules),
+        };
+        if self.cut_off > 0 && self.first.is_none() && self.not_run.is_none() {
+            self.verdict += &format!(
+                "; {} of them were cut off by `bounds.steps`: timers are fast, so shorten `until` and `settle`",
+                self.cut_off
+            );
+        }
     }
 
     /// Fails a test if the scenario is not clean.
@@ -38,7 +70,7 @@ impl fmt::Display for Report {
                 ": broken by schedule {} ({}): {} ({:?}): {}",
                 found.schedule, found.phase, found.oracle, found.class, found.message
             )?,
-            (None, None) => write!(formatter, ": clean in {} schedules", self.schedules)?,
+            (None, None) => write!(formatter, ": {}", self.verdict)?,
         }
         if self.not_repeatable > 0 {
             write!(

@@ -8,7 +8,7 @@ use super::{
     replay::Replay,
     schedule::{Schedule, Segment, class_of},
     search::{Choice, Follow, Found, Options, minimal},
-    stage::{Ran, Stage},
+    stage::{Ran, Stage, Stop},
     trace::{Finding, Step, Trace, TurnName, Verb},
 };
 use crate::envoy::schedule::Scheduler;
@@ -99,32 +99,43 @@ fn conflict(one: &Step, other: &Step) -> bool {
 
 /// The least schedule that fails by the same oracle, with its whole trace.
 pub(super) fn shrink(stage: &mut Stage, found: &Found, options: &Options) -> (Schedule, Trace) {
+    stage.stop(options.stop());
     // The bounded search tries few preemptions first, so it often knows a shorter way than a random schedule.
     let least = minimal(stage, found, options);
     let choices = least.as_deref().unwrap_or(&found.choices);
-    let (_, trace) = record_choices(stage, choices);
+    let (_, trace) = unhurried(stage, |stage| record_choices(stage, choices));
     let mut schedule = Schedule::of(&trace, Vec::new());
     let mut runs = 0;
     let mut fails = |stage: &mut Stage, segments: &[Segment]| {
         runs += 1;
         let schedule = Schedule { header: Vec::new(), segments: segments.to_vec() };
         let ran = stage.run(Box::new(Replay::new(&schedule, true)), false);
-        runs <= RUNS && ran.violations.iter().any(|broken| broken.violation.oracle == found.oracle)
+        runs <= RUNS
+            && !stage.is_stopped()
+            && ran.violations.iter().any(|broken| broken.violation.oracle == found.oracle)
     };
     if fails(stage, &schedule.segments) {
         schedule.segments = without_holds(stage, schedule.segments, &mut fails);
         schedule.segments = fewest(stage, schedule.segments, &mut fails);
     }
     // What was left out comes in order of time, and is written down again up to the last turn that does not.
-    let (_, trace) = record_schedule(stage, &schedule, true);
+    let (_, trace) = unhurried(stage, |stage| record_schedule(stage, &schedule, true));
     let whole = Schedule::of(&trace, Vec::new());
     let segments = without_tail(stage, whole.segments, &mut fails);
     let mut shrunk = Schedule { header: Vec::new(), segments };
-    let (_, mut trace) = record_schedule(stage, &shrunk, false);
+    let (_, mut trace) = unhurried(stage, |stage| record_schedule(stage, &shrunk, false));
     trace.findings.retain(|finding| finding.oracle == found.oracle);
     trace.findings.truncate(1);
     shrunk.header = header(&shrunk, &trace, found);
     (shrunk, trace)
+}
+
+/// One run that comes to its end also when the time is over: what was found is written down whole.
+fn unhurried<T>(stage: &mut Stage, run: impl FnOnce(&mut Stage) -> T) -> T {
+    let stop = stage.stop(Stop::default());
+    let ran = run(stage);
+    stage.stop(stop);
+    ran
 }
 
 fn header(schedule: &Schedule, trace: &Trace, found: &Found) -> Vec<(String, String)> {

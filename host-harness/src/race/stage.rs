@@ -1,6 +1,12 @@
 //! A scenario that is set up once and run many times.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use super::{
     oracle::{
@@ -10,7 +16,7 @@ use super::{
         judge::Judge,
         views::{self, View},
     },
-    scenario::{EventKind, Scenario, Thread},
+    scenario::{Bounds, EventKind, Scenario, Thread},
     trace::{FaultClass, Step},
 };
 use crate::{
@@ -28,6 +34,15 @@ use crate::{
 const NONCE_HEADER: &str = "x-portcullis-nonce";
 /// How long one question in the end may take.
 const PROBE_TIME: Duration = Duration::from_secs(60);
+/// When so many events led to one another without a timer in between, a run does not become quiet by itself; in a run of
+/// few steps it is one for every [`STEPS_A_LINK`].
+const ENDLESS_CHAIN: usize = 100;
+/// Steps that one event of a chain may take, with what goes on beside it.
+const STEPS_A_LINK: usize = 16;
+/// How many things happen between two looks at whether the run is to end.
+const LOOK_EVERY: usize = 64;
+/// How many events a run may have for each of its steps, as most events are none: there is nothing to decide.
+const EVENTS_A_STEP: usize = 16;
 
 /// A scenario, set up.
 pub(crate) struct Stage {
@@ -36,6 +51,14 @@ pub(crate) struct Stage {
     crossing: Option<Crossing>,
     scenario: Arc<Scenario>,
     module_sha256: String,
+    stop: Stop,
+}
+
+/// When work is to end, whatever it has come to.
+#[derive(Clone, Default)]
+pub(crate) struct Stop {
+    at: Option<Instant>,
+    asked: Option<Arc<AtomicBool>>,
 }
 
 /// What came of a run.
@@ -45,8 +68,23 @@ pub(crate) struct Ran {
     pub(crate) class: FaultClass,
     /// Hostcalls and decisions.
     pub(crate) steps: usize,
+    /// Whether it was ended before it came to its end, so that it says nothing of what comes in the end.
+    pub(crate) cut: Option<Cut>,
     /// What happened, where it was recorded.
     pub(crate) trace: Vec<Step>,
+}
+
+/// Why a run was ended before it came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// From here on everything is known already.
+    Known,
+    /// Its steps are used up.
+    Steps,
+    /// The search's time is over, or somebody ended it.
+    Stopped,
+    /// A cluster is called that the scenario has not.
+    UnknownCluster(String),
 }
 
 /// A violation and when it showed.
@@ -63,6 +101,34 @@ pub enum StageError {
     /// A plugin does not come up.
     #[error(transparent)]
     Start(#[from] StartError),
+}
+
+// === impl Stop ===
+
+impl Stop {
+    /// At this time at the latest.
+    #[must_use]
+    pub(crate) fn at(self, at: Instant) -> Stop {
+        Stop { at: Some(at), ..self }
+    }
+
+    /// When this is true.
+    #[must_use]
+    pub(crate) fn when(self, asked: &Arc<AtomicBool>) -> Stop {
+        Stop { asked: Some(Arc::clone(asked)), ..self }
+    }
+
+    /// Whether it is time.
+    #[must_use]
+    fn is_now(&self) -> bool {
+        self.is_asked() || self.at.is_some_and(|at| Instant::now() >= at)
+    }
+
+    /// Whether somebody wants it.
+    #[must_use]
+    fn is_asked(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.load(Ordering::Relaxed))
+    }
 }
 
 // === impl Stage ===
@@ -123,7 +189,18 @@ impl Stage {
             crossing,
             scenario: Arc::clone(scenario),
             module_sha256: module.sha256().to_owned(),
+            stop: Stop::default(),
         })
+    }
+
+    /// Every run from here on is ended when it is time. Gives what was said before.
+    pub(crate) fn stop(&mut self, stop: Stop) -> Stop {
+        std::mem::replace(&mut self.stop, stop)
+    }
+
+    /// Whether runs are ended now.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_now()
     }
 
     pub(crate) fn scenario(&self) -> &Arc<Scenario> {
@@ -150,6 +227,7 @@ impl Stage {
         let bounds = self.scenario.bounds;
         let limits = Limits {
             until: bounds.until,
+            horizon: part_of(bounds, 1),
             slack: bounds.slack,
             steps: bounds.steps,
             clock_step: bounds.clock_step,
@@ -161,25 +239,40 @@ impl Stage {
         let mut run = self.envoy.run(exploration, recorded);
         let mut rounds = Vec::new();
         let mut watched = Watched::default();
-        let mut livelock = false;
+        let mut out_of_steps = false;
+        let mut happened = 0;
         'rounds: for round in 1..=growth::LEAST_SAMPLES {
-            let round = u32::try_from(round).unwrap_or(1);
-            let part = bounds.settle * round / u32::try_from(growth::LEAST_SAMPLES).unwrap_or(1);
-            while run.advance(bounds.until + part) {
+            while run.advance(part_of(bounds, round)) {
                 watched.look(&mut run, &mut judge, crossing, &mut broken);
                 // What the rules will say depends on it as on the state of a VM.
                 run.set_outside(|hasher| judge.hash_past(hasher));
                 if run.is_abandoned() {
-                    return end(run, broken);
+                    return end(run, broken, Some(Cut::Known));
                 }
                 if run.is_out_of_steps() {
-                    livelock = true;
+                    out_of_steps = true;
                     break 'rounds;
+                }
+                happened += 1;
+                if happened > bounds.steps.saturating_mul(EVENTS_A_STEP) {
+                    out_of_steps = true;
+                    break 'rounds;
+                }
+                if happened.is_multiple_of(LOOK_EVERY) && self.stop.is_now() {
+                    return end(run, broken, Some(Cut::Stopped));
                 }
             }
             rounds.push(run.sizes());
         }
-        if livelock {
+        if let Some(cluster) = run.unknown_cluster() {
+            return end(run, broken, Some(Cut::UnknownCluster(cluster)));
+        }
+        // Timers alone use up any number of steps, when they are fast and many.
+        let endless = ENDLESS_CHAIN.min(bounds.steps / STEPS_A_LINK);
+        if out_of_steps && usize::try_from(run.longest_chain()).unwrap_or(usize::MAX) < endless {
+            return end(run, broken, Some(Cut::Steps));
+        }
+        if out_of_steps {
             broken.push(Broken {
                 violation: Violation {
                     oracle: "livelock",
@@ -192,9 +285,9 @@ impl Stage {
                 },
                 step: run.last_step(),
             });
-            return end(run, broken);
+            return end(run, broken, None);
         }
-        watched.at_end(&run, &mut broken);
+        watched.at_end(&run, bounds.until, &mut broken);
         let last = run.last_step();
         if let Some(rounds) = growing(&run, &rounds) {
             broken
@@ -207,7 +300,7 @@ impl Stage {
         for (step, violation) in views::judge_versions(&watched.views) {
             broken.push(Broken { violation, step });
         }
-        let ran = end(run, broken);
+        let ran = end(run, broken, None);
         self.ask(judge, ran, last)
     }
 
@@ -221,6 +314,10 @@ impl Stage {
             let exchange = self.probe(probe.worker, request);
             judge.probed(probe, exchange.as_ref());
         }
+        if self.is_stopped() {
+            ran.cut = Some(Cut::Stopped);
+            return ran;
+        }
         ran.violations.extend(judge.finish().into_iter().map(|violation| Broken { violation, step }));
         ran
     }
@@ -229,12 +326,23 @@ impl Stage {
         let id = self.envoy.begin(worker, request);
         let limit = self.envoy.now() + PROBE_TIME;
         let mut exchange = None;
+        // A guest that makes events for this same moment for ever would keep it from ending.
+        let mut left = self.scenario.bounds.steps.saturating_mul(EVENTS_A_STEP);
+        let stop = self.stop.clone();
         self.envoy.run_until(limit, |envoy| {
             exchange = exchange.take().or_else(|| envoy.take(id));
-            exchange.is_some()
+            left = left.saturating_sub(1);
+            exchange.is_some() || left == 0 || left.is_multiple_of(LOOK_EVERY) && stop.is_now()
         });
         exchange
     }
+}
+
+/// When the time in which a run must settle has come so many parts far.
+fn part_of(bounds: Bounds, parts: usize) -> Duration {
+    let parts = u32::try_from(parts).unwrap_or(u32::MAX);
+    let all = u32::try_from(growth::LEAST_SAMPLES).unwrap_or(1);
+    bounds.until.saturating_add(bounds.settle.saturating_mul(parts) / all)
 }
 
 fn slot(thread: Thread) -> VmSlot {
@@ -256,13 +364,13 @@ fn growing(run: &Run<'_>, rounds: &[Vec<u64>]) -> Option<Vec<Sizes>> {
     })
 }
 
-fn end(run: Run<'_>, violations: Vec<Broken>) -> Ran {
+fn end(run: Run<'_>, violations: Vec<Broken>, cut: Option<Cut>) -> Ran {
     let steps = run.steps();
     let (exploration, trace) = run.end();
     let exploration = exploration.expect("the exploration was put in when the run began");
     let class = exploration.class;
     let scheduler = exploration.into_scheduler().expect("nobody asks the scheduler after the run");
-    Ran { scheduler, violations, class, steps, trace }
+    Ran { scheduler, violations, class, steps, cut, trace }
 }
 
 /// Every fault that a run may add, each as often as it may.
@@ -344,9 +452,9 @@ impl Watched {
         }
     }
 
-    fn at_end(&self, run: &Run<'_>, broken: &mut Vec<Broken>) {
+    fn at_end(&self, run: &Run<'_>, until: Duration, broken: &mut Vec<Broken>) {
         let step = run.last_step();
-        for (name, worker) in run.stuck() {
+        for (name, worker) in run.stuck(until) {
             let message = format!(
                 "every request must be answered, and `{name}` on w{worker} still waits when nothing is to come"
             );

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use bytes::Bytes;
 
-use super::{CallId, Origin, Refusal};
+use super::{ANY_CLUSTER, CallId, Origin, Refusal};
 use crate::abi::Headers;
 
 /// A gRPC exchange that a filter begins.
@@ -189,6 +189,17 @@ fn to_headers(pairs: &[(&str, &str)]) -> Headers {
 // === impl Servers ===
 
 impl Servers {
+    /// A cluster that is there; a method that nobody adds is unknown to it.
+    pub(super) fn declare(&mut self, cluster: &str) {
+        if !self.clusters.contains_key(cluster) {
+            self.clusters.insert(cluster.to_owned(), BTreeMap::new());
+        }
+    }
+
+    pub(super) fn remove(&mut self, cluster: &str) {
+        self.clusters.remove(cluster);
+    }
+
     pub(super) fn add(
         &mut self,
         cluster: &str,
@@ -220,7 +231,7 @@ impl Servers {
 
 impl GrpcWorld for Servers {
     fn open(&mut self, call: &GrpcCall) -> Result<GrpcEvents, Refusal> {
-        if !self.clusters.contains_key(&call.cluster) {
+        if !self.clusters.contains_key(&call.cluster) && !self.clusters.contains_key(ANY_CLUSTER) {
             return Err(Refusal::UnknownCluster);
         }
         let reply = self.ask(call, GrpcAsked::Opened);

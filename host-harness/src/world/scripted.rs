@@ -96,7 +96,7 @@ impl Scripted {
     /// Adds a cluster that answers an empty 200.
     #[must_use]
     pub fn cluster(mut self, name: &str) -> Scripted {
-        self.clusters.entry(name.to_owned()).or_default();
+        self.declare(name);
         self
     }
 
@@ -107,7 +107,7 @@ impl Scripted {
         name: &str,
         script: impl FnMut(&Call, Duration) -> Reply + Clone + Send + 'static,
     ) -> Scripted {
-        self.clusters.entry(name.to_owned()).or_default().script = Some(Box::new(script));
+        self.declare(name).script = Some(Box::new(script));
         self
     }
 
@@ -126,30 +126,37 @@ impl Scripted {
     /// Changes the answers for one path (with its query) of a cluster, which is added if need be. The next call gets
     /// the first of them; with none the path has no answers of its own.
     pub fn set_path_answers(&mut self, cluster: &str, path: &str, replies: Vec<Reply>) {
-        let paths = &mut self.clusters.entry(cluster.to_owned()).or_default().paths;
+        let paths = &mut self.declare(cluster).paths;
         paths.insert(path.to_owned(), Answers::new(replies));
     }
 
     /// Changes the answers for every path of a cluster that has none of its own. The cluster is added if need be.
     pub fn set_answers(&mut self, cluster: &str, replies: Vec<Reply>) {
-        self.clusters.entry(cluster.to_owned()).or_default().answers = Answers::new(replies);
+        self.declare(cluster).answers = Answers::new(replies);
     }
 
     /// Changes the answers of a whole cluster: those for single paths are forgotten. The cluster is added if need be.
     pub fn replace_answers(&mut self, cluster: &str, replies: Vec<Reply>) {
-        let cluster = self.clusters.entry(cluster.to_owned()).or_default();
+        let cluster = self.declare(cluster);
         cluster.paths.clear();
         cluster.answers = Answers::new(replies);
     }
 
     /// Queues a reply for the next call to a cluster, which is added if need be.
     pub fn queue(&mut self, cluster: &str, reply: Reply) {
-        self.clusters.entry(cluster.to_owned()).or_default().queued.push_back(reply);
+        self.declare(cluster).queued.push_back(reply);
     }
 
     /// Takes a cluster away: calls to it are refused as unknown.
     pub fn remove_cluster(&mut self, name: &str) {
         self.clusters.remove(name);
+        self.grpc.remove(name);
+    }
+
+    /// A cluster, which is added if it is not there. Envoy knows one by its name alone, whatever is spoken there.
+    fn declare(&mut self, name: &str) -> &mut Cluster {
+        self.grpc.declare(name);
+        self.clusters.entry(name.to_owned()).or_default()
     }
 
     /// Adds a gRPC method (`package.Service/Method`) to a cluster, which is added if need be.
@@ -163,7 +170,7 @@ impl Scripted {
         method: &str,
         script: impl FnMut(&GrpcCall, GrpcAsked<'_>) -> GrpcReply + Clone + Send + 'static,
     ) -> Scripted {
-        self.clusters.entry(cluster.to_owned()).or_default();
+        self.declare(cluster);
         self.grpc.add(cluster, method, script);
         self
     }

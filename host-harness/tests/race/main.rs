@@ -1,7 +1,11 @@
 //! Races: what the search finds and what it proves, what schedule files keep, and that a run comes out the same again.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod befalls;
 mod editing;
+mod ends;
 mod errors;
 mod files;
 mod many;

@@ -156,7 +156,7 @@ fn a_report_says_in_words_what_came_of_it() {
     assert!(text.contains("\n  bound 0: "), "{text}");
     assert!(!report.is_clean());
     let clean = explore(&scenario("stale-after-preempt", "fixed"), &bounded(0)).to_string();
-    assert!(clean.starts_with("stale-after-preempt (fixed): clean in "), "{clean}");
+    assert!(clean.starts_with("stale-after-preempt (fixed): proved to bound 0"), "{clean}");
 }
 
 #[test]

@@ -15,6 +15,8 @@ use bytes::Bytes;
 
 use self::error::Problem;
 pub use self::error::ScenarioError;
+use serde::{Deserialize, Serialize};
+
 use crate::{
     envoy::{FailurePolicy, Request},
     world::{Reply, Scripted},
@@ -62,7 +64,8 @@ pub struct Scenario {
 }
 
 /// What a variant is there to show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Expectation {
     /// Some schedule breaks it.
     Broken,

@@ -22,6 +22,10 @@ const PLUGIN: &str = "plugin";
 /// The cluster that requests are routed to, which is always there.
 const UPSTREAM: &str = "upstream";
 const WORKERS: usize = 2;
+/// More workers than this cost memory and show nothing that fewer do not.
+const MOST_WORKERS: usize = 64;
+/// More faults of a kind than this are in no schedule that ends.
+const MOST_FAULTS: u32 = 100;
 /// The oracle that no callback fails.
 const TRAP: &str = "trap";
 
@@ -49,7 +53,7 @@ pub(super) fn scenarios(document: &Document) -> Result<Vec<Scenario>, Problem> {
         plugins: Vec::new(),
         clusters: clusters(document)?,
         events: Vec::new(),
-        faults: faults(&document.faults),
+        faults: faults(&document.faults)?,
         bounds: bounds(&document.bounds)?,
         rules,
         tolerate,
@@ -94,6 +98,10 @@ impl Names {
         let workers = document.workers.unwrap_or(WORKERS);
         if workers == 0 {
             return Err(Problem::new("workers", "without a worker nothing runs", "give at least 1"));
+        }
+        if workers > MOST_WORKERS {
+            let message = format!("{workers} are more than a search comes to");
+            return Err(Problem::new("workers", message, format!("give at most {MOST_WORKERS}")));
         }
         let mut names = Names {
             workers,
@@ -255,9 +263,20 @@ fn tolerated(tolerated: document::Tolerated) -> &'static str {
     }
 }
 
-fn faults(faults: &document::Faults) -> Faults {
+fn faults(faults: &document::Faults) -> Result<Faults, Problem> {
     let document::Faults { resets, refusals, timeouts, connect_failures, duplicates } = *faults;
-    Faults { resets, refusals, timeouts, connect_failures, duplicates }
+    let named = [
+        ("resets", resets),
+        ("refusals", refusals),
+        ("timeouts", timeouts),
+        ("connect_failures", connect_failures),
+        ("duplicates", duplicates),
+    ];
+    if let Some((name, count)) = named.into_iter().find(|(_, count)| *count > MOST_FAULTS) {
+        let message = format!("{count} are more than a search comes to");
+        return Err(Problem::new(format!("faults.{name}"), message, format!("give at most {MOST_FAULTS}")));
+    }
+    Ok(Faults { resets, refusals, timeouts, connect_failures, duplicates })
 }
 
 fn bounds(bounds: &document::Bounds) -> Result<Bounds, Problem> {
@@ -344,6 +363,11 @@ fn configured(
     let events = document.events.iter().enumerate();
     let events = events.map(|(index, tree)| event(&format!("events[{index}]"), tree, names, &configuration));
     scenario.events = events.collect::<Result<_, Problem>>()?;
+    let end = scenario.bounds.until.saturating_add(scenario.bounds.settle);
+    if let Some((index, late)) = scenario.events.iter().enumerate().find(|(_, event)| event.at > end) {
+        let message = format!("the run is over after {end:?}, and this is at {:?}", late.at);
+        return Err(Problem::new(format!("events[{index}].at"), message, "raise `bounds.until`"));
+    }
     // A stable sort: what is due at the same time stays in the order of the file.
     scenario.events.sort_by_key(|event| event.at);
     Ok(scenario)

@@ -9,7 +9,7 @@ mod portfolio;
 mod systematic;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -23,15 +23,15 @@ use self::{
 };
 use super::{
     replay::Replay,
-    scenario::Scenario,
+    scenario::{Expectation, Scenario},
     schedule::Schedule,
-    stage::{Ran, Stage, StageError},
+    stage::{Cut, Ran, Stage, StageError, Stop},
     trace::{FaultClass, Finding},
 };
 use crate::{abi::Module, envoy::schedule::Scheduler};
 
 /// How far a campaign goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Most preemptions of the bounded phases; each smaller bound is searched before.
     pub preemptions: u32,
@@ -39,8 +39,13 @@ pub struct Options {
     pub random: u64,
     /// Whether every schedule is tried in the end.
     pub exhaustive: bool,
-    /// Most time for all of it. The bounded phases leave half of it to the others.
+    /// Most time for all of it, and once more for shrinking what is found. The bounded phases leave half of it to the
+    /// others.
     pub time: Duration,
+    /// Most bytes of states that one systematic phase keeps; it ends when they are used up.
+    pub state_bytes: usize,
+    /// Ends everything when it is true; what was found until then is kept.
+    pub stop: Arc<AtomicBool>,
     /// Most schedules for all of it; shared out like the time.
     pub schedules: u64,
     /// Seed of the random schedules.
@@ -63,6 +68,12 @@ pub struct Report {
     pub scenario: String,
     /// Its variant; empty when it has none.
     pub variant: String,
+    /// What the scenario says must come of it.
+    #[serde(default)]
+    pub expect: Option<Expectation>,
+    /// What can be said of it, in words.
+    #[serde(default)]
+    pub verdict: String,
     /// Phases, in the order in which they ran.
     pub phases: Vec<Phase>,
     /// Schedules that were run.
@@ -77,7 +88,10 @@ pub struct Report {
     pub first: Option<Found>,
     /// Schedules that were run a second time and came out differently: chance that is hidden from the harness.
     pub not_repeatable: u64,
-    /// Why it was not explored at all.
+    /// Schedules that were ended before their end because their steps were used up, by timers that are fast and many.
+    #[serde(default)]
+    pub cut_off: u64,
+    /// Why nothing can be said of it.
     pub not_run: Option<String>,
 }
 
@@ -147,12 +161,26 @@ impl Default for Options {
             random: 2000,
             exhaustive: true,
             time: Duration::from_secs(10),
+            state_bytes: 1 << 30,
+            stop: Arc::default(),
             schedules: u64::MAX,
             seed: 1,
             shard: (1, 1),
             inside_callbacks: true,
             stop_at_first: true,
             cache: true,
+        }
+    }
+}
+
+impl Options {
+    /// When what begins now must be over.
+    pub(super) fn stop(&self) -> Stop {
+        let stop = Stop::default().when(&self.stop);
+        // A time that no clock can tell is no limit.
+        match Instant::now().checked_add(self.time) {
+            Some(at) => stop.at(at),
+            None => stop,
         }
     }
 }
@@ -185,7 +213,7 @@ pub(super) fn minimal(stage: &mut Stage, found: &Found, options: &Options) -> Op
     // The bound that it needs itself is searched as well: what is found there first is the same for every seed.
     for bound in 0..=u32::try_from(preemptions).unwrap_or(u32::MAX).min(options.preemptions) {
         let mut tree = Tree::new(Some(bound), options, (1, 1));
-        while runs < MINIMAL_RUNS {
+        while runs < MINIMAL_RUNS && tree.bytes() < options.state_bytes && !stage.is_stopped() {
             runs += 1;
             let ran = stage.run(Box::new(Systematic::new(tree)), false);
             let choices = Systematic::of(&*ran.scheduler).choices();
@@ -232,8 +260,9 @@ struct Campaign {
 // === impl Campaign ===
 
 impl Campaign {
-    fn new(stage: Stage, options: Options) -> Campaign {
+    fn new(mut stage: Stage, options: Options) -> Campaign {
         let report = Report::new(stage.scenario());
+        stage.stop(options.stop());
         Campaign { stage, options, report, began: Instant::now() }
     }
 
@@ -254,11 +283,17 @@ impl Campaign {
             self.systematic(None, all, progress);
         }
         self.report.seconds = self.began.elapsed().as_secs_f64();
+        if self.report.schedules == 0 && self.report.not_run.is_none() {
+            self.report.not_run =
+                Some("it was ended before one schedule was run: give it more time".to_owned());
+        }
+        self.report.conclude();
     }
 
     fn is_over(&self) -> bool {
         (self.options.stop_at_first && self.report.first.is_some())
-            || self.began.elapsed() >= self.options.time
+            || self.report.not_run.is_some()
+            || self.stage.is_stopped()
             || self.report.schedules >= self.options.schedules
     }
 
@@ -294,18 +329,21 @@ impl Campaign {
                 self.count(&mut phase, &ran, &choices, progress);
             }
             tree = Systematic::into_tree_of(ran.scheduler, choices);
-            if !tree.backtrack() {
-                phase.complete = true;
+            if ran.cut == Some(Cut::Stopped) {
                 break;
             }
-            if self.is_over() || self.is_up(until) {
+            if !tree.backtrack() {
+                phase.complete = self.report.cut_off == 0;
+                break;
+            }
+            if self.is_over() || self.is_up(until) || tree.bytes() >= self.options.state_bytes {
                 break;
             }
         }
         phase.seconds = began.elapsed().as_secs_f64();
         // A part of the work proves nothing about the whole, and without states there is nothing to count.
         if phase.complete && self.options.shard.1 == 1 && self.options.cache {
-            phase.certificate = Some(tree.certificate());
+            phase.certificate = tree.certificate();
         }
         self.report.phases.push(phase);
     }
@@ -347,6 +385,17 @@ impl Campaign {
 
     /// Counts a run and the choices that were made in it.
     fn count(&mut self, phase: &mut Phase, ran: &Ran, made: &[Choice], progress: Progress<'_>) {
+        match &ran.cut {
+            Some(Cut::Stopped) if ran.violations.is_empty() => return,
+            Some(Cut::UnknownCluster(cluster)) => {
+                self.report.not_run = Some(format!(
+                    "it calls cluster `{cluster}`, which the scenario has not: add it to `clusters`, or `*` for every one"
+                ));
+                return;
+            }
+            Some(Cut::Steps) => self.report.cut_off += 1,
+            _ => {}
+        }
         phase.schedules += 1;
         self.report.schedules += 1;
         self.report.steps += u64::try_from(ran.steps).unwrap_or(u64::MAX);
@@ -374,10 +423,13 @@ impl Campaign {
 
     /// Runs the same choices again; everything must come out the same.
     fn repeat(&mut self, made: &[Choice], ran: &Ran) {
-        if ran.scheduler.is_done() {
+        if ran.scheduler.is_done() || self.stage.is_stopped() {
             return;
         }
         let again = self.stage.run(Box::new(Follow::new(made.to_vec())), false);
+        if again.cut == Some(Cut::Stopped) {
+            return;
+        }
         let same = Follow::of(&*again.scheduler).is_faithful()
             && again.steps == ran.steps
             && again.class == ran.class
@@ -396,6 +448,8 @@ impl Report {
         Report {
             scenario: scenario.name.clone(),
             variant: scenario.variant.clone(),
+            expect: scenario.expect,
+            verdict: String::new(),
             phases: Vec::new(),
             schedules: 0,
             steps: 0,
@@ -403,6 +457,7 @@ impl Report {
             failing: 0,
             first: None,
             not_repeatable: 0,
+            cut_off: 0,
             not_run: None,
         }
     }
@@ -410,7 +465,15 @@ impl Report {
     /// Of a scenario that cannot be set up.
     #[must_use]
     pub fn of_failure(scenario: &Scenario, error: &StageError) -> Report {
-        Report { not_run: Some(error.to_string()), ..Report::new(scenario) }
+        Report::of_reason(scenario, &error.to_string())
+    }
+
+    /// Of a scenario of which nothing can be said, for this reason.
+    #[must_use]
+    pub fn of_reason(scenario: &Scenario, reason: &str) -> Report {
+        let mut report = Report { not_run: Some(reason.to_owned()), ..Report::new(scenario) };
+        report.conclude();
+        report
     }
 }
 

@@ -18,6 +18,9 @@ use crate::{
 /// At this choice it is decided which shard a schedule belongs to.
 const SHARD_DEPTH: usize = 6;
 
+/// About how much a state takes beside its ways: its place, its number under its hash, and what an allocation costs.
+const STATE_BYTES: usize = 112;
+
 /// What has been searched so far.
 pub(super) struct Tree {
     /// Most preemptions in a schedule; `None` is any number.
@@ -33,6 +36,16 @@ pub(super) struct Tree {
     numbers: HashMap<(u128, u32), usize>,
     /// For each state, what each way leads to.
     states: Vec<Vec<Option<End>>>,
+    /// How many ways all states have together.
+    ways: usize,
+}
+
+/// How many schedules go on from a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Paths {
+    Unknown,
+    Counting,
+    Counted(u128),
 }
 
 /// What a way leads to.
@@ -68,6 +81,7 @@ impl Tree {
             prefix: Vec::new(),
             numbers: HashMap::new(),
             states: Vec::new(),
+            ways: 0,
         }
     }
 
@@ -83,32 +97,51 @@ impl Tree {
         false
     }
 
-    /// What has been covered, once there is no next schedule.
-    pub(super) fn certificate(&self) -> Certificate {
-        // A state is only reached from states with lower histories, so there is no cycle; but numbers are not in order.
-        let mut paths: Vec<Option<u128>> = vec![None; self.states.len()];
-        let mut stack: Vec<usize> = if self.states.is_empty() { Vec::new() } else { vec![0] };
-        while let Some(state) = stack.last().copied() {
-            let unknown = self.states[state].iter().find_map(|end| match end {
-                Some(End::State(next)) if paths[*next].is_none() => Some(*next),
-                _ => None,
-            });
-            match unknown {
-                Some(next) => stack.push(next),
+    /// What has been covered, once there is no next schedule; `None` when a state leads to itself, which none may: each
+    /// choice changes what some thread has seen.
+    pub(super) fn certificate(&self) -> Option<Certificate> {
+        let mut paths = vec![Paths::Unknown; self.states.len()];
+        // The states on the way, each with the first of its ways that was not looked at.
+        let mut stack = if self.states.is_empty() { Vec::new() } else { vec![(0, 0)] };
+        while let Some((state, way)) = stack.last_mut() {
+            let ways = &self.states[*state];
+            let end = ways.get(*way).copied();
+            *way += 1;
+            match end {
+                Some(Some(End::State(next))) => match paths[next] {
+                    Paths::Unknown => {
+                        paths[next] = Paths::Counting;
+                        stack.push((next, 0));
+                    }
+                    Paths::Counting => return None,
+                    Paths::Counted(_) => {}
+                },
+                Some(_) => {}
                 None => {
-                    let sum = self.states[state].iter().map(|end| match end {
-                        Some(End::State(next)) => paths[*next].unwrap_or(0),
+                    let sum = ways.iter().map(|end| match end {
+                        Some(End::State(next)) => match paths[*next] {
+                            Paths::Counted(count) => count,
+                            Paths::Unknown | Paths::Counting => 0,
+                        },
                         Some(End::Over) => 1,
                         None => 0,
                     });
-                    paths[state] = Some(sum.fold(0, u128::saturating_add));
+                    paths[*state] = Paths::Counted(sum.fold(0, u128::saturating_add));
                     stack.pop();
                 }
             }
         }
-        let total = paths.first().copied().flatten().unwrap_or(1);
+        let total = match paths.first() {
+            Some(Paths::Counted(total)) => *total,
+            _ => 1,
+        };
         let states = u64::try_from(self.states.len()).unwrap_or(u64::MAX);
-        Certificate { states, paths: total.to_string() }
+        Some(Certificate { states, paths: total.to_string() })
+    }
+
+    /// About how much memory the states take.
+    pub(super) fn bytes(&self) -> usize {
+        self.states.len() * STATE_BYTES + self.ways * size_of::<Option<End>>()
     }
 
     fn is_ours(&self, made: &[Choice]) -> bool {
@@ -190,6 +223,7 @@ impl Systematic {
         };
         if !known {
             self.tree.states.push(vec![None; count]);
+            self.tree.ways += count;
         }
         self.leads_to(End::State(number));
         if known && depth >= self.tree.prefix.len() {
