@@ -207,6 +207,81 @@ fn a_found_schedule_is_written_and_can_be_replayed_shrunk_and_explained() {
 }
 
 #[test]
+fn what_is_found_in_a_module_of_ones_own_is_replayed_from_the_file_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    // Each of the requests fails on the second of them, in whatever order they come.
+    let failing = GUEST.replace(
+        "(memory",
+        r#"(global $count (mut i32) (i32.const 0))
+           (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+             (global.set $count (i32.add (global.get $count) (i32.const 1)))
+             (if (i32.eq (global.get $count) (i32.const 2)) (then unreachable)) (i32.const 0)) (memory"#,
+    );
+    let module = write(folder.path(), "failing.wat", &failing);
+    let text = "scenario: mine\nmodule: failing.wat\nevents:\n  - {at: 0s, request: a, worker: 0}\n  \
+                - {at: 0s, request: b, worker: 0}\nvariants: {one: {}, two: {expect: clean}}\n";
+    let scenario = write(folder.path(), "mine.yaml", text);
+    let out = folder.path().join("found");
+    for (given, file) in [
+        (["--module", module.as_str()], "default.race"),
+        (["--scenario", scenario.as_str()], "mine-two.race"),
+    ] {
+        let found = out.join(file);
+        let mut arguments = vec!["explore", given[0], given[1], "--preemptions", "0", "--random", "0"];
+        arguments.extend(["--time", AMPLE, "--out", out.to_str().unwrap()]);
+        let output = portcullis(&arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+        let next = format!("next:\nportcullis explain {}", found.display());
+        assert!(shown(&output).contains(next.rsplit('\n').next().unwrap()), "{}", shown(&output));
+        let found = found.to_str().unwrap();
+        fs::rename(&scenario, folder.path().join("gone")).unwrap();
+        let output = portcullis(&["replay", found]);
+        assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+        assert!(
+            !shown(&output).contains("divergence") && !shown(&output).contains("note:"),
+            "{}",
+            shown(&output)
+        );
+        for command in ["explain", "render", "shrink"] {
+            let output = portcullis(&[command, found]);
+            assert_eq!(output.status.code(), Some(0), "{command}: {}", shown(&output));
+        }
+        // Another module is said to be one.
+        fs::write(&module, failing.replace("i32.const 2)", "i32.const 3)")).unwrap();
+        let output = portcullis(&["replay", found, "--lenient"]);
+        assert!(
+            shown(&output).contains("note: the schedule was found with another module"),
+            "{}",
+            shown(&output)
+        );
+        fs::write(&module, &failing).unwrap();
+        fs::rename(folder.path().join("gone"), &scenario).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_said_before_anything_is_explored() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "file", "");
+    let output = explore("lost-update", &["--out", &file]);
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(
+        shown(&output).contains("nothing can be written there") && text(&output).is_empty(),
+        "{}",
+        shown(&output)
+    );
+}
+
+#[test]
+fn a_time_that_is_none_is_refused() {
+    for time in ["0", "-1", "soon", "inf"] {
+        let output = explore("lost-update", &[&format!("--time={time}")]);
+        assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+        assert!(shown(&output).contains("is no time: give seconds, more than 0"), "{}", shown(&output));
+    }
+}
+
+#[test]
 fn replay_ends_with_1_when_the_schedule_breaks_the_filter_and_with_0_when_it_does_not() {
     let file = race("stale-after-preempt");
     let output = portcullis(&["replay", &file]);

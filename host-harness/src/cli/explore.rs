@@ -119,6 +119,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&reports)?);
     } else {
         println!("{}", table(&scenarios, &reports));
+        print!("{}", next_commands(&reports, files.as_ref()));
     }
     Ok(if stop.load(Ordering::Relaxed) {
         ExitCode::from(INTERRUPTED)
@@ -277,6 +278,25 @@ impl Files {
         }
         Ok(())
     }
+}
+
+/// What to type next where something broke that should not have.
+fn next_commands(reports: &[Report], files: Option<&Files>) -> String {
+    let mut lines = String::new();
+    for (index, report) in reports.iter().enumerate() {
+        if report.first.is_none() || report.is_as_expected() {
+            continue;
+        }
+        match files.and_then(|Files(files)| files.get(index)) {
+            Some(file) => lines += &format!("portcullis explain {}\n", file.display()),
+            None => {
+                lines +=
+                    "the same command with `--out races` keeps the schedule, to be replayed and explained\n";
+                break;
+            }
+        }
+    }
+    if lines.is_empty() { lines } else { format!("next:\n{lines}") }
 }
 
 fn bar(arguments: &Arguments, count: usize) -> ProgressBar {

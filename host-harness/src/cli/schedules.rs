@@ -224,9 +224,10 @@ impl Subject {
         let text = fs::read_to_string(path).with_context(|| file.clone())?;
         let schedule = Schedule::parse(&text, &file)?;
         let name = schedule.header("scenario");
-        let scenarios = match &source.scenario {
-            Some(path) => Scenario::load(path)?,
-            None => [builtin::scenarios()?, builtin::filter_scenarios()?].concat(),
+        let scenarios = match (&source.scenario, &schedule.scenario) {
+            (Some(path), _) => Scenario::load(path)?,
+            (None, Some(text)) => Scenario::parse_kept(text, &format!("the scenario in {file}"))?,
+            (None, None) => [builtin::scenarios()?, builtin::filter_scenarios()?].concat(),
         };
         let variant = source.variant.as_deref().or(schedule.header("variant")).unwrap_or_default();
         let is_meant = |scenario: &&Scenario| {
@@ -239,12 +240,21 @@ impl Subject {
             );
         };
         let mut scenario = scenario.clone();
-        if let Some(module) = &source.module {
-            scenario.module = module.display().to_string();
+        let found_with = schedule.header("module-file").map(str::to_owned);
+        if let Some(module) = source.module.as_ref().map(|module| module.display().to_string()).or(found_with)
+        {
+            scenario.module = module;
         }
         let bytes = builtin::module(&scenario.module)?;
         let module = Module::load(&Runtime::new()?, &bytes)
             .with_context(|| format!("module `{}`", scenario.module))?;
+        let digest = format!("sha256:{}", module.sha256());
+        if schedule.header("module-file").is_some() && schedule.header("module") != Some(&digest) {
+            eprintln!(
+                "note: the schedule was found with another module ({}), and this is {digest}: what differs may come from that",
+                schedule.header("module").unwrap_or("none is named")
+            );
+        }
         Ok(Subject { module, scenario: Arc::new(scenario), schedule })
     }
 }

@@ -18,6 +18,8 @@
 //! A line that is not indented is a turn, by name: it begins, or goes on where it was held. Below it, `hold before …` and
 //! `fault …` are decisions; every other line is what was seen, and is compared when the schedule is run again. What
 //! is seen may be left out. After the last turn everything comes in order of time.
+//!
+//! What comes below a line `=== scenario` is the scenario, where that is none that is built in: a file stands alone.
 
 use std::fmt;
 
@@ -25,14 +27,19 @@ use super::trace::{FaultClass, Step, Trace, TurnName, Verb};
 use crate::envoy::schedule::{Fault, TurnKind};
 
 const MAGIC: &str = "race/1";
+/// The line above a scenario.
+const SCENARIO: &str = "=== scenario";
 
 /// A schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Schedule {
-    /// What is known about it, in order: `scenario`, `variant`, `module`, `oracle`, `class`, `found-by`, `finding`, `id`.
+    /// What is known about it, in order: `scenario`, `variant`, `module`, `module-file`, `id`, `oracle`, `class`, `found-by`,
+    /// `finding`.
     pub header: Vec<(String, String)>,
     /// What happens, in order.
     pub segments: Vec<Segment>,
+    /// The text of the scenario, with all of its variants; `None` for one that is built in.
+    pub scenario: Option<String>,
 }
 
 /// A turn, or the part of a turn between two places where it is held.
@@ -108,7 +115,7 @@ impl Schedule {
                 segment.hold = next_of(trace, step);
             }
         }
-        Schedule { header, segments }
+        Schedule { header, segments, scenario: None }
     }
 
     /// Reads a schedule; `file` stands for it in errors.
@@ -117,6 +124,10 @@ impl Schedule {
     pub fn parse(text: &str, file: &str) -> Result<Schedule, ScheduleError> {
         let error =
             |line: usize, what: String, cure| ScheduleError { file: file.to_owned(), line, what, cure };
+        let (text, scenario) = match text.split_once(&format!("\n{SCENARIO}\n")) {
+            Some((schedule, scenario)) => (schedule, Some(scenario.to_owned())),
+            None => (text, None),
+        };
         let mut lines = text.lines().enumerate().map(|(number, line)| (number + 1, without_comment(line)));
         match lines.next() {
             Some((_, MAGIC)) => {}
@@ -133,7 +144,7 @@ impl Schedule {
                 ));
             }
         }
-        let mut schedule = Schedule::default();
+        let mut schedule = Schedule { scenario, ..Schedule::default() };
         for (number, line) in lines {
             if line.trim().is_empty() {
                 continue;
@@ -199,6 +210,9 @@ impl fmt::Display for Schedule {
             if let Some(hold) = &segment.hold {
                 writeln!(formatter, "  {hold}")?;
             }
+        }
+        if let Some(scenario) = &self.scenario {
+            write!(formatter, "\n{SCENARIO}\n{scenario}")?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     replay::Replay,
+    scenario::is_built_in,
     schedule::{Schedule, Segment, class_of},
     search::{Choice, Follow, Found, Options, minimal},
     stage::{Ran, Stage, Stop},
@@ -108,7 +109,7 @@ pub(super) fn shrink(stage: &mut Stage, found: &Found, options: &Options) -> (Sc
     let mut runs = 0;
     let mut fails = |stage: &mut Stage, segments: &[Segment]| {
         runs += 1;
-        let schedule = Schedule { header: Vec::new(), segments: segments.to_vec() };
+        let schedule = Schedule { segments: segments.to_vec(), ..Schedule::default() };
         let ran = stage.run(Box::new(Replay::new(&schedule, true)), false);
         runs <= RUNS
             && !stage.is_stopped()
@@ -122,11 +123,12 @@ pub(super) fn shrink(stage: &mut Stage, found: &Found, options: &Options) -> (Sc
     let (_, trace) = unhurried(stage, |stage| record_schedule(stage, &schedule, true));
     let whole = Schedule::of(&trace, Vec::new());
     let segments = without_tail(stage, whole.segments, &mut fails);
-    let mut shrunk = Schedule { header: Vec::new(), segments };
+    let scenario = stage.scenario().source.as_deref().map(str::to_owned);
+    let mut shrunk = Schedule { header: Vec::new(), segments, scenario };
     let (_, mut trace) = unhurried(stage, |stage| record_schedule(stage, &shrunk, false));
     trace.findings.retain(|finding| finding.oracle == found.oracle);
     trace.findings.truncate(1);
-    shrunk.header = header(&shrunk, &trace, found);
+    shrunk.header = header(&shrunk, &trace, found, &stage.scenario().module);
     (shrunk, trace)
 }
 
@@ -138,7 +140,9 @@ fn unhurried<T>(stage: &mut Stage, run: impl FnOnce(&mut Stage) -> T) -> T {
     ran
 }
 
-fn header(schedule: &Schedule, trace: &Trace, found: &Found) -> Vec<(String, String)> {
+fn header(schedule: &Schedule, trace: &Trace, found: &Found, module: &str) -> Vec<(String, String)> {
+    // From wherever the file is read; a built-in module has no path.
+    let file = if is_built_in(module) { None } else { std::path::absolute(module).ok() };
     let message = trace.findings.first().map_or(&found.message, |finding| &finding.message);
     // What a scenario plans comes by itself and is in no schedule.
     let seen = trace.findings.iter().map(|finding| finding.class);
@@ -147,6 +151,7 @@ fn header(schedule: &Schedule, trace: &Trace, found: &Found) -> Vec<(String, Str
         ("scenario", trace.scenario.clone()),
         ("variant", trace.variant.clone()),
         ("module", format!("sha256:{}", trace.module_sha256)),
+        ("module-file", file.map(|file| file.display().to_string()).unwrap_or_default()),
         ("id", identity(schedule, trace, &found.oracle)),
         ("oracle", found.oracle.clone()),
         ("class", format!("{class:?}")),

@@ -146,6 +146,7 @@ fn every_key_means_what_it_says() {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let state = || Box::new(Request::get("/state"));
     let expected = Scenario {
+        source: None,
         name: "whole".to_owned(),
         about: "Every key.".to_owned(),
         module: "portcullis:guests".to_owned(),
@@ -227,6 +228,7 @@ fn every_key_means_what_it_says() {
 fn what_is_left_out_has_a_default() {
     let [scenario] = parse("{scenario: a-1, module: m.wasm}").try_into().expect("one scenario");
     let expected = Scenario {
+        source: None,
         name: "a-1".to_owned(),
         about: String::new(),
         module: "m.wasm".to_owned(),

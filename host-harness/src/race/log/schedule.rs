@@ -31,7 +31,7 @@ impl Log {
         let first = shown.or(trace.steps.first()).and_then(|step| by_thread.get(&step.turn.thread));
         let process = first.map_or(0, |vm| vm.process);
         let names = self.harness_names(process);
-        let mut schedule = Schedule { header: self.header(process, trace, &names), segments: Vec::new() };
+        let mut schedule = Schedule { header: self.header(process, trace, &names), ..Schedule::default() };
         let named: HashMap<String, &Name> = self
             .names()
             .into_iter()

@@ -9,7 +9,7 @@ mod parts;
 mod read;
 mod resolve;
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -61,6 +61,8 @@ pub struct Scenario {
     pub rules: Vec<Rule>,
     /// Names of the oracles that are asked in every scenario and not in this one.
     pub tolerate: Vec<&'static str>,
+    /// The text that it was read from, where it is none that is built in.
+    pub source: Option<Arc<str>>,
 }
 
 /// What a variant is there to show.
@@ -275,9 +277,21 @@ impl Scenario {
             )
             .of(&file)
         })?;
-        let mut scenarios = Scenario::parse(&text, &file)?;
+        let mut scenarios = Scenario::parse_kept(&text, &file)?;
         for scenario in &mut scenarios {
             scenario.module = module_from(path, &scenario.module);
+        }
+        Ok(scenarios)
+    }
+
+    /// The same for a text that is at hand, which goes into every schedule that is found.
+    ///
+    /// Errors: as [`Scenario::load`].
+    pub fn parse_kept(text: &str, name: &str) -> Result<Vec<Scenario>, ScenarioError> {
+        let mut scenarios = Scenario::parse(text, name)?;
+        let source: Arc<str> = text.into();
+        for scenario in &mut scenarios {
+            scenario.source = Some(Arc::clone(&source));
         }
         Ok(scenarios)
     }
@@ -296,7 +310,7 @@ impl Scenario {
     /// The scenario of a module for which none was written.
     #[must_use]
     pub fn default_for(module: &str) -> Scenario {
-        let read = Scenario::parse(DEFAULT, "default.yaml");
+        let read = Scenario::parse_kept(DEFAULT, "default.yaml");
         let scenario = read.ok().and_then(|scenarios| scenarios.into_iter().next());
         let scenario = scenario.expect("the file is a part of this program, and a test reads it");
         Scenario { module: module.to_owned(), ..scenario }
@@ -315,6 +329,8 @@ impl Scenario {
         world
     }
 }
+
+pub(super) use resolve::is_built_in;
 
 /// A path in a file is relative to the file.
 fn module_from(file: &Path, module: &str) -> String {

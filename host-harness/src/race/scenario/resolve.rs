@@ -57,6 +57,7 @@ pub(super) fn scenarios(document: &Document) -> Result<Vec<Scenario>, Problem> {
         bounds: bounds(&document.bounds)?,
         rules,
         tolerate,
+        source: None,
     };
     if document.variants.0.is_empty() {
         return Ok(vec![configured(plain, document, &names, "configuration", None)?]);
@@ -230,7 +231,7 @@ fn check_module(module: &str) -> Result<(), Problem> {
 }
 
 /// Whether a module is one that needs no file.
-pub(super) fn is_built_in(module: &str) -> bool {
+pub(in crate::race) fn is_built_in(module: &str) -> bool {
     BUILT_IN.contains(&module)
 }
 
