@@ -38,6 +38,9 @@ pub(super) struct Arguments {
     /// A scenario file; may be given several times
     #[arg(long, value_name = "FILE")]
     scenario: Vec<PathBuf>,
+    /// Requests that the default scenario sends as well: lines `METHOD PATH`, or an access log
+    #[arg(long, value_name = "FILE", requires = "module", conflicts_with = "scenario")]
+    requests: Option<PathBuf>,
     /// Every scenario that is built in: small filters with one mistake each, and without it
     #[arg(long)]
     all: bool,
@@ -157,7 +160,14 @@ fn scenarios(arguments: &Arguments) -> Result<Vec<Arc<Scenario>>> {
     if let Some(module) = &arguments.module {
         let module = module.display().to_string();
         if scenarios.is_empty() {
-            scenarios.push(Scenario::default_for(&module));
+            scenarios.push(match &arguments.requests {
+                None => Scenario::default_for(&module),
+                Some(path) => {
+                    let name = path.display().to_string();
+                    let requests = fs::read_to_string(path).with_context(|| name.clone())?;
+                    Scenario::default_with(&module, &requests, &name)?
+                }
+            });
         }
         for scenario in &mut scenarios {
             scenario.module.clone_from(&module);

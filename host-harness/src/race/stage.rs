@@ -32,6 +32,8 @@ use crate::{
 
 /// The header in which every request of a scenario carries its nonce.
 const NONCE_HEADER: &str = "x-portcullis-nonce";
+/// What stands for it elsewhere in a request.
+const NONCE: &[u8] = b"${nonce}";
 /// How long one question in the end may take.
 const PROBE_TIME: Duration = Duration::from_secs(60);
 /// When so many events led to one another without a timer in between, a run does not become quiet by itself; in a run of
@@ -159,7 +161,7 @@ impl Stage {
             match &event.kind {
                 EventKind::Request { name, worker, request, leaves_after } => {
                     let nonce = crossing::nonce(name);
-                    let mut request = request.as_ref().clone();
+                    let mut request = with_nonce(request.as_ref().clone(), nonce.as_bytes());
                     request.headers.push((NONCE_HEADER.as_bytes().to_vec(), nonce.clone().into_bytes()));
                     nonces.push((name.clone(), nonce.into_bytes()));
                     envoy.plan_request(event.at, name, *worker, request, *leaves_after);
@@ -336,6 +338,17 @@ impl Stage {
         });
         exchange
     }
+}
+
+/// The request with its nonce wherever it says so.
+fn with_nonce(mut request: Request, nonce: &[u8]) -> Request {
+    let headers = request.headers.iter_mut().chain(&mut request.trailers).map(|(_, value)| value);
+    for bytes in headers.chain(&mut request.body).chain([&mut request.path]) {
+        while let Some(at) = bytes.windows(NONCE.len()).position(|part| part == NONCE) {
+            bytes.splice(at..at + NONCE.len(), nonce.iter().copied());
+        }
+    }
+    request
 }
 
 /// When the time in which a run must settle has come so many parts far.

@@ -4,6 +4,7 @@
 mod common;
 
 mod befalls;
+mod default;
 mod editing;
 mod ends;
 mod errors;

@@ -7,6 +7,7 @@ mod document;
 mod error;
 mod parts;
 mod read;
+mod requests;
 mod resolve;
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
@@ -314,6 +315,18 @@ impl Scenario {
         let scenario = read.ok().and_then(|scenarios| scenarios.into_iter().next());
         let scenario = scenario.expect("the file is a part of this program, and a test reads it");
         Scenario { module: module.to_owned(), ..scenario }
+    }
+
+    /// The same with requests of one's own: lines `METHOD PATH` with headers indented below, or an access log. `name` stands
+    /// for the text in errors.
+    ///
+    /// Errors: a line in which there is no request, or one that no client can send.
+    pub fn default_with(module: &str, requests: &str, name: &str) -> Result<Scenario, ScenarioError> {
+        let events = requests::events(requests).map_err(|problem| problem.of(name))?;
+        let text = DEFAULT.replace("\nfaults:", &format!("\n{}faults:", events));
+        let mut scenario = Scenario::parse_kept(&text, name)?.swap_remove(0);
+        scenario.module = module.to_owned();
+        Ok(scenario)
     }
 
     /// The world in which it begins.
