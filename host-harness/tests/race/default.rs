@@ -67,20 +67,6 @@ fn a_request_whose_call_fails_and_that_waits_for_ever_is_found() {
 }
 
 #[test]
-fn a_call_that_is_refused_and_taken_for_granted_is_found() {
-    let waits = |checked: &str| {
-        format!(
-            r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
-                 {checked} {KEEP} (i32.const 1))
-               (func (export "proxy_on_http_call_response") (param $root i32) (param $token i32) (param i32 i32 i32)
-                 {GO_ON})"#
-        )
-    };
-    assert_found("stuck-stream", &waits(&format!("(drop {CALL})")));
-    assert_clean(&waits(&format!("(if {CALL} (then (return (i32.const 0))))")));
-}
-
-#[test]
 fn a_method_that_the_filter_did_not_think_of_is_found() {
     let fails = |on_other: &str| {
         format!(
