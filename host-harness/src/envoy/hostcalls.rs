@@ -45,7 +45,15 @@ impl Host for Core {
 
     fn log(&mut self, vm: VmIndex, level: u32, message: &[u8]) -> Answer {
         let role = self.vms[vm].role;
-        self.log(role, LogSource::Guest, level_from_number(level), &String::from_utf8_lossy(message));
+        let level = level_from_number(level);
+        if level <= self.options.log_level {
+            self.note(vm, Verb::Log, |_core| Note {
+                object: level.as_str().to_ascii_lowercase(),
+                argument: text(message),
+                ..Note::default()
+            });
+        }
+        self.log(role, LogSource::Guest, level, &String::from_utf8_lossy(message));
         Ok(())
     }
 

@@ -45,8 +45,15 @@ pub(super) fn explain(stage: &mut Stage, schedule: &Schedule, mut trace: Trace, 
     }
     // The first place from which nothing but failure was seen: the choice before it decided.
     let inevitable = risk.iter().find(|(_, share)| *share >= 1.0).map(|(step, _)| *step);
+    // Which came first of these two decided it. Where it could end in no other way from the beginning, none did.
+    let decided = inevitable.and_then(|step| {
+        let before = trace.steps.get(step.checked_sub(1)?)?;
+        let after = trace.steps.get(step..)?.iter().find(|later| later.turn != before.turn)?;
+        Some((before.turn.clone(), after.turn.clone()))
+    });
     for finding in &mut trace.findings {
         finding.inevitable_after = inevitable;
+        finding.raced = finding.raced.take().or_else(|| decided.clone());
     }
     Explanation { trace, risk }
 }

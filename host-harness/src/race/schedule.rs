@@ -287,7 +287,7 @@ impl fmt::Display for Hold {
 impl Seen {
     /// A step as it is compared; entering and leaving callbacks goes without saying, and so does a turn without any.
     pub(super) fn of(step: &Step) -> Option<Seen> {
-        if matches!(step.verb, Verb::Enter | Verb::Return | Verb::Change) {
+        if matches!(step.verb, Verb::Enter | Verb::Return | Verb::Change | Verb::Log) {
             return None;
         }
         let mut what = step.object.clone();

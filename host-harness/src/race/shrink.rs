@@ -61,8 +61,8 @@ fn trace_of(stage: &Stage, ran: &Ran) -> Trace {
     }
 }
 
-/// The two turns that raced: one that was held and one that came between, or else the last two of different turns that
-/// touched the same thing, one of them changing it.
+/// The two turns that raced: one that was held and one that came between, or else the last two on different threads that
+/// touched the same thing, one of them changing it. Where there are none, it was no race of two.
 fn raced(steps: &[Step], before: usize) -> Option<(TurnName, TurnName)> {
     let steps = steps.get(..before.min(steps.len())).unwrap_or_default();
     for held in steps.iter().rev().filter(|step| step.held) {
@@ -77,14 +77,13 @@ fn raced(steps: &[Step], before: usize) -> Option<(TurnName, TurnName)> {
     }
     for (index, later) in steps.iter().enumerate().rev() {
         let earlier = steps.get(..index).unwrap_or_default();
-        let other = earlier.iter().rev().find(|step| step.turn != later.turn && conflict(step, later));
+        let apart = |step: &Step| step.turn.thread != later.turn.thread && conflict(step, later);
+        let other = earlier.iter().rev().find(|step| apart(step));
         if let Some(other) = other {
             return Some((other.turn.clone(), later.turn.clone()));
         }
     }
-    let last = steps.last()?;
-    let other = steps.iter().rev().find(|step| step.turn != last.turn)?;
-    Some((other.turn.clone(), last.turn.clone()))
+    None
 }
 
 /// Whether the order of two steps can matter to anyone.
@@ -170,8 +169,11 @@ fn identity(schedule: &Schedule, trace: &Trace, oracle: &str) -> String {
     let wanted: usize = schedule.segments.iter().map(|segment| segment.seen.len()).sum();
     let mut layers: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     let mut placed: Vec<(usize, &Step)> = Vec::new();
-    for step in
-        trace.steps.iter().filter(|step| !matches!(step.verb, Verb::Enter | Verb::Return)).take(wanted)
+    for step in trace
+        .steps
+        .iter()
+        .filter(|step| !matches!(step.verb, Verb::Enter | Verb::Return | Verb::Log))
+        .take(wanted)
     {
         let depends = |other: &Step| other.turn.thread == step.turn.thread || conflict(other, step);
         let layer =

@@ -146,6 +146,8 @@ pub enum Verb {
     Request,
     /// A client got its answer; the object is the request's name, observed is the status.
     Answer,
+    /// The guest logged something; the object is the level, the argument the message.
+    Log,
     /// The guest reported what it believes; the object is the view's name, the argument is what is believed.
     View,
     /// Something outside changed: a cluster's answers, the configuration.
@@ -225,9 +227,10 @@ impl TurnName {
 
 impl Verb {
     /// Every verb with the word for it.
-    const WORDS: [(Verb, &str); 22] = [
+    const WORDS: [(Verb, &str); 23] = [
         (Verb::Enter, "enter"),
         (Verb::Return, "return"),
+        (Verb::Log, "log"),
         (Verb::Trap, "trap"),
         (Verb::Get, "get"),
         (Verb::Set, "set"),

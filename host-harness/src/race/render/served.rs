@@ -31,7 +31,7 @@ pub(super) fn text(excerpt: &Excerpt, out: &mut Vec<String>) {
             row.lasted,
             words::visible(&row.wrong)
         );
-        out.push(words::fit(&line, super::text::COLUMNS).trim_end().to_owned());
+        out.push(words::fit(&line, super::text::LOG_COLUMNS).trim_end().to_owned());
     }
 }
 

@@ -162,6 +162,8 @@ impl<'a> Story<'a> {
             let message = words::reason(&finding.message, 300);
             sentences.push(match index + 1 == run.trace.steps.len() {
                 true => format!("In the end (step {number}): {}.", message.trim_start_matches("in the end ")),
+                // The headline has said what.
+                false if self.raced.is_none() => format!("It shows at step {number}."),
                 false => format!("At step {number} it shows: {message}."),
             });
         }

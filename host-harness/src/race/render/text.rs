@@ -1,4 +1,5 @@
-//! A run as text for logs: a row for every step, a lane for every thread that matters, at most [`COLUMNS`] wide.
+//! A run as text: a row for every step, a lane for every thread that matters. It fits a terminal of 80 columns, and a log of
+//! production, with its dates, one of 110.
 //!
 //! ```text
 //!    step   w0                    w1                    what is shared, believed
@@ -19,8 +20,10 @@ use crate::race::{
     trace::{Step, Verb},
 };
 
-/// No line is wider.
-pub(super) const COLUMNS: usize = 110;
+/// No line of a run is wider.
+const RUN_COLUMNS: usize = 80;
+/// No line of what was read from a log is wider.
+pub(super) const LOG_COLUMNS: usize = 110;
 /// Most steps that are listed.
 const STEPS: usize = 160;
 /// Columns before the lanes.
@@ -31,13 +34,15 @@ const LANES: usize = 4;
 /// The headline, the two turns that raced, then the lanes.
 pub(super) fn lanes(run: &Run<'_>, story: &Story<'_>) -> String {
     let mut out = Vec::new();
+    let columns = if run.trace.excerpt.is_some() { LOG_COLUMNS } else { RUN_COLUMNS };
+    let wrapped = |text: &str, inset: &str| wrapped(text, inset, columns);
     out.extend(wrapped(&title(run, story), ""));
     out.extend(wrapped(&story.headline, ""));
     for (letter, turn) in ["A", "B"].into_iter().zip(story.raced.into_iter().flatten()) {
         let Some(turn) = run.turns.get(turn) else { continue };
         let exports: Vec<String> = turn.exports().iter().map(|export| words::shortened(export, 40)).collect();
         let name = words::shortened(&turn.name.to_string(), 48);
-        out.push(words::fit(&format!("  {letter}  {name}  {}", exports.join(", ")), COLUMNS));
+        out.push(words::fit(&format!("  {letter}  {name}  {}", exports.join(", ")), columns));
     }
     for sentence in &story.sentences {
         out.extend(wrapped(sentence, "     "));
@@ -48,7 +53,7 @@ pub(super) fn lanes(run: &Run<'_>, story: &Story<'_>) -> String {
     }
     if !run.trace.steps.is_empty() {
         out.push(String::new());
-        Rows::new(run, story).write(&mut out);
+        Rows::new(run, story, columns).write(&mut out);
     }
     if let Some(excerpt) = &run.trace.excerpt {
         for note in &excerpt.notes {
@@ -82,12 +87,12 @@ fn title(run: &Run<'_>, story: &Story<'_>) -> String {
 }
 
 /// A sentence in lines, of which all but the first are set in.
-fn wrapped(text: &str, inset: &str) -> Vec<String> {
+fn wrapped(text: &str, inset: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![inset.to_owned()];
     for word in text.split(' ') {
         let Some(line) = lines.last_mut() else { break };
         let empty = line.trim().is_empty();
-        if !empty && words::width(line) + 1 + words::width(word) > COLUMNS {
+        if !empty && words::width(line) + 1 + words::width(word) > columns {
             lines.push(format!("{}{word}", if inset.is_empty() { "  " } else { inset }));
         } else {
             if !empty {
@@ -96,7 +101,7 @@ fn wrapped(text: &str, inset: &str) -> Vec<String> {
             line.push_str(word);
         }
     }
-    lines.iter().map(|line| words::fit(line, COLUMNS)).collect()
+    lines.iter().map(|line| words::fit(line, columns)).collect()
 }
 
 struct Rows<'a, 'b> {
@@ -106,13 +111,14 @@ struct Rows<'a, 'b> {
     threads: Vec<usize>,
     /// Whether the other threads share a lane.
     others: bool,
+    columns: usize,
     margin: usize,
     lane: usize,
     state: usize,
 }
 
 impl<'a, 'b> Rows<'a, 'b> {
-    fn new(run: &'b Run<'a>, story: &'b Story<'a>) -> Self {
+    fn new(run: &'b Run<'a>, story: &'b Story<'a>, columns: usize) -> Self {
         let mut busy: Vec<usize> = run.turns.iter().map(|turn| turn.thread).collect();
         busy.sort_unstable();
         busy.dedup();
@@ -140,8 +146,8 @@ impl<'a, 'b> Rows<'a, 'b> {
             Some(Clock::Date) => 20,
             Some(_) => 14,
         };
-        let lane = ((COLUMNS - margin - state) / lanes).min(40);
-        Self { run, story, threads, others, margin, lane, state }
+        let lane = ((columns - margin - state) / lanes).min(40);
+        Self { run, story, threads, others, columns, margin, lane, state }
     }
 
     fn write(&self, out: &mut Vec<String>) {
@@ -160,7 +166,15 @@ impl<'a, 'b> Rows<'a, 'b> {
         }
         out.push(head);
         let mut time = String::new();
+        // What comes after it is how it settles. A log is read to its end: how long it lasts is what matters there.
+        let is_run = self.run.trace.excerpt.is_none();
+        let shows = self.story.shows.filter(|_| is_run).unwrap_or(usize::MAX);
         for column in columns(self.run, self.story, STEPS) {
+            if column.from > shows {
+                let later = self.run.trace.steps.len() - column.from;
+                out.push(format!("     ⋯  {} after it", words::count(later, "step")));
+                break;
+            }
             let (Some(index), Some(step)) = (column.step(), self.run.step(column.from)) else {
                 out.push(format!("     ⋯  {} not shown", words::count(column.count(), "step")));
                 continue;
@@ -200,6 +214,11 @@ impl<'a, 'b> Rows<'a, 'b> {
             out.push(self.row(passed, index, lane, &format!("┌{letter} {name}"), ""));
         }
         let last = turn.is_some_and(|turn| turn.last() == index);
+        // The end of a stream, which every request has.
+        let is_end = matches!(step.object.as_str(), "proxy_on_log" | "proxy_on_done" | "proxy_on_delete");
+        if is_end && matches!(step.verb, Verb::Enter | Verb::Return) && !last {
+            return;
+        }
         let mut what = words::what(step, 120);
         if step.verb == Verb::Enter || step.verb == Verb::Return {
             what = what.replace("return from ", "return ").replace("proxy_", "");
@@ -240,7 +259,7 @@ impl<'a, 'b> Rows<'a, 'b> {
         }
         if !state.is_empty() {
             row = padded(&row, self.margin + self.lane * lanes);
-            row.push_str(&words::fit(state, COLUMNS.saturating_sub(words::width(&row))));
+            row.push_str(&words::fit(state, self.columns.saturating_sub(words::width(&row))));
         }
         row
     }
