@@ -19,10 +19,17 @@ const MOST_REQUESTS: usize = 24;
 const FIRST_MS: usize = 500;
 const NEXT_MS: usize = 10;
 
+/// One request as it is written or logged.
+struct Given {
+    method: String,
+    path: String,
+    headers: Vec<(String, String)>,
+}
+
 /// The events of these requests, as lines of a scenario file. Each different request is sent once, by turns to both
 /// workers; indented lines below one are its headers.
 pub(super) fn events(text: &str) -> Result<String, Problem> {
-    let mut requests: Vec<(String, String, Vec<(String, String)>)> = Vec::new();
+    let mut requests: Vec<Given> = Vec::new();
     let mut known = false;
     for (number, line) in text.lines().enumerate() {
         if line.trim().is_empty() || line.starts_with('#') {
@@ -32,8 +39,8 @@ pub(super) fn events(text: &str) -> Result<String, Problem> {
             let header = line.trim().split_once(": ");
             match (header, requests.last_mut()) {
                 (Some(_), _) if known => {}
-                (Some((name, value)), Some((_, _, headers))) => {
-                    headers.push((name.to_ascii_lowercase(), value.to_owned()));
+                (Some((name, value)), Some(given)) => {
+                    given.headers.push((name.to_ascii_lowercase(), value.to_owned()));
                 }
                 _ => return Err(unreadable(number, line)),
             }
@@ -41,14 +48,14 @@ pub(super) fn events(text: &str) -> Result<String, Problem> {
         }
         let found = REQUEST_LINE.captures(line).ok_or_else(|| unreadable(number, line))?;
         let (method, path) = (found[1].to_owned(), found[2].to_owned());
-        known = requests.iter().any(|(other, of, _)| (other, of) == (&method, &path))
+        known = requests.iter().any(|given| given.method == method && given.path == path)
             || requests.len() >= MOST_REQUESTS;
         if !known {
-            requests.push((method, path, Vec::new()));
+            requests.push(Given { method, path, headers: Vec::new() });
         }
     }
     let mut lines = String::new();
-    for (index, (method, path, headers)) in requests.into_iter().enumerate() {
+    for (index, Given { method, path, headers }) in requests.into_iter().enumerate() {
         let headers: serde_json::Map<_, _> =
             headers.into_iter().map(|(name, value)| (name, json!(value))).collect();
         let event = json!({
