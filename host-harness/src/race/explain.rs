@@ -9,8 +9,11 @@ use super::{
     trace::Trace,
 };
 
-/// Ways to go on that are tried at each place.
-const CONTINUATIONS: u64 = 200;
+/// Ways to go on that are tried at each place; fewer where there are many places.
+const CONTINUATIONS: usize = 200;
+const LEAST_CONTINUATIONS: usize = 5;
+/// Most runs for all places. Not so much time: an explanation is the same on every machine.
+const RUNS: usize = 40_000;
 
 /// What a schedule's failure depends on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,22 +27,23 @@ pub struct Explanation {
 /// Explains why a schedule fails by an oracle.
 pub(super) fn explain(stage: &mut Stage, schedule: &Schedule, mut trace: Trace, oracle: &str) -> Explanation {
     let (choices, steps) = recorded_choices(stage, schedule);
+    let mut places: Vec<(usize, usize)> = steps.into_iter().enumerate().collect();
+    places.push((choices.len(), trace.steps.len()));
+    let continuations = (RUNS / places.len()).clamp(LEAST_CONTINUATIONS, CONTINUATIONS);
+    // Where there are too many even for that, every so many of them.
+    let every = (places.len() * continuations).div_ceil(RUNS).max(1);
     let mut risk = Vec::new();
-    for (place, step) in steps
-        .iter()
-        .enumerate()
-        .map(|(place, step)| (place, *step))
-        .chain([(choices.len(), trace.steps.len())])
-    {
+    for (place, step) in places.into_iter().step_by(every) {
         let prefix: &[Choice] = choices.get(..place).unwrap_or_default();
-        let failing = (0..CONTINUATIONS)
+        let failing = (0..continuations)
             .filter(|seed| {
-                let ran = stage.run(continuation(prefix, *seed), false);
+                let seed = u64::try_from(*seed).unwrap_or_default();
+                let ran = stage.run(continuation(prefix, seed), false);
                 ran.violations.iter().any(|broken| broken.violation.oracle == oracle)
             })
             .count();
-        risk.push((step, failing as f64 / CONTINUATIONS as f64));
-        if failing as u64 == CONTINUATIONS {
+        risk.push((step, failing as f64 / continuations as f64));
+        if failing == continuations {
             break;
         }
     }

@@ -1,6 +1,6 @@
 //! From a schedule that fails to the least that fails in the same way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
@@ -9,13 +9,19 @@ use super::{
     scenario::is_built_in,
     schedule::{Schedule, Segment, class_of},
     search::{Choice, Follow, Found, Options, minimal},
-    stage::{Ran, Stage, Stop},
+    stage::{Ran, Stage},
     trace::{Finding, Step, Trace, TurnName, Verb},
 };
 use crate::envoy::schedule::Scheduler;
 
 /// Most runs that one shrinking takes.
 const RUNS: usize = 4000;
+/// How far back the two turns are looked for that raced, in steps.
+const RACED_WITHIN: usize = 2000;
+/// Most findings of a run that are told.
+const FINDINGS: usize = 50;
+/// Of so many steps a finding's identity is made.
+const IDENTITY_STEPS: usize = 2000;
 /// Characters of a finding's identity.
 const ID_DIGITS: usize = 8;
 
@@ -38,15 +44,18 @@ pub(super) fn record_schedule(stage: &mut Stage, schedule: &Schedule, lenient: b
 
 fn trace_of(stage: &Stage, ran: &Ran) -> Trace {
     let scenario = stage.scenario();
+    let mut oracles = BTreeSet::new();
     let findings = ran
         .violations
         .iter()
+        .take(FINDINGS)
         .map(|broken| Finding {
             oracle: broken.violation.oracle.to_owned(),
             class: ran.class,
             message: broken.violation.message.clone(),
             step: broken.step,
-            raced: raced(&ran.trace, broken.step),
+            // What follows from the first of a kind raced no more.
+            raced: oracles.insert(broken.violation.oracle).then(|| raced(&ran.trace, broken.step)).flatten(),
             inevitable_after: None,
         })
         .collect();
@@ -65,7 +74,7 @@ fn trace_of(stage: &Stage, ran: &Ran) -> Trace {
 /// touched the same thing, one of them changing it. Where there are none, it was no race of two.
 fn raced(steps: &[Step], before: usize) -> Option<(TurnName, TurnName)> {
     let steps = steps.get(..before.min(steps.len())).unwrap_or_default();
-    for held in steps.iter().rev().filter(|step| step.held) {
+    for held in steps.iter().rev().take(RACED_WITHIN).filter(|step| step.held) {
         let after = steps.get(held.number..).unwrap_or_default();
         let resumed = after.iter().position(|step| step.turn == held.turn).unwrap_or(after.len());
         let (between, rest) = after.split_at(resumed);
@@ -75,8 +84,8 @@ fn raced(steps: &[Step], before: usize) -> Option<(TurnName, TurnName)> {
             return Some((held.turn.clone(), step.turn.clone()));
         }
     }
-    for (index, later) in steps.iter().enumerate().rev() {
-        let earlier = steps.get(..index).unwrap_or_default();
+    for (index, later) in steps.iter().enumerate().rev().take(RACED_WITHIN) {
+        let earlier = steps.get(index.saturating_sub(RACED_WITHIN)..index).unwrap_or_default();
         let apart = |step: &Step| step.turn.thread != later.turn.thread && conflict(step, later);
         let other = earlier.iter().rev().find(|step| apart(step));
         if let Some(other) = other {
@@ -103,7 +112,7 @@ pub(super) fn shrink(stage: &mut Stage, found: &Found, options: &Options) -> (Sc
     // The bounded search tries few preemptions first, so it often knows a shorter way than a random schedule.
     let least = minimal(stage, found, options);
     let choices = least.as_deref().unwrap_or(&found.choices);
-    let (_, trace) = unhurried(stage, |stage| record_choices(stage, choices));
+    let (_, trace) = unhurried(stage, options, |stage| record_choices(stage, choices));
     let mut schedule = Schedule::of(&trace, Vec::new());
     let mut runs = 0;
     let mut fails = |stage: &mut Stage, segments: &[Segment]| {
@@ -119,21 +128,21 @@ pub(super) fn shrink(stage: &mut Stage, found: &Found, options: &Options) -> (Sc
         schedule.segments = fewest(stage, schedule.segments, &mut fails);
     }
     // What was left out comes in order of time, and is written down again up to the last turn that does not.
-    let (_, trace) = unhurried(stage, |stage| record_schedule(stage, &schedule, true));
+    let (_, trace) = unhurried(stage, options, |stage| record_schedule(stage, &schedule, true));
     let whole = Schedule::of(&trace, Vec::new());
     let segments = without_tail(stage, whole.segments, &mut fails);
     let scenario = stage.scenario().source.as_deref().map(str::to_owned);
     let mut shrunk = Schedule { header: Vec::new(), segments, scenario };
-    let (_, mut trace) = unhurried(stage, |stage| record_schedule(stage, &shrunk, false));
+    let (_, mut trace) = unhurried(stage, options, |stage| record_schedule(stage, &shrunk, false));
     trace.findings.retain(|finding| finding.oracle == found.oracle);
     trace.findings.truncate(1);
     shrunk.header = header(&shrunk, &trace, found, &stage.scenario().module);
     (shrunk, trace)
 }
 
-/// One run that comes to its end also when the time is over: what was found is written down whole.
-fn unhurried<T>(stage: &mut Stage, run: impl FnOnce(&mut Stage) -> T) -> T {
-    let stop = stage.stop(Stop::default());
+/// One run with as much time as everything else had: what was found is written down whole also when that is over.
+fn unhurried<T>(stage: &mut Stage, options: &Options, run: impl FnOnce(&mut Stage) -> T) -> T {
+    let stop = stage.stop(options.stop());
     let ran = run(stage);
     stage.stop(stop);
     ran
@@ -167,6 +176,7 @@ fn header(schedule: &Schedule, trace: &Trace, found: &Found, module: &str) -> Ve
 /// that threads can see of each other, each put as early as the steps that it depends on allow (Foata's normal form).
 fn identity(schedule: &Schedule, trace: &Trace, oracle: &str) -> String {
     let wanted: usize = schedule.segments.iter().map(|segment| segment.seen.len()).sum();
+    let wanted = wanted.min(IDENTITY_STEPS);
     let mut layers: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     let mut placed: Vec<(usize, &Step)> = Vec::new();
     for step in trace

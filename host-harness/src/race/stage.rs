@@ -45,6 +45,9 @@ const STEPS_A_LINK: usize = 16;
 const LOOK_EVERY: usize = 64;
 /// How many events a run may have for each of its steps, as most events are none: there is nothing to decide.
 const EVENTS_A_STEP: usize = 16;
+/// What a run remembers of its events, and of its steps where they are recorded, must fit into memory.
+const MOST_EVENTS: usize = 2_000_000;
+const MOST_RECORDED: usize = 200_000;
 
 /// A scenario, set up.
 pub(crate) struct Stage {
@@ -243,6 +246,7 @@ impl Stage {
         let mut watched = Watched::default();
         let mut out_of_steps = false;
         let mut happened = 0;
+        let most_events = bounds.steps.saturating_mul(EVENTS_A_STEP).min(MOST_EVENTS);
         'rounds: for round in 1..=growth::LEAST_SAMPLES {
             while run.advance(part_of(bounds, round)) {
                 watched.look(&mut run, &mut judge, crossing, &mut broken);
@@ -256,7 +260,7 @@ impl Stage {
                     break 'rounds;
                 }
                 happened += 1;
-                if happened > bounds.steps.saturating_mul(EVENTS_A_STEP) {
+                if happened > most_events || run.last_step() > MOST_RECORDED {
                     out_of_steps = true;
                     break 'rounds;
                 }

@@ -121,6 +121,11 @@ fn an_event_after_the_end_and_counts_that_no_search_comes_to_are_refused() {
     assert!(late.contains("raise `bounds.until`"), "{late}");
     let many = refused("workers: 1000000\n");
     assert!(many.contains("workers: 1000000 are more than a search comes to: give at most 64"), "{many}");
+    let many = refused("bounds: {steps: 1000000000}\n");
+    assert!(
+        many.contains("bounds.steps: 1000000000 are more than a search comes to: give at most 1000000"),
+        "{many}"
+    );
     let many = refused("faults: {resets: 4000000000}\n");
     assert!(
         many.contains("faults.resets: 4000000000 are more than a search comes to: give at most 100"),
@@ -156,7 +161,7 @@ fn a_run_ends_with_the_time_of_the_search_however_long_it_is() {
     let guest = configured("(drop (call $set_tick (i32.const 1)))");
     let guest = format!(r#"{guest} (func (export "proxy_on_tick") (param i32))"#);
     let options = Options { time: Duration::from_millis(50), ..bounded(0) };
-    let forever = "workers: 1\nbounds: {until: 1000000h, steps: 1000000000}";
+    let forever = "workers: 1\nbounds: {until: 1000000h, steps: 1000000}";
     let report = explore(&guest, forever, &options);
     assert!(report.not_run.is_some(), "{report}");
 }

@@ -11,6 +11,7 @@ mod errors;
 mod files;
 mod many;
 mod pruning;
+mod random;
 mod sameness;
 mod search;
 mod starving;

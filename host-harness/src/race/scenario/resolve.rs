@@ -26,6 +26,8 @@ const WORKERS: usize = 2;
 const MOST_WORKERS: usize = 64;
 /// More faults of a kind than this are in no schedule that ends.
 const MOST_FAULTS: u32 = 100;
+/// A run of more steps than this is remembered nowhere.
+const MOST_STEPS: usize = 1_000_000;
 /// The oracle that no callback fails.
 const TRAP: &str = "trap";
 
@@ -285,6 +287,10 @@ fn bounds(bounds: &document::Bounds) -> Result<Bounds, Problem> {
     let or = |given: Option<document::Time>, otherwise: Duration| given.map_or(otherwise, |given| given.0);
     if bounds.steps == Some(0) {
         return Err(Problem::new("bounds.steps", "a run without a step shows nothing", "give at least 1"));
+    }
+    if let Some(steps) = bounds.steps.filter(|steps| *steps > MOST_STEPS) {
+        let message = format!("{steps} are more than a search comes to");
+        return Err(Problem::new("bounds.steps", message, format!("give at most {MOST_STEPS}")));
     }
     Ok(Bounds {
         until: or(bounds.until, default.until),

@@ -1,0 +1,278 @@
+//! Scenario files and filters that nobody would write: no search hangs, panics or takes all memory, and what is found runs
+//! again.
+//!
+//! `PORTCULLIS_RANDOM=1000` tries more of them; the seed of one that fails is in the message.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use host_harness::race::{self, Options, scenario::Scenario, schedule::Schedule};
+use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
+
+use crate::common;
+
+const CASES: u64 = 60;
+/// What one case may take, with many callbacks that use up their fuel and on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+const MOST_MEMORY_KB: u64 = 2 * 1024 * 1024;
+
+/// What a filter may do, wherever it is called.
+const ACTIONS: [&str; 14] = [
+    r#"(drop (call $set_tick (i32.const 0)))"#,
+    r#"(drop (call $set_tick (i32.const 1)))"#,
+    r#"(drop (call $set_tick (i32.const 70)))"#,
+    r#"(drop (call $set_tick (i32.const 5000)))"#,
+    r#"(drop (call $register_queue @"q" (i32.const 28)))"#,
+    r#"(drop (call $enqueue (i32.load (i32.const 28)) @"item"))"#,
+    r#"(drop (call $dequeue (i32.load (i32.const 28)) (i32.const 16) (i32.const 20)))"#,
+    r#"(drop (call $set_shared @"key" @"value" (i32.const 0)))"#,
+    r#"(drop (call $get_shared @"key" (i32.const 16) (i32.const 20) (i32.const 24)))"#,
+    r#"(drop (call $http_call @"feed" @pairs(":method: GET; :path: /; :authority: feed") (i32.const 0) (i32.const 0)
+        (i32.const 0) (i32.const 0) (i32.const 30) (i32.const 24)))"#,
+    r#"(drop (call $http_call @"feed" @pairs(":method: GET; :path: /b; :authority: feed") @"body" (i32.const 0)
+        (i32.const 0) (i32.const 100000) (i32.const 24)))"#,
+    r#"(drop (call $grpc_call @"feed" @"s.S" @"M" (i32.const 0) (i32.const 0) @"m" (i32.const 50) (i32.const 24)))"#,
+    r#"(drop (memory.grow (i32.const 1)))"#,
+    r#"(drop (call $continue (i32.const 0)))"#,
+];
+
+/// The same for a stream.
+const STREAM_ACTIONS: [&str; 3] = [
+    r#"(drop (call $respond (i32.const 403) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+        (i32.const 0) (i32.const -1)))"#,
+    r#"(drop (call $get_header (i32.const 0) @"x-portcullis-nonce" (i32.const 16) (i32.const 20)))
+       (drop (call $replace_header (i32.const 0) @"x-seen" (i32.load (i32.const 16)) (i32.load (i32.const 20))))"#,
+    "unreachable",
+];
+
+#[test]
+fn no_scenario_and_no_filter_hangs_a_search_or_makes_it_panic() {
+    let cases = std::env::var("PORTCULLIS_RANDOM").ok().and_then(|count| count.parse().ok()).unwrap_or(CASES);
+    let (mut refused, mut found, mut clean, mut not_run) = (0, 0, 0, 0);
+    let at_work = watched();
+    let from = std::env::var("PORTCULLIS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    for seed in from..from + cases {
+        at_work.store(seed, Ordering::Relaxed);
+        let random = &mut ChaCha8Rng::seed_from_u64(seed);
+        let (text, guest) = (scenario(random), guest(random));
+        match Scenario::parse(&text, "random.yaml") {
+            Err(error) => {
+                assert!(error.to_string().starts_with("random.yaml: "), "seed {seed}: {error}");
+                refused += 1;
+            }
+            Ok(scenarios) => match explored(&guest, &scenarios[0]) {
+                Outcome::NotRun => not_run += 1,
+                Outcome::Clean => clean += 1,
+                Outcome::Found(again) => {
+                    assert!(again, "seed {seed}: what was found does not fail again\n{text}\n{guest}");
+                    found += 1;
+                }
+            },
+        }
+    }
+    let memory = most_memory_kb();
+    println!("{refused} refused, {not_run} not run, {found} broken, {clean} clean; {} MB", memory / 1024);
+    assert!(memory < MOST_MEMORY_KB, "{memory} kB");
+    // The generator is of use as long as each of them is seen.
+    assert!([refused, found, clean, not_run].iter().all(|count| *count * 50 > cases));
+}
+
+/// Ends the process when one case takes too long, or too much memory: the test itself would hang. The number is that of the
+/// case that is at work.
+fn watched() -> Arc<AtomicU64> {
+    let at_work = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&at_work);
+    std::thread::spawn(move || {
+        let (mut last, mut since) = (0, Instant::now());
+        loop {
+            std::thread::sleep(Duration::from_secs(1));
+            let now = seen.load(Ordering::Relaxed);
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            if since.elapsed() > PATIENCE || most_memory_kb() > MOST_MEMORY_KB {
+                eprintln!("seed {now} is at work for {:?} with {} kB", since.elapsed(), most_memory_kb());
+                std::process::abort();
+            }
+        }
+    });
+    at_work
+}
+
+enum Outcome {
+    NotRun,
+    Clean,
+    /// Whether the schedule fails when it is read and run again.
+    Found(bool),
+}
+
+fn explored(guest: &str, scenario: &Scenario) -> Outcome {
+    let (module, scenario) = (common::guest(guest), Arc::new(scenario.clone()));
+    let options = Options {
+        schedules: 40,
+        time: Duration::from_millis(400),
+        state_bytes: 16 << 20,
+        ..Options::default()
+    };
+    let Ok(report) = race::explore(&module, &scenario, &options) else { return Outcome::NotRun };
+    assert_eq!(report.not_repeatable, 0, "{report}");
+    if report.not_run.is_some() {
+        return Outcome::NotRun;
+    }
+    let Some(found) = &report.first else { return Outcome::Clean };
+    let (schedule, trace) = race::shrink(&module, &scenario, found, &options).expect("it came up before");
+    let schedule = Schedule::parse(&schedule.to_string(), "shrunk").expect("it was written here");
+    let replayed = race::replay(&module, &scenario, &schedule, true).expect("it came up before");
+    let same = |finding: &race::trace::Finding| finding.oracle == found.oracle;
+    Outcome::Found(trace.findings.iter().any(same) && replayed.trace.findings.iter().any(same))
+}
+
+fn most_memory_kb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
+fn one_of<'a>(random: &mut ChaCha8Rng, of: &[&'a str]) -> &'a str {
+    of[random.random_range(0..of.len())]
+}
+
+/// One of these, and seldom one of those that are refused.
+fn mostly<'a>(random: &mut ChaCha8Rng, of: &[&'a str], bad: &[&'a str]) -> &'a str {
+    let of = if random.random_range(0..40) == 0 { bad } else { of };
+    one_of(random, of)
+}
+
+fn guest(random: &mut ChaCha8Rng) -> String {
+    let actions = |random: &mut ChaCha8Rng, of_stream: bool| {
+        let mut text = String::new();
+        for _ in 0..random.random_range(0..4) {
+            let stream = of_stream && random.random_range(0..4) == 0;
+            text += one_of(random, if stream { &STREAM_ACTIONS } else { &ACTIONS });
+        }
+        // What traps leaves no value on the stack.
+        text
+    };
+    let mut guest = format!(
+        r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) {} (i32.const 1))"#,
+        actions(random, false)
+    );
+    for (export, parameters, of_stream, result) in [
+        ("proxy_on_tick", "i32", false, ""),
+        ("proxy_on_queue_ready", "i32 i32", false, ""),
+        ("proxy_on_http_call_response", "i32 i32 i32 i32 i32", false, ""),
+        ("proxy_on_grpc_close", "i32 i32 i32", false, ""),
+        ("proxy_on_request_headers", "i32 i32 i32", true, "(result i32)"),
+        ("proxy_on_request_body", "i32 i32 i32", true, "(result i32)"),
+        ("proxy_on_response_headers", "i32 i32 i32", true, "(result i32)"),
+        ("proxy_on_log", "i32", false, ""),
+    ] {
+        if random.random_range(0..3) == 0 {
+            continue;
+        }
+        let value = if result.is_empty() {
+            ""
+        } else {
+            one_of(random, &["(i32.const 0)", "(i32.const 0)", "(i32.const 1)"])
+        };
+        let body = actions(random, of_stream);
+        guest += &format!(r#"(func (export "{export}") (param {parameters}) {result} {body} {value})"#);
+    }
+    guest
+}
+
+fn scenario(random: &mut ChaCha8Rng) -> String {
+    let mut text = "scenario: random\nmodule: random.wasm\n".to_owned();
+    if random.random() {
+        text += &format!(
+            "workers: {}\n",
+            mostly(random, &["1", "1", "2", "2", "3", "4", "16"], &["0", "65", "two"])
+        );
+    }
+    if random.random() {
+        text += &format!(
+            "failure_policy: {}\n",
+            mostly(random, &["fail_closed", "fail_open", "fail_reload"], &["fail"])
+        );
+    }
+    if random.random_range(0..4) > 0 {
+        text += "clusters:\n  feed:\n    answers: [";
+        for _ in 0..random.random_range(0..4) {
+            let reply = [
+                "never",
+                "refused",
+                "reset",
+                "connect_failure",
+                "{status: 200, after: 7ms}",
+                "{status: 503}",
+                "{status: 200, body: a, after: 10h}",
+            ];
+            text += &format!("{}, ", mostly(random, &reply, &["{status: 99}", "sometimes"]));
+        }
+        text += "]\n";
+    }
+    let time = ["0s", "0s", "0s", "1ms", "5ms", "10ms", "100ms", "1s"];
+    let bad_time = ["10h", "-1s", "soon"];
+    let events = random.random_range(0..8);
+    if events > 0 {
+        text += "events:\n";
+    }
+    for number in 0..events {
+        let at = mostly(random, &time, &bad_time);
+        let span = mostly(random, &time, &bad_time);
+        text += &match random.random_range(0..12) {
+            0 => format!("  - {{at: {at}, cluster: feed, answers: [{{status: 200}}]}}\n"),
+            1 => format!("  - {{at: {at}, configure: plugin, configuration: {{a: {number}}}}}\n"),
+            2 => format!("  - {{at: {at}, trap: w0}}\n"),
+            3 => format!("  - {{at: {at}, stall: w0, for: {span}}}\n"),
+            4 => format!("  - {{at: {at}, remove: plugin}}\n"),
+            5 => format!(
+                "  - {{at: {at}, request: r{number}, worker: 0, method: POST, body: abcdefgh, chunk_size: 3, leaves_after: {span}}}\n"
+            ),
+            _ => format!(
+                "  - {{at: {at}, request: r{number}, worker: {}, path: /x}}\n",
+                random.random_range(0..2)
+            ),
+        };
+    }
+    if random.random() {
+        text += "faults: {";
+        for fault in ["resets", "refusals", "timeouts", "connect_failures", "duplicates"] {
+            if random.random() {
+                text +=
+                    &format!("{fault}: {}, ", mostly(random, &["0", "1", "2", "50"], &["4294967295", "-1"]));
+            }
+        }
+        text += "}\n";
+    }
+    text += "bounds: {";
+    for (bound, values) in [
+        ("until", &["0s", "1ms", "100ms", "2s", "10s", "1000h"][..]),
+        ("settle", &["0s", "1ms", "1s", "5s", "1000h"]),
+        ("slack", &["0s", "1ms", "20ms", "1s", "1000h"]),
+        ("steps", &["1", "10", "300", "2000", "1000000"]),
+        ("clock_step", &["0s", "1ms", "1h"]),
+    ] {
+        if random.random_range(0..3) == 0 {
+            text += &format!("{bound}: {}, ", one_of(random, values));
+        }
+    }
+    text += "}\n";
+    if random.random_range(0..3) == 0 {
+        text += one_of(
+            random,
+            &[
+                "must: {eventually: [{agree: {path: /}}]}\n",
+                "must: {at_most: [{cluster: feed, calls: 3}]}\n",
+                "must: {always: [{never: {status: 503}}]}\n",
+                "tolerate: [trap, growth]\n",
+            ],
+        );
+    }
+    text
+}
