@@ -5,6 +5,7 @@
 //! | [`abi`] | the proxy-wasm ABI: hostcalls, callbacks, WASI, and how bytes cross the border |
 //! | [`envoy`] | Envoy as a filter sees it: VMs, shared data, queues, ticks, streams, callouts |
 //! | [`world`] | what is outside Envoy: answers from a script in virtual time, or from real HTTP on loopback |
+//! | [`steps`] | what happened in a run, step by step, in names that people know |
 //! | [`race`] | scenarios run under many schedules, and the schedules that break them |
 //! | [`servers`] | real HTTP servers on loopback: bundles (with every fault a server can have) and an upstream |
 //! | [`real_envoy`] | the real Envoy: finding or installing it, its configuration, its process |
@@ -20,6 +21,7 @@ pub mod envoy;
 pub mod race;
 pub mod real_envoy;
 pub mod servers;
+pub mod steps;
 pub mod storm;
 pub mod world;
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     abi::{Callback, VmIndex},
-    race::trace::Verb,
+    steps::Verb,
     world::{CallId, Outcome},
 };
 

@@ -22,7 +22,7 @@ use crate::{
         record::{Note, Recorder},
         vms::vm_name,
     },
-    race::trace::{Step, Verb},
+    steps::{Step, Verb},
     world::{Call, Scripted, World},
 };
 

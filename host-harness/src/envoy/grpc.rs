@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     abi::{Answer, Callback, Headers, OutgoingGrpc, Status, VmIndex},
-    race::trace::Verb,
+    steps::Verb,
     world::{CallId, GrpcCall, GrpcEvent, GrpcEvents, Origin, Refusal},
 };
 

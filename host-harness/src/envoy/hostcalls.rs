@@ -22,7 +22,7 @@ use crate::{
         Answer, BufferType, Go, HeaderMapType, Headers, Host, LocalResponse, MetricType, OutgoingGrpc,
         OutgoingHttpCall, Point, Status, StreamType, VmIndex,
     },
-    race::trace::Verb,
+    steps::Verb,
     world::Refusal,
 };
 

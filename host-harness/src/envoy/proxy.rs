@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     abi::{Callback, HostSlot, Module, Stop, Trap, Vm, VmIndex},
-    race::trace::FaultClass,
+    steps::FaultClass,
     world::World,
 };
 

@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{core::Core, exchange::StreamId, schedule::TurnId, vms::VmSlot};
 use crate::{
     abi::VmIndex,
-    race::trace::{Step, TurnName, Verb},
+    steps::{Step, TurnName, Verb},
     world::CallId,
 };
 

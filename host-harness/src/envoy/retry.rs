@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     abi::Headers,
-    race::trace::Verb,
+    steps::Verb,
     world::{CallId, Outcome},
 };
 

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     abi::{Go, Point, VmIndex},
-    race::trace::{FaultClass, TurnName, Verb},
+    steps::{FaultClass, TurnName, Verb},
     world::{Call, Origin, Outcome, Refusal, Response, Sent},
 };
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     abi::{Callback, Headers, VmIndex},
-    race::trace::Verb,
+    steps::Verb,
 };
 
 impl Turn {

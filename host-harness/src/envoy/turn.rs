@@ -14,7 +14,7 @@ use std::{
 use super::{proxy::Proxy, record::Note, schedule::Exploration, vms::AfterCall};
 use crate::{
     abi::{Callback, Stop, Trap, VmIndex},
-    race::trace::Verb,
+    steps::Verb,
 };
 
 /// What a turn does, to its end; it gives the turn back.

@@ -154,8 +154,8 @@ fn guest(random: &mut ChaCha8Rng) -> String {
         for _ in 0..random.random_range(0..4) {
             let stream = of_stream && random.random_range(0..4) == 0;
             text += one_of(random, if stream { &STREAM_ACTIONS } else { &ACTIONS });
+            text += "\n";
         }
-        // What traps leaves no value on the stack.
         text
     };
     let mut guest = format!(
