@@ -203,7 +203,40 @@ fn a_found_schedule_is_written_and_can_be_replayed_shrunk_and_explained() {
     assert_eq!(id(&written), id(&committed));
 
     let output = portcullis(&["shrink", found.to_str().unwrap()]);
-    assert_eq!((output.status.code(), text(&output)), (Some(0), written));
+    assert_eq!((output.status.code(), text(&output)), (Some(0), written.clone()));
+
+    let output = explore("stale-after-preempt", &[&arguments[..], &["--json"]].concat());
+    let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let kept = &reports[0]["kept"];
+    assert_eq!(reports[0]["expect"], "broken");
+    assert_eq!(reports[0]["verdict"], "broken: eventually");
+    assert_eq!(kept["file"], found.to_str().unwrap());
+    assert_eq!(kept["schedule"], written);
+    assert_eq!(format!("id: {}", kept["id"].as_str().unwrap()), id(&written));
+    assert_eq!((&kept["raced"][0]["thread"], &kept["raced"][1]["thread"]), (&"main".into(), &"w0".into()));
+}
+
+#[test]
+fn what_could_not_be_asked_is_json_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = write(folder.path(), "nothing.wat", GUEST);
+    let text = "scenario: mine\nmodule: gone.wasm\nexpect: broken\nclusters: {a: {}}\n";
+    let scenario = write(folder.path(), "mine.yaml", text);
+    let output =
+        portcullis(&["explore", "--scenario", &scenario, "--module", &module, "--json", "--time", AMPLE]);
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&reports[0]["expect"], &reports[0]["first"]), (&"broken".into(), &Value::Null));
+    let refuses = GUEST.replace(
+        "(memory",
+        r#"(func (export "proxy_on_configure") (param i32 i32) (result i32) (i32.const 0)) (memory"#,
+    );
+    let module = write(folder.path(), "refuses.wat", &refuses);
+    let output = portcullis(&["explore", "--module", &module, "--json"]);
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(reports[0]["not_run"].as_str().unwrap().contains("returned false"), "{reports}");
+    assert!(reports[0]["verdict"].as_str().unwrap().starts_with("nothing was asked: "), "{reports}");
 }
 
 #[test]

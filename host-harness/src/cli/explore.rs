@@ -21,7 +21,7 @@ use host_harness::{
     race::{
         self, builtin,
         scenario::Scenario,
-        search::{self, Options, Report},
+        search::{self, Kept, Options, Report},
     },
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -114,9 +114,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             modules.insert(scenario.module.clone(), module);
         }
     }
-    let reports = explore_all(arguments, &scenarios, &modules, &stop);
+    let mut reports = explore_all(arguments, &scenarios, &modules, &stop);
     if let Some(files) = &files {
-        files.write(&scenarios, &modules, &reports, &options_of(arguments, &stop))?;
+        files.write(&scenarios, &modules, &mut reports, &options_of(arguments, &stop))?;
     }
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&reports)?);
@@ -278,13 +278,20 @@ impl Files {
         &self,
         scenarios: &[Arc<Scenario>],
         modules: &BTreeMap<String, Module>,
-        reports: &[Report],
+        reports: &mut [Report],
         options: &Options,
     ) -> Result<()> {
         for ((scenario, report), path) in scenarios.iter().zip(reports).zip(&self.0) {
             let Some(found) = &report.first else { continue };
-            let (schedule, _) = race::shrink(&modules[&scenario.module], scenario, found, options)?;
-            fs::write(path, schedule.to_string()).with_context(|| path.display().to_string())?;
+            let (schedule, trace) = race::shrink(&modules[&scenario.module], scenario, found, options)?;
+            let text = schedule.to_string();
+            fs::write(path, &text).with_context(|| path.display().to_string())?;
+            report.kept = Some(Kept {
+                file: path.display().to_string(),
+                id: schedule.header("id").unwrap_or_default().to_owned(),
+                raced: trace.findings.first().and_then(|finding| finding.raced.clone()),
+                schedule: text,
+            });
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ use super::{
     scenario::{Expectation, Scenario},
     schedule::Schedule,
     stage::{Cut, Ran, Stage, StageError, Stop},
-    trace::{FaultClass, Finding},
+    trace::{FaultClass, Finding, TurnName},
 };
 use crate::{abi::Module, envoy::schedule::Scheduler};
 
@@ -93,6 +93,22 @@ pub struct Report {
     pub cut_off: u64,
     /// Why nothing can be said of it.
     pub not_run: Option<String>,
+    /// What broke it first as it was written down, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// A schedule that was found, shrunk and written into a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The file.
+    pub file: String,
+    /// The finding's identity, which is the same for the same mistake.
+    pub id: String,
+    /// The two turns that raced, where two did.
+    pub raced: Option<(TurnName, TurnName)>,
+    /// The schedule, as it is in the file.
+    pub schedule: String,
 }
 
 /// One phase of a campaign.
@@ -459,6 +475,7 @@ impl Report {
             not_repeatable: 0,
             cut_off: 0,
             not_run: None,
+            kept: None,
         }
     }
 
