@@ -3,7 +3,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -303,6 +304,41 @@ fn a_folder_that_cannot_be_written_is_said_before_anything_is_explored() {
         "{}",
         shown(&output)
     );
+}
+
+#[test]
+fn what_is_interrupted_says_what_it_has_and_ends_with_130() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("found");
+    let scenario = scenario("deleted-while-read");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args([
+            "explore",
+            "--scenario",
+            &scenario,
+            "--only",
+            "fixed",
+            "--time",
+            "100000",
+            "--random",
+            "100000000",
+        ])
+        .args(["--json", "--out", out.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // From when the folder is there, the signal is waited for.
+    while !out.is_dir() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let signalled = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(signalled.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", shown(&output));
+    let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let verdict = reports[0]["verdict"].as_str().unwrap();
+    assert!(!verdict.starts_with("proved for every") && reports[0]["first"].is_null(), "{verdict}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::{
     time::SystemTime,
 };
 
+use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use wasmtime::{Engine, Module};
 use xxhash_rust::xxh3::xxh3_128;
@@ -66,11 +67,12 @@ impl Compiled {
     }
 }
 
-/// The name of a file says all that the compiled code depends on: the module, wasmtime, the machine, the settings.
+/// The name of a file says all that the compiled code depends on: the module, wasmtime, the machine, the settings. Modules
+/// are strangers', so the hash of one must be none that another can be made to have.
 fn name(engine: &Engine, binary: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{:032x}-{:016x}.{EXTENSION}", xxh3_128(binary), hasher.finish())
+    format!("{:x}-{:016x}.{EXTENSION}", Sha256::digest(binary), hasher.finish())
 }
 
 /// What a file has, if it is whole.

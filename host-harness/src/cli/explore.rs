@@ -93,14 +93,14 @@ const INTERRUPTED: u8 = 130;
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let scenarios = scenarios(arguments)?;
-    // Before the search, which may take hours.
-    let files = arguments.out.as_deref().map(|folder| Files::in_folder(folder, &scenarios)).transpose()?;
     let stop = Arc::new(AtomicBool::new(false));
     // Twice ends it at once.
     for signal in [SIGINT, SIGTERM] {
         flag::register_conditional_shutdown(signal, INTERRUPTED.into(), Arc::clone(&stop))?;
         flag::register(signal, Arc::clone(&stop))?;
     }
+    // Before the search, which may take hours.
+    let files = arguments.out.as_deref().map(|folder| Files::in_folder(folder, &scenarios)).transpose()?;
     ensure!(!scenarios.is_empty(), "no scenario is left to explore: see `--only`, `--scenario` and `--all`");
     // What fails is run again and recorded, so that nothing is lost by not asking where each time.
     let options = RuntimeOptions { backtraces: false, ..RuntimeOptions::default() };
@@ -188,7 +188,7 @@ fn options_of(arguments: &Arguments, stop: &Arc<AtomicBool>) -> Options {
         preemptions: arguments.preemptions,
         random: arguments.random,
         time: arguments.time,
-        state_bytes: (arguments.memory << 20) / jobs(arguments),
+        state_bytes: arguments.memory.saturating_mul(1 << 20) / jobs(arguments),
         stop: Arc::clone(stop),
         seed: arguments.seed,
         shard: arguments.shard,

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -142,7 +143,8 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
 
 pub(super) fn shrink(arguments: &ShrinkArguments) -> Result<ExitCode> {
     let subject = Subject::of(&arguments.source)?;
-    let options = Options::default();
+    // In as many runs as it takes: a schedule shrinks to the same on every machine.
+    let options = Options { time: Duration::MAX, ..Options::default() };
     let shrunk = race::shrink_schedule(&subject.module, &subject.scenario, &subject.schedule, &options)?;
     let Some((schedule, _)) = shrunk else {
         bail!(
@@ -240,7 +242,9 @@ impl Subject {
             );
         };
         let mut scenario = scenario.clone();
-        let found_with = schedule.header("module-file").map(str::to_owned);
+        // A scenario that is given names its own.
+        let found_with =
+            schedule.header("module-file").filter(|_| source.scenario.is_none()).map(str::to_owned);
         if let Some(module) = source.module.as_ref().map(|module| module.display().to_string()).or(found_with)
         {
             scenario.module = module;

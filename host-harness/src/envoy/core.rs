@@ -399,8 +399,11 @@ impl Core {
         let line = trap.lines().next().unwrap_or_default();
         // The frames would follow, which are in the trace.
         let line = line.strip_suffix(": error while executing at wasm backtrace:").unwrap_or(line);
+        // No time passes within a callback, so what was logged earlier was said of something else.
+        let now = self.now();
         let said = |line: &&LogLine| {
-            line.vm == role && line.source == LogSource::Guest && line.level == log::Level::Error
+            let of_guest = line.vm == role && line.source == LogSource::Guest;
+            of_guest && line.level == log::Level::Error && line.at == now
         };
         match self.logs.iter().rev().find(said) {
             Some(said) => format!("{line} on {}; it logged `{}`", role.slot(), text(said.message.as_bytes())),

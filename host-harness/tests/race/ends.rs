@@ -61,6 +61,40 @@ fn a_stream_that_waits_for_what_comes_after_the_run_is_not_stuck() {
 }
 
 #[test]
+fn a_stream_that_waits_for_a_tick_after_the_run_is_not_stuck_and_one_that_a_tick_passed_by_is() {
+    let waits = |period_ms: u32| {
+        let guest = format!(
+            r#"{} {} (func (export "proxy_on_tick") (param i32))"#,
+            configured(&format!("(drop (call $set_tick (i32.const {period_ms})))")),
+            in_request("", 1)
+        );
+        let rest =
+            "workers: 1\nevents: [{at: 50ms, request: a, worker: 0}]\nbounds: {until: 100ms, settle: 1s}";
+        explore(&guest, rest, &bounded(0))
+    };
+    waits(60_000).assert_clean();
+    assert_eq!(waits(200).first.expect("the tick has come, and it still waits").oracle, "stuck-stream");
+}
+
+#[test]
+fn what_a_guest_logged_in_another_callback_is_not_said_of_its_failure() {
+    let logs = r#"(drop (call $log (i32.const 4) @"panicked at a.rs:1"))"#;
+    let events = "events:\n  - {at: 0s, request: a, worker: 0}\n  - {at: 50ms, request: b, worker: 0}\n";
+    let guest = |first: &str, second: &str| {
+        format!(
+            r#"(global $count (mut i32) (i32.const 0))
+               (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+                 (global.set $count (i32.add (global.get $count) (i32.const 1)))
+                 (if (i32.eq (global.get $count) (i32.const 1)) (then {first}) (else {second} unreachable))
+                 (i32.const 0))"#
+        )
+    };
+    let said = |guest: &str| explore(guest, events, &bounded(0)).first.expect("it fails").message;
+    assert!(said(&guest("", logs)).ends_with("on w0; it logged `panicked at a.rs:1`"));
+    assert!(said(&guest(logs, "")).ends_with("executed on w0"));
+}
+
+#[test]
 fn a_grpc_call_to_a_cluster_of_the_scenario_is_taken() {
     let calls = r#"(if (call $grpc_call @"feed" @"svc.S" @"Ask" (i32.const 0) (i32.const 0) @"m" (i32.const 1000) (i32.const 24))
         (then unreachable))"#;

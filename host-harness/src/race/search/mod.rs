@@ -161,7 +161,7 @@ pub struct Found {
 /// What is told while a campaign runs.
 pub type Progress<'a> = &'a mut dyn FnMut(&Report, &str);
 
-/// In how many runs a shorter way is looked for. Not in how much time: a schedule shrinks to the same on every machine.
+/// In how many runs a shorter way is looked for. Where the time suffices, a schedule shrinks to the same on every machine.
 const MINIMAL_RUNS: u64 = 20_000;
 /// Within so many steps a single random schedule changes its priorities.
 const RANDOM_STEPS: usize = 64;
