@@ -83,8 +83,8 @@ pub(crate) struct Core {
     pub(super) views: Vec<(String, String, String)>,
     /// Why VMs failed, in order.
     pub(super) traps: Vec<String>,
-    /// Ticks that guests keep putting off.
-    pub(super) starved: Vec<String>,
+    /// What was seen that no filter should do, by its oracle's name: ticks that are put off, updates that are lost.
+    pub(super) misdeeds: Vec<(&'static str, String)>,
     /// Clusters that were called and that the world has not.
     pub(super) unknown_clusters: BTreeSet<String>,
     /// Names of the requests on whose behalf calls were made.
@@ -185,7 +185,7 @@ impl Core {
             stream_names: BTreeMap::new(),
             views: Vec::new(),
             traps: Vec::new(),
-            starved: Vec::new(),
+            misdeeds: Vec::new(),
             unknown_clusters: BTreeSet::new(),
             callers: BTreeMap::new(),
             recorder: None,
@@ -228,7 +228,7 @@ impl Core {
             stream_names: self.stream_names.clone(),
             views: self.views.clone(),
             traps: Vec::new(),
-            starved: Vec::new(),
+            misdeeds: Vec::new(),
             unknown_clusters: self.unknown_clusters.clone(),
             callers: BTreeMap::new(),
             recorder: None,
@@ -506,10 +506,11 @@ impl Core {
                 root.tick_awaited = Some(now);
             }
             let thread = self.vms[vm].role.slot();
-            self.starved.push(format!(
+            let message = format!(
                 "a tick must come once it is due, and one of {thread} that is due after {period:?} has been put off for \
                  {awaited:?}: setting the period sets the timer anew"
-            ));
+            );
+            self.misdeeds.push(("tick-starvation", message));
         }
     }
 

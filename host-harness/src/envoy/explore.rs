@@ -151,6 +151,7 @@ impl Run<'_> {
         if let Some(exploration) = &mut core.exploration {
             exploration.begin(candidate.turn);
         }
+        core.forget_reads(candidate.turn.thread);
         core.ask(|scheduler, names| scheduler.begins(names, candidate.turn));
         let proxy = self.envoy.proxy.take()?;
         Some(Turn::new(proxy, self.envoy.slot.clone()).doing(Job::Event(event)))
@@ -245,9 +246,9 @@ impl Run<'_> {
         &self.core().traps
     }
 
-    /// Ticks that guests keep putting off, in sentences.
-    pub(crate) fn starved(&self) -> &[String] {
-        &self.core().starved
+    /// What no filter should do: the oracle that says so, and a sentence.
+    pub(crate) fn misdeeds(&self) -> &[(&'static str, String)] {
+        &self.core().misdeeds
     }
 
     /// What guests said that they believe, but for the first ones: the VM, the view's name, what is believed.

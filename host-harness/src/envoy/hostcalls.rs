@@ -116,6 +116,7 @@ impl Host for Core {
 
     fn shared_data(&mut self, vm: VmIndex, key: &[u8]) -> Answer<(Bytes, u32)> {
         let answer = self.data.get(self.vm_id(vm), key);
+        self.note_read(vm, key, answer.as_ref().map_or(0, |(_, cas)| *cas));
         self.note(vm, Verb::Get, |_core| Note {
             object: text(key),
             observed: answer
@@ -127,8 +128,14 @@ impl Host for Core {
     }
 
     fn set_shared_data(&mut self, vm: VmIndex, key: &[u8], value: &[u8], cas: u32) -> Answer {
+        if cas == 0 {
+            self.check_for_lost_update(vm, key, value);
+        }
         let vm_id = &self.keys[self.vms[vm].key].vm_id;
         let answer = self.data.set(vm_id, key, value, cas);
+        if answer.is_ok() {
+            self.note_read(vm, key, self.data.last_cas());
+        }
         self.note(vm, Verb::Set, |core| Note {
             object: text(key),
             argument: match cas {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::abi::{Answer, Status};
+use super::{core::Core, vms::VmSlot};
+use crate::abi::{Answer, Status, VmIndex};
 
 /// The map and its counter.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +52,46 @@ impl SharedData {
         self.last_cas = self.last_cas.checked_add(1).unwrap_or(1);
         values.insert(key.to_vec(), (Bytes::copy_from_slice(value), self.last_cas));
         Ok(())
+    }
+}
+
+// === impl Core ===
+
+impl Core {
+    /// A turn begins on the thread.
+    pub(super) fn forget_reads(&mut self, thread: VmSlot) {
+        for vm in self.vms.iter_mut().filter(|vm| vm.role.slot() == thread) {
+            vm.read.clear();
+        }
+    }
+
+    /// The running turn knows the value that has this CAS number.
+    pub(super) fn note_read(&mut self, vm: VmIndex, key: &[u8], cas: u32) {
+        if self.exploration.is_none() {
+            return;
+        }
+        let read = &mut self.vms[vm].read;
+        match read.iter_mut().find(|(known, _)| known == key) {
+            Some((_, known)) => *known = cas,
+            None => read.push((key.to_vec(), cas)),
+        }
+    }
+
+    /// A value is written whatever is there. Where the same turn has read the key before, and another VM has written
+    /// something else since, that is lost.
+    pub(super) fn check_for_lost_update(&mut self, vm: VmIndex, key: &[u8], value: &[u8]) {
+        let record = &self.vms[vm];
+        let Some((_, known)) = record.read.iter().find(|(known, _)| known == key) else { return };
+        let Ok((current, cas)) = self.data.get(self.vm_id(vm), key) else { return };
+        if cas != *known && current != value {
+            let key = String::from_utf8_lossy(key);
+            let thread = record.role.slot();
+            let message = format!(
+                "what one VM writes to `{key}` must not vanish unseen, and {thread} wrote over what came after it had read it: \
+                 give the CAS number that was read with the value"
+            );
+            self.misdeeds.push(("lost-update", message));
+        }
     }
 }
 

@@ -130,6 +130,8 @@ pub(super) struct VmRecord {
     pub(super) after_call: VecDeque<AfterCall>,
     /// The queue into which the running hostcall has put an item, and whom to tell.
     pub(super) pushed: Option<(Consumer, u32)>,
+    /// What the running turn has read of shared data: the keys, each with its CAS number, 0 where there was none.
+    pub(super) read: Vec<(Vec<u8>, u32)>,
     /// Whether the running callback can be held.
     pub(super) may_hold: bool,
     /// Whether the running callback was held and comes to the same hostcall again.
@@ -278,6 +280,7 @@ impl VmRecord {
             stop_iteration: false,
             after_call: VecDeque::new(),
             pushed: None,
+            read: Vec::new(),
             may_hold: false,
             resumed: false,
             metric_ids: MetricIds::default(),

@@ -413,7 +413,7 @@ fn faults(scenario: &Scenario) -> Vec<Fault> {
 #[derive(Default)]
 struct Watched {
     traps: usize,
-    starved: usize,
+    misdeeds: usize,
     calls: usize,
     views: Vec<View>,
     seen_views: usize,
@@ -455,11 +455,11 @@ impl Watched {
             add(vec![Violation { oracle: "trap", message: format!("no callback may fail, and {cause}") }]);
         }
         self.traps = traps.len();
-        let starved = run.starved();
-        for message in starved.iter().skip(self.starved) {
-            add(vec![Violation { oracle: "tick-starvation", message: message.clone() }]);
+        let misdeeds = run.misdeeds();
+        for (oracle, message) in misdeeds.iter().skip(self.misdeeds) {
+            add(vec![Violation { oracle, message: message.clone() }]);
         }
-        self.starved = starved.len();
+        self.misdeeds = misdeeds.len();
         for (vm, name, value) in run.views_from(self.seen_views) {
             self.seen_views += 1;
             let (version, value) = match value.split_once(':') {

@@ -11,7 +11,20 @@ use crate::{
 /// Headers that differ between answers that are the same.
 const INCIDENTAL: [&str; 3] = ["date", "x-envoy-upstream-service-time", "x-request-id"];
 
-/// Says so if workers answer `request` differently in status, body or headers, or if one does not answer at all.
+/// A header by whose it is and its name.
+pub(super) type HeaderOf = (Side, Vec<u8>);
+
+/// Whose headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Side {
+    /// What the client gets.
+    Response,
+    /// What the upstream gets.
+    Upstream,
+}
+
+/// Says so if workers answer `request` differently in status, body or headers, or send something else upstream, or if one does
+/// not answer at all.
 ///
 /// Left out of the comparison: `date`, `x-envoy-upstream-service-time`, `x-request-id`, and the order of headers.
 #[must_use]
@@ -24,24 +37,25 @@ pub(super) fn question(request: &Request) -> String {
     format!("`{} {}`", String::from_utf8_lossy(&request.method), String::from_utf8_lossy(&request.path))
 }
 
-/// Whether all answer with the same status and body, and yet not the same.
+/// Whether all answer with the same status and bodies, and yet not the same.
 pub(super) fn only_headers_differ(answers: &[Option<&Exchange>]) -> bool {
     let [Some(first), others @ ..] = answers else { return false };
-    let alike = |other: &Option<&Exchange>| {
-        other.is_some_and(|other| (other.status, &other.body) == (first.status, &first.body))
-    };
+    let alike = |other: &Option<&Exchange>| other.is_some_and(|other| same_bodies(first, other));
     others.iter().all(alike) && !others.iter().all(|other| same(Some(first), *other))
 }
 
-/// Names of headers that differ between the two answers of every worker.
-pub(super) fn varying_headers(pairs: &[(&Exchange, &Exchange)]) -> BTreeSet<Vec<u8>> {
-    let varying = |(first, second): &(&Exchange, &Exchange)| -> BTreeSet<Vec<u8>> {
-        let values = |headers: &Headers, name: &[u8]| -> Vec<Vec<u8>> {
-            headers.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone()).collect()
+/// The headers that differ between the two answers of every worker.
+pub(super) fn varying_headers(pairs: &[(&Exchange, &Exchange)]) -> BTreeSet<HeaderOf> {
+    let varying = |(first, second): &(&Exchange, &Exchange)| -> BTreeSet<HeaderOf> {
+        let values = |exchange: &Exchange, (side, name): &HeaderOf| -> Vec<Vec<u8>> {
+            let of_name = headers_of(exchange, *side).iter().filter(|(key, _)| key == name);
+            of_name.map(|(_, value)| value.clone()).collect()
         };
-        let names = first.headers.iter().chain(&second.headers).map(|(name, _)| name);
-        let differ = names.filter(|name| values(&first.headers, name) != values(&second.headers, name));
-        differ.cloned().collect()
+        let names = [Side::Response, Side::Upstream].into_iter().flat_map(|side| {
+            let both = headers_of(first, side).iter().chain(headers_of(second, side));
+            both.map(move |(name, _)| (side, name.clone()))
+        });
+        names.filter(|name| values(first, name) != values(second, name)).collect()
     };
     let each = pairs.iter().map(varying);
     each.reduce(|all, one| all.intersection(&one).cloned().collect()).unwrap_or_default()
@@ -52,7 +66,7 @@ pub(super) fn disagreement(
     oracle: &'static str,
     asked: &str,
     answers: &[(usize, Option<&Exchange>)],
-    varying: &BTreeSet<Vec<u8>>,
+    varying: &BTreeSet<HeaderOf>,
 ) -> Option<Violation> {
     let steady = answers.iter().map(|(worker, exchange)| {
         let exchange = exchange.filter(|exchange| super::is_answered(exchange));
@@ -72,50 +86,112 @@ pub(super) fn disagreement(
         [(None, _)] => format!("no worker answers {asked}"),
         several => {
             let told: Vec<String> =
-                several.iter().map(|(answer, workers)| told(several, *answer, workers)).collect();
+                several.iter().map(|(answer, workers)| told(several, *answer, &named(workers))).collect();
             format!("workers answer {asked} differently: {}", told.join("; "))
         }
     };
     Some(Violation::new(oracle, message))
 }
 
+/// Says so if a request is answered differently, or reaches the upstream otherwise, when its body comes in pieces.
+pub(super) fn pieces(
+    asked: &str,
+    whole: &Exchange,
+    in_pieces: Option<&Exchange>,
+    varying: &BTreeSet<HeaderOf>,
+) -> Option<Violation> {
+    let in_pieces = in_pieces.filter(|exchange| super::is_answered(exchange));
+    let (whole, in_pieces) = (without(whole, varying), in_pieces.map(|exchange| without(exchange, varying)));
+    if same(Some(&whole), in_pieces.as_deref()) {
+        return None;
+    }
+    let both = [(Some(&*whole), Vec::new()), (in_pieces.as_deref(), Vec::new())];
+    let message = format!(
+        "{asked} must be answered the same in whatever pieces its body comes: {}; {}",
+        told(&both, Some(&whole), "whole"),
+        told(&both, in_pieces.as_deref(), "in pieces"),
+    );
+    Some(Violation::new("pieces", message))
+}
+
 /// The answer without these headers. Nearly always there are none, in each of very many runs.
-fn without<'a>(exchange: &'a Exchange, headers: &BTreeSet<Vec<u8>>) -> Cow<'a, Exchange> {
+fn without<'a>(exchange: &'a Exchange, headers: &BTreeSet<HeaderOf>) -> Cow<'a, Exchange> {
     let mut exchange = Cow::Borrowed(exchange);
     if !headers.is_empty() {
-        exchange.to_mut().headers.retain(|(name, _)| !headers.contains(name));
+        let exchange = exchange.to_mut();
+        exchange.headers.retain(|(name, _)| !headers.contains(&(Side::Response, name.clone())));
+        if let Some(upstream) = &mut exchange.upstream_request {
+            upstream.headers.retain(|(name, _)| !headers.contains(&(Side::Upstream, name.clone())));
+        }
     }
     exchange
 }
 
+fn headers_of(exchange: &Exchange, side: Side) -> &Headers {
+    static NONE: Headers = Headers::new();
+    match side {
+        Side::Response => &exchange.headers,
+        Side::Upstream => exchange.upstream_request.as_ref().map_or(&NONE, |request| &request.headers),
+    }
+}
+
 type Group<'a> = (Option<&'a Exchange>, Vec<usize>);
 
-/// `w0 and w2 200 "READY"`, with headers where they alone make the difference.
-fn told(groups: &[Group<'_>], answer: Option<&Exchange>, workers: &[usize]) -> String {
+/// `w0 and w2`
+fn named(workers: &[usize]) -> String {
     let workers: Vec<String> = workers.iter().map(|worker| format!("w{worker}")).collect();
-    let workers = workers.join(" and ");
-    let Some(answer) = answer else { return format!("{workers} nothing") };
+    workers.join(" and ")
+}
+
+/// `w0 and w2 200 "READY"`, with what alone makes the difference: headers, or what the upstream got.
+fn told(groups: &[Group<'_>], answer: Option<&Exchange>, who: &str) -> String {
+    let Some(answer) = answer else { return format!("{who} nothing") };
     let alike = |other: &&Exchange| {
         other.status == answer.status && other.body == answer.body && !same(Some(other), Some(answer))
     };
     let twin = groups.iter().filter_map(|(other, _)| *other).find(alike);
-    let headers =
-        twin.map(|twin| format!(" with {}", only_here(&answer.headers, &twin.headers))).unwrap_or_default();
-    format!("{workers} {} {}{headers}", answer.status, excerpt(&answer.body))
+    let difference = twin.map(|twin| difference(answer, twin)).unwrap_or_default();
+    format!("{who} {} {}{difference}", answer.status, excerpt(&answer.body))
+}
+
+/// What an answer has that its twin, of the same status and body, has not.
+fn difference(answer: &Exchange, twin: &Exchange) -> String {
+    if essential(&answer.headers) != essential(&twin.headers) {
+        return format!(" with {}", only_here(&answer.headers, &twin.headers));
+    }
+    match (&answer.upstream_request, &twin.upstream_request) {
+        (None, Some(_)) => " and nothing sent upstream".to_owned(),
+        (Some(upstream), Some(other)) if upstream.body != other.body => {
+            format!(" and body {} sent upstream", excerpt(&upstream.body))
+        }
+        (Some(upstream), Some(other)) if essential(&upstream.headers) != essential(&other.headers) => {
+            format!(" and {} sent upstream", only_here(&upstream.headers, &other.headers))
+        }
+        _ => String::new(),
+    }
 }
 
 fn same(a: Option<&Exchange>, b: Option<&Exchange>) -> bool {
     match (a, b) {
         (None, None) => true,
         (Some(a), Some(b)) => {
-            a.status == b.status
-                && a.body == b.body
+            same_bodies(a, b)
                 && a.aborted == b.aborted
                 && essential(&a.headers) == essential(&b.headers)
                 && essential(&a.trailers) == essential(&b.trailers)
+                && essential(headers_of(a, Side::Upstream)) == essential(headers_of(b, Side::Upstream))
         }
         _ => false,
     }
+}
+
+/// Whether the status and what has no name agree: the body, and what went upstream but for its headers.
+fn same_bodies(a: &Exchange, b: &Exchange) -> bool {
+    let upstream = |exchange: &Exchange| {
+        let request = exchange.upstream_request.as_ref();
+        request.map(|request| (request.body.clone(), request.complete))
+    };
+    a.status == b.status && a.body == b.body && upstream(a) == upstream(b)
 }
 
 fn essential(headers: &Headers) -> Vec<(&[u8], &[u8])> {

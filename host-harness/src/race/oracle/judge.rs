@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{Hash, Hasher},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{Violation, convergence, count, found};
@@ -44,9 +45,25 @@ pub struct Probe {
     pub rule: usize,
     /// The worker that is asked.
     pub worker: usize,
-    /// Whether it is asked the same for the second time.
-    pub again: bool,
+    /// Which time it is asked.
+    pub time: Time,
 }
+
+/// Which time a worker is asked the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Time {
+    /// The first.
+    First,
+    /// Once more, to see what differs by itself.
+    Again,
+    /// Once more, with the body in pieces.
+    InPieces,
+}
+
+/// Most bytes of such a piece. A body that is shorter comes in two.
+const PIECE_BYTES: usize = 7;
+/// Time between two pieces.
+const PIECE_INTERVAL: Duration = Duration::from_millis(1);
 
 // === impl Judge ===
 
@@ -129,14 +146,16 @@ impl Judge {
             };
             let every: Vec<usize> = (0..self.workers).collect();
             for worker in if asked.is_empty() { &every } else { asked } {
-                probes.push((Probe { rule: index, worker: *worker, again: false }, Request::clone(request)));
+                let probe = Probe { rule: index, worker: *worker, time: Time::First };
+                probes.push((probe, Request::clone(request)));
             }
         }
         probes
     }
 
-    /// What is asked once more, when the answers to all of [`Judge::probes`] are there: where headers alone keep workers
-    /// from agreeing, a header that differs whenever it is asked for (a clock, a counter, chance) does not count.
+    /// What is asked once more, when the answers to all of [`Judge::probes`] are there. Where headers alone keep workers
+    /// from agreeing, a header that differs whenever it is asked for (a clock, a counter, chance) does not count. And a
+    /// request with a body is asked with the body in pieces.
     #[must_use]
     pub fn second_probes(&self) -> Vec<(Probe, Request)> {
         let first = self.probes();
@@ -149,8 +168,19 @@ impl Judge {
         let rules =
             rules.filter(|(index, rule)| matches!(rule, Rule::Agreement { .. }) && only_headers(*index));
         let rules: BTreeSet<usize> = rules.map(|(index, _)| index).collect();
-        let again = first.iter().filter(|(probe, _)| rules.contains(&probe.rule));
-        again.map(|(probe, request)| (Probe { again: true, ..*probe }, request.clone())).collect()
+        let of_agreement = |rule: usize| matches!(self.rules.get(rule), Some(Rule::Agreement { .. }));
+        let pieced = first.iter().filter(|(probe, _)| probe.worker == 0 && of_agreement(probe.rule));
+        let pieced: Vec<(Probe, Request)> = pieced
+            .filter_map(|(probe, request)| {
+                Some((Probe { time: Time::InPieces, ..*probe }, in_pieces(request)?))
+            })
+            .collect();
+        let has_pieces = |rule: usize| pieced.iter().any(|(probe, _)| probe.rule == rule);
+        let again = first
+            .iter()
+            .filter(|(probe, _)| rules.contains(&probe.rule) || probe.worker == 0 && has_pieces(probe.rule));
+        let again = again.map(|(probe, request)| (Probe { time: Time::Again, ..*probe }, request.clone()));
+        again.chain(pieced.iter().cloned()).collect()
     }
 
     /// Hears what was answered to a probe; `None` when it was not answered in all the time that there was.
@@ -174,11 +204,19 @@ impl Judge {
                 }
                 Rule::Agreement { request } => {
                     let asked = convergence::question(request);
-                    let again = |worker| self.answer(Probe { rule: index, worker, again: true });
+                    let at = |worker, time| self.answer(Probe { rule: index, worker, time });
+                    let again = |worker| at(worker, Time::Again);
                     let pairs = seen.iter().map(|(worker, first)| Some(((*first)?, again(*worker)?)));
                     let pairs: Option<Vec<(&Exchange, &Exchange)>> = pairs.collect();
                     let varying = pairs.map(|pairs| convergence::varying_headers(&pairs)).unwrap_or_default();
                     violations.extend(convergence::disagreement("agreement", &asked, &seen, &varying));
+                    if let (Some(whole), Some(again), true) =
+                        (at(0, Time::First), again(0), in_pieces(request).is_some())
+                    {
+                        let varying = convergence::varying_headers(&[(whole, again)]);
+                        let pieces = at(0, Time::InPieces);
+                        violations.extend(convergence::pieces(&asked, whole, pieces, &varying));
+                    }
                 }
                 Rule::Never { .. } | Rule::Always { .. } | Rule::AtMost { .. } | Rule::AtMostTraps { .. } => {
                 }
@@ -209,6 +247,14 @@ impl Seen {
         self.counted += 1;
         self.counted > most
     }
+}
+
+/// The request with its body in pieces, where it has enough of one.
+fn in_pieces(request: &Request) -> Option<Request> {
+    let length = request.body.as_ref().map_or(0, Vec::len);
+    let chunk_size_bytes = PIECE_BYTES.min(length / 2);
+    let request = Request { chunk_size_bytes, chunk_interval: PIECE_INTERVAL, ..request.clone() };
+    (chunk_size_bytes > 0).then_some(request)
 }
 
 /// What must have been answered to which request for a rule to hold at all.
@@ -524,7 +570,7 @@ must:
     }
 
     fn first(rule: usize, worker: usize) -> Probe {
-        Probe { rule, worker, again: false }
+        Probe { rule, worker, time: Time::First }
     }
 
     fn judge() -> Judge {

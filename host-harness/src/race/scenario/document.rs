@@ -67,6 +67,7 @@ pub(super) enum Tolerated {
     Growth,
     Livelock,
     TickStarvation,
+    LostUpdate,
     StuckStream,
     CallLeak,
 }

@@ -261,6 +261,7 @@ fn tolerated(tolerated: document::Tolerated) -> &'static str {
         document::Tolerated::Growth => "growth",
         document::Tolerated::Livelock => "livelock",
         document::Tolerated::TickStarvation => "tick-starvation",
+        document::Tolerated::LostUpdate => "lost-update",
         document::Tolerated::StuckStream => "stuck-stream",
         document::Tolerated::CallLeak => "call-leak",
     }
