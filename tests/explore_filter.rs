@@ -8,7 +8,7 @@ use host_harness::{
         scenario::{Cluster, EventKind, Rule, Scenario},
     },
     storm::Storm,
-    world::Reply,
+    world::{Reply, Route},
 };
 use portcullis_tests::harness;
 
@@ -60,7 +60,7 @@ fn gate() -> Arc<Scenario> {
     scenario.plugins[0].configuration = document.to_string().into_bytes();
     let paths = storm.bundles().iter().map(|bundle| {
         let archive = Reply::body(bundle.archive(1).build()).after(Duration::from_millis(20));
-        (bundle.path(), vec![archive])
+        (Route::of(&bundle.path()), vec![archive])
     });
     scenario.clusters.insert("storm".to_owned(), Cluster { paths: paths.collect(), ..Cluster::default() });
     let (method, path) = storm.bundles()[0].allowed(1);

@@ -125,6 +125,82 @@ fn without_the_cache_every_path_is_a_schedule() {
     assert!(with < without, "{with} {without}");
 }
 
+/// Does this with every request.
+fn on_request(action: &str) -> String {
+    let request = format!(
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) {action} (i32.const 0)))"#
+    );
+    GUEST.trim_end_matches(')').to_owned() + "))" + &request
+}
+
+#[test]
+fn several_modules_are_explored_in_one_run_and_what_is_found_is_kept_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let naive = write(folder.path(), "naive.wat", &on_request("unreachable"));
+    let fixed = write(folder.path(), "fixed.wat", &on_request(""));
+    let races = folder.path().join("races").display().to_string();
+    let hurry = ["--preemptions", "0", "--random", "0", "--time", "3"];
+    let both = ["explore", "--module", &naive, "--module", &fixed, "--out", &races];
+    let output = portcullis(&[&both[..], &hurry].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    let found = rows(&output);
+    assert_eq!(
+        (&found[0][..2], &found[1][..2]),
+        (&["default", "naive"].map(str::to_owned)[..], &["default", "fixed"].map(str::to_owned)[..])
+    );
+    assert!(
+        found[0][2].starts_with("BROKEN: no callback may fail") && !found[1][2].contains("BROKEN"),
+        "{found:?}"
+    );
+    let file = Path::new(&races).join("default-naive.race").display().to_string();
+    let output = portcullis(&["replay", &file]);
+    assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+    assert!(output.stderr.is_empty(), "{}", shown(&output));
+    let twice = portcullis(&["explore", "--module", &naive, "--module", &naive]);
+    assert_eq!(twice.status.code(), Some(2));
+    assert!(shown(&twice).contains("is given twice: name each module once"), "{}", shown(&twice));
+}
+
+#[test]
+fn a_variant_runs_the_module_that_it_names() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "naive.wat", &on_request("unreachable"));
+    write(folder.path(), "fixed.wat", &on_request(""));
+    let text = "scenario: mine\nevents: [{at: 0s, request: A}]\nbounds: {until: 10ms}\nvariants:\n  \
+                naive: {expect: broken, module: naive.wat}\n  fixed: {expect: clean, module: fixed.wat}\n";
+    let path = write(folder.path(), "mine.yaml", text);
+    let races = folder.path().join("races").display().to_string();
+    let output = portcullis(&["explore", "--scenario", &path, "--out", &races, "--time", AMPLE, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+    let reports: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(reports[0]["module"].as_str().unwrap().ends_with("naive.wat"), "{reports}");
+    assert_eq!((&reports[0]["first"]["oracle"], &reports[1]["first"]), (&"trap".into(), &Value::Null));
+    let file = Path::new(&races).join("mine-naive.race").display().to_string();
+    assert_eq!(portcullis(&["replay", &file]).status.code(), Some(1));
+    let fixed = portcullis(&["replay", &file, "--variant", "fixed", "--scenario", &path, "--lenient"]);
+    assert_eq!(fixed.status.code(), Some(0), "{}", shown(&fixed));
+}
+
+#[test]
+fn a_network_filter_is_said_to_be_none_for_here_and_ends_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = on_request("")
+        .replace("proxy_on_request_headers\") (param i32 i32 i32)", "proxy_on_new_connection\") (param i32)");
+    let module = write(folder.path(), "tcp.wat", &network);
+    let output = portcullis(&["explore", "--module", &module]);
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(shown(&output).contains("is a network (TCP) filter"), "{}", shown(&output));
+    let schedule = write(folder.path(), "any.race", "race/1\n");
+    let scenario = write(folder.path(), "any.yaml", "scenario: any\nmodule: tcp.wat\n");
+    let output = portcullis(&["replay", &schedule, "--scenario", &scenario]);
+    assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    assert!(
+        shown(&output).contains("is a network (TCP) filter, and races are explored of HTTP filters"),
+        "{}",
+        shown(&output)
+    );
+}
+
 #[test]
 fn a_module_without_a_scenario_gets_the_default_one() {
     let folder = tempfile::tempdir().unwrap();

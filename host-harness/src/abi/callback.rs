@@ -89,6 +89,11 @@ pub enum Callback {
         /// gRPC status.
         status_code: u32,
     },
+    /// `proxy_on_new_connection(context_id)`, which only network filters get: what they do with it tells them apart.
+    NewConnection {
+        /// The stream context.
+        context_id: u32,
+    },
     /// `proxy_on_request_headers(context_id, headers, end_of_stream)`
     RequestHeaders {
         /// The stream context.
@@ -173,6 +178,7 @@ impl Callback {
             Callback::GrpcReceive { .. } => "proxy_on_grpc_receive",
             Callback::GrpcReceiveTrailingMetadata { .. } => "proxy_on_grpc_receive_trailing_metadata",
             Callback::GrpcClose { .. } => "proxy_on_grpc_close",
+            Callback::NewConnection { .. } => "proxy_on_new_connection",
             Callback::RequestHeaders { .. } => "proxy_on_request_headers",
             Callback::RequestBody { .. } => "proxy_on_request_body",
             Callback::RequestTrailers { .. } => "proxy_on_request_trailers",
@@ -210,7 +216,8 @@ impl Callback {
             }
             Callback::RequestTrailers { context_id, trailers }
             | Callback::ResponseTrailers { context_id, trailers } => [context_id, trailers, 0, 0, 0],
-            Callback::Log { context_id }
+            Callback::NewConnection { context_id }
+            | Callback::Log { context_id }
             | Callback::Done { context_id }
             | Callback::Delete { context_id } => [context_id, 0, 0, 0, 0],
         };
@@ -225,6 +232,7 @@ impl Callback {
     pub fn context_id(&self) -> u32 {
         match *self {
             Callback::ContextCreate { context_id, .. }
+            | Callback::NewConnection { context_id }
             | Callback::RequestHeaders { context_id, .. }
             | Callback::RequestBody { context_id, .. }
             | Callback::RequestTrailers { context_id, .. }

@@ -16,6 +16,7 @@ pub(super) struct Exports {
     grpc_receive: Option<TypedFunc<(u32, u32, u32), ()>>,
     grpc_receive_trailing_metadata: Option<TypedFunc<(u32, u32, u32), ()>>,
     grpc_close: Option<TypedFunc<(u32, u32, u32), ()>>,
+    new_connection: Option<TypedFunc<u32, u32>>,
     request_headers: Option<HeadersExport>,
     request_body: Option<TypedFunc<(u32, u32, u32), u32>>,
     request_trailers: Option<TypedFunc<(u32, u32), u32>>,
@@ -50,6 +51,7 @@ impl Exports {
             grpc_receive: find(instance, store, "proxy_on_grpc_receive"),
             grpc_receive_trailing_metadata: find(instance, store, "proxy_on_grpc_receive_trailing_metadata"),
             grpc_close: find(instance, store, "proxy_on_grpc_close"),
+            new_connection: find(instance, store, "proxy_on_new_connection"),
             request_headers: find_headers(instance, store, "proxy_on_request_headers"),
             request_body: find(instance, store, "proxy_on_request_body"),
             request_trailers: find(instance, store, "proxy_on_request_trailers"),
@@ -75,6 +77,7 @@ impl Exports {
             Callback::GrpcReceive { .. } => self.grpc_receive.is_some(),
             Callback::GrpcReceiveTrailingMetadata { .. } => self.grpc_receive_trailing_metadata.is_some(),
             Callback::GrpcClose { .. } => self.grpc_close.is_some(),
+            Callback::NewConnection { .. } => self.new_connection.is_some(),
             Callback::RequestHeaders { .. } => self.request_headers.is_some(),
             Callback::RequestBody { .. } => self.request_body.is_some(),
             Callback::RequestTrailers { .. } => self.request_trailers.is_some(),
@@ -125,6 +128,7 @@ impl Exports {
             Callback::GrpcClose { root_id, token, status_code } => {
                 run(store, &self.grpc_close, (root_id, token, status_code)).map(|done| done.map(|()| 0))
             }
+            Callback::NewConnection { context_id } => run(store, &self.new_connection, context_id),
             Callback::RequestHeaders { context_id, headers, end_of_stream } => {
                 run_headers(store, self.request_headers.as_ref(), context_id, headers, end_of_stream)
             }

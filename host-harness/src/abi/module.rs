@@ -160,6 +160,12 @@ impl Module {
         self.pre.module().imports().any(|import| import.name() == function)
     }
 
+    /// Whether the module has a function of this name.
+    #[must_use]
+    pub fn exports(&self, function: &str) -> bool {
+        self.pre.module().get_export(function).is_some_and(|export| export.func().is_some())
+    }
+
     /// Which ABI the module says it speaks.
     #[must_use]
     pub fn abi_version(&self) -> AbiVersion {

@@ -32,9 +32,10 @@ use signal_hook::{
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// The module to explore, in place of the one that the scenario names; alone, it runs the default scenario
+    /// The module to explore, in place of the one that the scenario names; alone, it runs the default scenario. May be given
+    /// several times: every scenario is explored with each
     #[arg(long, value_name = "WASM")]
-    module: Option<PathBuf>,
+    module: Vec<PathBuf>,
     /// A scenario file; may be given several times
     #[arg(long, value_name = "FILE")]
     scenario: Vec<PathBuf>,
@@ -157,21 +158,8 @@ fn scenarios(arguments: &Arguments) -> Result<Vec<Arc<Scenario>>> {
     for file in &arguments.scenario {
         scenarios.extend(Scenario::load(file)?);
     }
-    if let Some(module) = &arguments.module {
-        let module = module.display().to_string();
-        if scenarios.is_empty() {
-            scenarios.push(match &arguments.requests {
-                None => Scenario::default_for(&module),
-                Some(path) => {
-                    let name = path.display().to_string();
-                    let requests = fs::read_to_string(path).with_context(|| name.clone())?;
-                    Scenario::default_with(&module, &requests, &name)?
-                }
-            });
-        }
-        for scenario in &mut scenarios {
-            scenario.module.clone_from(&module);
-        }
+    if !arguments.module.is_empty() {
+        scenarios = with_modules(arguments, &scenarios)?;
     }
     ensure!(!scenarios.is_empty(), "nothing to explore: name a `--scenario`, a `--module`, or `--all`");
     let is_wanted = |scenario: &Scenario| {
@@ -181,6 +169,43 @@ fn scenarios(arguments: &Arguments) -> Result<Vec<Arc<Scenario>>> {
             .is_none_or(|text| format!("{} {}", scenario.name, scenario.variant).contains(text.as_str()))
     };
     Ok(scenarios.into_iter().filter(is_wanted).map(Arc::new).collect())
+}
+
+/// Each scenario, or else the default one, with each module.
+fn with_modules(arguments: &Arguments, scenarios: &[Scenario]) -> Result<Vec<Scenario>> {
+    let mut modules: Vec<String> = Vec::new();
+    for module in &arguments.module {
+        let module = module.display().to_string();
+        ensure!(!modules.contains(&module), "`--module {module}` is given twice: name each module once");
+        modules.push(module);
+    }
+    let default = |module: &String| match &arguments.requests {
+        None => Ok(Scenario::default_for(module)),
+        Some(path) => {
+            let name = path.display().to_string();
+            let requests = fs::read_to_string(path).with_context(|| name.clone())?;
+            anyhow::Ok(Scenario::default_with(module, &requests, &name)?)
+        }
+    };
+    if scenarios.is_empty() {
+        return modules.iter().map(default).collect();
+    }
+    let with = |scenario: &Scenario, module: &String| Scenario { module: module.clone(), ..scenario.clone() };
+    Ok(scenarios
+        .iter()
+        .flat_map(|scenario| modules.iter().map(move |module| with(scenario, module)))
+        .collect())
+}
+
+/// What tells scenarios of one name and variant apart, where several modules are explored: the module's own name.
+fn module_name<'a>(scenario: &'a Scenario, scenarios: &[Arc<Scenario>]) -> Option<&'a str> {
+    let twin = |other: &&Arc<Scenario>| {
+        (&other.name, &other.variant) == (&scenario.name, &scenario.variant)
+            && other.module != scenario.module
+    };
+    scenarios.iter().find(twin)?;
+    let path = Path::new(&scenario.module);
+    path.file_stem().and_then(|stem| stem.to_str()).or(Some(&scenario.module))
 }
 
 fn options_of(arguments: &Arguments, stop: &Arc<AtomicBool>) -> Options {
@@ -261,8 +286,10 @@ impl Files {
         tempfile::NamedTempFile::new_in(folder).with_context(unusable)?;
         let mut files: Vec<PathBuf> = Vec::new();
         for scenario in scenarios {
-            let name = [scenario.name.as_str(), scenario.variant.as_str()].join("-");
-            let name = name.trim_end_matches('-');
+            let parts = [Some(scenario.name.as_str()), Some(scenario.variant.as_str())];
+            let parts = parts.into_iter().chain([module_name(scenario, scenarios)]).flatten();
+            let name = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
+            let name = name.as_str();
             let numbered = (2..).map(|number| format!("{name}-{number}"));
             let mut names = std::iter::once(name.to_owned()).chain(numbered);
             files.extend(names.find_map(|name| {
@@ -345,7 +372,12 @@ fn table(scenarios: &[Arc<Scenario>], reports: &[Report]) -> Table {
         let covered = certificates.into_iter().chain(missed).collect::<Vec<_>>().join("\n");
         table.add_row([
             scenario.name.clone(),
-            scenario.variant.clone(),
+            [Some(scenario.variant.as_str()), module_name(scenario, scenarios)]
+                .into_iter()
+                .flatten()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(" "),
             result,
             report.first.as_ref().map(|found| format!("{:?}", found.class)).unwrap_or_default(),
             report.first.as_ref().map(|found| found.phase.clone()).unwrap_or_default(),

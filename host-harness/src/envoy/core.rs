@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    events::{Event, EventKey, Events},
+    events::{Event, EventKey, Events, Waiting},
     exchange::StreamId,
     grpc::GrpcInFlight,
     log::{LogLine, LogSource},
@@ -75,6 +75,10 @@ pub(crate) struct Core {
     pub(crate) exploration: Option<Exploration>,
     /// Whether the module can tell when a metric changes.
     pub(super) reads_metrics: bool,
+    /// What is planned and waits for a request.
+    pub(super) waiting: Vec<Waiting>,
+    /// What has waited for one and is due now: its number, and the request.
+    pub(super) awaited: BTreeMap<EventKey, (u32, String)>,
     /// Names of the requests that are planned, by number.
     pub(crate) request_names: BTreeMap<u32, String>,
     /// Names of streams that have one.
@@ -181,6 +185,8 @@ impl Core {
             stopping: false,
             exploration: None,
             reads_metrics: true,
+            waiting: Vec::new(),
+            awaited: BTreeMap::new(),
             request_names: BTreeMap::new(),
             stream_names: BTreeMap::new(),
             views: Vec::new(),
@@ -224,6 +230,8 @@ impl Core {
             stopping: self.stopping,
             exploration: None,
             reads_metrics: self.reads_metrics,
+            waiting: self.waiting.clone(),
+            awaited: self.awaited.clone(),
             request_names: self.request_names.clone(),
             stream_names: self.stream_names.clone(),
             views: self.views.clone(),
@@ -278,6 +286,17 @@ impl Core {
     pub(super) fn post_after(&mut self, delay: Duration, event: Event) -> EventKey {
         let at = self.now().saturating_add(delay);
         self.events.post(at, event)
+    }
+
+    /// A request has begun or ended: what waits for that is due so long after.
+    pub(super) fn request_has(&mut self, request: &str, begun: bool) {
+        let now = self.now();
+        let is_meant =
+            |waiting: &mut Waiting| waiting.after.begun == begun && waiting.after.request == request;
+        for Waiting { number, after, event } in self.waiting.extract_if(.., is_meant) {
+            let key = self.events.post_outside(now.saturating_add(after.delay), event);
+            self.awaited.insert(key, (number, after.request));
+        }
     }
 
     pub(super) fn log(&mut self, vm: VmRole, source: LogSource, level: log::Level, message: &str) {

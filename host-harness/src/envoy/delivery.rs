@@ -34,6 +34,8 @@ pub(super) enum Job {
     Leave(StreamId),
     /// The control plane changes something.
     Update(Update),
+    /// A worker's VM is told of a connection, as if it were a network filter's.
+    Connect { worker: usize },
     /// The process ends.
     ShutDown,
 }
@@ -48,6 +50,7 @@ impl Turn {
                 Job::Begin { worker, id, request } => self.begin(worker, id, request).await,
                 Job::Leave(id) => self.leave(id).await,
                 Job::Update(update) => self.refused = self.update(&update).await.err(),
+                Job::Connect { worker } => self.connect(worker).await,
                 Job::ShutDown => self.shut_down().await,
             }
             self
@@ -91,6 +94,7 @@ impl Turn {
             if let Some(recorder) = &mut core.recorder {
                 recorder.requested(id, step);
             }
+            core.request_has(&name, true);
             core.stream_names.insert(id.0, name);
         }
         if let Some(after) = planned.leaves_after {

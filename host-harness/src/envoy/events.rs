@@ -52,6 +52,32 @@ pub(super) enum Event {
     Stall { slot: VmSlot, span: Duration },
 }
 
+/// Something planned that waits for a request.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    /// Its number among the planned ones that wait, from 1.
+    pub(super) number: u32,
+    pub(super) after: After,
+    pub(super) event: Event,
+}
+
+/// So long after a request has begun or ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct After {
+    /// The request's name.
+    pub(crate) request: String,
+    /// Its beginning and not its end.
+    pub(crate) begun: bool,
+    pub(crate) delay: Duration,
+}
+
+/// When something planned happens, at the earliest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum When {
+    At(Duration),
+    After(After),
+}
+
 /// A request that a client will send.
 #[derive(Debug)]
 pub(crate) struct PlannedRequest {
@@ -102,6 +128,14 @@ impl Events {
         // A timer is no consequence: it comes again and again, and what is done each time may be over each time.
         let depth = if matches!(event, Event::Tick { .. }) { 0 } else { self.depth.saturating_add(1) };
         self.due.insert(key, Posted { event, depth });
+        key
+    }
+
+    /// Puts an event in that comes from outside, and is no consequence of what happens now.
+    pub(super) fn post_outside(&mut self, at: Duration, event: Event) -> EventKey {
+        let depth = std::mem::take(&mut self.depth);
+        let key = self.post(at, event);
+        self.depth = depth;
         key
     }
 

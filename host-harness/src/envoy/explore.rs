@@ -1,7 +1,7 @@
 //! Running the same beginning again and again, each time in the order that a scheduler decides.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hasher},
     sync::Arc,
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 use super::{
     Envoy, Exchange, Request,
     delivery::Job,
-    events::{Change, Event, PlannedRequest},
+    events::{Change, Event, PlannedRequest, Waiting, When},
     schedule::{Candidate, Exploration, Next, Scheduler, TurnKind},
     turn::{Task, Turn},
     vms::VmSlot,
@@ -23,7 +23,7 @@ use crate::{
         vms::vm_name,
     },
     steps::{Step, Verb},
-    world::{Call, Scripted, World},
+    world::{Call, GrpcSeen, Scripted, World},
 };
 
 /// A run that is under way.
@@ -36,7 +36,7 @@ impl Envoy<Scripted> {
     /// Plans a request; its name is for people.
     pub(crate) fn plan_request(
         &mut self,
-        at: Duration,
+        when: When,
         name: &str,
         worker: usize,
         request: Request,
@@ -46,32 +46,44 @@ impl Envoy<Scripted> {
         let number = u32::try_from(core.request_names.len()).unwrap_or(u32::MAX).saturating_add(1);
         core.request_names.insert(number, name.to_owned());
         let planned = PlannedRequest { number, worker, request, leaves_after };
-        core.events.post(at, Event::Request(Arc::new(planned)));
+        self.plan(when, Event::Request(Arc::new(planned)));
     }
 
     /// Plans a change of the world.
     pub(crate) fn plan_change(
         &mut self,
-        at: Duration,
+        when: When,
         change: impl Fn(&mut dyn World) + Send + Sync + 'static,
     ) {
-        self.proxy_mut().core_mut().events.post(at, Event::Change(Change(Arc::new(change))));
+        self.plan(when, Event::Change(Change(Arc::new(change))));
     }
 
     /// Plans a change of a plugin: another configuration, or none to take it away.
-    pub(crate) fn plan_update(&mut self, at: Duration, plugin: &str, configuration: Option<Vec<u8>>) {
-        let update = Update { plugin: plugin.to_owned(), configuration };
-        self.proxy_mut().core_mut().events.post(at, Event::Update(Arc::new(update)));
+    pub(crate) fn plan_update(&mut self, when: When, plugin: &str, configuration: Option<Vec<u8>>) {
+        self.plan(when, Event::Update(Arc::new(Update { plugin: plugin.to_owned(), configuration })));
     }
 
     /// Plans that the VM of a thread fails: in its next callback, or where it is held.
-    pub(crate) fn plan_trap(&mut self, at: Duration, slot: VmSlot) {
-        self.proxy_mut().core_mut().events.post(at, Event::Trap { slot });
+    pub(crate) fn plan_trap(&mut self, when: When, slot: VmSlot) {
+        self.plan(when, Event::Trap { slot });
     }
 
     /// Plans that a thread takes no turns for a span of time.
-    pub(crate) fn plan_stall(&mut self, at: Duration, slot: VmSlot, span: Duration) {
-        self.proxy_mut().core_mut().events.post(at, Event::Stall { slot, span });
+    pub(crate) fn plan_stall(&mut self, when: When, slot: VmSlot, span: Duration) {
+        self.plan(when, Event::Stall { slot, span });
+    }
+
+    fn plan(&mut self, when: When, event: Event) {
+        let core = self.proxy_mut().core_mut();
+        match when {
+            When::At(at) => {
+                core.events.post(at, event);
+            }
+            When::After(after) => {
+                let number = u32::try_from(core.waiting.len()).unwrap_or(u32::MAX).saturating_add(1);
+                core.waiting.push(Waiting { number, after, event });
+            }
+        }
     }
 
     /// Makes what is now the beginning of every run.
@@ -203,6 +215,14 @@ impl Run<'_> {
         self.core().unknown_clusters.first().cloned()
     }
 
+    /// Requests for which something planned still waits, or has waited and has not happened.
+    pub(crate) fn awaited(&self) -> BTreeSet<String> {
+        let core = self.core();
+        let still = core.waiting.iter().map(|waiting| waiting.after.request.clone());
+        let due = core.events.iter().filter_map(|(key, _)| core.awaited.get(key));
+        still.chain(due.map(|(_, request)| request.clone())).collect()
+    }
+
     /// Number of the last step that was recorded.
     pub(crate) fn last_step(&self) -> usize {
         self.core().recorder.as_ref().map_or(0, |recorder| recorder.steps.len())
@@ -239,6 +259,32 @@ impl Run<'_> {
         let core = self.core();
         let seen = self.envoy.world().seen().get(skip..).unwrap_or_default();
         seen.iter().map(|seen| (core.callers.get(&seen.call.id).cloned(), &seen.call))
+    }
+
+    /// gRPC exchanges that filters began, but for the first ones, as the calls that they are: with the messages that the
+    /// client has sent so far, one behind the other.
+    pub(crate) fn grpc_calls_from(&self, skip: usize) -> Vec<(Option<String>, Call)> {
+        let seen = self.envoy.world().grpc_seen().get(skip..).unwrap_or_default();
+        let call = |seen: &GrpcSeen| Call {
+            id: seen.call.id,
+            origin: seen.call.origin,
+            cluster: seen.call.cluster.clone(),
+            headers: seen.call.headers.clone(),
+            body: seen.messages.concat().into(),
+            trailers: Vec::new(),
+            timeout: None,
+        };
+        seen.iter().map(|seen| (self.core().callers.get(&seen.call.id).cloned(), call(seen))).collect()
+    }
+
+    /// Ticks that have come to each thread.
+    pub(crate) fn ticks(&self) -> BTreeMap<VmSlot, usize> {
+        self.core().exploration.as_ref().map(Exploration::ticks).unwrap_or_default()
+    }
+
+    /// Items that were put into each queue.
+    pub(crate) fn items(&self) -> BTreeMap<String, usize> {
+        self.core().queues.pushed()
     }
 
     /// Why VMs failed, in order.

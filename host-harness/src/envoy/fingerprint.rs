@@ -94,7 +94,10 @@ impl Core {
                 digest.bytes(item);
             }
         }
-        for ((at, _), event) in self.events.iter() {
+        for waiting in &self.waiting {
+            digest.number(waiting.number);
+        }
+        for (key @ (at, _), event) in self.events.iter() {
             let Some(turn) =
                 self.exploration.as_ref().and_then(|exploration| self.turn_of(event, exploration))
             else {
@@ -105,6 +108,8 @@ impl Core {
             digest.number(thread_number(turn.thread));
             digest.number(turn.of);
             digest.number(turn.ordinal);
+            // Which of several that may come in any order.
+            digest.number(self.awaited.get(key).map_or(0, |(number, _)| *number));
             match event {
                 Event::Answer { call, outcome } => {
                     digest.number(u64::from(self.calls.get(call).is_some_and(|call| call.again)));

@@ -313,6 +313,9 @@ impl Core {
         if let Some(recorder) = &mut self.recorder {
             recorder.sent(id, step);
         }
+        let stream = self.vms[vm].acting_stream();
+        let caller = stream.and_then(|stream| self.stream_names.get(&stream.0).cloned());
+        self.callers.extend(caller.map(|caller| (id, caller)));
         let root_id = self.vms[vm].acting_root();
         let flight = GrpcInFlight {
             vm,

@@ -17,7 +17,7 @@
 
 mod core;
 mod delivery;
-mod events;
+pub(crate) mod events;
 mod exchange;
 pub(crate) mod explore;
 mod filter_chain;
@@ -29,6 +29,7 @@ mod hostcalls;
 mod lifecycle;
 mod log;
 mod metrics;
+pub(crate) mod network;
 mod options;
 mod properties;
 mod proxy;

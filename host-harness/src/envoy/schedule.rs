@@ -349,6 +349,17 @@ impl Exploration {
             || self.held.iter().any(|held| held.turn.thread == thread)
     }
 
+    /// Ticks that have come to each thread.
+    pub(crate) fn ticks(&self) -> BTreeMap<VmSlot, usize> {
+        let mut ticks = BTreeMap::new();
+        for ((thread, _, _), count) in
+            self.executed.iter().filter(|((_, kind, _), _)| *kind == TurnKind::Tick)
+        {
+            *ticks.entry(*thread).or_default() += usize::try_from(*count).unwrap_or(usize::MAX);
+        }
+        ticks
+    }
+
     fn next_ordinal(&self, thread: VmSlot, kind: TurnKind, of: u32) -> u32 {
         self.executed.get(&(thread, kind, of)).copied().unwrap_or(0) + 1
     }

@@ -16,6 +16,8 @@ pub(super) struct SharedQueues {
     tokens: BTreeMap<(String, Vec<u8>), u32>,
     queues: BTreeMap<u32, Queue>,
     last_token: u32,
+    /// The name of every queue that there ever was, and how many items were put in.
+    pushed: BTreeMap<u32, (Vec<u8>, usize)>,
 }
 
 /// Whom to notify: a context on a thread, whichever VM runs there by then. Contexts of a VM that was made again have
@@ -43,6 +45,7 @@ impl SharedQueues {
     pub(super) fn register(&mut self, vm_id: &str, name: &[u8], consumer: Consumer) -> u32 {
         let token = *self.tokens.entry((vm_id.to_owned(), name.to_vec())).or_insert_with(|| {
             self.last_token += 1;
+            self.pushed.insert(self.last_token, (name.to_vec(), 0));
             self.last_token
         });
         self.queues.entry(token).or_insert_with(|| Queue { consumer, items: VecDeque::new() }).consumer =
@@ -82,7 +85,19 @@ impl SharedQueues {
     pub(super) fn push(&mut self, token: u32, item: &[u8]) -> Answer<Consumer> {
         let queue = self.queues.get_mut(&token).ok_or(Status::NotFound)?;
         queue.items.push_back(Bytes::copy_from_slice(item));
+        if let Some((_, count)) = self.pushed.get_mut(&token) {
+            *count += 1;
+        }
         Ok(queue.consumer)
+    }
+
+    /// How many items were put into the queues of each name.
+    pub(super) fn pushed(&self) -> BTreeMap<String, usize> {
+        let mut pushed = BTreeMap::new();
+        for (name, count) in self.pushed.values() {
+            *pushed.entry(String::from_utf8_lossy(name).into_owned()).or_default() += count;
+        }
+        pushed
     }
 
     /// Takes the oldest item out. Any VM may, not only the consumer.

@@ -150,6 +150,7 @@ impl Turn {
         if let Some(name) = name {
             let status = stream.response.headers.first(b":status").filter(|_| stream.response.headers_passed);
             let observed = status.map_or_else(|| "nothing".to_owned(), text);
+            core.request_has(&name, false);
             core.note_on(slot, Verb::Answer, |_core| Note { object: name, observed, ..Note::default() });
         }
         self.finished.insert(id, exchange(stream, aborted, now));

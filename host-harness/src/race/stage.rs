@@ -1,6 +1,7 @@
 //! A scenario that is set up once and run many times.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,14 +17,16 @@ use super::{
         judge::Judge,
         views::{self, View},
     },
-    scenario::{Bounds, EventKind, Scenario, Thread},
+    scenario::{Bounds, Due, EventKind, Scenario, Thread},
     trace::{FaultClass, Step},
 };
 use crate::{
     abi::Module,
     envoy::{
         Envoy, EnvoyOptions, Exchange, PluginKind, PluginOptions, Request, StartError,
+        events::{After, When},
         explore::Run,
+        network::is_network_filter,
         schedule::{Exploration, Fault, Limits, Scheduler},
         vms::VmSlot,
     },
@@ -56,6 +59,8 @@ pub(crate) struct Stage {
     crossing: Option<Crossing>,
     scenario: Arc<Scenario>,
     module_sha256: String,
+    /// Requests for which something planned has waited in vain in every run.
+    in_vain: BTreeSet<String>,
     stop: Stop,
 }
 
@@ -106,6 +111,15 @@ pub enum StageError {
     /// A plugin does not come up.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The module is of a kind that is not for here.
+    #[error(
+        "module `{module}` is a network (TCP) filter, and races are explored of HTTP filters: it is told of connections \
+         and fails on requests"
+    )]
+    NetworkFilter {
+        /// The module, as the scenario names it.
+        module: String,
+    },
 }
 
 // === impl Stop ===
@@ -141,7 +155,7 @@ impl Stop {
 impl Stage {
     /// Starts the scenario's Envoy and makes that the beginning of every run.
     ///
-    /// Errors: a plugin does not come up.
+    /// Errors: a plugin does not come up, or is no HTTP filter.
     pub(crate) fn new(module: &Module, scenario: &Arc<Scenario>) -> Result<Stage, StageError> {
         let plugins = scenario.plugins.iter().map(|plugin| PluginOptions {
             name: plugin.name.clone(),
@@ -158,20 +172,30 @@ impl Stage {
             seed: scenario.seed,
             ..EnvoyOptions::default()
         };
-        let mut envoy = Envoy::start(module, options, scenario.world())?;
+        let world = scenario.world();
+        if is_network_filter(module, &options, &world) {
+            return Err(StageError::NetworkFilter { module: scenario.module.clone() });
+        }
+        let mut envoy = Envoy::start(module, options, world)?;
         let mut nonces = Vec::new();
         for event in &scenario.events {
+            let when = match &event.due {
+                Due::At(at) => When::At(*at),
+                Due::After { request, begun, delay } => {
+                    When::After(After { request: request.clone(), begun: *begun, delay: *delay })
+                }
+            };
             match &event.kind {
                 EventKind::Request { name, worker, request, leaves_after } => {
                     let nonce = crossing::nonce(name);
                     let mut request = with_nonce(request.as_ref().clone(), nonce.as_bytes());
                     request.headers.push((NONCE_HEADER.as_bytes().to_vec(), nonce.clone().into_bytes()));
                     nonces.push((name.clone(), nonce.into_bytes()));
-                    envoy.plan_request(event.at, name, *worker, request, *leaves_after);
+                    envoy.plan_request(when, name, *worker, request, *leaves_after);
                 }
-                EventKind::Answers { .. } => {
+                EventKind::Answers { .. } | EventKind::GrpcAnswers { .. } => {
                     let kind = event.kind.clone();
-                    envoy.plan_change(event.at, move |world| {
+                    envoy.plan_change(when, move |world| {
                         let world: &mut dyn std::any::Any = world;
                         if let Some(world) = world.downcast_mut() {
                             kind.change_answers(world);
@@ -179,11 +203,11 @@ impl Stage {
                     });
                 }
                 EventKind::Configure { plugin, configuration } => {
-                    envoy.plan_update(event.at, plugin, Some(configuration.clone()));
+                    envoy.plan_update(when, plugin, Some(configuration.clone()));
                 }
-                EventKind::Remove { plugin } => envoy.plan_update(event.at, plugin, None),
-                EventKind::Trap { thread } => envoy.plan_trap(event.at, slot(*thread)),
-                EventKind::Stall { thread, span } => envoy.plan_stall(event.at, slot(*thread), *span),
+                EventKind::Remove { plugin } => envoy.plan_update(when, plugin, None),
+                EventKind::Trap { thread } => envoy.plan_trap(when, slot(*thread)),
+                EventKind::Stall { thread, span } => envoy.plan_stall(when, slot(*thread), *span),
             }
         }
         envoy.freeze();
@@ -194,6 +218,7 @@ impl Stage {
             crossing,
             scenario: Arc::clone(scenario),
             module_sha256: module.sha256().to_owned(),
+            in_vain: awaited(scenario),
             stop: Stop::default(),
         })
     }
@@ -206,6 +231,11 @@ impl Stage {
     /// Whether runs are ended now.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.is_now()
+    }
+
+    /// A request for which something planned has waited in vain in every run.
+    pub(crate) fn waits_in_vain(&self) -> Option<&str> {
+        self.in_vain.first().map(String::as_str)
     }
 
     pub(crate) fn scenario(&self) -> &Arc<Scenario> {
@@ -269,6 +299,10 @@ impl Stage {
                 }
             }
             rounds.push(run.sizes());
+        }
+        if !self.in_vain.is_empty() {
+            let awaited = run.awaited();
+            self.in_vain.retain(|request| awaited.contains(request));
         }
         if let Some(cluster) = run.unknown_cluster() {
             return end(run, broken, Some(Cut::UnknownCluster(cluster)));
@@ -345,6 +379,15 @@ impl Stage {
     }
 }
 
+/// Requests for which something planned waits.
+fn awaited(scenario: &Scenario) -> BTreeSet<String> {
+    let awaited = scenario.events.iter().filter_map(|event| match &event.due {
+        Due::At(_) => None,
+        Due::After { request, .. } => Some(request.clone()),
+    });
+    awaited.collect()
+}
+
 /// The request with its nonce wherever it says so.
 fn with_nonce(mut request: Request, nonce: &[u8]) -> Request {
     let headers = request.headers.iter_mut().chain(&mut request.trailers).map(|(_, value)| value);
@@ -367,6 +410,13 @@ fn slot(thread: Thread) -> VmSlot {
     match thread {
         Thread::Main => VmSlot::Main,
         Thread::Worker(worker) => VmSlot::Worker(worker),
+    }
+}
+
+fn thread(slot: VmSlot) -> Thread {
+    match slot {
+        VmSlot::Main => Thread::Main,
+        VmSlot::Worker(worker) => Thread::Worker(worker),
     }
 }
 
@@ -415,6 +465,9 @@ struct Watched {
     traps: usize,
     misdeeds: usize,
     calls: usize,
+    grpc_calls: usize,
+    ticks: BTreeMap<VmSlot, usize>,
+    items: BTreeMap<String, usize>,
     views: Vec<View>,
     seen_views: usize,
 }
@@ -446,6 +499,27 @@ impl Watched {
             if let (Some(crossing), Some(name)) = (crossing, name) {
                 add(crossing.judge_call(&name, call));
             }
+        }
+        for (name, call) in run.grpc_calls_from(self.grpc_calls) {
+            self.grpc_calls += 1;
+            add(judge.called(&call));
+            if let (Some(crossing), Some(name)) = (crossing, name) {
+                add(crossing.judge_call(&name, &call));
+            }
+        }
+        if judge.counts_ticks_or_items() {
+            let (ticks, items) = (run.ticks(), run.items());
+            for (slot, count) in &ticks {
+                for _ in self.ticks.get(slot).copied().unwrap_or(0)..*count {
+                    add(judge.ticked(thread(*slot)));
+                }
+            }
+            for (queue, count) in &items {
+                for _ in self.items.get(queue).copied().unwrap_or(0)..*count {
+                    add(judge.queued(queue));
+                }
+            }
+            (self.ticks, self.items) = (ticks, items);
         }
         let traps = run.traps();
         for trap in traps.iter().skip(self.traps) {

@@ -3,12 +3,20 @@
 //! As in [`super`], what Envoy makes of it (which status a reset is, what a time limit answers) is decided in
 //! [`crate::envoy`].
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
 use super::{ANY_CLUSTER, CallId, Origin, Refusal};
 use crate::abi::Headers;
+
+/// Stands for every method that has no answers of its own.
+const ANY_METHOD: &str = "*";
 
 /// A gRPC exchange that a filter begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +98,17 @@ pub struct GrpcReply {
     refused: bool,
 }
 
+/// What a server says in one whole exchange.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GrpcAnswer {
+    /// From its beginning on.
+    pub opened: GrpcReply,
+    /// To each message of the client.
+    pub message: GrpcReply,
+    /// When the client sends no more.
+    pub ended: GrpcReply,
+}
+
 /// An exchange as the script saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrpcSeen {
@@ -115,7 +134,28 @@ trait Script: FnMut(&GrpcCall, GrpcAsked<'_>) -> GrpcReply + Send {
 pub(super) struct Servers {
     pub(super) now: Duration,
     clusters: BTreeMap<String, BTreeMap<String, Box<dyn Script>>>,
+    /// Answers by cluster and method.
+    answers: BTreeMap<(String, String), Answers>,
+    /// What goes on being said in exchanges that have begun.
+    open: BTreeMap<CallId, Open>,
     seen: Vec<GrpcSeen>,
+}
+
+/// Answers in order, the last of which repeats.
+#[derive(Clone)]
+struct Answers {
+    answers: Vec<GrpcAnswer>,
+    given: usize,
+    /// What tells these answers from others in a fingerprint.
+    digest: u64,
+}
+
+/// An exchange to which more may be said.
+#[derive(Clone)]
+struct Open {
+    answer: GrpcAnswer,
+    /// Whose exchange it is, and which answer it was given.
+    digest: u64,
 }
 
 // === impl GrpcReply ===
@@ -186,6 +226,36 @@ fn to_headers(pairs: &[(&str, &str)]) -> Headers {
         .collect()
 }
 
+impl GrpcReply {
+    /// Then what another one says.
+    fn followed_by(mut self, other: GrpcReply) -> GrpcReply {
+        let at = self.at;
+        self.events.extend(other.events.into_iter().map(|(delay, event)| (at.saturating_add(delay), event)));
+        self
+    }
+}
+
+// === impl Answers ===
+
+impl Answers {
+    fn new(answers: Vec<GrpcAnswer>) -> Answers {
+        let digest = digest(&format!("{answers:?}"));
+        Answers { answers, given: 0, digest }
+    }
+
+    fn next(&mut self) -> Option<GrpcAnswer> {
+        let answer = self.answers.get(self.given).or(self.answers.last())?.clone();
+        self.given += 1;
+        Some(answer)
+    }
+}
+
+fn digest(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 // === impl Servers ===
 
 impl Servers {
@@ -198,6 +268,11 @@ impl Servers {
 
     pub(super) fn remove(&mut self, cluster: &str) {
         self.clusters.remove(cluster);
+        self.answers.retain(|(of, _), _| of != cluster);
+    }
+
+    pub(super) fn set_answers(&mut self, cluster: &str, method: &str, answers: Vec<GrpcAnswer>) {
+        self.answers.insert((cluster.to_owned(), method.to_owned()), Answers::new(answers));
     }
 
     pub(super) fn add(
@@ -213,9 +288,31 @@ impl Servers {
         &self.seen
     }
 
-    /// How far the scripts have come: exchanges and messages so far.
-    pub(super) fn steps(&self) -> (usize, usize) {
-        (self.seen.len(), self.seen.iter().map(|seen| seen.messages.len() + usize::from(seen.ended)).sum())
+    /// How far scripts and answers have come, and what is still to be said in exchanges that have begun.
+    pub(super) fn hash_state(&self, hasher: &mut impl Hasher) {
+        let said: usize = self.seen.iter().map(|seen| seen.messages.len() + usize::from(seen.ended)).sum();
+        (self.seen.len(), said).hash(hasher);
+        for (of, answers) in &self.answers {
+            (of, answers.given.min(answers.answers.len()), answers.digest).hash(hasher);
+        }
+        // Their numbers depend on the order in which they were begun.
+        let mut open: Vec<u64> = self.open.values().map(|open| open.digest).collect();
+        open.sort_unstable();
+        open.hash(hasher);
+    }
+
+    /// The answer to an exchange that begins: of its method, or of every method, in its cluster or in every cluster.
+    fn answer(&mut self, call: &GrpcCall) -> Option<GrpcAnswer> {
+        if self.answers.is_empty() {
+            return None;
+        }
+        let method = format!("{}/{}", call.service, call.method);
+        let known = self.clusters.contains_key(&call.cluster);
+        let cluster = if known { call.cluster.as_str() } else { ANY_CLUSTER };
+        let mut of = |method: &str| {
+            self.answers.get_mut(&(cluster.to_owned(), method.to_owned())).and_then(Answers::next)
+        };
+        of(&method).or_else(|| of(ANY_METHOD))
     }
 
     /// What the script of an exchange says; a method that nobody added is `Unimplemented` (12).
@@ -234,7 +331,16 @@ impl GrpcWorld for Servers {
         if !self.clusters.contains_key(&call.cluster) && !self.clusters.contains_key(ANY_CLUSTER) {
             return Err(Refusal::UnknownCluster);
         }
-        let reply = self.ask(call, GrpcAsked::Opened);
+        let reply = match self.answer(call) {
+            None => self.ask(call, GrpcAsked::Opened),
+            Some(answer) => {
+                if !answer.message.events.is_empty() || !answer.ended.events.is_empty() {
+                    let digest = digest(&format!("{:?} {answer:?}", call.origin));
+                    self.open.insert(call.id, Open { answer: answer.clone(), digest });
+                }
+                answer.opened
+            }
+        };
         if reply.refused {
             return Err(Refusal::NoHost);
         }
@@ -254,11 +360,21 @@ impl GrpcWorld for Servers {
         };
         seen.messages.extend(message.cloned());
         seen.ended |= end;
+        if let Some(open) = self.open.get(&call) {
+            let GrpcAnswer { message: each, ended, .. } = open.answer.clone();
+            let said = if message.is_some() { each } else { GrpcReply::silence() };
+            if !end {
+                return said.events;
+            }
+            self.open.remove(&call);
+            return said.followed_by(ended).events;
+        }
         let call = seen.call.clone();
         self.ask(&call, GrpcAsked::Sent { message, end }).events
     }
 
     fn cancel(&mut self, call: CallId) {
+        self.open.remove(&call);
         if let Some(seen) = self.seen.iter_mut().rev().find(|seen| seen.call.id == call) {
             seen.cancelled = true;
         }
@@ -324,6 +440,41 @@ mod tests {
         servers.cancel(call.id);
         let seen = &servers.seen()[0];
         assert_eq!((&seen.messages[..], seen.ended, seen.cancelled), (&[message][..], true, true));
+    }
+
+    #[test]
+    fn answers_are_given_in_order_by_method_and_go_on_with_the_client() {
+        let mut servers = Servers::default();
+        servers.declare("hub");
+        let echo = GrpcAnswer {
+            message: GrpcReply::silence().message("each"),
+            ended: GrpcReply::silence().status(0, ""),
+            ..GrpcAnswer::default()
+        };
+        let once = GrpcAnswer { opened: GrpcReply::unary("first"), ..GrpcAnswer::default() };
+        servers.set_answers("hub", "s/echo", vec![once.clone(), echo]);
+        let fingerprint = |servers: &Servers| {
+            let mut hasher = DefaultHasher::new();
+            servers.hash_state(&mut hasher);
+            hasher.finish()
+        };
+        let before = fingerprint(&servers);
+        let numbered = |number| GrpcCall { id: CallId(number), ..call("hub", "echo") };
+        assert_eq!(servers.open(&numbered(1)), Ok(once.opened.events));
+        assert_ne!(fingerprint(&servers), before);
+        // A script, or nobody, is asked of a method without answers.
+        assert_eq!(
+            servers.open(&GrpcCall { method: "other".to_owned(), ..numbered(2) }).map(|said| said.len()),
+            Ok(1)
+        );
+        for number in 3..5 {
+            assert_eq!(servers.open(&numbered(number)), Ok(Vec::new()));
+            let message = Bytes::from("x");
+            assert_eq!(servers.send(CallId(number), Some(&message), false).len(), 1);
+            assert_eq!(servers.send(CallId(number), Some(&message), true).len(), 2);
+        }
+        servers.set_answers("hub", "*", vec![GrpcAnswer::default()]);
+        assert_eq!(servers.open(&GrpcCall { method: "other".to_owned(), ..numbered(6) }), Ok(Vec::new()));
     }
 
     #[test]

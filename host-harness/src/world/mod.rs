@@ -5,6 +5,7 @@
 
 mod grpc;
 mod live;
+mod reply;
 mod scripted;
 
 use std::{any::Any, fmt, time::Duration};
@@ -13,9 +14,10 @@ use bytes::Bytes;
 
 use crate::abi::Headers;
 
-pub use grpc::{GrpcAsked, GrpcCall, GrpcEvent, GrpcEvents, GrpcReply, GrpcSeen, GrpcWorld};
+pub use grpc::{GrpcAnswer, GrpcAsked, GrpcCall, GrpcEvent, GrpcEvents, GrpcReply, GrpcSeen, GrpcWorld};
 pub use live::Live;
-pub use scripted::{ANY_CLUSTER, Reply, Scripted, Seen};
+pub use reply::Reply;
+pub use scripted::{ANY_CLUSTER, Route, Scripted, Seen};
 
 /// Number of one HTTP exchange with a cluster, counted from 1 over a whole Envoy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

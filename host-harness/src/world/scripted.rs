@@ -7,11 +7,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-
 use super::{
-    Call, CallId, GrpcAsked, GrpcCall, GrpcReply, GrpcSeen, GrpcWorld, Outcome, Refusal, Response, Sent,
-    World, grpc::Servers,
+    Call, CallId, GrpcAnswer, GrpcAsked, GrpcCall, GrpcReply, GrpcSeen, GrpcWorld, Outcome, Refusal, Reply,
+    Sent, World, grpc::Servers, reply::Kind,
 };
 
 /// 2026-01-01T00:00:00Z, where every scripted world begins.
@@ -23,8 +21,8 @@ pub const ANY_CLUSTER: &str = "*";
 /// Clusters that answer from tables and closures. Calls to a cluster that was not added are refused as unknown, unless
 /// [`ANY_CLUSTER`] was.
 ///
-/// A call is answered by the first of: a reply that was queued for its cluster, the answers for its cluster and path,
-/// the cluster's own answers, the cluster's closure, an empty 200. Answers are given in order, and the last one repeats.
+/// A call is answered by the first of: a reply that was queued for its cluster, the answers for its cluster, path and
+/// method, those for its path, the cluster's own answers, the cluster's closure, an empty 200. Answers are given in order, and the last one repeats.
 ///
 /// A clone goes on alone from where it was made; only what a closure shares, both still share.
 #[derive(Clone, Default)]
@@ -46,20 +44,13 @@ pub struct Seen {
     pub cancelled: bool,
 }
 
-/// How a cluster answers one call. Built from one of its constructors; everything comes at once unless
-/// [`Reply::after`] says otherwise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    delay: Duration,
-    kind: Kind,
-    unless_matched: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
-    Outcome(Outcome),
-    Never,
-    Refused,
+/// The calls that have answers of their own: those for a path (with its query), of one method or of each.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Route {
+    /// `:path`
+    pub path: String,
+    /// `:method`; `None` is every one that has no answers of its own.
+    pub method: Option<String>,
 }
 
 /// A closure that can be cloned with all that it holds.
@@ -71,7 +62,7 @@ trait Script: FnMut(&Call, Duration) -> Reply + Send {
 struct Cluster {
     queued: VecDeque<Reply>,
     answers: Answers,
-    paths: BTreeMap<String, Answers>,
+    routes: BTreeMap<Route, Answers>,
     script: Option<Box<dyn Script>>,
 }
 
@@ -82,6 +73,16 @@ struct Answers {
     given: usize,
     /// What tells these replies from others in a fingerprint.
     digest: u64,
+}
+
+// === impl Route ===
+
+impl Route {
+    /// Every method of a path.
+    #[must_use]
+    pub fn of(path: &str) -> Route {
+        Route { path: path.to_owned(), method: None }
+    }
 }
 
 // === impl Scripted ===
@@ -124,10 +125,16 @@ impl Scripted {
     }
 
     /// Changes the answers for one path (with its query) of a cluster, which is added if need be. The next call gets
-    /// the first of them; with none the path has no answers of its own.
+    /// the first of them; with none the path has no answers of its own. Those for single methods are forgotten.
     pub fn set_path_answers(&mut self, cluster: &str, path: &str, replies: Vec<Reply>) {
-        let paths = &mut self.declare(cluster).paths;
-        paths.insert(path.to_owned(), Answers::new(replies));
+        self.declare(cluster).routes.retain(|route, _| route.path != path);
+        self.set_route_answers(cluster, Route::of(path), replies);
+    }
+
+    /// Changes the answers for one path of a cluster, and for one method if the route names one. The cluster is added
+    /// if need be.
+    pub fn set_route_answers(&mut self, cluster: &str, route: Route, replies: Vec<Reply>) {
+        self.declare(cluster).routes.insert(route, Answers::new(replies));
     }
 
     /// Changes the answers for every path of a cluster that has none of its own. The cluster is added if need be.
@@ -138,7 +145,7 @@ impl Scripted {
     /// Changes the answers of a whole cluster: those for single paths are forgotten. The cluster is added if need be.
     pub fn replace_answers(&mut self, cluster: &str, replies: Vec<Reply>) {
         let cluster = self.declare(cluster);
-        cluster.paths.clear();
+        cluster.routes.clear();
         cluster.answers = Answers::new(replies);
     }
 
@@ -182,6 +189,13 @@ impl Scripted {
             GrpcAsked::Opened => reply.clone(),
             GrpcAsked::Sent { .. } => GrpcReply::silence(),
         })
+    }
+
+    /// Changes the answers of a gRPC method (`package.Service/Method`, or `*` for every one that has none of its own) of a
+    /// cluster, which is added if need be. The next exchange gets the first of them; with none the method is unknown.
+    pub fn set_grpc_answers(&mut self, cluster: &str, method: &str, answers: Vec<GrpcAnswer>) {
+        self.declare(cluster);
+        self.grpc.set_answers(cluster, method, answers);
     }
 
     /// Every gRPC exchange so far, in order; those that were refused are not among them.
@@ -245,11 +259,11 @@ impl World for Scripted {
         let mut hasher = DefaultHasher::new();
         for (name, cluster) in &self.clusters {
             (name, cluster.queued.len(), given(&cluster.answers)).hash(&mut hasher);
-            for (path, answers) in &cluster.paths {
-                (path, given(answers)).hash(&mut hasher);
+            for (route, answers) in &cluster.routes {
+                (route, given(answers)).hash(&mut hasher);
             }
         }
-        self.grpc.steps().hash(&mut hasher);
+        self.grpc.hash_state(&mut hasher);
         hasher.finish()
     }
 
@@ -284,131 +298,6 @@ impl fmt::Debug for Scripted {
     }
 }
 
-// === impl Reply ===
-
-impl Reply {
-    /// A response with this status, no headers and no body.
-    #[must_use]
-    pub fn status(status: u16) -> Reply {
-        Reply::outcome(Outcome::Response(Response { status, ..Response::default() }))
-    }
-
-    /// A 200 with this body.
-    #[must_use]
-    pub fn body(body: impl Into<Bytes>) -> Reply {
-        Reply::status(200).with_body(body)
-    }
-
-    /// No connection can be made.
-    #[must_use]
-    pub fn connect_failure() -> Reply {
-        Reply::outcome(Outcome::ConnectFailure)
-    }
-
-    /// The connection ends before the response's headers.
-    #[must_use]
-    pub fn reset_before_headers() -> Reply {
-        Reply::outcome(Outcome::ResetBeforeHeaders)
-    }
-
-    /// The connection ends after the headers of a 200.
-    #[must_use]
-    pub fn reset() -> Reply {
-        Reply::outcome(Outcome::ResetAfterHeaders(Response { status: 200, ..Response::default() }))
-    }
-
-    /// Nothing ever comes, so only a time limit ends the call.
-    #[must_use]
-    pub fn never() -> Reply {
-        Reply { delay: Duration::ZERO, kind: Kind::Never, unless_matched: false }
-    }
-
-    /// The call is refused at once: no healthy host, or no room.
-    #[must_use]
-    pub fn refused() -> Reply {
-        Reply { delay: Duration::ZERO, kind: Kind::Refused, unless_matched: false }
-    }
-
-    /// The same, this much later.
-    #[must_use]
-    pub fn after(mut self, delay: Duration) -> Reply {
-        self.delay = delay;
-        self
-    }
-
-    /// The same with one more response header; nothing where there is no response.
-    #[must_use]
-    pub fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Reply {
-        if let Some(response) = self.response_mut() {
-            response.headers.push((name.to_ascii_lowercase().into_bytes(), value.as_ref().to_vec()));
-        }
-        self
-    }
-
-    /// The same with this response body; nothing where there is no response.
-    #[must_use]
-    pub fn with_body(mut self, body: impl Into<Bytes>) -> Reply {
-        if let Some(response) = self.response_mut() {
-            response.body = body.into();
-        }
-        self
-    }
-
-    /// The same with one more response trailer; nothing where there is no response.
-    #[must_use]
-    pub fn with_trailer(mut self, name: &str, value: impl AsRef<[u8]>) -> Reply {
-        if let Some(response) = self.response_mut() {
-            response.trailers.push((name.to_ascii_lowercase().into_bytes(), value.as_ref().to_vec()));
-        }
-        self
-    }
-
-    /// The same, but a 304 without a body to a call whose `if-none-match` names the response's `etag`, as servers of
-    /// files answer.
-    #[must_use]
-    pub fn unless_matched(mut self) -> Reply {
-        self.unless_matched = true;
-        self
-    }
-
-    /// What it is to this call.
-    fn to(mut self, call: &Call) -> Reply {
-        if let Kind::Outcome(Outcome::Response(response)) = &mut self.kind
-            && self.unless_matched
-            && let Some(etag) = values(&response.headers, b"etag").next()
-            && values(&call.headers, b"if-none-match").any(|tags| names_etag(tags, etag))
-        {
-            response.status = 304;
-            response.body = Bytes::new();
-        }
-        self
-    }
-
-    fn outcome(outcome: Outcome) -> Reply {
-        Reply { delay: Duration::ZERO, kind: Kind::Outcome(outcome), unless_matched: false }
-    }
-
-    fn response_mut(&mut self) -> Option<&mut Response> {
-        match &mut self.kind {
-            Kind::Outcome(Outcome::Response(response) | Outcome::ResetAfterHeaders(response)) => {
-                Some(response)
-            }
-            _ => None,
-        }
-    }
-}
-
-/// The values of a header.
-fn values<'a>(headers: &'a [(Vec<u8>, Vec<u8>)], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    headers.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_slice())
-}
-
-/// Whether a value of `if-none-match` names an ETag, compared weakly (RFC 9110, 13.1.2).
-fn names_etag(tags: &[u8], etag: &[u8]) -> bool {
-    let opaque = |tag: &[u8]| tag.trim_ascii().strip_prefix(b"W/").unwrap_or(tag.trim_ascii()).to_owned();
-    tags.split(|byte| *byte == b',').any(|tag| tag.trim_ascii() == b"*" || opaque(tag) == opaque(etag))
-}
-
 // === impl Cluster ===
 
 impl Cluster {
@@ -416,7 +305,7 @@ impl Cluster {
         if let Some(reply) = self.queued.pop_front() {
             return reply;
         }
-        if let Some(reply) = self.paths.get_mut(&call.path()).and_then(Answers::next) {
+        if let Some(reply) = self.routed(call) {
             return reply;
         }
         if let Some(reply) = self.answers.next() {
@@ -426,6 +315,20 @@ impl Cluster {
             Some(script) => script(call, now),
             None => Reply::status(200),
         }
+    }
+
+    /// The answer for its path and method, or for its path.
+    fn routed(&mut self, call: &Call) -> Option<Reply> {
+        if self.routes.is_empty() {
+            return None;
+        }
+        let method = String::from_utf8_lossy(call.header(":method").unwrap_or_default()).into_owned();
+        let mut route = Route { path: call.path(), method: Some(method) };
+        if let Some(reply) = self.routes.get_mut(&route).and_then(Answers::next) {
+            return Some(reply);
+        }
+        route.method = None;
+        self.routes.get_mut(&route).and_then(Answers::next)
     }
 }
 
@@ -449,6 +352,7 @@ impl Answers {
 mod tests {
     use super::*;
     use crate::{envoy::StreamId, world::Origin};
+    use bytes::Bytes;
 
     #[test]
     fn a_queued_reply_comes_before_a_path_and_a_path_before_the_script() {
@@ -484,6 +388,33 @@ mod tests {
         world.set_path_answers("hub", "/a", vec![Reply::status(404)]);
         world.replace_answers("hub", vec![Reply::status(203)]);
         assert_eq!(statuses(&mut world, &["/a", "/"]), [203, 203]);
+    }
+
+    #[test]
+    fn a_methods_answers_win_over_those_of_its_path_and_are_counted_apart() {
+        let mut world = Scripted::new();
+        let route = |method: Option<&str>| Route { path: "/a".to_owned(), method: method.map(str::to_owned) };
+        world.set_answers("hub", vec![Reply::status(205)]);
+        world.set_route_answers("hub", route(Some("POST")), vec![Reply::status(201), Reply::status(409)]);
+        let ask = |world: &mut Scripted, method: &str| {
+            let mut call = call("/a");
+            call.headers.push((b":method".to_vec(), method.as_bytes().to_vec()));
+            match world.send(&call) {
+                Ok(Sent::After(_, Outcome::Response(response))) => response.status,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(
+            ["GET", "POST", "GET", "POST"].map(|method| ask(&mut world, method)),
+            [205, 201, 205, 409]
+        );
+        world.set_route_answers("hub", route(None), vec![Reply::status(202)]);
+        assert_eq!(["GET", "POST"].map(|method| ask(&mut world, method)), [202, 409]);
+        let before = world.fingerprint();
+        world.set_route_answers("hub", route(Some("POST")), vec![Reply::status(204)]);
+        assert_ne!(world.fingerprint(), before);
+        world.set_path_answers("hub", "/a", vec![Reply::status(203)]);
+        assert_eq!(["GET", "POST"].map(|method| ask(&mut world, method)), [203, 203]);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod after;
 mod befalls;
 mod default;
 mod editing;
 mod ends;
 mod errors;
 mod files;
+mod language;
 mod many;
 mod pruning;
 mod random;

@@ -218,6 +218,19 @@ fn scenario(random: &mut ChaCha8Rng) -> String {
             text += &format!("{}, ", mostly(random, &reply, &["{status: 99}", "sometimes"]));
         }
         text += "]\n";
+        if random.random() {
+            text += "    paths: {/b: {POST: [{body: {hex: 00ff}}], '*': [{status: 204}]}}\n";
+        }
+        if random.random() {
+            let reply = [
+                "never",
+                "refused",
+                "{messages: [a, b], every: 5ms}",
+                "{to: message, messages: [c]}",
+                "{status: 7}",
+            ];
+            text += &format!("    grpc: {{s.S/M: [{}]}}\n", mostly(random, &reply, &["{status: 70}", "x"]));
+        }
     }
     let time = ["0s", "0s", "0s", "1ms", "5ms", "10ms", "100ms", "1s"];
     let bad_time = ["10h", "-1s", "soon"];
@@ -227,20 +240,26 @@ fn scenario(random: &mut ChaCha8Rng) -> String {
     }
     for number in 0..events {
         let at = mostly(random, &time, &bad_time);
+        let earlier = format!("r{}", random.random_range(0..number.max(1)));
+        let delayed = format!("{{request: {earlier}, has: begun, delay: {at}}}");
+        let at = match random.random_range(0..6) {
+            0 => format!("after: {earlier}"),
+            1 => format!("after: {delayed}"),
+            _ => format!("at: {at}"),
+        };
         let span = mostly(random, &time, &bad_time);
         text += &match random.random_range(0..12) {
-            0 => format!("  - {{at: {at}, cluster: feed, answers: [{{status: 200}}]}}\n"),
-            1 => format!("  - {{at: {at}, configure: plugin, configuration: {{a: {number}}}}}\n"),
-            2 => format!("  - {{at: {at}, trap: w0}}\n"),
-            3 => format!("  - {{at: {at}, stall: w0, for: {span}}}\n"),
-            4 => format!("  - {{at: {at}, remove: plugin}}\n"),
+            0 => format!("  - {{{at}, cluster: feed, answers: [{{status: 200}}]}}\n"),
+            1 => format!("  - {{{at}, configure: plugin, configuration: {{a: {number}}}}}\n"),
+            2 => format!("  - {{{at}, trap: w0}}\n"),
+            3 => format!("  - {{{at}, stall: w0, for: {span}}}\n"),
+            4 => format!("  - {{{at}, remove: plugin}}\n"),
             5 => format!(
-                "  - {{at: {at}, request: r{number}, worker: 0, method: POST, body: abcdefgh, chunk_size: 3, leaves_after: {span}}}\n"
+                "  - {{{at}, request: r{number}, worker: 0, method: POST, body: abcdefgh, chunk_size: 3, leaves_after: {span}}}\n"
             ),
-            _ => format!(
-                "  - {{at: {at}, request: r{number}, worker: {}, path: /x}}\n",
-                random.random_range(0..2)
-            ),
+            _ => {
+                format!("  - {{{at}, request: r{number}, worker: {}, path: /x}}\n", random.random_range(0..2))
+            }
         };
     }
     if random.random() {
@@ -273,6 +292,9 @@ fn scenario(random: &mut ChaCha8Rng) -> String {
                 "must: {eventually: [{agree: {path: /}}]}\n",
                 "must: {at_most: [{cluster: feed, calls: 3}]}\n",
                 "must: {always: [{never: {status: 503}}]}\n",
+                "must: {at_most: [{ticks: 40}, {items: 9}, {calls: 3}]}\n",
+                "must: {same: [{requests: [r0, r1], parts: [status]}]}\n",
+                "must: {always: [{request: r1, answer: {body: {of: r0}}}]}\n",
                 "tolerate: [trap, growth]\n",
             ],
         );

@@ -2,7 +2,7 @@
 
 use host_harness::race::scenario::{Scenario, ScenarioError};
 
-use super::WHOLE;
+use super::{WHOLE, between::BETWEEN};
 
 /// Each document with the whole of what is said about it.
 pub(super) const WRONG: &[(&str, &str)] = &[
@@ -52,7 +52,7 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{scenario: a, module: m, clusters: {c: {answers: [{body: {}}]}}}"#,
-        "t.yaml: clusters.c.answers[0].body: a mapping stands where a string belongs: give a value of that kind",
+        "t.yaml: clusters.c.answers[0].body: it is empty: give `base64` or `hex`, or text in place of the mapping",
     ),
     (
         r#"{scenario: a, module: m, clusters: {c: {answers: [{headers: []}]}}}"#,
@@ -124,7 +124,7 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{scenario: a, module: m, variants: {fixed: {config: {}}}}"#,
-        "t.yaml: variants.fixed: there is no key `config`: use one of `about`, `expect`, `configuration`",
+        "t.yaml: variants.fixed: there is no key `config`: use one of `about`, `expect`, `module`, `configuration`",
     ),
     (
         r#"{scenario: a, module: m, configuration: text, variants: {fixed: {configuration: {a: 1}}}}"#,
@@ -152,7 +152,7 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{scenario: a, module: m, clusters: {c: {answers: [{body: 404}]}}}"#,
-        "t.yaml: clusters.c.answers[0].body: the number `404` stands where a string belongs: put it in quotes",
+        "t.yaml: clusters.c.answers[0].body: the number `404` stands where a string (or a mapping with `base64` or `hex`) belongs: put it in quotes",
     ),
     (
         r#"{scenario: a, module: m, clusters: {c: {answers: [{after: 10}]}}}"#,
@@ -196,7 +196,7 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{scenario: a, module: m, events: [request]}"#,
-        "t.yaml: events[0]: an event is a mapping: give `at` and what happens",
+        "t.yaml: events[0]: an event is a mapping: give `at` or `after`, and what happens",
     ),
     (
         r#"{scenario: a, module: m, events: [{at: 1s}]}"#,
@@ -212,7 +212,7 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{scenario: a, module: m, events: [{request: A}]}"#,
-        "t.yaml: events[0]: the key `at` is missing: give `at`",
+        "t.yaml: events[0]: it does not say when: give `at`, or `after` with a request",
     ),
     (
         r#"{scenario: a, module: m, events: [{at: 1s, request: 7}]}"#,
@@ -420,7 +420,7 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{scenario: a, module: m, must: {at_most: [{}]}}"#,
-        "t.yaml: must.at_most[0]: it does not say what is counted: give `cluster` and `calls`, or `traps`",
+        "t.yaml: must.at_most[0]: it does not say what is counted: give one of `calls`, `traps`, `ticks`, `items`",
     ),
     (
         r#"{scenario: a, module: m, must: {at_most: [{cluster: upstream, calls: 1, traps: 1}]}}"#,
@@ -428,7 +428,7 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{scenario: a, module: m, must: {at_most: [{path: /, traps: 1}]}}"#,
-        "t.yaml: must.at_most[0]: it counts more than one thing: make a rule of `traps` alone",
+        "t.yaml: must.at_most[0].path: it narrows `calls`, and this counts `traps`: remove it",
     ),
     (
         r#"{scenario: a, module: m, must: {at_most: [{traps: few}]}}"#,
@@ -447,7 +447,7 @@ pub(super) const WRONG: &[(&str, &str)] = &[
 #[test]
 fn what_is_wrong_is_said_with_its_place_and_its_cure() {
     let mut differ = Vec::new();
-    for (text, expected) in WRONG {
+    for (text, expected) in WRONG.iter().chain(BETWEEN) {
         let said = match Scenario::parse(text, "t.yaml") {
             Ok(read) => format!("nothing, but {read:?}"),
             Err(error) => error.to_string(),
@@ -475,8 +475,18 @@ fn every_mapping_refuses_a_key_that_is_not_its_own() {
     let mut tried = 0;
     for place in mappings(&tree) {
         // What stands in these is the author's own.
-        let free =
-            ["configuration", "headers", "trailers", "properties", "paths", "clusters", "variants", "files"];
+        let free = [
+            "configuration",
+            "headers",
+            "trailers",
+            "properties",
+            "paths",
+            "clusters",
+            "variants",
+            "files",
+            "grpc",
+            "/c",
+        ];
         if free.iter().any(|free| place.path.ends_with(free))
             || ["configuration", "files"].iter().any(|key| place.path.contains(key))
         {

@@ -1,5 +1,6 @@
 //! Scenario files: what they mean, and what is said about one that is wrong.
 
+mod between;
 mod errors;
 mod page;
 
@@ -12,10 +13,11 @@ use host_harness::{
     race::{
         oracle::crossing,
         scenario::{
-            Answer, Bounds, Cluster, Event, EventKind, Expectation, Faults, Plugin, Rule, Scenario, Thread,
+            Answer, Bounds, Cluster, Due, Event, EventKind, Expectation, Faults, Like, Place, Plugin, Rule,
+            Scenario, Thread,
         },
     },
-    world::Reply,
+    world::{GrpcAnswer, GrpcEvent, GrpcReply, Reply, Route},
 };
 
 /// Uses every key once.
@@ -40,12 +42,21 @@ clusters:
       - {bundle: {revision: "1", roots: [a], files: {a/authz.rego: package a, a/data.json: {x: 1}}}, headers: {etag: '"1"'}}
     paths:
       /b: [{status: 404}, refused, connect_failure, reset_before_headers, reset, {outcome: reset, body: ha, after: 1ms}]
+      /c: {POST: [{body: {base64: AAH/}}], "*": [{body: {hex: 00ff}}]}
+    grpc:
+      a.B/C:
+        - {headers: {x-a: "1"}, messages: [one, {hex: "02"}], status: 7, status_message: no, trailers: {x-b: "2"}, after: 1ms, every: 2ms}
+        - {outcome: open, to: message, messages: [each]}
+        - {http_status: 503}
+        - never
 events:
   - {at: 500ms, trap: main}
   - {at: 600ms, stall: w2, for: 5s}
   - {at: 400ms, remove: clock}
   - {at: 200ms, cluster: feed, path: /b, answers: [{body: v2}]}
   - {at: 200ms, cluster: feed, answers: []}
+  - {at: 200ms, cluster: feed, path: /c, method: POST, answers: [{status: 409}]}
+  - {at: 200ms, cluster: feed, grpc: a.B/C, answers: [{to: end}]}
   - {at: 300ms, configure: health, configuration: {fixed: false, deep: {a: 3}}}
   - at: 100ms
     request: A
@@ -61,7 +72,9 @@ events:
     chunk_interval: 1ms
     properties: {source.address: "10.0.0.1:1"}
     leaves_after: 5ms
-  - {at: 0s, request: B}
+  - {at: 0s, request: B, label: pair}
+  - {after: {request: A, has: begun, delay: 1ms}, stall: main, for: 1s}
+  - {after: B, request: C, label: pair, body: {hex: 00ff}}
 faults: {resets: 1, refusals: 2, timeouts: 3, connect_failures: 4, duplicates: 5}
 bounds: {until: 1.5s, settle: 1m, slack: 1us, steps: 10, clock_step: 2ms}
 tolerate: [trap, stuck-stream]
@@ -70,6 +83,8 @@ must:
     - {request: A, never: {status: 200, headers: {X-Who: bob}}}
     - {when: {request: B, status: 200}, requests: [A, B], answer: {contains: RE}}
     - {one_of: [{status: 200}, {status: 503}]}
+    - {request: C, answer: {contains: {of: A}, headers: {x-who: {of: B, header: X-Who}}}}
+    - {request: C, never: {body: {base64: AAE}}}
   eventually:
     - {when: {request: A, status: 200}, request: {path: /state}, workers: [2], answer: {status: 200, body: READY}}
     - {when: {request: B}, request: {}, answer: {status: 200}}
@@ -78,9 +93,16 @@ must:
     - {cluster: feed, path: /b, calls: 3}
     - {cluster: upstream, calls: 0}
     - {traps: 2}
+    - {cluster: feed, path: /c, method: POST, calls: 1}
+    - {calls: 9}
+    - {ticks: 8, thread: w1}
+    - {items: 7, queue: q}
+  same:
+    - {label: pair}
+    - {requests: [A, B], parts: [status], headers: [X-Plan]}
 variants:
   naive: {expect: broken}
-  fixed: {expect: clean, about: It holds., configuration: {fixed: true, deep: {b: null}}}
+  fixed: {expect: clean, about: It holds., module: fixed.wasm, configuration: {fixed: true, deep: {b: null}}}
 "#;
 
 #[test]
@@ -110,15 +132,47 @@ fn every_key_means_what_it_says() {
                 )
                 .unless_matched(),
         ],
-        paths: BTreeMap::from([(
-            "/b".to_owned(),
+        paths: BTreeMap::from([
+            (
+                Route::of("/b"),
+                vec![
+                    reply(404),
+                    Reply::refused(),
+                    Reply::connect_failure(),
+                    Reply::reset_before_headers(),
+                    Reply::reset(),
+                    Reply::reset().with_body("ha").after(ms(1)),
+                ],
+            ),
+            (
+                Route { path: "/c".to_owned(), method: Some("POST".to_owned()) },
+                vec![Reply::body(vec![0, 1, 0xff])],
+            ),
+            (Route::of("/c"), vec![Reply::body(vec![0, 0xff])]),
+        ]),
+        grpc: BTreeMap::from([(
+            "a.B/C".to_owned(),
             vec![
-                reply(404),
-                Reply::refused(),
-                Reply::connect_failure(),
-                Reply::reset_before_headers(),
-                Reply::reset(),
-                Reply::reset().with_body("ha").after(ms(1)),
+                GrpcAnswer {
+                    opened: GrpcReply::silence()
+                        .after(ms(1))
+                        .headers(&[("x-a", "1")])
+                        .message("one")
+                        .after(ms(2))
+                        .message(vec![2])
+                        .status_with(7, "no", &[("x-b", "2")]),
+                    ..GrpcAnswer::default()
+                },
+                GrpcAnswer {
+                    opened: GrpcReply::silence().headers(&[]),
+                    message: GrpcReply::silence().message("each"),
+                    ..GrpcAnswer::default()
+                },
+                GrpcAnswer {
+                    opened: GrpcReply::silence().then(GrpcEvent::HttpStatus(503)),
+                    ..GrpcAnswer::default()
+                },
+                GrpcAnswer::default(),
             ],
         )]),
     };
@@ -133,7 +187,11 @@ fn every_key_means_what_it_says() {
     request.protocol = Protocol::Http2;
     request.chunk_size_bytes = 2;
     request.chunk_interval = ms(1);
-    let event = |at, kind| Event { at: ms(at), kind };
+    let event = |at, kind| Event { due: Due::At(ms(at)), kind };
+    let after = |request: &str, begun, delay, kind| Event {
+        due: Due::After { request: request.to_owned(), begun, delay: ms(delay) },
+        kind,
+    };
     let asked = |name: &str, worker, request, leaves_after| EventKind::Request {
         name: name.to_owned(),
         worker,
@@ -143,7 +201,13 @@ fn every_key_means_what_it_says() {
     let answers = |path: Option<&str>, answers| EventKind::Answers {
         cluster: "feed".to_owned(),
         path: path.map(str::to_owned),
+        method: None,
         answers,
+    };
+    let like = |place, request: &str, header: Option<&str>| Like {
+        place,
+        request: request.to_owned(),
+        header: header.map(str::to_owned),
     };
     let status = |status| Answer { status: Some(status), ..Answer::default() };
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
@@ -172,6 +236,26 @@ fn every_key_means_what_it_says() {
             event(200, answers(Some("/b"), vec![Reply::body("v2")])),
             event(200, answers(None, vec![])),
             event(
+                200,
+                EventKind::Answers {
+                    cluster: "feed".to_owned(),
+                    path: Some("/c".to_owned()),
+                    method: Some("POST".to_owned()),
+                    answers: vec![reply(409)],
+                },
+            ),
+            event(
+                200,
+                EventKind::GrpcAnswers {
+                    cluster: "feed".to_owned(),
+                    method: "a.B/C".to_owned(),
+                    answers: vec![GrpcAnswer {
+                        ended: GrpcReply::silence().status(0, ""),
+                        ..GrpcAnswer::default()
+                    }],
+                },
+            ),
+            event(
                 300,
                 EventKind::Configure {
                     plugin: "health".to_owned(),
@@ -181,6 +265,8 @@ fn every_key_means_what_it_says() {
             event(400, EventKind::Remove { plugin: "clock".to_owned() }),
             event(500, EventKind::Trap { thread: Thread::Main }),
             event(600, EventKind::Stall { thread: Thread::Worker(2), span: Duration::from_secs(5) }),
+            after("A", true, 1, EventKind::Stall { thread: Thread::Main, span: Duration::from_secs(1) }),
+            after("B", false, 0, asked("C", 0, Request::get("/").with_body(vec![0, 0xff]), None)),
         ],
         faults: Faults { resets: 1, refusals: 2, timeouts: 3, connect_failures: 4, duplicates: 5 },
         bounds: Bounds {
@@ -205,6 +291,22 @@ fn every_key_means_what_it_says() {
                 answers: vec![Answer { contains: Some(Bytes::from("RE")), ..Answer::default() }],
             },
             Rule::Always { when: None, requests: names(&[]), answers: vec![status(200), status(503)] },
+            Rule::Always {
+                when: None,
+                requests: names(&["C"]),
+                answers: vec![Answer {
+                    like: vec![
+                        like(Place::Contains, "A", None),
+                        like(Place::Header("x-who".to_owned()), "B", Some("x-who")),
+                    ],
+                    ..Answer::default()
+                }],
+            },
+            Rule::Never {
+                when: None,
+                requests: names(&["C"]),
+                answer: Answer { body: Some(Bytes::from_static(&[0, 1])), ..Answer::default() },
+            },
             Rule::Eventually {
                 when: Some(("A".to_owned(), status(200))),
                 workers: vec![2],
@@ -218,9 +320,27 @@ fn every_key_means_what_it_says() {
                 answer: status(200),
             },
             Rule::Agreement { request: state() },
-            Rule::AtMost { cluster: "feed".to_owned(), path: Some("/b".to_owned()), calls: 3 },
-            Rule::AtMost { cluster: "upstream".to_owned(), path: None, calls: 0 },
+            at_most("feed", Some("/b"), None, 3),
+            at_most("upstream", None, None, 0),
             Rule::AtMostTraps { traps: 2 },
+            at_most("feed", Some("/c"), Some("POST"), 1),
+            Rule::AtMostCalls { calls: 9 },
+            Rule::AtMostTicks { thread: Some(Thread::Worker(1)), ticks: 8 },
+            Rule::AtMostItems { queue: Some("q".to_owned()), items: 7 },
+            Rule::Same {
+                label: Some("pair".to_owned()),
+                requests: names(&["B", "C"]),
+                status: true,
+                body: true,
+                headers: vec![],
+            },
+            Rule::Same {
+                label: None,
+                requests: names(&["A", "B"]),
+                status: true,
+                body: false,
+                headers: vec!["x-plan".to_owned()],
+            },
         ],
         tolerate: vec!["trap", "stuck-stream"],
     };
@@ -280,6 +400,7 @@ fn each_variant_is_a_scenario_whose_configurations_it_changes() {
         ]
     );
     let fixed = &scenarios[1];
+    assert_eq!((&*scenarios[0].module, &*fixed.module), ("portcullis:guests", "fixed.wasm"));
     assert_eq!(
         fixed.plugins,
         [
@@ -363,7 +484,9 @@ fn the_default_scenario_asks_both_workers_early_and_late() {
         .events
         .iter()
         .map(|event| match &event.kind {
-            EventKind::Request { worker, .. } => (*worker, event.at >= Duration::from_secs(1)),
+            EventKind::Request { worker, .. } => {
+                (*worker, matches!(event.due, Due::At(at) if at >= Duration::from_secs(1)))
+            }
             other => panic!("{other:?}"),
         })
         .collect();
@@ -450,6 +573,11 @@ fn status(world: &mut host_harness::world::Scripted, cluster: &str, path: &str) 
 }
 
 // === Helpers ===
+
+fn at_most(cluster: &str, path: Option<&str>, method: Option<&str>, calls: usize) -> Rule {
+    let (path, method) = (path.map(str::to_owned), method.map(str::to_owned));
+    Rule::AtMost { cluster: cluster.to_owned(), path, method, calls }
+}
 
 fn parse(text: &str) -> Vec<Scenario> {
     Scenario::parse(text, "t.yaml").unwrap_or_else(|error| panic!("{error}"))

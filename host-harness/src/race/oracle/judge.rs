@@ -7,35 +7,26 @@ use std::{
     time::Duration,
 };
 
-use super::{Violation, convergence, count, found};
+use super::{Violation, between::Between, convergence, counts::Seen, found};
 use crate::{
     envoy::{Exchange, Request},
-    race::scenario::{Answer, Rule, Scenario},
-    world::Call,
+    race::scenario::{Answer, Like, Rule, Scenario},
 };
 
 /// Judges one run of a scenario. A clone goes on alone from where it was made.
 ///
-/// Shape: any number of [`Judge::answered`], [`Judge::called`] and [`Judge::trapped`], each of which gives what is broken
-/// by it; then every one of [`Judge::probes`] is asked and told to [`Judge::probed`], and then every one of
+/// Shape: any number of [`Judge::answered`], [`Judge::called`], [`Judge::ticked`], [`Judge::queued`] and
+/// [`Judge::trapped`], each of which gives what is broken by it; then every one of [`Judge::probes`] is asked and told to [`Judge::probed`], and then every one of
 /// [`Judge::second_probes`]; then [`Judge::finish`] gives what the end breaks.
 #[derive(Debug, Clone)]
 pub struct Judge {
-    rules: Arc<[Rule]>,
+    pub(super) rules: Arc<[Rule]>,
     workers: usize,
     /// What was seen, for each rule.
-    seen: Vec<Seen>,
+    pub(super) seen: Vec<Seen>,
+    between: Between,
     /// What was answered to each probe.
     probed: BTreeMap<Probe, Option<Exchange>>,
-}
-
-/// What of the past a rule depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-struct Seen {
-    /// Calls or traps, up to the first that is too many.
-    counted: usize,
-    /// Whether the request of its `when` was answered so.
-    when: bool,
 }
 
 /// A request that is asked in the end, for a rule.
@@ -75,6 +66,7 @@ impl Judge {
             rules: scenario.rules.clone().into(),
             workers: scenario.workers,
             seen: vec![Seen::default(); scenario.rules.len()],
+            between: Between::of(&scenario.rules),
             probed: BTreeMap::new(),
         }
     }
@@ -92,41 +84,28 @@ impl Judge {
                 seen.when = answer.matches(exchange);
             }
         }
-        let rules = self.rules.iter().zip(&self.seen);
-        let in_force = rules.filter(|(rule, seen)| condition(rule).is_none() || seen.when);
-        in_force.filter_map(|(rule, _)| judge_answer(rule, name, exchange)).collect()
-    }
-
-    /// Hears of a call to a cluster; gives what is broken by it, once.
-    pub fn called(&mut self, call: &Call) -> Vec<Violation> {
+        self.between.keep(name, exchange);
         let mut violations = Vec::new();
-        for (rule, seen) in self.rules.iter().zip(&mut self.seen) {
-            let Rule::AtMost { cluster, path, calls: most } = rule else { continue };
-            if *cluster != call.cluster || path.as_ref().is_some_and(|path| *path != call.path()) {
+        for (number, (rule, seen)) in self.rules.iter().zip(&self.seen).enumerate() {
+            if condition(rule).is_some() && !seen.when {
                 continue;
             }
-            if seen.exceeds(*most) {
-                let path = path.as_deref().map(|path| format!(" for `{path}`")).unwrap_or_default();
-                let message = format!(
-                    "cluster `{cluster}` is called{path} more than {}: this is call {}",
-                    count(*most, "time"),
-                    seen.counted
-                );
-                violations.push(Violation::new("at-most", message));
+            if let Rule::Same { .. } = rule {
+                violations.extend(self.between.compare(number, rule, name, exchange));
+                continue;
+            }
+            match judge_answer(rule, name, exchange, &self.between) {
+                Judged::Later => self.between.wait(number, name, exchange),
+                Judged::Holds => {}
+                Judged::Broken(violation) => violations.push(violation),
             }
         }
-        violations
-    }
-
-    /// Hears that a VM has failed, and of what; gives what is broken by it, once.
-    pub fn trapped(&mut self, cause: &str) -> Vec<Violation> {
-        let mut violations = Vec::new();
-        for (rule, seen) in self.rules.iter().zip(&mut self.seen) {
-            let Rule::AtMostTraps { traps: most } = rule else { continue };
-            if seen.exceeds(*most) {
-                let most = count(*most, "time");
-                let message = format!("VMs fail more than {most}: this is failure {}, {cause}", seen.counted);
-                violations.push(Violation::new("at-most", message));
+        for (number, name, exchange) in self.between.take_waiting(name) {
+            let Some(rule) = self.rules.get(number) else { continue };
+            match judge_answer(rule, &name, &exchange, &self.between) {
+                Judged::Later => self.between.wait(number, &name, &exchange),
+                Judged::Holds => {}
+                Judged::Broken(violation) => violations.push(violation),
             }
         }
         violations
@@ -138,7 +117,10 @@ impl Judge {
         let mut probes = Vec::new();
         for (index, (rule, seen)) in self.rules.iter().zip(&self.seen).enumerate() {
             let (asked, request) = match rule {
-                Rule::Eventually { when, workers, request, .. } if when.is_none() || seen.when => {
+                // What is not known is not asked for.
+                Rule::Eventually { when, workers, request, answer }
+                    if (when.is_none() || seen.when) && self.between.resolve(answer).flatten().is_some() =>
+                {
                     (workers, request)
                 }
                 Rule::Agreement { request } => (&Vec::new(), request),
@@ -200,7 +182,8 @@ impl Judge {
             match rule {
                 Rule::Eventually { when, request, answer, .. } => {
                     let asked = convergence::question(request);
-                    violations.extend(unmet(&asked, when.as_ref(), answer, &seen));
+                    let Some(Some(resolved)) = self.between.resolve(answer) else { continue };
+                    violations.extend(unmet(&asked, when.as_ref(), (&resolved, &answer.like), &seen));
                 }
                 Rule::Agreement { request } => {
                     let asked = convergence::question(request);
@@ -218,8 +201,7 @@ impl Judge {
                         violations.extend(convergence::pieces(&asked, whole, pieces, &varying));
                     }
                 }
-                Rule::Never { .. } | Rule::Always { .. } | Rule::AtMost { .. } | Rule::AtMostTraps { .. } => {
-                }
+                _ => {}
             }
         }
         violations
@@ -233,19 +215,7 @@ impl Judge {
     /// judge the same future the same.
     pub fn hash_past(&self, hasher: &mut impl Hasher) {
         self.seen.hash(hasher);
-    }
-}
-
-// === impl Seen ===
-
-impl Seen {
-    /// Counts one more; whether it is the first that is too many.
-    fn exceeds(&mut self, most: usize) -> bool {
-        if self.counted > most {
-            return false;
-        }
-        self.counted += 1;
-        self.counted > most
+        self.between.hash_past(hasher);
     }
 }
 
@@ -261,28 +231,62 @@ fn in_pieces(request: &Request) -> Option<Request> {
 fn condition(rule: &Rule) -> Option<&(String, Answer)> {
     match rule {
         Rule::Never { when, .. } | Rule::Always { when, .. } | Rule::Eventually { when, .. } => when.as_ref(),
-        Rule::Agreement { .. } | Rule::AtMost { .. } | Rule::AtMostTraps { .. } => None,
+        _ => None,
     }
 }
 
-fn judge_answer(rule: &Rule, name: &str, exchange: &Exchange) -> Option<Violation> {
-    let concerns =
-        |requests: &[String]| requests.is_empty() || requests.iter().any(|request| request == name);
-    match rule {
-        Rule::Never { requests, answer, .. } if concerns(requests) && answer.matches(exchange) => {
-            let found = found(exchange, std::slice::from_ref(answer));
-            let message = format!("request `{name}` is answered {found}, which it must never be ({answer})");
-            Some(Violation::new("never", message))
+/// What a rule says to an answer.
+enum Judged {
+    Holds,
+    /// It depends on an answer that is not there yet.
+    Later,
+    Broken(Violation),
+}
+
+fn judge_answer(rule: &Rule, name: &str, exchange: &Exchange, between: &Between) -> Judged {
+    let (requests, answers) = match rule {
+        Rule::Never { requests, answer, .. } => (requests, std::slice::from_ref(answer)),
+        Rule::Always { requests, answers, .. } => (requests, answers.as_slice()),
+        _ => return Judged::Holds,
+    };
+    if !requests.is_empty() && !requests.iter().any(|request| request == name) {
+        return Judged::Holds;
+    }
+    // An answer that is compared with itself says nothing.
+    if answers.iter().any(|answer| answer.like.iter().any(|like| like.request == name)) {
+        return Judged::Holds;
+    }
+    let mut resolved = Vec::new();
+    for answer in answers {
+        match between.resolve(answer) {
+            None => return Judged::Later,
+            Some(None) => return Judged::Holds,
+            Some(Some(answer)) => resolved.push(answer),
         }
-        Rule::Always { requests, answers, .. }
-            if concerns(requests) && !answers.iter().any(|answer| answer.matches(exchange)) =>
-        {
-            let found = found(exchange, answers);
-            let allowed: Vec<String> = answers.iter().map(Answer::to_string).collect();
-            let message = format!("request `{name}` is answered {found}, and not {}", allowed.join(", or "));
-            Some(Violation::new("always", message))
-        }
-        _ => None,
+    }
+    let holds = resolved.iter().any(|answer| answer.matches(exchange));
+    if holds != matches!(rule, Rule::Never { .. }) {
+        return Judged::Holds;
+    }
+    let found = found(exchange, &resolved);
+    let told: Vec<String> = resolved.iter().map(Answer::to_string).collect();
+    let told = format!("{}{}", told.join(", or "), sources(answers.iter().flat_map(|answer| &answer.like)));
+    Judged::Broken(if holds {
+        let message = format!("request `{name}` is answered {found}, which it must never be ({told})");
+        Violation::new("never", message)
+    } else {
+        Violation::new("always", format!("request `{name}` is answered {found}, and not {told}"))
+    })
+}
+
+/// `, as request `A` was answered`
+fn sources<'a>(likes: impl Iterator<Item = &'a Like>) -> String {
+    let named: BTreeSet<&str> = likes.map(|like| like.request.as_str()).collect();
+    let named: Vec<String> = named.into_iter().map(|name| format!("`{name}`")).collect();
+    match named.as_slice() {
+        [] => String::new(),
+        [one] => format!(", as request {one} was answered"),
+        several => format!(", as requests {} were answered", several.join(" and ")),
     }
 }
 
@@ -290,7 +294,7 @@ fn judge_answer(rule: &Rule, name: &str, exchange: &Exchange) -> Option<Violatio
 fn unmet(
     asked: &str,
     when: Option<&(String, Answer)>,
-    answer: &Answer,
+    (answer, likes): (&Answer, &[Like]),
     seen: &[(usize, Option<&Exchange>)],
 ) -> Option<Violation> {
     let wrong =
@@ -312,7 +316,9 @@ fn unmet(
         Some((name, answer)) => format!(", since request `{name}` was answered {answer}"),
         None => String::new(),
     };
-    let message = format!("in the end {asked} must be answered {answer}{because}, and {}", wrong.join(", "));
+    let like = sources(likes.iter());
+    let message =
+        format!("in the end {asked} must be answered {answer}{like}{because}, and {}", wrong.join(", "));
     Some(Violation::new("eventually", message))
 }
 
@@ -325,7 +331,7 @@ mod tests {
     use super::{super::testing::exchange, *};
     use crate::{
         envoy::StreamId,
-        world::{CallId, Origin},
+        world::{Call, CallId, Origin},
     };
 
     const RULES: &str = "

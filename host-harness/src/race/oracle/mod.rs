@@ -3,6 +3,8 @@
 //! | part | what it judges |
 //! |---|---|
 //! | [`judge`] | a scenario's own rules |
+//! | `counts` | those of them that count |
+//! | `between` | those of them that compare two answers |
 //! | [`crossing`] | bytes of one request that reach another |
 //! | [`convergence`] | one question that all workers must answer the same in the end |
 //! | [`growth`] | sizes that grow although nothing happens |
@@ -10,7 +12,9 @@
 //!
 //! The last four need no rules, so they judge any filter.
 
+mod between;
 pub mod convergence;
+mod counts;
 pub mod crossing;
 pub mod growth;
 pub mod judge;
@@ -24,7 +28,7 @@ use crate::envoy::Exchange;
 /// Something that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which oracle says so: `never`, `always`, `eventually`, `agreement`, `at-most`, `crossing`, `convergence`,
+    /// Which oracle says so: `never`, `always`, `eventually`, `agreement`, `at-most`, `same`, `crossing`, `convergence`,
     /// `growth`, `views`.
     pub oracle: &'static str,
     /// One sentence: what was expected, and what was found.
@@ -54,7 +58,7 @@ impl Answer {
     /// Whether an exchange was answered so. Where the client saw no answer it was not.
     #[must_use]
     pub fn matches(&self, exchange: &Exchange) -> bool {
-        let Answer { status, body, contains, headers } = self;
+        let Answer { status, body, contains, headers, like: _ } = self;
         let has = |(name, value): (&String, &String)| {
             exchange.headers.iter().any(|(key, found)| key == name.as_bytes() && found == value.as_bytes())
         };
@@ -69,7 +73,7 @@ impl Answer {
 impl fmt::Display for Answer {
     /// `200 "READY" with etag: 1`
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Answer { status, body, contains, headers } = self;
+        let Answer { status, body, contains, headers, like: _ } = self;
         match status {
             Some(status) => write!(formatter, "{status}")?,
             None => formatter.write_str("any status")?,
@@ -109,8 +113,14 @@ fn found(exchange: &Exchange, expected: &[Answer]) -> String {
     format!("{} {}{headers}{cut}", exchange.status, excerpt(&exchange.body))
 }
 
-/// The bytes as quoted text, cut where they are long.
+/// The bytes as quoted text, or in hex where they are none, cut where they are long.
 fn excerpt(bytes: &[u8]) -> String {
+    if std::str::from_utf8(bytes).is_err() {
+        let head = bytes.get(..EXCERPT_BYTES / 2).unwrap_or(bytes);
+        let hex: String = head.iter().map(|byte| format!("{byte:02x}")).collect();
+        let cut = if head.len() < bytes.len() { "…" } else { "" };
+        return format!("hex {hex}{cut} ({})", count(bytes.len(), "byte"));
+    }
     match bytes.get(..EXCERPT_BYTES) {
         Some(head) if bytes.len() > EXCERPT_BYTES => {
             format!("{:?}… ({} bytes)", String::from_utf8_lossy(head), bytes.len())
@@ -194,6 +204,7 @@ mod tests {
             body: Some(Bytes::from("a\n")),
             contains: Some(Bytes::from("a")),
             headers: [("b".to_owned(), "1".to_owned()), ("c".to_owned(), "2".to_owned())].into(),
+            like: Vec::new(),
         };
         assert_eq!(answer.to_string(), r#"any status "a\n" with "a" in its body with b: 1, c: 2"#);
         assert_eq!(found(&exchange(0, "", &[]), &[]), "no answer");

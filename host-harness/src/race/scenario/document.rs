@@ -1,11 +1,18 @@
 //! The shape of a scenario file: the keys, and what kind of value each takes. What the values mean is in `resolve`.
 
-use std::{fmt, marker::PhantomData, time::Duration};
+mod values;
+
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+    de::{
+        self, MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
 };
+
+pub(super) use values::{Content, Entries, Expected, Headers, Status, Time};
 
 /// A whole file.
 #[derive(Debug, Deserialize)]
@@ -14,7 +21,7 @@ pub(super) struct Document {
     pub(super) scenario: String,
     #[serde(default)]
     pub(super) about: String,
-    pub(super) module: String,
+    pub(super) module: Option<String>,
     pub(super) expect: Option<Expect>,
     pub(super) workers: Option<usize>,
     pub(super) vm_id: Option<String>,
@@ -86,6 +93,7 @@ pub(super) struct Plugin {
 pub(super) struct Variant {
     pub(super) about: Option<String>,
     pub(super) expect: Option<Expect>,
+    pub(super) module: Option<String>,
     pub(super) configuration: Option<serde_json::Value>,
 }
 
@@ -95,7 +103,16 @@ pub(super) struct Cluster {
     #[serde(default)]
     pub(super) answers: Vec<Reply>,
     #[serde(default)]
-    pub(super) paths: Entries<Vec<Reply>>,
+    pub(super) paths: Entries<PathAnswers>,
+    #[serde(default)]
+    pub(super) grpc: Entries<Vec<GrpcReply>>,
+}
+
+/// The answers of a path: a list for every method, or a list for each.
+#[derive(Debug)]
+pub(super) enum PathAnswers {
+    EveryMethod(Vec<Reply>),
+    ByMethod(Entries<Vec<Reply>>),
 }
 
 /// A cluster's answer: a mapping, or the outcome's name alone.
@@ -104,10 +121,48 @@ pub(super) struct Reply {
     pub(super) outcome: Outcome,
     pub(super) status: Option<Status>,
     pub(super) headers: Headers,
-    pub(super) body: Option<String>,
+    pub(super) body: Option<Content>,
     pub(super) bundle: Option<Bundle>,
     pub(super) trailers: Headers,
     pub(super) after: Time,
+}
+
+/// What a gRPC method answers: a mapping, or the outcome's name alone.
+#[derive(Debug, Default)]
+pub(super) struct GrpcReply {
+    pub(super) outcome: GrpcOutcome,
+    pub(super) to: To,
+    pub(super) headers: Headers,
+    pub(super) messages: Vec<Content>,
+    pub(super) status: Option<u32>,
+    pub(super) status_message: Option<String>,
+    pub(super) trailers: Headers,
+    pub(super) http_status: Option<Status>,
+    pub(super) after: Time,
+    pub(super) every: Time,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum GrpcOutcome {
+    #[default]
+    Response,
+    Open,
+    Never,
+    Refused,
+    ConnectFailure,
+    Reset,
+    ResetBeforeHeaders,
+}
+
+/// What in an exchange a gRPC server answers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum To {
+    #[default]
+    Begin,
+    Message,
+    End,
 }
 
 /// A bundle as it is before it becomes an archive.
@@ -137,7 +192,9 @@ pub(super) enum Outcome {
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Request {
     pub(super) at: Option<Time>,
+    pub(super) after: Option<After>,
     pub(super) request: Option<String>,
+    pub(super) label: Option<String>,
     pub(super) worker: Option<usize>,
     pub(super) leaves_after: Option<Time>,
     pub(super) method: Option<String>,
@@ -145,7 +202,7 @@ pub(super) struct Request {
     pub(super) authority: Option<String>,
     #[serde(default)]
     pub(super) headers: Headers,
-    pub(super) body: Option<String>,
+    pub(super) body: Option<Content>,
     #[serde(default)]
     pub(super) trailers: Headers,
     pub(super) protocol: Option<Protocol>,
@@ -153,6 +210,22 @@ pub(super) struct Request {
     pub(super) chunk_interval: Option<Time>,
     #[serde(default)]
     pub(super) properties: Entries<String>,
+}
+
+/// What an event waits for: a mapping, or the name of a request alone.
+#[derive(Debug, Clone)]
+pub(super) struct After {
+    pub(super) request: String,
+    pub(super) has: Has,
+    pub(super) delay: Time,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Has {
+    Begun,
+    #[default]
+    Ended,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -165,16 +238,29 @@ pub(super) enum Protocol {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct AnswersEvent {
-    pub(super) at: Time,
+    pub(super) at: Option<Time>,
+    pub(super) after: Option<After>,
     pub(super) cluster: String,
     pub(super) path: Option<String>,
+    pub(super) method: Option<String>,
     pub(super) answers: Vec<Reply>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct GrpcAnswersEvent {
+    pub(super) at: Option<Time>,
+    pub(super) after: Option<After>,
+    pub(super) cluster: String,
+    pub(super) grpc: String,
+    pub(super) answers: Vec<GrpcReply>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct ConfigureEvent {
-    pub(super) at: Time,
+    pub(super) at: Option<Time>,
+    pub(super) after: Option<After>,
     pub(super) configure: String,
     pub(super) configuration: Option<serde_json::Value>,
 }
@@ -182,21 +268,24 @@ pub(super) struct ConfigureEvent {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct RemoveEvent {
-    pub(super) at: Time,
+    pub(super) at: Option<Time>,
+    pub(super) after: Option<After>,
     pub(super) remove: String,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct TrapEvent {
-    pub(super) at: Time,
+    pub(super) at: Option<Time>,
+    pub(super) after: Option<After>,
     pub(super) trap: String,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct StallEvent {
-    pub(super) at: Time,
+    pub(super) at: Option<Time>,
+    pub(super) after: Option<After>,
     pub(super) stall: String,
     #[serde(rename = "for")]
     pub(super) span: Time,
@@ -228,6 +317,7 @@ pub(super) struct Must {
     pub(super) always: Vec<Always>,
     pub(super) eventually: Vec<Eventually>,
     pub(super) at_most: Vec<AtMost>,
+    pub(super) same: Vec<Same>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -256,20 +346,20 @@ pub(super) struct Eventually {
 pub(super) struct When {
     pub(super) request: String,
     pub(super) status: Option<Status>,
-    pub(super) body: Option<String>,
-    pub(super) contains: Option<String>,
+    pub(super) body: Option<Expected>,
+    pub(super) contains: Option<Expected>,
     #[serde(default)]
-    pub(super) headers: Entries<String>,
+    pub(super) headers: Entries<Expected>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Answer {
     pub(super) status: Option<Status>,
-    pub(super) body: Option<String>,
-    pub(super) contains: Option<String>,
+    pub(super) body: Option<Expected>,
+    pub(super) contains: Option<Expected>,
     #[serde(default)]
-    pub(super) headers: Entries<String>,
+    pub(super) headers: Entries<Expected>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -277,142 +367,30 @@ pub(super) struct Answer {
 pub(super) struct AtMost {
     pub(super) cluster: Option<String>,
     pub(super) path: Option<String>,
+    pub(super) method: Option<String>,
     pub(super) calls: Option<usize>,
     pub(super) traps: Option<usize>,
+    pub(super) thread: Option<String>,
+    pub(super) ticks: Option<usize>,
+    pub(super) queue: Option<String>,
+    pub(super) items: Option<usize>,
 }
 
-/// `10ms`, `1.5s`, `1m 30s`
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Time(pub(super) Duration);
-
-/// An HTTP status.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Status(pub(super) u16);
-
-/// A mapping in the order of the file. That no key comes twice was seen when the text was read.
-#[derive(Debug)]
-pub(super) struct Entries<T>(pub(super) Vec<(String, T)>);
-
-/// Headers in order: a name with its text, or with a list of texts when it comes more than once.
-#[derive(Debug, Default)]
-pub(super) struct Headers(pub(super) Vec<(String, String)>);
-
-// === impl Time ===
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Time;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a duration such as `10ms` or `1.5s`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
-                // `0` has no unit to be wrong about, and this parser takes it.
-                humantime::parse_duration(text)
-                    .map(Time)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct Same {
+    pub(super) requests: Option<Vec<String>>,
+    pub(super) label: Option<String>,
+    pub(super) parts: Option<Vec<Part>>,
+    pub(super) headers: Option<Vec<String>>,
 }
 
-// === impl Status ===
-
-impl<'de> Deserialize<'de> for Status {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Number;
-        impl Visitor<'_> for Number {
-            type Value = Status;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an HTTP status from 100 to 599")
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Status, E> {
-                u16::try_from(number)
-                    .ok()
-                    .filter(|status| (100..600).contains(status))
-                    .map(Status)
-                    .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
-            }
-        }
-        deserializer.deserialize_u64(Number)
-    }
-}
-
-// === impl Entries ===
-
-impl<T> Default for Entries<T> {
-    fn default() -> Self {
-        Entries(Vec::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Mapping<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Mapping<T> {
-            type Value = Entries<T>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a mapping")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-        deserializer.deserialize_map(Mapping(PhantomData))
-    }
-}
-
-// === impl Headers ===
-
-impl<'de> Deserialize<'de> for Headers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let named = Entries::<Values>::deserialize(deserializer)?;
-        let each = named
-            .0
-            .into_iter()
-            .flat_map(|(name, Values(values))| values.into_iter().map(move |v| (name.clone(), v)));
-        Ok(Headers(each.collect()))
-    }
-}
-
-struct Values(Vec<String>);
-
-impl<'de> Deserialize<'de> for Values {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMore;
-        impl<'de> Visitor<'de> for OneOrMore {
-            type Value = Values;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a string or a list of strings")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Values, E> {
-                Ok(Values(vec![text.to_owned()]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Values, A::Error> {
-                let mut values = Vec::new();
-                while let Some(value) = items.next_element()? {
-                    values.push(value);
-                }
-                Ok(Values(values))
-            }
-        }
-        deserializer.deserialize_any(OneOrMore)
-    }
+/// A part of an answer beside its headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Part {
+    Status,
+    Body,
 }
 
 // === impl Reply ===
@@ -427,7 +405,7 @@ impl<'de> Deserialize<'de> for Reply {
             status: Option<Status>,
             #[serde(default)]
             headers: Headers,
-            body: Option<String>,
+            body: Option<Content>,
             bundle: Option<Bundle>,
             #[serde(default)]
             trailers: Headers,
@@ -460,6 +438,135 @@ impl<'de> Deserialize<'de> for Reply {
                 let Whole { outcome, status, headers, body, bundle, trailers, after } =
                     Whole::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(Reply { outcome, status, headers, body, bundle, trailers, after })
+            }
+        }
+        deserializer.deserialize_any(NameOrMapping)
+    }
+}
+
+// === impl GrpcReply ===
+
+impl<'de> Deserialize<'de> for GrpcReply {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Whole {
+            #[serde(default)]
+            outcome: GrpcOutcome,
+            #[serde(default)]
+            to: To,
+            #[serde(default)]
+            headers: Headers,
+            #[serde(default)]
+            messages: Vec<Content>,
+            status: Option<u32>,
+            status_message: Option<String>,
+            #[serde(default)]
+            trailers: Headers,
+            http_status: Option<Status>,
+            #[serde(default)]
+            after: Time,
+            #[serde(default)]
+            every: Time,
+        }
+
+        struct NameOrMapping;
+        impl<'de> Visitor<'de> for NameOrMapping {
+            type Value = GrpcReply;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a mapping, or an outcome such as `never`")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<GrpcReply, E> {
+                let outcome = GrpcOutcome::deserialize(de::value::StrDeserializer::new(name))?;
+                Ok(GrpcReply { outcome, ..GrpcReply::default() })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<GrpcReply, A::Error> {
+                let Whole {
+                    outcome,
+                    to,
+                    headers,
+                    messages,
+                    status,
+                    status_message,
+                    trailers,
+                    http_status,
+                    after,
+                    every,
+                } = Whole::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(GrpcReply {
+                    outcome,
+                    to,
+                    headers,
+                    messages,
+                    status,
+                    status_message,
+                    trailers,
+                    http_status,
+                    after,
+                    every,
+                })
+            }
+        }
+        deserializer.deserialize_any(NameOrMapping)
+    }
+}
+
+// === impl PathAnswers ===
+
+impl<'de> Deserialize<'de> for PathAnswers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListOrMapping;
+        impl<'de> Visitor<'de> for ListOrMapping {
+            type Value = PathAnswers;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list of answers, or a mapping from methods to such lists")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<PathAnswers, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(items)).map(PathAnswers::EveryMethod)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PathAnswers, A::Error> {
+                Entries::deserialize(MapAccessDeserializer::new(map)).map(PathAnswers::ByMethod)
+            }
+        }
+        deserializer.deserialize_any(ListOrMapping)
+    }
+}
+
+// === impl After ===
+
+impl<'de> Deserialize<'de> for After {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Whole {
+            request: String,
+            #[serde(default)]
+            has: Has,
+            #[serde(default)]
+            delay: Time,
+        }
+
+        struct NameOrMapping;
+        impl<'de> Visitor<'de> for NameOrMapping {
+            type Value = After;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a string with the name of a request, or a mapping")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<After, E> {
+                Ok(After { request: name.to_owned(), has: Has::default(), delay: Time::default() })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<After, A::Error> {
+                let Whole { request, has, delay } = Whole::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(After { request, has, delay })
             }
         }
         deserializer.deserialize_any(NameOrMapping)

@@ -1,16 +1,21 @@
 //! What is run: VMs, what each cluster answers and when, requests, the faults allowed, and what must hold.
 //!
 //! A scenario is read from a file, whose format is in `SCENARIOS.md`. Here are the resolved types; `document` has the
-//! shape of the file, `resolve` and `parts` make the one of the other.
+//! shape of the file; `resolve`, with `bounds`, `events`, `replies`, `rules` and `parts`,
+//! makes the one of the other.
 
+mod bounds;
 mod document;
 mod error;
+mod events;
 mod parts;
 mod read;
+mod replies;
 mod requests;
 mod resolve;
+mod rules;
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, fs, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -20,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     envoy::{FailurePolicy, Request},
-    world::{Reply, Scripted},
+    world::{GrpcAnswer, Reply, Route, Scripted},
 };
 
 /// What is run when nobody says what: requests on two workers, and agreement of all workers.
@@ -93,16 +98,34 @@ pub struct Cluster {
     /// Answers to the first calls, in order; the last one repeats. Empty answers 200 without a body.
     pub answers: Vec<Reply>,
     /// Answers for single paths (with the query), which win over the ones above.
-    pub paths: BTreeMap<String, Vec<Reply>>,
+    pub paths: BTreeMap<Route, Vec<Reply>>,
+    /// Answers of gRPC methods, as `package.Service/Method`; `*` is every other one.
+    pub grpc: BTreeMap<String, Vec<GrpcAnswer>>,
 }
 
 /// Something that happens outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// When, at the earliest.
-    pub at: Duration,
+    pub due: Due,
     /// What.
     pub kind: EventKind,
+}
+
+/// When something happens, at the earliest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Due {
+    /// At this time.
+    At(Duration),
+    /// So long after a request has begun, or has ended: its client has the answer, is cut off, or has left.
+    After {
+        /// The request's name.
+        request: String,
+        /// Its beginning and not its end.
+        begun: bool,
+        /// How long after.
+        delay: Duration,
+    },
 }
 
 /// What happens outside.
@@ -125,8 +148,19 @@ pub enum EventKind {
         cluster: String,
         /// The path with its query; `None` is every path.
         path: Option<String>,
+        /// The method; `None` is every method.
+        method: Option<String>,
         /// From now on; as in [`Cluster::answers`].
         answers: Vec<Reply>,
+    },
+    /// A gRPC method of a cluster answers differently from now on.
+    GrpcAnswers {
+        /// The cluster.
+        cluster: String,
+        /// The method, as in [`Cluster::grpc`].
+        method: String,
+        /// From now on; as in [`Cluster::grpc`].
+        answers: Vec<GrpcAnswer>,
     },
     /// The control plane gives a plugin another configuration.
     Configure {
@@ -237,8 +271,42 @@ pub enum Rule {
         cluster: String,
         /// The path with its query; `None` is every path.
         path: Option<String>,
+        /// The method; `None` is every method.
+        method: Option<String>,
         /// How often.
         calls: usize,
+    },
+    /// Filters make at most so many calls in the whole run, to all clusters together.
+    AtMostCalls {
+        /// How many.
+        calls: usize,
+    },
+    /// At most so many ticks come in the whole run.
+    AtMostTicks {
+        /// The thread; `None` is all of them together.
+        thread: Option<Thread>,
+        /// How many.
+        ticks: usize,
+    },
+    /// At most so many items are put into queues in the whole run.
+    AtMostItems {
+        /// The queue; `None` is all of them together.
+        queue: Option<String>,
+        /// How many.
+        items: usize,
+    },
+    /// The answers to these requests are the same in these parts.
+    Same {
+        /// What the requests have in common, where that is a label.
+        label: Option<String>,
+        /// Names of requests.
+        requests: Vec<String>,
+        /// Whether the status is a part.
+        status: bool,
+        /// Whether the body is a part.
+        body: bool,
+        /// Headers that are parts, all values of each.
+        headers: Vec<String>,
     },
     /// VMs fail at most so often in the whole run, beside those that the scenario itself makes fail.
     AtMostTraps {
@@ -258,6 +326,30 @@ pub struct Answer {
     pub contains: Option<Bytes>,
     /// Headers that must be there, with their values.
     pub headers: BTreeMap<String, String>,
+    /// What must be as in the answers to other requests.
+    pub like: Vec<Like>,
+}
+
+/// A part of an answer that is taken from the answer to another request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Like {
+    /// Which part.
+    pub place: Place,
+    /// The name of the other request.
+    pub request: String,
+    /// The header of its answer; `None` is the body.
+    pub header: Option<String>,
+}
+
+/// A part of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The whole body.
+    Body,
+    /// A part of the body.
+    Contains,
+    /// The header of this name.
+    Header(String),
 }
 
 // === impl Scenario ===
@@ -335,8 +427,11 @@ impl Scenario {
         let mut world = Scripted::new();
         for (name, cluster) in &self.clusters {
             world.set_answers(name, cluster.answers.clone());
-            for (path, answers) in &cluster.paths {
-                world.set_path_answers(name, path, answers.clone());
+            for (route, answers) in &cluster.paths {
+                world.set_route_answers(name, route.clone(), answers.clone());
+            }
+            for (method, answers) in &cluster.grpc {
+                world.set_grpc_answers(name, method, answers.clone());
             }
         }
         world
@@ -353,15 +448,36 @@ fn module_from(file: &Path, module: &str) -> String {
     file.parent().unwrap_or(Path::new("")).join(module).display().to_string()
 }
 
+impl fmt::Display for Thread {
+    /// `main`, `w0`
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Thread::Main => formatter.write_str("main"),
+            Thread::Worker(worker) => write!(formatter, "w{worker}"),
+        }
+    }
+}
+
 // === impl EventKind ===
 
 impl EventKind {
     /// Changes a scripted world's answers; whether this was an event of that kind.
     pub fn change_answers(&self, world: &mut Scripted) -> bool {
-        let EventKind::Answers { cluster, path, answers } = self else { return false };
-        match path {
-            Some(path) => world.set_path_answers(cluster, path, answers.clone()),
-            None => world.replace_answers(cluster, answers.clone()),
+        match self {
+            EventKind::Answers { cluster, path: None, answers, .. } => {
+                world.replace_answers(cluster, answers.clone());
+            }
+            EventKind::Answers { cluster, path: Some(path), method: None, answers } => {
+                world.set_path_answers(cluster, path, answers.clone());
+            }
+            EventKind::Answers { cluster, path: Some(path), method, answers } => {
+                let route = Route { path: path.clone(), method: method.clone() };
+                world.set_route_answers(cluster, route, answers.clone());
+            }
+            EventKind::GrpcAnswers { cluster, method, answers } => {
+                world.set_grpc_answers(cluster, method, answers.clone());
+            }
+            _ => return false,
         }
         true
     }

@@ -1,33 +1,43 @@
-//! The small parts of a scenario: a request, a cluster's answer, and what an answer must be like.
+//! The small parts of a scenario: a request, a body, and what an answer must be like.
 
-use std::collections::BTreeMap;
-
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use bytes::Bytes;
 use hyper::{
     Method,
     http::{HeaderName, HeaderValue},
 };
-use serde_json::Value as Json;
 
 use super::{
-    Answer,
-    document::{self, Entries, Headers, Outcome, Status},
-    error::Problem,
+    Answer, Like, Place,
+    document::{self, Content, Entries, Expected, Headers, Status},
+    error::{Problem, did_you_mean},
+    resolve::Names,
 };
 use crate::{
     abi,
-    archive::Archive,
     envoy::{Protocol, Request},
-    world::Reply,
 };
 
-/// Where a bundle's manifest is. Source: OPA's documentation of bundles.
-const MANIFEST: &str = ".manifest";
+/// People leave the padding away.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+/// Methods that are seldom meant to be others in lower case.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+/// Most characters of encoded content that an error repeats.
+const EXCERPT: usize = 40;
 
 /// What is asked by a rule.
 pub(super) fn probe(path: &str, request: &document::Request) -> Result<Request, Problem> {
     let only_in_events = [
         ("at", request.at.is_some()),
+        ("after", request.after.is_some()),
+        ("label", request.label.is_some()),
         ("request", request.request.is_some()),
         ("worker", request.worker.is_some()),
         ("leaves_after", request.leaves_after.is_some()),
@@ -45,10 +55,7 @@ pub(super) fn probe(path: &str, request: &document::Request) -> Result<Request, 
 /// What a client sends.
 pub(super) fn request(path: &str, document: &document::Request) -> Result<Request, Problem> {
     let method = document.method.as_deref().unwrap_or("GET");
-    if Method::from_bytes(method.as_bytes()).is_err() {
-        let message = format!("{method:?} is no HTTP method");
-        return Err(Problem::new(format!("{path}.method"), message, "give one such as `GET`"));
-    }
+    check_token(&format!("{path}.method"), method)?;
     let target = document.path.as_deref().unwrap_or("/");
     check_path(&format!("{path}.path"), target)?;
     let mut request = Request::new(method, target);
@@ -57,7 +64,8 @@ pub(super) fn request(path: &str, document: &document::Request) -> Result<Reques
     }
     request.headers = headers(&format!("{path}.headers"), &document.headers)?;
     request.trailers = headers(&format!("{path}.trailers"), &document.trailers)?;
-    request.body = document.body.as_ref().map(|body| body.clone().into_bytes());
+    let body = document.body.as_ref();
+    request.body = body.map(|body| content(&format!("{path}.body"), body)).transpose()?;
     request.protocol = match document.protocol {
         None | Some(document::Protocol::Http1) => Protocol::Http1,
         Some(document::Protocol::Http2) => Protocol::Http2,
@@ -78,6 +86,78 @@ pub(super) fn request(path: &str, document: &document::Request) -> Result<Reques
     Ok(request)
 }
 
+fn check_token(at: &str, method: &str) -> Result<(), Problem> {
+    if Method::from_bytes(method.as_bytes()).is_ok() {
+        return Ok(());
+    }
+    Err(Problem::new(at, format!("{method:?} is no HTTP method"), "give one such as `GET`"))
+}
+
+/// A method that calls are told apart by.
+pub(super) fn check_method(at: &str, method: &str) -> Result<(), Problem> {
+    check_token(at, method)?;
+    let capitals = method.to_ascii_uppercase();
+    if method != capitals && METHODS.contains(&capitals.as_str()) {
+        let message = format!("`{method}` is not `{capitals}`: methods are told apart by case");
+        return Err(Problem::new(at, message, did_you_mean(&capitals, METHODS)));
+    }
+    Ok(())
+}
+
+/// The bytes of a body.
+pub(super) fn content(at: &str, document: &Content) -> Result<Vec<u8>, Problem> {
+    match document {
+        Content::Text(text) => Ok(text.clone().into_bytes()),
+        Content::Encoded { base64, hex } => decoded(at, base64.as_deref(), hex.as_deref()),
+    }
+}
+
+fn decoded(at: &str, base64: Option<&str>, hex: Option<&str>) -> Result<Vec<u8>, Problem> {
+    let compact = |text: &str| text.split_ascii_whitespace().collect::<String>();
+    match (base64, hex) {
+        (Some(text), None) => BASE64.decode(compact(text)).map_err(|error| {
+            let message = format!(
+                "{} is no base64: {}",
+                shortened(text),
+                lower(error.to_string().trim_end_matches('.'))
+            );
+            let cure = "use `A` to `Z`, `a` to `z`, `0` to `9`, `+` and `/`, with `=` at the end alone";
+            Problem::new(format!("{at}.base64"), message, cure)
+        }),
+        (None, Some(text)) => from_hex(&compact(text)).ok_or_else(|| {
+            let message = format!("{} is no hex", shortened(text));
+            Problem::new(format!("{at}.hex"), message, "give two digits, `0` to `f`, for each byte")
+        }),
+        (None, None) => {
+            Err(Problem::new(at, "it is empty", "give `base64` or `hex`, or text in place of the mapping"))
+        }
+        (Some(_), Some(_)) => Err(Problem::new(at, "it has both `base64` and `hex`", "keep one of the two")),
+    }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect();
+    let digits = digits?;
+    let pairs = digits.chunks_exact(2);
+    if !pairs.remainder().is_empty() {
+        return None;
+    }
+    Some(pairs.map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}
+
+fn lower(sentence: &str) -> String {
+    let mut characters = sentence.chars();
+    let first = characters.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(characters).collect()
+}
+
 /// A path with its query must be what a client can write in a request line.
 pub(super) fn check_path(at: &str, path: &str) -> Result<(), Problem> {
     let begins = path.starts_with('/') || path == "*";
@@ -88,7 +168,7 @@ pub(super) fn check_path(at: &str, path: &str) -> Result<(), Problem> {
     Err(Problem::new(at, message, "begin it with `/`, and encode spaces and control characters"))
 }
 
-fn headers(at: &str, headers: &Headers) -> Result<abi::Headers, Problem> {
+pub(super) fn headers(at: &str, headers: &Headers) -> Result<abi::Headers, Problem> {
     let each = headers.0.iter().map(|(name, value)| {
         let lower = header_name(at, name)?;
         if HeaderValue::from_bytes(value.as_bytes()).is_err() {
@@ -101,7 +181,7 @@ fn headers(at: &str, headers: &Headers) -> Result<abi::Headers, Problem> {
 }
 
 /// The name in lower case.
-fn header_name(at: &str, name: &str) -> Result<String, Problem> {
+pub(super) fn header_name(at: &str, name: &str) -> Result<String, Problem> {
     if let Ok(known) = HeaderName::from_bytes(name.as_bytes()) {
         return Ok(known.as_str().to_owned());
     }
@@ -115,99 +195,11 @@ fn header_name(at: &str, name: &str) -> Result<String, Problem> {
     Err(Problem::new(at, format!("{name:?} cannot be the name of a header"), cure))
 }
 
-// === What clusters answer ===
-
-pub(super) fn replies(at: &str, replies: &[document::Reply]) -> Result<Vec<Reply>, Problem> {
-    let each = replies.iter().enumerate();
-    each.map(|(index, reply)| self::reply(&format!("{at}[{index}]"), reply)).collect()
-}
-
-fn reply(at: &str, document: &document::Reply) -> Result<Reply, Problem> {
-    let reply = match document.outcome {
-        Outcome::Response => Reply::status(document.status.map_or(200, |status| status.0)),
-        Outcome::Reset => Reply::reset(),
-        Outcome::Never => Reply::never(),
-        Outcome::Refused => Reply::refused(),
-        Outcome::ConnectFailure => Reply::connect_failure(),
-        Outcome::ResetBeforeHeaders => Reply::reset_before_headers(),
-    };
-    let has_response = matches!(document.outcome, Outcome::Response | Outcome::Reset);
-    let at_once = matches!(document.outcome, Outcome::Never | Outcome::Refused);
-    let meaningless = [
-        ("status", document.status.is_some() && document.outcome != Outcome::Response),
-        ("headers", !document.headers.0.is_empty() && !has_response),
-        ("body", document.body.is_some() && !has_response),
-        ("bundle", document.bundle.is_some() && !has_response),
-        ("trailers", !document.trailers.0.is_empty() && document.outcome != Outcome::Response),
-        ("after", !document.after.0.is_zero() && at_once),
-    ];
-    if let Some((key, _)) = meaningless.iter().find(|(_, given)| *given) {
-        let message = "it means nothing with this outcome";
-        return Err(Problem::new(format!("{at}.{key}"), message, "remove it, or change `outcome`"));
-    }
-    let mut reply = reply.after(document.after.0);
-    for (name, value) in headers(&format!("{at}.headers"), &document.headers)? {
-        reply = reply.with_header(&String::from_utf8_lossy(&name), value);
-    }
-    for (name, value) in headers(&format!("{at}.trailers"), &document.trailers)? {
-        reply = reply.with_trailer(&String::from_utf8_lossy(&name), value);
-    }
-    match (&document.body, &document.bundle) {
-        (None, None) => Ok(reply),
-        (Some(body), None) => Ok(reply.with_body(body.clone())),
-        (None, Some(bundle)) => {
-            let archive = self::bundle(&format!("{at}.bundle"), bundle)?;
-            Ok(reply.with_body(archive.build()).unless_matched())
-        }
-        (Some(_), Some(_)) => Err(Problem::new(at, "it has both `body` and `bundle`", "keep one of the two")),
-    }
-}
-
-/// The files of a bundle, with the manifest that its revision and roots make.
-fn bundle(at: &str, document: &document::Bundle) -> Result<Archive, Problem> {
-    let document::Bundle { revision, roots, files } = document;
-    let mut manifest = serde_json::Map::new();
-    if let Some(revision) = revision {
-        manifest.insert("revision".to_owned(), revision.clone().into());
-    }
-    if let Some(roots) = roots {
-        manifest.insert("roots".to_owned(), roots.clone().into());
-    }
-    if manifest.is_empty() && files.0.is_empty() {
-        return Err(Problem::new(at, "nothing is in it", "give `files`, `revision` or `roots`"));
-    }
-    let mut archive = Archive::new();
-    if !manifest.is_empty() {
-        archive = archive.file(MANIFEST, Json::Object(manifest).to_string());
-    }
-    for (name, contents) in &files.0 {
-        let at = format!("{at}.files.{name}");
-        if archive.names().any(|known| known.trim_start_matches('/') == name.trim_start_matches('/')) {
-            let cure = "keep one of the two; `revision` and `roots` make a `.manifest`";
-            return Err(Problem::new(at, "it is in the bundle twice", cure));
-        }
-        let bytes = match contents {
-            Json::String(text) => text.clone(),
-            Json::Object(_) | Json::Array(_) => contents.to_string(),
-            other => {
-                let message = format!("`{other}` is neither text nor a document");
-                return Err(Problem::new(
-                    at,
-                    message,
-                    "give the file's text, or a mapping that becomes JSON",
-                ));
-            }
-        };
-        archive = archive.file(name, bytes);
-    }
-    Ok(archive)
-}
-
 // === What an answer must be like ===
 
-pub(super) fn answer(at: &str, document: &document::Answer) -> Result<Answer, Problem> {
+pub(super) fn answer(at: &str, document: &document::Answer, names: &Names) -> Result<Answer, Problem> {
     let document::Answer { status, body, contains, headers } = document;
-    let answer = described(at, (*status, body, contains, headers))?;
+    let answer = described(at, (*status, body, contains, headers), names)?;
     if answer == Answer::default() {
         let cure = "give `status`, `body`, `contains` or `headers`";
         return Err(Problem::new(at, "every answer is like this, for it says nothing", cure));
@@ -216,22 +208,78 @@ pub(super) fn answer(at: &str, document: &document::Answer) -> Result<Answer, Pr
 }
 
 /// Here nothing is something: that there was an answer at all.
-pub(super) fn when(at: &str, document: &document::When) -> Result<Answer, Problem> {
+pub(super) fn when(at: &str, document: &document::When, names: &Names) -> Result<Answer, Problem> {
     let document::When { request: _, status, body, contains, headers } = document;
-    described(at, (*status, body, contains, headers))
+    let answer = described(at, (*status, body, contains, headers), names)?;
+    if answer.like.is_empty() {
+        return Ok(answer);
+    }
+    let message = "a condition is about one answer, and this takes a part of it from another";
+    Err(Problem::new(at, message, "give text in place of `of`"))
 }
 
-type Described<'a> = (Option<Status>, &'a Option<String>, &'a Option<String>, &'a Entries<String>);
+type Described<'a> = (Option<Status>, &'a Option<Expected>, &'a Option<Expected>, &'a Entries<Expected>);
 
-fn described(at: &str, (status, body, contains, headers): Described<'_>) -> Result<Answer, Problem> {
-    let mut named = BTreeMap::new();
-    for (name, value) in &headers.0 {
-        named.insert(header_name(&format!("{at}.headers"), name)?, value.clone());
+fn described(
+    at: &str,
+    (status, body, contains, headers): Described<'_>,
+    names: &Names,
+) -> Result<Answer, Problem> {
+    let mut answer = Answer { status: status.map(|status| status.0), ..Answer::default() };
+    if let Some(expected) = body {
+        let (bytes, like) = part(&format!("{at}.body"), expected, Place::Body, names)?;
+        answer.body = bytes;
+        answer.like.extend(like);
     }
-    Ok(Answer {
-        status: status.map(|status| status.0),
-        body: body.clone().map(Bytes::from),
-        contains: contains.clone().map(Bytes::from),
-        headers: named,
-    })
+    if let Some(expected) = contains {
+        let (bytes, like) = part(&format!("{at}.contains"), expected, Place::Contains, names)?;
+        answer.contains = bytes;
+        answer.like.extend(like);
+    }
+    for (name, expected) in &headers.0 {
+        let lower = header_name(&format!("{at}.headers"), name)?;
+        let at = format!("{at}.headers.{name}");
+        match expected {
+            Expected::Text(text) => {
+                answer.headers.insert(lower, text.clone());
+            }
+            Expected::Encoded { base64: None, hex: None, of: Some(_), .. } => {
+                let (_, like) = part(&at, expected, Place::Header(lower), names)?;
+                answer.like.extend(like);
+            }
+            Expected::Encoded { .. } => {
+                let message = "the value of a header is text, or `of` another answer";
+                return Err(Problem::new(at, message, "give one of the two"));
+            }
+        }
+    }
+    Ok(answer)
+}
+
+/// The bytes themselves, or where they are taken from.
+fn part(
+    at: &str,
+    expected: &Expected,
+    place: Place,
+    names: &Names,
+) -> Result<(Option<Bytes>, Option<Like>), Problem> {
+    let (base64, hex, of, header) = match expected {
+        Expected::Text(text) => return Ok((Some(Bytes::from(text.clone())), None)),
+        Expected::Encoded { base64, hex, of, header } => (base64, hex, of, header),
+    };
+    let Some(of) = of else {
+        if header.is_some() {
+            let message = "it does not say of which answer that is a header";
+            return Err(Problem::new(at, message, "give `of` with the name of a request"));
+        }
+        let bytes = decoded(at, base64.as_deref(), hex.as_deref())?;
+        return Ok((Some(bytes.into()), None));
+    };
+    if base64.is_some() || hex.is_some() {
+        let message = "it has content of its own and is taken from another answer";
+        return Err(Problem::new(at, message, "keep `of`, or what stands beside it"));
+    }
+    let header = header.as_ref().map(|name| header_name(&format!("{at}.header"), name)).transpose()?;
+    let like = Like { place, request: names.request(&format!("{at}.of"), of)?, header };
+    Ok((None, Some(like)))
 }

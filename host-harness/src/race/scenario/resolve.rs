@@ -1,15 +1,18 @@
 //! A document becomes scenarios: defaults are filled in, names are looked up, and each variant becomes one of its own.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 use yaml_serde::Value as Yaml;
 
 use super::{
-    Answer, Bounds, Cluster, Event, EventKind, Expectation, Faults, Plugin, Rule, Scenario, Thread,
+    Cluster, Expectation, Plugin, Rule, Scenario, Thread,
+    bounds::{bounds, faults},
     document::{self, Document, Expect},
     error::{Problem, did_you_mean, listed},
-    parts, read,
+    events::events,
+    parts, replies,
+    rules::rules,
 };
 use crate::{envoy::FailurePolicy, world::ANY_CLUSTER};
 
@@ -21,20 +24,18 @@ const BUILT_IN_PREFIX: &str = "portcullis:";
 const PLUGIN: &str = "plugin";
 /// The cluster that requests are routed to, which is always there.
 const UPSTREAM: &str = "upstream";
+/// Stands for every label in a rule.
+const ANY_LABEL: &str = "*";
 const WORKERS: usize = 2;
 /// More workers than this cost memory and show nothing that fewer do not.
 const MOST_WORKERS: usize = 64;
-/// More faults of a kind than this are in no schedule that ends.
-const MOST_FAULTS: u32 = 100;
-/// A run of more steps than this is remembered nowhere.
-const MOST_STEPS: usize = 1_000_000;
 /// The oracle that no callback fails.
 const TRAP: &str = "trap";
 
 /// One scenario per variant; one when there are none.
 pub(super) fn scenarios(document: &Document) -> Result<Vec<Scenario>, Problem> {
     kebab("scenario", &document.scenario)?;
-    check_module(&document.module)?;
+    let module = module_of(document)?;
     let names = Names::of(document)?;
     let rules = rules(&document.must, &names)?;
     let mut tolerate: Vec<&str> = document.tolerate.iter().copied().map(tolerated).collect();
@@ -45,7 +46,7 @@ pub(super) fn scenarios(document: &Document) -> Result<Vec<Scenario>, Problem> {
     let plain = Scenario {
         name: document.scenario.clone(),
         about: document.about.clone(),
-        module: document.module.clone(),
+        module: module.clone(),
         variant: String::new(),
         expect: document.expect.map(expectation),
         workers: names.workers,
@@ -77,6 +78,10 @@ pub(super) fn scenarios(document: &Document) -> Result<Vec<Scenario>, Problem> {
         if let Some(about) = &settings.about {
             scenario.about.clone_from(about);
         }
+        if let Some(module) = &settings.module {
+            check_module(&format!("{path}.module"), module)?;
+            scenario.module.clone_from(module);
+        }
         let path = format!("{path}.configuration");
         configured(scenario, document, &names, &path, settings.configuration.as_ref())
     });
@@ -89,10 +94,9 @@ pub(super) struct Names {
     requests: Vec<String>,
     clusters: Vec<String>,
     plugins: Vec<String>,
+    /// Labels in order of appearance, each with its requests.
+    labels: Vec<(String, Vec<String>)>,
 }
-
-/// What an event has that decides its kind.
-const EVENT_KINDS: [&str; 6] = ["request", "cluster", "configure", "remove", "trap", "stall"];
 
 // === impl Names ===
 
@@ -111,6 +115,7 @@ impl Names {
             requests: Vec::new(),
             clusters: document.clusters.0.iter().map(|(name, _)| name.clone()).collect(),
             plugins: Vec::new(),
+            labels: Vec::new(),
         };
         if !names.clusters.iter().any(|name| name == UPSTREAM) {
             names.clusters.push(UPSTREAM.to_owned());
@@ -136,6 +141,12 @@ impl Names {
             if let Some(name) = name {
                 distinct(&format!("events[{index}].request"), "request", name, &mut names.requests)?;
             }
+            if let (Some(name), Some(label)) = (name, event.get("label").and_then(Yaml::as_str)) {
+                match names.labels.iter_mut().find(|(known, _)| known == label) {
+                    Some((_, requests)) => requests.push(name.to_owned()),
+                    None => names.labels.push((label.to_owned(), vec![name.to_owned()])),
+                }
+            }
         }
         Ok(names)
     }
@@ -151,7 +162,7 @@ impl Names {
         Err(Problem::new(path, message, format!("give at most {}, or raise `workers`", self.workers - 1)))
     }
 
-    fn thread(&self, path: &str, name: &str) -> Result<Thread, Problem> {
+    pub(super) fn thread(&self, path: &str, name: &str) -> Result<Thread, Problem> {
         if name == "main" {
             return Ok(Thread::Main);
         }
@@ -164,11 +175,35 @@ impl Names {
         }
     }
 
-    fn request(&self, path: &str, name: &str) -> Result<String, Problem> {
+    pub(super) fn request(&self, path: &str, name: &str) -> Result<String, Problem> {
         known(path, "request", name, &self.requests, "give one of the events a `request` of that name")
     }
 
-    fn cluster(&self, path: &str, name: &str) -> Result<String, Problem> {
+    /// The requests with a label, or with each of them.
+    pub(super) fn labelled(&self, path: &str, label: &str) -> Result<Vec<(String, Vec<String>)>, Problem> {
+        if label == ANY_LABEL && !self.labels.is_empty() {
+            return Ok(self.labels.clone());
+        }
+        let labels: Vec<String> = self.labels.iter().map(|(label, _)| label.clone()).collect();
+        known(path, "label", label, &labels, "give several of the requests a `label` of that name")?;
+        Ok(self.labels.iter().filter(|(known, _)| known == label).cloned().collect())
+    }
+
+    /// A label of which no rule asks would say nothing.
+    pub(super) fn check_labels(&self, rules: &[Rule]) -> Result<(), Problem> {
+        let asked = |label: &String| {
+            rules.iter().any(|rule| matches!(rule, Rule::Same { label: Some(asked), .. } if asked == label))
+        };
+        match self.labels.iter().find(|(label, _)| !asked(label)) {
+            None => Ok(()),
+            Some((label, _)) => {
+                let message = format!("no rule asks for the label `{label}`");
+                Err(Problem::new("must.same", message, format!("add `{{label: {label}}}`")))
+            }
+        }
+    }
+
+    pub(super) fn cluster(&self, path: &str, name: &str) -> Result<String, Problem> {
         // With it every name is that of a cluster.
         if self.clusters.iter().any(|known| known == ANY_CLUSTER) {
             return Ok(name.to_owned());
@@ -176,7 +211,7 @@ impl Names {
         known(path, "cluster", name, &self.clusters, "add it to `clusters`")
     }
 
-    fn plugin(&self, path: &str, name: &str) -> Result<String, Problem> {
+    pub(super) fn plugin(&self, path: &str, name: &str) -> Result<String, Problem> {
         known(path, "plugin", name, &self.plugins, "add it to `plugins`")
     }
 }
@@ -220,14 +255,35 @@ fn kebab(path: &str, name: &str) -> Result<(), Problem> {
     Err(Problem::new(path, message, "use lower-case letters and digits in words joined by `-`"))
 }
 
-fn check_module(module: &str) -> Result<(), Problem> {
+/// The module of all variants that have none of their own; empty where all have.
+fn module_of(document: &Document) -> Result<String, Problem> {
+    let variants = &document.variants.0;
+    if let Some(module) = &document.module {
+        check_module("module", module)?;
+        if !variants.is_empty() && variants.iter().all(|(_, settings)| settings.module.is_some()) {
+            let message = "every variant has a module of its own, so nothing runs this one";
+            return Err(Problem::new("module", message, "remove it, or that of a variant"));
+        }
+        return Ok(module.clone());
+    }
+    match variants.iter().find(|(_, settings)| settings.module.is_none()) {
+        None if !variants.is_empty() => Ok(String::new()),
+        Some((variant, _)) if variants.iter().any(|(_, settings)| settings.module.is_some()) => {
+            let path = format!("variants.{variant}");
+            Err(Problem::new(path, "it has no module", "give it one, or give one for the whole file"))
+        }
+        _ => Err(Problem::new("", "the key `module` is missing", "give `module`")),
+    }
+}
+
+fn check_module(path: &str, module: &str) -> Result<(), Problem> {
     if module.is_empty() {
         let cure = format!("give the path of a module, or one of {}", listed(BUILT_IN));
-        return Err(Problem::new("module", "it is empty", cure));
+        return Err(Problem::new(path, "it is empty", cure));
     }
     if module.starts_with(BUILT_IN_PREFIX) && !BUILT_IN.contains(&module) {
         let message = format!("there is no built-in module `{module}`");
-        return Err(Problem::new("module", message, did_you_mean(module, BUILT_IN)));
+        return Err(Problem::new(path, message, did_you_mean(module, BUILT_IN)));
     }
     Ok(())
 }
@@ -267,56 +323,27 @@ fn tolerated(tolerated: document::Tolerated) -> &'static str {
     }
 }
 
-fn faults(faults: &document::Faults) -> Result<Faults, Problem> {
-    let document::Faults { resets, refusals, timeouts, connect_failures, duplicates } = *faults;
-    let named = [
-        ("resets", resets),
-        ("refusals", refusals),
-        ("timeouts", timeouts),
-        ("connect_failures", connect_failures),
-        ("duplicates", duplicates),
-    ];
-    if let Some((name, count)) = named.into_iter().find(|(_, count)| *count > MOST_FAULTS) {
-        let message = format!("{count} are more than a search comes to");
-        return Err(Problem::new(format!("faults.{name}"), message, format!("give at most {MOST_FAULTS}")));
-    }
-    Ok(Faults { resets, refusals, timeouts, connect_failures, duplicates })
-}
-
-fn bounds(bounds: &document::Bounds) -> Result<Bounds, Problem> {
-    let default = Bounds::default();
-    let or = |given: Option<document::Time>, otherwise: Duration| given.map_or(otherwise, |given| given.0);
-    if bounds.steps == Some(0) {
-        return Err(Problem::new("bounds.steps", "a run without a step shows nothing", "give at least 1"));
-    }
-    if let Some(steps) = bounds.steps.filter(|steps| *steps > MOST_STEPS) {
-        let message = format!("{steps} are more than a search comes to");
-        return Err(Problem::new("bounds.steps", message, format!("give at most {MOST_STEPS}")));
-    }
-    Ok(Bounds {
-        until: or(bounds.until, default.until),
-        settle: or(bounds.settle, default.settle),
-        slack: or(bounds.slack, default.slack),
-        steps: bounds.steps.unwrap_or(default.steps),
-        clock_step: or(bounds.clock_step, default.clock_step),
-    })
-}
-
 fn clusters(document: &Document) -> Result<BTreeMap<String, Cluster>, Problem> {
     let mut clusters = BTreeMap::new();
     for (name, cluster) in &document.clusters.0 {
         let path = format!("clusters.{name}");
-        let answers = parts::replies(&format!("{path}.answers"), &cluster.answers)?;
+        let answers = replies::replies(&format!("{path}.answers"), &cluster.answers)?;
         let mut paths = BTreeMap::new();
         for (of, answers) in &cluster.paths.0 {
-            let path = format!("{path}.paths.{of}");
-            parts::check_path(&path, of)?;
-            if answers.is_empty() {
-                return Err(Problem::new(path, "it has no answer", "give one, or remove the path"));
-            }
-            paths.insert(of.clone(), parts::replies(&path, answers)?);
+            let at = format!("{path}.paths.{of}");
+            parts::check_path(&at, of)?;
+            paths.extend(replies::path_answers(&at, of, answers)?);
         }
-        clusters.insert(name.clone(), Cluster { answers, paths });
+        let mut grpc = BTreeMap::new();
+        for (method, answers) in &cluster.grpc.0 {
+            let at = format!("{path}.grpc.{method}");
+            replies::check_grpc_method(&at, method)?;
+            if answers.is_empty() {
+                return Err(Problem::new(at, "it has no answer", "give one, or remove the method"));
+            }
+            grpc.insert(method.clone(), replies::grpc_replies(&at, answers)?);
+        }
+        clusters.insert(name.clone(), Cluster { answers, paths, grpc });
     }
     Ok(clusters)
 }
@@ -368,16 +395,8 @@ fn configured(
             each.collect::<Result<_, Problem>>()?
         }
     };
-    let events = document.events.iter().enumerate();
-    let events = events.map(|(index, tree)| event(&format!("events[{index}]"), tree, names, &configuration));
-    scenario.events = events.collect::<Result<_, Problem>>()?;
     let end = scenario.bounds.until.saturating_add(scenario.bounds.settle);
-    if let Some((index, late)) = scenario.events.iter().enumerate().find(|(_, event)| event.at > end) {
-        let message = format!("the run is over after {end:?}, and this is at {:?}", late.at);
-        return Err(Problem::new(format!("events[{index}].at"), message, "raise `bounds.until`"));
-    }
-    // A stable sort: what is due at the same time stays in the order of the file.
-    scenario.events.sort_by_key(|event| event.at);
+    scenario.events = events(&document.events, names, end, &configuration)?;
     Ok(scenario)
 }
 
@@ -423,199 +442,4 @@ fn merge(target: &mut Json, patch: &Json) {
             merge(target.entry(key).or_insert(Json::Null), value);
         }
     }
-}
-
-// === Events ===
-
-fn event(
-    path: &str,
-    tree: &Yaml,
-    names: &Names,
-    configuration: &impl Fn(&str, Option<&Json>) -> Result<Vec<u8>, Problem>,
-) -> Result<Event, Problem> {
-    let Some(mapping) = tree.as_mapping() else {
-        return Err(Problem::new(path, "an event is a mapping", "give `at` and what happens"));
-    };
-    let kinds: Vec<&str> = EVENT_KINDS.into_iter().filter(|kind| mapping.contains_key(kind)).collect();
-    let (at, kind) = match kinds.as_slice() {
-        ["request"] => request_event(path, &read::part(path, tree.clone())?, names)?,
-        ["cluster"] => {
-            let event: document::AnswersEvent = read::part(path, tree.clone())?;
-            if let Some(of) = &event.path {
-                parts::check_path(&format!("{path}.path"), of)?;
-            }
-            let kind = EventKind::Answers {
-                cluster: names.cluster(&format!("{path}.cluster"), &event.cluster)?,
-                path: event.path,
-                answers: parts::replies(&format!("{path}.answers"), &event.answers)?,
-            };
-            (event.at, kind)
-        }
-        ["configure"] => {
-            let event: document::ConfigureEvent = read::part(path, tree.clone())?;
-            let given = event.configuration.as_ref();
-            let kind = EventKind::Configure {
-                plugin: names.plugin(&format!("{path}.configure"), &event.configure)?,
-                configuration: configuration(&format!("{path}.configuration"), given)?,
-            };
-            (event.at, kind)
-        }
-        ["remove"] => {
-            let event: document::RemoveEvent = read::part(path, tree.clone())?;
-            let plugin = names.plugin(&format!("{path}.remove"), &event.remove)?;
-            (event.at, EventKind::Remove { plugin })
-        }
-        ["trap"] => {
-            let event: document::TrapEvent = read::part(path, tree.clone())?;
-            let thread = names.thread(&format!("{path}.trap"), &event.trap)?;
-            (event.at, EventKind::Trap { thread })
-        }
-        ["stall"] => {
-            let event: document::StallEvent = read::part(path, tree.clone())?;
-            let thread = names.thread(&format!("{path}.stall"), &event.stall)?;
-            (event.at, EventKind::Stall { thread, span: event.span.0 })
-        }
-        [] => {
-            let keys = mapping.keys().filter_map(Yaml::as_str).filter(|key| *key != "at");
-            let near = keys.map(|key| did_you_mean(key, EVENT_KINDS)).find(|cure| cure.starts_with("did"));
-            let cure = near.unwrap_or_else(|| format!("give one of {}", listed(EVENT_KINDS)));
-            return Err(Problem::new(path, "it does not say what happens", cure));
-        }
-        several => {
-            let message = format!("{} happen at once", listed(several.iter().copied()));
-            return Err(Problem::new(path, message, "make an event of each"));
-        }
-    };
-    Ok(Event { at: at.0, kind })
-}
-
-fn request_event(
-    path: &str,
-    event: &document::Request,
-    names: &Names,
-) -> Result<(document::Time, EventKind), Problem> {
-    let Some(at) = event.at else {
-        return Err(Problem::new(path, "the key `at` is missing", "give `at`"));
-    };
-    let kind = EventKind::Request {
-        name: event.request.clone().unwrap_or_default(),
-        worker: names.worker(&format!("{path}.worker"), event.worker.unwrap_or(0))?,
-        leaves_after: event.leaves_after.map(|time| time.0),
-        request: Box::new(parts::request(path, event)?),
-    };
-    Ok((at, kind))
-}
-
-// === Rules ===
-
-fn rules(must: &document::Must, names: &Names) -> Result<Vec<Rule>, Problem> {
-    let always = must.always.iter().enumerate();
-    let always = always.map(|(index, rule)| always_rule(&format!("must.always[{index}]"), rule, names));
-    let eventually = must.eventually.iter().enumerate();
-    let eventually =
-        eventually.map(|(index, rule)| eventually_rule(&format!("must.eventually[{index}]"), rule, names));
-    let at_most = must.at_most.iter().enumerate();
-    let at_most = at_most.map(|(index, rule)| at_most_rule(&format!("must.at_most[{index}]"), rule, names));
-    always.chain(eventually).chain(at_most).collect()
-}
-
-fn at_most_rule(path: &str, rule: &document::AtMost, names: &Names) -> Result<Rule, Problem> {
-    let document::AtMost { cluster, path: of, calls, traps } = rule;
-    let cluster = match (cluster, traps) {
-        (None, Some(traps)) if of.is_none() && calls.is_none() => {
-            return Ok(Rule::AtMostTraps { traps: *traps });
-        }
-        (_, Some(_)) => {
-            let message = "it counts more than one thing";
-            return Err(Problem::new(path, message, "make a rule of `traps` alone"));
-        }
-        (None, None) => {
-            let message = "it does not say what is counted";
-            return Err(Problem::new(path, message, "give `cluster` and `calls`, or `traps`"));
-        }
-        (Some(cluster), None) => cluster,
-    };
-    let Some(calls) = *calls else {
-        return Err(Problem::new(path, "the key `calls` is missing", "give `calls`"));
-    };
-    if let Some(of) = of {
-        parts::check_path(&format!("{path}.path"), of)?;
-    }
-    if cluster == ANY_CLUSTER {
-        let message = format!("`{ANY_CLUSTER}` is no single cluster");
-        return Err(Problem::new(format!("{path}.cluster"), message, "name the one that is meant"));
-    }
-    let cluster = names.cluster(&format!("{path}.cluster"), cluster)?;
-    Ok(Rule::AtMost { cluster, path: of.clone(), calls })
-}
-
-fn always_rule(path: &str, rule: &document::Always, names: &Names) -> Result<Rule, Problem> {
-    let requests = match (&rule.request, &rule.requests) {
-        (None, None) => Vec::new(),
-        (Some(name), None) => vec![names.request(&format!("{path}.request"), name)?],
-        (None, Some(several)) => {
-            let each = several.iter().enumerate();
-            let each = each.map(|(index, name)| names.request(&format!("{path}.requests[{index}]"), name));
-            each.collect::<Result<_, _>>()?
-        }
-        (Some(_), Some(_)) => {
-            return Err(Problem::new(path, "it has both `request` and `requests`", "keep one of the two"));
-        }
-    };
-    let when = rule.when.as_ref().map(|when| when_answered(&format!("{path}.when"), when, names));
-    let when = when.transpose()?;
-    match (&rule.never, &rule.answer, &rule.one_of) {
-        (Some(never), None, None) => {
-            Ok(Rule::Never { when, requests, answer: parts::answer(&format!("{path}.never"), never)? })
-        }
-        (None, Some(answer), None) => {
-            let answers = vec![parts::answer(&format!("{path}.answer"), answer)?];
-            Ok(Rule::Always { when, requests, answers })
-        }
-        (None, None, Some(several)) if !several.is_empty() => {
-            let each = several.iter().enumerate();
-            let each = each.map(|(index, answer)| parts::answer(&format!("{path}.one_of[{index}]"), answer));
-            Ok(Rule::Always { when, requests, answers: each.collect::<Result<_, _>>()? })
-        }
-        (None, None, _) => {
-            let message = "it does not say what the answer must be";
-            Err(Problem::new(path, message, "give `never`, `answer` or `one_of`"))
-        }
-        _ => {
-            Err(Problem::new(path, "it says more than one thing", "keep one of `never`, `answer`, `one_of`"))
-        }
-    }
-}
-
-fn when_answered(path: &str, when: &document::When, names: &Names) -> Result<(String, Answer), Problem> {
-    let name = names.request(&format!("{path}.request"), &when.request)?;
-    Ok((name, parts::when(path, when)?))
-}
-
-fn eventually_rule(path: &str, rule: &document::Eventually, names: &Names) -> Result<Rule, Problem> {
-    let probe = |key: &str, request: &document::Request| {
-        let path = format!("{path}.{key}");
-        parts::probe(&path, request).map(Box::new)
-    };
-    if let Some(agree) = &rule.agree {
-        if rule.when.is_some() || rule.workers.is_some() || rule.request.is_some() || rule.answer.is_some() {
-            let message = "with `agree`, every worker is asked and any answer will do";
-            return Err(Problem::new(path, message, "remove the other keys, or make a rule of them"));
-        }
-        return Ok(Rule::Agreement { request: probe("agree", agree)? });
-    }
-    let (Some(request), Some(answer)) = (&rule.request, &rule.answer) else {
-        let message = "it does not say what is asked and answered";
-        return Err(Problem::new(path, message, "give `request` and `answer`, or `agree`"));
-    };
-    let when = rule.when.as_ref().map(|when| when_answered(&format!("{path}.when"), when, names));
-    let when = when.transpose()?;
-    let workers = rule.workers.iter().flatten().enumerate();
-    let workers = workers.map(|(index, worker)| names.worker(&format!("{path}.workers[{index}]"), *worker));
-    Ok(Rule::Eventually {
-        when,
-        workers: workers.collect::<Result<_, _>>()?,
-        request: probe("request", request)?,
-        answer: parts::answer(&format!("{path}.answer"), answer)?,
-    })
 }

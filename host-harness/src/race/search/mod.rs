@@ -68,6 +68,9 @@ pub struct Report {
     pub scenario: String,
     /// Its variant; empty when it has none.
     pub variant: String,
+    /// The module, as the scenario names it.
+    #[serde(default)]
+    pub module: String,
     /// What the scenario says must come of it.
     #[serde(default)]
     pub expect: Option<Expectation>,
@@ -303,6 +306,13 @@ impl Campaign {
             self.report.not_run =
                 Some("it was ended before one schedule was run: give it more time".to_owned());
         }
+        let vain = self.stage.waits_in_vain().filter(|_| self.report.first.is_none());
+        if let (Some(request), None) = (vain, &self.report.not_run) {
+            self.report.not_run = Some(format!(
+                "what comes after request `{request}` never happens, as that comes to no end before the run is over: \
+                 raise `bounds.until`, or see what keeps it waiting"
+            ));
+        }
         self.report.conclude();
     }
 
@@ -464,6 +474,7 @@ impl Report {
         Report {
             scenario: scenario.name.clone(),
             variant: scenario.variant.clone(),
+            module: scenario.module.clone(),
             expect: scenario.expect,
             verdict: String::new(),
             phases: Vec::new(),
