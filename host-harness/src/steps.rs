@@ -109,6 +109,13 @@ pub enum FaultClass {
     L3,
 }
 
+/// Why a callback failed, without the guest's stack, which follows.
+#[must_use]
+pub fn trap_cause(reason: &str) -> &str {
+    let line = reason.lines().next().unwrap_or_default();
+    line.strip_suffix(": error while executing at wasm backtrace:").unwrap_or(line)
+}
+
 // === impl TurnName ===
 
 impl fmt::Display for TurnName {

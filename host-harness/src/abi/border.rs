@@ -174,6 +174,7 @@ pub(super) fn answer<R: Into<Reply>, E: Into<Refused>>(
         wasmtime::bail!("restricted_callback: `{function}` cannot be called while {phase}");
     }
     if let Some((kept, fuel)) = state.journal.replay(function)? {
+        state.note_last(function, &kept);
         burn(guest, fuel);
         return Ok(kept);
     }
@@ -190,6 +191,7 @@ pub(super) fn answer<R: Into<Reply>, E: Into<Refused>>(
         Ok(answer)
     })?;
     let answer = answer?;
+    guest.data_mut().note_last(function, &answer);
     guest.data_mut().journal.keep(function, &answer, fuel);
     Ok(answer)
 }

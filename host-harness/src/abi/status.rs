@@ -135,6 +135,10 @@ macro_rules! from_number {
     };
 }
 
+from_number!(Status:
+    0 => Ok, 1 => NotFound, 2 => BadArgument, 3 => SerializationFailure, 4 => ParseFailure, 6 => InvalidMemoryAccess,
+    7 => Empty, 8 => CasMismatch, 10 => InternalFailure, 11 => BrokenConnection, 12 => Unimplemented,
+);
 from_number!(HeaderMapType:
     0 => RequestHeaders, 1 => RequestTrailers, 2 => ResponseHeaders, 3 => ResponseTrailers,
     4 => GrpcReceiveInitialMetadata, 5 => GrpcReceiveTrailingMetadata,

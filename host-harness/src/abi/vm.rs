@@ -12,7 +12,7 @@ use std::{
 use wasmtime::{Global, Instance, Memory, Store, StoreLimits, StoreLimitsBuilder, TypedFunc, Val};
 
 use super::{
-    Callback, Host, Module,
+    Callback, Host, Module, Status,
     border::Held,
     exports::Exports,
     journal::{Entry, Journal},
@@ -53,6 +53,9 @@ pub struct Trap {
     pub callback: String,
     /// What happened, with the guest's stack where there is one.
     pub reason: String,
+    /// The last hostcall before it, where that was refused: its name and the status. A guest that fails because of a refusal
+    /// seldom says of which.
+    pub refused: Option<(&'static str, u32)>,
 }
 
 /// Why a callback did not come to its end.
@@ -98,6 +101,8 @@ pub(super) struct VmState {
     pub(super) host: HostSlot,
     pub(super) phase: Phase,
     pub(super) journal: Journal,
+    /// The last hostcall of the running callback, and what it returned. What a guest does to report its own failure does not count.
+    pub(super) last: Option<(&'static str, u32)>,
     /// Whether the host is told of what the guest is answered.
     pub(super) observed: bool,
     pub(super) memory: Option<Memory>,
@@ -149,13 +154,17 @@ impl Default for VmLimits {
 impl Trap {
     /// A callback that fails because it is said that it does.
     pub(crate) fn planned(callback: &str) -> Trap {
-        Trap { callback: callback.to_owned(), reason: "unreachable, as the scenario says".to_owned() }
+        Trap::because(callback, "unreachable, as the scenario says".to_owned())
     }
 
     /// A callback of a VM that had failed before and was therefore not called.
     #[must_use]
     pub fn not_called(callback: &str) -> Trap {
-        Trap { callback: callback.to_owned(), reason: "the VM had failed before".to_owned() }
+        Trap::because(callback, "the VM had failed before".to_owned())
+    }
+
+    fn because(callback: &str, reason: String) -> Trap {
+        Trap { callback: callback.to_owned(), reason, refused: None }
     }
 }
 
@@ -194,10 +203,18 @@ impl VmState {
             host,
             phase: Phase::Starting,
             journal: Journal::default(),
+            last: None,
             observed: false,
             memory: None,
             allocate: None,
             limits: bounds.build(),
+        }
+    }
+
+    /// A hostcall was answered so.
+    pub(super) fn note_last<T>(&mut self, function: &'static str, answer: &Result<T, u32>) {
+        if !matches!(function, "proxy_log" | "fd_write" | "proc_exit") {
+            self.last = Some((function, answer.as_ref().err().copied().unwrap_or(Status::Ok.code())));
         }
     }
 }
@@ -267,6 +284,7 @@ impl Vm {
             }
         }
         refuel(&mut self.store, &self.limits, self.module.metered);
+        self.store.data_mut().last = None;
         let stop = match self.dispatch(callback) {
             Ok(returned) => {
                 self.remember(callback, may_hold);
@@ -274,7 +292,10 @@ impl Vm {
                 return Ok(returned);
             }
             Err(error) if error.is::<Held>() && self.held.is_some() => self.rewind().err(),
-            Err(error) => Some(self.trap(callback.export(), &error)),
+            Err(error) => {
+                let refused = self.store.data().last.filter(|(_, code)| *code != Status::Ok.code());
+                Some(Trap { refused, ..self.trap(callback.export(), &error) })
+            }
         };
         Err(stop.map_or(Stop::Held, Stop::Trap))
     }
@@ -449,7 +470,7 @@ fn trap(callback: &str, limits: &VmLimits, error: &wasmtime::Error) -> Trap {
             (cause, place) => format!("{cause}: {place}"),
         },
     };
-    Trap { callback: callback.to_owned(), reason }
+    Trap::because(callback, reason)
 }
 
 impl fmt::Debug for Vm {

@@ -19,7 +19,7 @@ use super::{
     metrics::Metrics,
     options::{EnvoyOptions, LoadFailure, PluginOptions},
     random::Random,
-    record::{Recorder, text},
+    record::Recorder,
     retry::Attempt,
     schedule::{Exploration, Fault},
     shared_data::SharedData,
@@ -411,23 +411,6 @@ impl Core {
             roots.any(|root| root.tick_event.is_some() && root.tick_awaited.is_some_and(|at| at <= since))
         };
         call || grpc() || tick()
-    }
-
-    /// Why a VM failed, in one line: what wasmtime says, and what the guest logged itself, as it does when it panics.
-    pub(super) fn trap_in_words(&self, role: VmRole, trap: &str) -> String {
-        let line = trap.lines().next().unwrap_or_default();
-        // The frames would follow, which are in the trace.
-        let line = line.strip_suffix(": error while executing at wasm backtrace:").unwrap_or(line);
-        // No time passes within a callback, so what was logged earlier was said of something else.
-        let now = self.now();
-        let said = |line: &&LogLine| {
-            let of_guest = line.vm == role && line.source == LogSource::Guest;
-            of_guest && line.level == log::Level::Error && line.at == now
-        };
-        match self.logs.iter().rev().find(said) {
-            Some(said) => format!("{line} on {}; it logged `{}`", role.slot(), text(said.message.as_bytes())),
-            None => format!("{line} on {}", role.slot()),
-        }
     }
 
     /// Sets a call's time limit again.

@@ -234,7 +234,7 @@ impl Proxy {
         core.log(role, LogSource::Host, log::Level::Error, &trap.to_string());
         core.vms[vm].failed = true;
         if !core.vms[vm].doomed {
-            let reason = core.trap_in_words(role, &trap.to_string());
+            let reason = core.trap_in_words(role, &trap);
             core.traps.push(reason);
         } else if let Some(exploration) = &mut core.exploration {
             exploration.class = exploration.class.max(FaultClass::L1);

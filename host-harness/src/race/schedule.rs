@@ -24,7 +24,10 @@
 use std::fmt;
 
 use super::trace::{FaultClass, Step, Trace, TurnName, Verb};
-use crate::envoy::schedule::{Fault, TurnKind};
+use crate::{
+    envoy::schedule::{Fault, TurnKind},
+    steps::trap_cause,
+};
 
 const MAGIC: &str = "race/1";
 /// The line above a scenario.
@@ -294,7 +297,9 @@ impl Seen {
         if !step.argument.is_empty() {
             what = format!("{what} {}", step.argument);
         }
-        Some(Seen { verb: step.verb, what: one_line(&what), observed: one_line(&step.observed) })
+        // Where in the guest it was differs with every build.
+        let observed = if step.verb == Verb::Trap { trap_cause(&step.observed) } else { &step.observed };
+        Some(Seen { verb: step.verb, what: one_line(&what), observed: one_line(observed) })
     }
 
     fn parse(line: &str) -> Option<Seen> {

@@ -14,7 +14,7 @@ use super::{
         Violation,
         crossing::{self, Crossing},
         growth::{self, Sizes},
-        judge::Judge,
+        judge::{Judge, Probe},
         views::{self, View},
     },
     scenario::{Bounds, Due, EventKind, Scenario, Thread},
@@ -163,6 +163,7 @@ impl Stage {
             vm_id: scenario.vm_id.clone(),
             configuration: plugin.configuration.clone(),
             failure_policy: scenario.failure_policy,
+            allow_on_headers_stop_iteration: scenario.allow_on_headers_stop_iteration,
             kind: if plugin.singleton { PluginKind::SingletonService } else { PluginKind::Filter },
             ..PluginOptions::default()
         });
@@ -347,14 +348,14 @@ impl Stage {
 
     /// Asks what must hold in the end, of an Envoy that nobody disturbs any more.
     fn ask(&mut self, mut judge: Judge, mut ran: Ran, step: usize) -> Ran {
-        for (probe, request) in judge.probes() {
-            let exchange = self.probe(probe.worker, request);
-            judge.probed(probe, exchange.as_ref());
+        let probes = judge.probes();
+        self.ask_all(&mut judge, probes.clone());
+        if let Some(after) = judge.retry_after() {
+            self.pass(after);
+            self.ask_all(&mut judge, probes);
         }
-        for (probe, request) in judge.second_probes() {
-            let exchange = self.probe(probe.worker, request);
-            judge.probed(probe, exchange.as_ref());
-        }
+        let probes = judge.second_probes();
+        self.ask_all(&mut judge, probes);
         if self.is_stopped() {
             ran.cut = Some(Cut::Stopped);
             return ran;
@@ -363,19 +364,36 @@ impl Stage {
         ran
     }
 
+    fn ask_all(&mut self, judge: &mut Judge, probes: Vec<(Probe, Request)>) {
+        for (probe, request) in probes {
+            let exchange = self.probe(probe.worker, request);
+            judge.probed(probe, exchange.as_ref());
+        }
+    }
+
     fn probe(&mut self, worker: usize, request: Request) -> Option<Exchange> {
         let id = self.envoy.begin(worker, request);
-        let limit = self.envoy.now() + PROBE_TIME;
         let mut exchange = None;
+        self.run_for(PROBE_TIME, |envoy| {
+            exchange = exchange.take().or_else(|| envoy.take(id));
+            exchange.is_some()
+        });
+        exchange
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.run_for(time, |_envoy| false);
+    }
+
+    fn run_for(&mut self, time: Duration, mut is_done: impl FnMut(&mut Envoy<Scripted>) -> bool) {
+        let limit = self.envoy.now() + time;
         // A guest that makes events for this same moment for ever would keep it from ending.
         let mut left = self.scenario.bounds.steps.saturating_mul(EVENTS_A_STEP);
         let stop = self.stop.clone();
         self.envoy.run_until(limit, |envoy| {
-            exchange = exchange.take().or_else(|| envoy.take(id));
             left = left.saturating_sub(1);
-            exchange.is_some() || left == 0 || left.is_multiple_of(LOOK_EVERY) && stop.is_now()
+            is_done(envoy) || left == 0 || left.is_multiple_of(LOOK_EVERY) && stop.is_now()
         });
-        exchange
     }
 }
 

@@ -13,6 +13,7 @@ pub struct Reply {
     pub(super) delay: Duration,
     pub(super) kind: Kind,
     unless_matched: bool,
+    echoes: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,13 +59,13 @@ impl Reply {
     /// Nothing ever comes, so only a time limit ends the call.
     #[must_use]
     pub fn never() -> Reply {
-        Reply { delay: Duration::ZERO, kind: Kind::Never, unless_matched: false }
+        Reply::of(Kind::Never)
     }
 
     /// The call is refused at once: no healthy host, or no room.
     #[must_use]
     pub fn refused() -> Reply {
-        Reply { delay: Duration::ZERO, kind: Kind::Refused, unless_matched: false }
+        Reply::of(Kind::Refused)
     }
 
     /// The same, this much later.
@@ -109,8 +110,24 @@ impl Reply {
         self
     }
 
+    /// The same, with what the call's header holds wherever headers and body say `${header}`, as `${:path}`; nothing where
+    /// the call has no such header.
+    #[must_use]
+    pub fn echoing(mut self) -> Reply {
+        self.echoes = true;
+        self
+    }
+
     /// What it is to this call.
     pub(super) fn to(mut self, call: &Call) -> Reply {
+        if self.echoes
+            && let Some(response) = self.response_mut()
+        {
+            for (_, value) in &mut response.headers {
+                *value = filled(value, call);
+            }
+            response.body = filled(&response.body, call).into();
+        }
         if let Kind::Outcome(Outcome::Response(response)) = &mut self.kind
             && self.unless_matched
             && let Some(etag) = values(&response.headers, b"etag").next()
@@ -123,7 +140,11 @@ impl Reply {
     }
 
     fn outcome(outcome: Outcome) -> Reply {
-        Reply { delay: Duration::ZERO, kind: Kind::Outcome(outcome), unless_matched: false }
+        Reply::of(Kind::Outcome(outcome))
+    }
+
+    fn of(kind: Kind) -> Reply {
+        Reply { delay: Duration::ZERO, kind, unless_matched: false, echoes: false }
     }
 
     fn response_mut(&mut self) -> Option<&mut Response> {
@@ -134,6 +155,25 @@ impl Reply {
             _ => None,
         }
     }
+}
+
+/// The text with the call's headers in place of their names.
+fn filled(text: &[u8], call: &Call) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.windows(2).position(|pair| pair == b"${") {
+        let (before, from) = rest.split_at(at);
+        whole.extend_from_slice(before);
+        let Some(end) = from.iter().position(|byte| *byte == b'}') else {
+            rest = from;
+            break;
+        };
+        let name = from.get(2..end).unwrap_or_default();
+        whole.extend_from_slice(values(&call.headers, name).next().unwrap_or_default());
+        rest = from.get(end + 1..).unwrap_or_default();
+    }
+    whole.extend_from_slice(rest);
+    whole
 }
 
 /// The values of a header.

@@ -112,6 +112,73 @@ fn workers_that_count_for_themselves_are_found_to_disagree() {
 }
 
 #[test]
+fn an_update_of_a_shared_count_without_its_cas_number_is_found() {
+    let counts = |cas: &str| {
+        format!(
+            r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+                 (i32.store8 (i32.const 40) (i32.const 0))
+                 (if (i32.eqz (call $get_shared @"count" (i32.const 16) (i32.const 20) (i32.const 28)))
+                   (then (i32.store8 (i32.const 40) (i32.load8_u (i32.load (i32.const 16)))))
+                   (else (i32.store (i32.const 28) (i32.const -1))))
+                 (i32.store8 (i32.const 40) (i32.add (i32.load8_u (i32.const 40)) (i32.const 1)))
+                 (drop (call $set_shared @"count" (i32.const 40) (i32.const 1) {cas}))
+                 (i32.const 0))"#
+        )
+    };
+    assert_found("lost-update", &counts("(i32.const 0)"));
+    assert_clean(&counts("(i32.load (i32.const 28))"));
+}
+
+#[test]
+fn a_body_of_which_only_the_last_piece_is_looked_at_is_found() {
+    let looks = |waits: &str| {
+        format!(
+            r#"(func (export "proxy_on_request_body") (param i32 i32) (param $end i32) (result i32)
+                 (if (i32.eqz (local.get $end)) (then (return {waits})))
+                 (if (call $get_buffer (i32.const 0) (i32.const 0) (i32.const 100) (i32.const 16) (i32.const 20))
+                   (then (return (i32.const 0))))
+                 (if (i32.eq (i32.load8_u (i32.load (i32.const 16))) (i32.const 123)) (then (return (i32.const 0))))
+                 (drop (call $respond (i32.const 400) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+                    (i32.const 0) (i32.const -1)))
+                 (i32.const 1))"#
+        )
+    };
+    assert_found("pieces", &looks("(i32.const 0)"));
+    // The text body is none of JSON, and answered the same however it comes.
+    assert_clean(&looks("(i32.const 1)"));
+}
+
+#[test]
+fn a_users_answer_that_is_given_to_another_who_asked_for_the_same_is_found() {
+    // One call for all who wait, and its answer's user for each of them.
+    let answers = |name: &str| {
+        format!(
+            r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+                 (drop (call $get_header (i32.const 0) @"{name}" (i32.const 16) (i32.const 20)))
+                 (i32.const 0))
+               (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+                 (if (i32.load (i32.const 20))
+                   (then (drop (call $replace_header (i32.const 2) @"x-id" (i32.load (i32.const 16)) (i32.load (i32.const 20))))))
+                 (i32.const 0))"#
+        )
+    };
+    assert_found("crossing", &answers("x-request-id"));
+    assert_found("crossing", &answers("authorization"));
+}
+
+#[test]
+fn what_a_worker_says_of_itself_is_no_disagreement() {
+    // A header of its own, and a state that passes, as a circuit breaker's.
+    let tells = r#"(global $seen (mut i32) (i32.const 48))
+        (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+          (global.set $seen (i32.add (global.get $seen) (i32.const 1)))
+          (i32.store8 (i32.const 40) (global.get $seen))
+          (drop (call $replace_header (i32.const 2) @"x-served-by" (i32.const 40) (i32.const 1)))
+          (i32.const 0))"#;
+    assert_clean(tells);
+}
+
+#[test]
 fn requests_of_ones_own_are_sent_as_well() {
     let fails = r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
         (if (i32.eqz (call $get_header (i32.const 0) @"x-mine" (i32.const 16) (i32.const 20))) (then unreachable))

@@ -14,6 +14,15 @@ const INCIDENTAL: [&str; 3] = ["date", "x-envoy-upstream-service-time", "x-reque
 /// A header by whose it is and its name.
 pub(super) type HeaderOf = (Side, Vec<u8>);
 
+/// Headers that are not compared, beside the incidental ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ignored {
+    /// None of them, but for what Envoy makes of a request line.
+    Every,
+    /// These.
+    These(BTreeSet<HeaderOf>),
+}
+
 /// Whose headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Side {
@@ -29,7 +38,7 @@ pub(super) enum Side {
 /// Left out of the comparison: `date`, `x-envoy-upstream-service-time`, `x-request-id`, and the order of headers.
 #[must_use]
 pub fn judge(request: &Request, answers: &[(usize, Option<&Exchange>)]) -> Option<Violation> {
-    disagreement("convergence", &question(request), answers, &BTreeSet::new())
+    disagreement("convergence", &question(request), answers, &Ignored::These(BTreeSet::new()))
 }
 
 /// The request as it is told: `` `GET /state` ``.
@@ -66,11 +75,11 @@ pub(super) fn disagreement(
     oracle: &'static str,
     asked: &str,
     answers: &[(usize, Option<&Exchange>)],
-    varying: &BTreeSet<HeaderOf>,
+    ignored: &Ignored,
 ) -> Option<Violation> {
     let steady = answers.iter().map(|(worker, exchange)| {
         let exchange = exchange.filter(|exchange| super::is_answered(exchange));
-        (*worker, exchange.map(|exchange| without(exchange, varying)))
+        (*worker, exchange.map(|exchange| without(exchange, ignored)))
     });
     let steady: Vec<(usize, Option<Cow<'_, Exchange>>)> = steady.collect();
     let mut groups: Vec<Group<'_>> = Vec::new();
@@ -98,10 +107,10 @@ pub(super) fn pieces(
     asked: &str,
     whole: &Exchange,
     in_pieces: Option<&Exchange>,
-    varying: &BTreeSet<HeaderOf>,
+    ignored: &Ignored,
 ) -> Option<Violation> {
     let in_pieces = in_pieces.filter(|exchange| super::is_answered(exchange));
-    let (whole, in_pieces) = (without(whole, varying), in_pieces.map(|exchange| without(exchange, varying)));
+    let (whole, in_pieces) = (without(whole, ignored), in_pieces.map(|exchange| without(exchange, ignored)));
     if same(Some(&whole), in_pieces.as_deref()) {
         return None;
     }
@@ -115,14 +124,19 @@ pub(super) fn pieces(
 }
 
 /// The answer without these headers. Nearly always there are none, in each of very many runs.
-fn without<'a>(exchange: &'a Exchange, headers: &BTreeSet<HeaderOf>) -> Cow<'a, Exchange> {
+fn without<'a>(exchange: &'a Exchange, ignored: &Ignored) -> Cow<'a, Exchange> {
     let mut exchange = Cow::Borrowed(exchange);
-    if !headers.is_empty() {
-        let exchange = exchange.to_mut();
-        exchange.headers.retain(|(name, _)| !headers.contains(&(Side::Response, name.clone())));
-        if let Some(upstream) = &mut exchange.upstream_request {
-            upstream.headers.retain(|(name, _)| !headers.contains(&(Side::Upstream, name.clone())));
-        }
+    if *ignored == Ignored::These(BTreeSet::new()) {
+        return exchange;
+    }
+    let keeps = |side: Side, name: &[u8]| match ignored {
+        Ignored::Every => name.starts_with(b":"),
+        Ignored::These(headers) => !headers.contains(&(side, name.to_vec())),
+    };
+    let own = exchange.to_mut();
+    own.headers.retain(|(name, _)| keeps(Side::Response, name));
+    if let Some(upstream) = &mut own.upstream_request {
+        upstream.headers.retain(|(name, _)| keeps(Side::Upstream, name));
     }
     exchange
 }

@@ -7,7 +7,13 @@ use std::{
     time::Duration,
 };
 
-use super::{Violation, between::Between, convergence, counts::Seen, found};
+use super::{
+    Violation,
+    between::Between,
+    convergence::{self, Ignored},
+    counts::Seen,
+    found,
+};
 use crate::{
     envoy::{Exchange, Request},
     race::scenario::{Answer, Like, Rule, Scenario},
@@ -51,6 +57,8 @@ pub enum Time {
     InPieces,
 }
 
+/// The longest time after which workers are asked once more.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Most bytes of such a piece. A body that is shorter comes in two.
 const PIECE_BYTES: usize = 7;
 /// Time between two pieces.
@@ -111,6 +119,23 @@ impl Judge {
         violations
     }
 
+    /// When to ask once more in place of the first time: every worker may have a state of its own that passes, as a circuit
+    /// breaker has, and says so in `retry-after`.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let of_agreement = self.probed.iter().filter(|(probe, _)| self.is_of_agreement(probe.rule));
+        let told = of_agreement.filter_map(|(_, exchange)| {
+            let headers = &exchange.as_ref()?.headers;
+            let (_, value) = headers.iter().find(|(name, _)| name == b"retry-after")?;
+            std::str::from_utf8(value).ok()?.trim().parse().ok().map(Duration::from_secs)
+        });
+        told.filter(|after| *after <= LONGEST_RETRY_AFTER).max()
+    }
+
+    fn is_of_agreement(&self, rule: usize) -> bool {
+        matches!(self.rules.get(rule), Some(Rule::Agreement { .. }))
+    }
+
     /// What is asked in the end, in the order of the rules and of the workers.
     #[must_use]
     pub fn probes(&self) -> Vec<(Probe, Request)> {
@@ -123,7 +148,7 @@ impl Judge {
                 {
                     (workers, request)
                 }
-                Rule::Agreement { request } => (&Vec::new(), request),
+                Rule::Agreement { request, .. } => (&Vec::new(), request),
                 _ => continue,
             };
             let every: Vec<usize> = (0..self.workers).collect();
@@ -147,11 +172,11 @@ impl Judge {
             convergence::only_headers_differ(&answers)
         };
         let rules = self.rules.iter().enumerate();
-        let rules =
-            rules.filter(|(index, rule)| matches!(rule, Rule::Agreement { .. }) && only_headers(*index));
+        let rules = rules.filter(|(index, rule)| {
+            matches!(rule, Rule::Agreement { headers: true, .. }) && only_headers(*index)
+        });
         let rules: BTreeSet<usize> = rules.map(|(index, _)| index).collect();
-        let of_agreement = |rule: usize| matches!(self.rules.get(rule), Some(Rule::Agreement { .. }));
-        let pieced = first.iter().filter(|(probe, _)| probe.worker == 0 && of_agreement(probe.rule));
+        let pieced = first.iter().filter(|(probe, _)| probe.worker == 0 && self.is_of_agreement(probe.rule));
         let pieced: Vec<(Probe, Request)> = pieced
             .filter_map(|(probe, request)| {
                 Some((Probe { time: Time::InPieces, ..*probe }, in_pieces(request)?))
@@ -185,20 +210,24 @@ impl Judge {
                     let Some(Some(resolved)) = self.between.resolve(answer) else { continue };
                     violations.extend(unmet(&asked, when.as_ref(), (&resolved, &answer.like), &seen));
                 }
-                Rule::Agreement { request } => {
+                Rule::Agreement { request, headers } => {
                     let asked = convergence::question(request);
                     let at = |worker, time| self.answer(Probe { rule: index, worker, time });
                     let again = |worker| at(worker, Time::Again);
                     let pairs = seen.iter().map(|(worker, first)| Some(((*first)?, again(*worker)?)));
                     let pairs: Option<Vec<(&Exchange, &Exchange)>> = pairs.collect();
-                    let varying = pairs.map(|pairs| convergence::varying_headers(&pairs)).unwrap_or_default();
-                    violations.extend(convergence::disagreement("agreement", &asked, &seen, &varying));
+                    let ignored = |pairs: &[(&Exchange, &Exchange)]| match headers {
+                        true => Ignored::These(convergence::varying_headers(pairs)),
+                        false => Ignored::Every,
+                    };
+                    let of_workers = ignored(&pairs.unwrap_or_default());
+                    violations.extend(convergence::disagreement("agreement", &asked, &seen, &of_workers));
                     if let (Some(whole), Some(again), true) =
                         (at(0, Time::First), again(0), in_pieces(request).is_some())
                     {
-                        let varying = convergence::varying_headers(&[(whole, again)]);
                         let pieces = at(0, Time::InPieces);
-                        violations.extend(convergence::pieces(&asked, whole, pieces, &varying));
+                        let ignored = ignored(&[(whole, again)]);
+                        violations.extend(convergence::pieces(&asked, whole, pieces, &ignored));
                     }
                 }
                 _ => {}
@@ -501,7 +530,7 @@ must:
         }
         let asked = judge.second_probes();
         assert_eq!(
-            asked.iter().map(|(probe, _)| (probe.worker, probe.again)).collect::<Vec<_>>(),
+            asked.iter().map(|(probe, _)| (probe.worker, probe.time)).collect::<Vec<_>>(),
             [(0, true), (1, true)]
         );
         for (probe, _) in asked {

@@ -4,7 +4,10 @@ use std::{borrow::Cow, time::Duration};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::race::trace::{FaultClass, Step, TurnName, Verb};
+use crate::{
+    race::trace::{FaultClass, Step, TurnName, Verb},
+    steps::trap_cause,
+};
 
 /// The text with nothing in it that a terminal or a browser would obey: control characters, and those that turn the
 /// direction of text or cannot be seen, become escapes. XML forbids most of them anyhow.
@@ -58,13 +61,7 @@ pub(super) fn padded(text: &str, columns: usize) -> String {
 
 /// Why something failed, in one line whose end is left to the sentence that it is put into.
 pub(super) fn reason(text: &str, limit: usize) -> String {
-    shortened(first_line(text).trim_end_matches(['.', ':', ' ']), limit)
-}
-
-fn first_line(text: &str) -> &str {
-    let line = text.lines().next().unwrap_or_default();
-    // What wasmtime says of every trap; the frames would follow.
-    line.strip_suffix(": error while executing at wasm backtrace:").unwrap_or(line)
+    shortened(trap_cause(text).trim_end_matches(['.', ':', ' ']), limit)
 }
 
 /// How many columns of a fixed-width font the text takes.
@@ -140,7 +137,7 @@ pub(super) fn outcome(step: &Step) -> Cow<'_, str> {
     let observed = step.observed.as_str();
     match step.verb {
         Verb::Return => Cow::Borrowed(returned(step)),
-        Verb::Trap => Cow::Borrowed(first_line(observed)),
+        Verb::Trap => Cow::Borrowed(trap_cause(observed)),
         // An empty value, with its version.
         Verb::Get if observed.starts_with(' ') => Cow::Owned(format!("\"\"{observed}")),
         _ => Cow::Borrowed(observed),

@@ -28,6 +28,7 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) seed: u64,
     pub(super) failure_policy: Option<FailurePolicy>,
+    pub(super) allow_on_headers_stop_iteration: Option<bool>,
     pub(super) configuration: Option<serde_json::Value>,
     pub(super) plugins: Option<Vec<Plugin>>,
     #[serde(default)]
@@ -125,6 +126,7 @@ pub(super) struct Reply {
     pub(super) bundle: Option<Bundle>,
     pub(super) trailers: Headers,
     pub(super) after: Time,
+    pub(super) echo: bool,
 }
 
 /// What a gRPC method answers: a mapping, or the outcome's name alone.
@@ -339,6 +341,15 @@ pub(super) struct Eventually {
     pub(super) request: Option<Request>,
     pub(super) answer: Option<Answer>,
     pub(super) agree: Option<Request>,
+    #[serde(default)]
+    pub(super) without: Vec<Without>,
+}
+
+/// What workers need not agree on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Without {
+    Headers,
 }
 
 #[derive(Debug, Deserialize)]
@@ -411,6 +422,8 @@ impl<'de> Deserialize<'de> for Reply {
             trailers: Headers,
             #[serde(default)]
             after: Time,
+            #[serde(default)]
+            echo: bool,
         }
 
         struct NameOrMapping;
@@ -431,13 +444,14 @@ impl<'de> Deserialize<'de> for Reply {
                     bundle: None,
                     trailers: Headers::default(),
                     after: Time::default(),
+                    echo: false,
                 })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Reply, A::Error> {
-                let Whole { outcome, status, headers, body, bundle, trailers, after } =
+                let Whole { outcome, status, headers, body, bundle, trailers, after, echo } =
                     Whole::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Reply { outcome, status, headers, body, bundle, trailers, after })
+                Ok(Reply { outcome, status, headers, body, bundle, trailers, after, echo })
             }
         }
         deserializer.deserialize_any(NameOrMapping)

@@ -53,6 +53,8 @@ pub struct Scenario {
     pub seed: u64,
     /// What happens to requests on a worker whose VM has failed.
     pub failure_policy: FailurePolicy,
+    /// Whether a filter that pauses at the headers gets the body all the same, as Envoy's plugin configuration says.
+    pub allow_on_headers_stop_iteration: bool,
     /// The plugins, in the order of the filter chain.
     pub plugins: Vec<Plugin>,
     /// Clusters by name, beside `upstream`, which answers an empty 200 unless it is here. `*` is every other one.
@@ -260,10 +262,12 @@ pub enum Rule {
         /// What the answer must be.
         answer: Answer,
     },
-    /// Once it is quiet, every worker answers this request the same.
+    /// Once it is quiet, every worker answers this request the same, and sends the same upstream.
     Agreement {
         /// What is asked.
         request: Box<Request>,
+        /// Whether headers count.
+        headers: bool,
     },
     /// A cluster is called at most so often in the whole run.
     AtMost {
@@ -418,6 +422,7 @@ impl Scenario {
         let text = DEFAULT.replace("\nfaults:", &format!("\n{}faults:", events));
         let mut scenario = Scenario::parse_kept(&text, name)?.swap_remove(0);
         scenario.module = module.to_owned();
+        scenario.allow_on_headers_stop_iteration = resolve::is_ours(module);
         Ok(scenario)
     }
 

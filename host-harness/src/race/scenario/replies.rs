@@ -75,12 +75,19 @@ fn reply(at: &str, document: &document::Reply) -> Result<Reply, Problem> {
         ("bundle", document.bundle.is_some() && !has_response),
         ("trailers", !document.trailers.0.is_empty() && document.outcome != Outcome::Response),
         ("after", !document.after.0.is_zero() && at_once),
+        ("echo", document.echo && !has_response),
     ];
     if let Some((key, _)) = meaningless.iter().find(|(_, given)| *given) {
         let message = "it means nothing with this outcome";
         return Err(Problem::new(format!("{at}.{key}"), message, "remove it, or change `outcome`"));
     }
     let mut reply = reply.after(document.after.0);
+    if document.echo {
+        if document.bundle.is_some() {
+            return Err(Problem::new(format!("{at}.echo"), "a bundle is what it is", "remove `echo`"));
+        }
+        reply = reply.echoing();
+    }
     for (name, value) in headers(&format!("{at}.headers"), &document.headers)? {
         reply = reply.with_header(&String::from_utf8_lossy(&name), value);
     }

@@ -20,17 +20,17 @@ const FIRST_MS: usize = 500;
 const NEXT_MS: usize = 10;
 
 /// One request as it is written or logged.
+#[derive(PartialEq)]
 struct Given {
     method: String,
     path: String,
     headers: Vec<(String, String)>,
 }
 
-/// The events of these requests, as lines of a scenario file. Each different request is sent once, by turns to both
-/// workers; indented lines below one are its headers.
+/// The events of these requests, as lines of a scenario file. Each different request is sent once, two at a time to each
+/// worker by turns; indented lines below one are its headers.
 pub(super) fn events(text: &str) -> Result<String, Problem> {
     let mut requests: Vec<Given> = Vec::new();
-    let mut known = false;
     for (number, line) in text.lines().enumerate() {
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
@@ -38,7 +38,6 @@ pub(super) fn events(text: &str) -> Result<String, Problem> {
         if line.starts_with([' ', '\t']) {
             let header = line.trim().split_once(": ");
             match (header, requests.last_mut()) {
-                (Some(_), _) if known => {}
                 (Some((name, value)), Some(given)) => {
                     given.headers.push((name.to_ascii_lowercase(), value.to_owned()));
                 }
@@ -48,20 +47,21 @@ pub(super) fn events(text: &str) -> Result<String, Problem> {
         }
         let found = REQUEST_LINE.captures(line).ok_or_else(|| unreadable(number, line))?;
         let (method, path) = (found[1].to_owned(), found[2].to_owned());
-        known = requests.iter().any(|given| given.method == method && given.path == path)
-            || requests.len() >= MOST_REQUESTS;
-        if !known {
-            requests.push(Given { method, path, headers: Vec::new() });
-        }
+        requests.push(Given { method, path, headers: Vec::new() });
+    }
+    let requests = different(requests);
+    if requests.is_empty() {
+        let cure = "write one as `METHOD PATH`, or give an access log";
+        return Err(Problem::new("requests", "there is no request in it", cure));
     }
     let mut lines = String::new();
     for (index, Given { method, path, headers }) in requests.into_iter().enumerate() {
         let headers: serde_json::Map<_, _> =
             headers.into_iter().map(|(name, value)| (name, json!(value))).collect();
         let event = json!({
-            "at": format!("{}ms", FIRST_MS + index * NEXT_MS),
+            "at": format!("{}ms", FIRST_MS + index / 2 * NEXT_MS),
             "request": format!("given-{}", index + 1),
-            "worker": index % 2,
+            "worker": index / 2 % 2,
             "method": method,
             "path": path,
             "headers": headers,
@@ -69,6 +69,17 @@ pub(super) fn events(text: &str) -> Result<String, Problem> {
         _ = writeln!(lines, "  - {event}");
     }
     Ok(lines)
+}
+
+/// The first ones, each once.
+fn different(requests: Vec<Given>) -> Vec<Given> {
+    let mut different: Vec<Given> = Vec::new();
+    for request in requests {
+        if different.len() < MOST_REQUESTS && !different.contains(&request) {
+            different.push(request);
+        }
+    }
+    different
 }
 
 fn unreadable(number: usize, line: &str) -> Problem {
@@ -89,9 +100,10 @@ mod tests {
         let read = events(text).unwrap_or_else(|problem| panic!("{}", problem.of("requests")));
         let wanted = [
             r#"{"at":"500ms","headers":{"x-user":"ada: lovelace"},"method":"GET","path":"/a?b=1","request":"given-1","worker":0}"#,
-            r#"{"at":"510ms","headers":{},"method":"POST","path":"/c","request":"given-2","worker":1}"#,
-            r#"{"at":"520ms","headers":{},"method":"GET","path":"/log","request":"given-3","worker":0}"#,
-            r#"{"at":"530ms","headers":{},"method":"DELETE","path":"/d","request":"given-4","worker":1}"#,
+            r#"{"at":"500ms","headers":{},"method":"POST","path":"/c","request":"given-2","worker":0}"#,
+            r#"{"at":"510ms","headers":{},"method":"GET","path":"/log","request":"given-3","worker":1}"#,
+            r#"{"at":"510ms","headers":{},"method":"DELETE","path":"/d","request":"given-4","worker":1}"#,
+            r#"{"at":"520ms","headers":{"x-user":"bob"},"method":"GET","path":"/a?b=1","request":"given-5","worker":0}"#,
         ];
         assert_eq!(read.lines().map(|line| line.trim_start_matches("  - ")).collect::<Vec<_>>(), wanted);
     }
@@ -102,7 +114,8 @@ mod tests {
             let problem = events(text).expect_err(text).of("requests").to_string();
             assert!(problem.contains("has no request"), "{problem}");
         }
-        assert_eq!(events("").unwrap_or_default(), "");
+        let problem = events("# nothing\n").expect_err("it is empty").of("requests").to_string();
+        assert!(problem.contains("there is no request in it"), "{problem}");
     }
 
     #[test]

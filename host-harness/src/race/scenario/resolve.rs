@@ -17,7 +17,8 @@ use super::{
 use crate::{envoy::FailurePolicy, world::ANY_CLUSTER};
 
 /// Modules that need no file.
-const BUILT_IN: [&str; 2] = ["portcullis:filter", "portcullis:guests"];
+const FILTER: &str = "portcullis:filter";
+const BUILT_IN: [&str; 2] = [FILTER, "portcullis:guests"];
 /// What begins the name of such a module.
 const BUILT_IN_PREFIX: &str = "portcullis:";
 /// Name of the plugin of the short form.
@@ -53,6 +54,8 @@ pub(super) fn scenarios(document: &Document) -> Result<Vec<Scenario>, Problem> {
         vm_id: document.vm_id.clone().unwrap_or_else(|| document.scenario.clone()),
         seed: document.seed,
         failure_policy: failure_policy(document.failure_policy),
+        // Ours is configured with it wherever it runs; Envoy's default is without.
+        allow_on_headers_stop_iteration: document.allow_on_headers_stop_iteration.unwrap_or(is_ours(&module)),
         plugins: Vec::new(),
         clusters: clusters(document)?,
         events: Vec::new(),
@@ -286,6 +289,11 @@ fn check_module(path: &str, module: &str) -> Result<(), Problem> {
         return Err(Problem::new(path, message, did_you_mean(module, BUILT_IN)));
     }
     Ok(())
+}
+
+/// Whether a module is the filter of this project.
+pub(super) fn is_ours(module: &str) -> bool {
+    module == FILTER
 }
 
 /// Whether a module is one that needs no file.

@@ -202,7 +202,11 @@ fn eventually_rule(path: &str, rule: &document::Eventually, names: &Names) -> Re
             let message = "with `agree`, every worker is asked and any answer will do";
             return Err(Problem::new(path, message, "remove the other keys, or make a rule of them"));
         }
-        return Ok(Rule::Agreement { request: probe("agree", agree)? });
+        let headers = !rule.without.contains(&document::Without::Headers);
+        return Ok(Rule::Agreement { request: probe("agree", agree)?, headers });
+    }
+    if !rule.without.is_empty() {
+        return Err(Problem::new(format!("{path}.without"), "it belongs to `agree`", "remove it"));
     }
     let (Some(request), Some(answer)) = (&rule.request, &rule.answer) else {
         let message = "it does not say what is asked and answered";
