@@ -240,11 +240,15 @@ fn scenario(random: &mut ChaCha8Rng) -> String {
     }
     for number in 0..events {
         let at = mostly(random, &time, &bad_time);
-        let earlier = format!("r{}", random.random_range(0..number.max(1)));
+        // The last request before it.
+        let mut earlier = (0..number).rev().map(|number| format!("r{number}"));
+        let earlier = earlier.find(|name| text.contains(&format!("request: {name},")));
+        let earlier = earlier.unwrap_or_default();
         let delayed = format!("{{request: {earlier}, has: begun, delay: {at}}}");
+        let has_requests = text.contains("request: ");
         let at = match random.random_range(0..6) {
-            0 => format!("after: {earlier}"),
-            1 => format!("after: {delayed}"),
+            0 if has_requests => format!("after: {earlier}"),
+            1 if has_requests => format!("after: {delayed}"),
             _ => format!("at: {at}"),
         };
         let span = mostly(random, &time, &bad_time);
