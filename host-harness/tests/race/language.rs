@@ -90,7 +90,8 @@ fn bodies_of_bytes_are_sent_answered_and_compared() {
         (i32.const 1))"#;
     let text = |expected: &str| {
         format!(
-            "workers: 1\nevents: [{{at: 0s, request: A, method: POST, protocol: http2, body: {{hex: 00 ff 80}}}}]\n\
+            "workers: 1\nallow_on_headers_stop_iteration: true\n\
+             events: [{{at: 0s, request: A, method: POST, protocol: http2, body: {{hex: 00 ff 80}}}}]\n\
              must: {{always: [{{answer: {{body: {expected}}}}}]}}"
         )
     };

@@ -102,23 +102,24 @@ pub(super) fn disagreement(
     Some(Violation::new(oracle, message))
 }
 
-/// Says so if a request is answered differently, or reaches the upstream otherwise, when its body comes in pieces.
+/// Says so if a request is answered differently, or reaches the upstream otherwise, when its body comes in other pieces; the
+/// words say in which.
 pub(super) fn pieces(
     asked: &str,
     whole: &Exchange,
-    in_pieces: Option<&Exchange>,
+    (how, other): (&str, Option<&Exchange>),
     ignored: &Ignored,
 ) -> Option<Violation> {
-    let in_pieces = in_pieces.filter(|exchange| super::is_answered(exchange));
-    let (whole, in_pieces) = (without(whole, ignored), in_pieces.map(|exchange| without(exchange, ignored)));
-    if same(Some(&whole), in_pieces.as_deref()) {
+    let other = other.filter(|exchange| super::is_answered(exchange));
+    let (whole, other) = (without(whole, ignored), other.map(|exchange| without(exchange, ignored)));
+    if same(Some(&whole), other.as_deref()) {
         return None;
     }
-    let both = [(Some(&*whole), Vec::new()), (in_pieces.as_deref(), Vec::new())];
+    let both = [(Some(&*whole), Vec::new()), (other.as_deref(), Vec::new())];
     let message = format!(
         "{asked} must be answered the same in whatever pieces its body comes: {}; {}",
         told(&both, Some(&whole), "whole"),
-        told(&both, in_pieces.as_deref(), "in pieces"),
+        told(&both, other.as_deref(), how),
     );
     Some(Violation::new("pieces", message))
 }

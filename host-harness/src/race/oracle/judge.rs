@@ -15,7 +15,7 @@ use super::{
     found,
 };
 use crate::{
-    envoy::{Exchange, Request},
+    envoy::{Exchange, Protocol, Request},
     race::scenario::{Answer, Like, Rule, Scenario},
 };
 
@@ -53,8 +53,10 @@ pub enum Time {
     First,
     /// Once more, to see what differs by itself.
     Again,
-    /// Once more, with the body in pieces.
+    /// Once more, with the body in pieces, whose end comes alone.
     InPieces,
+    /// Once more, with the body in one piece that is its end as well.
+    AtOnce,
 }
 
 /// The longest time after which workers are asked once more.
@@ -63,6 +65,19 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 const PIECE_BYTES: usize = 7;
 /// Time between two pieces.
 const PIECE_INTERVAL: Duration = Duration::from_millis(1);
+
+// === impl Time ===
+
+impl Time {
+    /// How a body came then, in words.
+    fn of_a_body(self) -> &'static str {
+        match self {
+            Time::First | Time::Again => "whole",
+            Time::InPieces => "in pieces",
+            Time::AtOnce => "with its end in the same piece",
+        }
+    }
+}
 
 // === impl Judge ===
 
@@ -178,8 +193,9 @@ impl Judge {
         let rules: BTreeSet<usize> = rules.map(|(index, _)| index).collect();
         let pieced = first.iter().filter(|(probe, _)| probe.worker == 0 && self.is_of_agreement(probe.rule));
         let pieced: Vec<(Probe, Request)> = pieced
-            .filter_map(|(probe, request)| {
-                Some((Probe { time: Time::InPieces, ..*probe }, in_pieces(request)?))
+            .flat_map(|(probe, request)| {
+                let others = in_other_pieces(request).into_iter();
+                others.map(|(time, request)| (Probe { time, ..*probe }, request))
             })
             .collect();
         let has_pieces = |rule: usize| pieced.iter().any(|(probe, _)| probe.rule == rule);
@@ -222,12 +238,13 @@ impl Judge {
                     };
                     let of_workers = ignored(&pairs.unwrap_or_default());
                     violations.extend(convergence::disagreement("agreement", &asked, &seen, &of_workers));
-                    if let (Some(whole), Some(again), true) =
-                        (at(0, Time::First), again(0), in_pieces(request).is_some())
-                    {
-                        let pieces = at(0, Time::InPieces);
+                    if let (Some(whole), Some(again)) = (at(0, Time::First), again(0)) {
                         let ignored = ignored(&[(whole, again)]);
-                        violations.extend(convergence::pieces(&asked, whole, pieces, &ignored));
+                        let others = in_other_pieces(request).into_iter();
+                        let mut others = others.map(|(time, _)| (time.of_a_body(), at(0, time)));
+                        violations.extend(others.find_map(|(how, other)| {
+                            convergence::pieces(&asked, whole, (how, other), &ignored)
+                        }));
                     }
                 }
                 _ => {}
@@ -248,12 +265,20 @@ impl Judge {
     }
 }
 
-/// The request with its body in pieces, where it has enough of one.
-fn in_pieces(request: &Request) -> Option<Request> {
+/// The request with its body in other pieces, where it has enough of one.
+fn in_other_pieces(request: &Request) -> Vec<(Time, Request)> {
     let length = request.body.as_ref().map_or(0, Vec::len);
-    let chunk_size_bytes = PIECE_BYTES.min(length / 2);
-    let request = Request { chunk_size_bytes, chunk_interval: PIECE_INTERVAL, ..request.clone() };
-    (chunk_size_bytes > 0).then_some(request)
+    if length < 2 {
+        return Vec::new();
+    }
+    let pieces = Request {
+        protocol: Protocol::Http1,
+        chunk_size_bytes: PIECE_BYTES.min(length / 2),
+        chunk_interval: PIECE_INTERVAL,
+        ..request.clone()
+    };
+    let at_once = Request { protocol: Protocol::Http2, chunk_size_bytes: length, ..request.clone() };
+    vec![(Time::InPieces, pieces), (Time::AtOnce, at_once)]
 }
 
 /// What must have been answered to which request for a rule to hold at all.
@@ -531,7 +556,7 @@ must:
         let asked = judge.second_probes();
         assert_eq!(
             asked.iter().map(|(probe, _)| (probe.worker, probe.time)).collect::<Vec<_>>(),
-            [(0, true), (1, true)]
+            [(0, Time::Again), (1, Time::Again)]
         );
         for (probe, _) in asked {
             if let Some(again) = again {
