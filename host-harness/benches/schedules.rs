@@ -13,7 +13,7 @@ use host_harness::{
         search::{self, Options},
     },
     storm::Storm,
-    world::Reply,
+    world::{Reply, Route},
 };
 
 const ROUNDS: usize = 7;
@@ -98,7 +98,7 @@ fn gate() -> Result<Scenario, Box<dyn std::error::Error>> {
     scenario.plugins[0].configuration = storm.document("http://hub").to_string().into_bytes();
     let paths = storm.bundles().iter().map(|bundle| {
         let archive = Reply::body(bundle.archive(1).build()).after(Duration::from_millis(20));
-        (bundle.path(), vec![archive])
+        (Route { path: bundle.path(), method: None }, vec![archive])
     });
     scenario.clusters.insert("storm".to_owned(), Cluster { paths: paths.collect(), ..Cluster::default() });
     Ok(scenario)

@@ -95,9 +95,11 @@ fn wrong(rule: &Rule) -> Option<Rule> {
         Rule::Never { answer, .. } => *answer = Answer::default(),
         Rule::Always { answers, .. } => *answers = vec![never_seen],
         Rule::Eventually { answer, .. } => *answer = never_seen,
-        Rule::AtMost { calls, .. } => *calls = 0,
-        // No VM of the ordinary module fails.
-        Rule::Agreement { .. } | Rule::AtMostTraps { .. } => return None,
+        Rule::AtMost { calls, .. } | Rule::AtMostCalls { calls } => *calls = 0,
+        Rule::AtMostTicks { ticks, .. } => *ticks = 0,
+        Rule::AtMostItems { items, .. } => *items = 0,
+        // No VM of the ordinary module fails, and none answers equals differently.
+        Rule::Agreement { .. } | Rule::AtMostTraps { .. } | Rule::Same { .. } => return None,
     }
     Some(rule)
 }

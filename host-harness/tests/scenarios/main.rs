@@ -223,6 +223,7 @@ fn every_key_means_what_it_says() {
         vm_id: "status".to_owned(),
         seed: 7,
         failure_policy: FailurePolicy::FailReload,
+        allow_on_headers_stop_iteration: false,
         plugins: vec![
             plugin("health", r#"{"deep":{"a":1,"b":2},"fixed":false,"list":[1,2],"scenario":"s"}"#, false),
             plugin("clock", "plain", true),
@@ -319,7 +320,7 @@ fn every_key_means_what_it_says() {
                 request: Box::new(Request::get("/")),
                 answer: status(200),
             },
-            Rule::Agreement { request: state() },
+            Rule::Agreement { request: state(), headers: true },
             at_most("feed", Some("/b"), None, 3),
             at_most("upstream", None, None, 0),
             Rule::AtMostTraps { traps: 2 },
@@ -361,6 +362,7 @@ fn what_is_left_out_has_a_default() {
         vm_id: "a-1".to_owned(),
         seed: 0,
         failure_policy: FailurePolicy::FailClosed,
+        allow_on_headers_stop_iteration: false,
         plugins: vec![plugin("plugin", "", false)],
         clusters: BTreeMap::new(),
         events: vec![],
@@ -501,7 +503,9 @@ fn the_default_scenario_asks_both_workers_early_and_late() {
         let sent = body.map(|body| body.replace("${nonce}", &crossing::nonce(name)).len().to_string());
         assert_eq!(length, sent, "{name}");
     }
-    assert_eq!(scenario.rules, [Rule::Agreement { request: Box::new(Request::get("/")) }]);
+    // Which worker it was that answered may be told in a header.
+    assert!(scenario.rules.iter().all(|rule| matches!(rule, Rule::Agreement { headers: false, .. })));
+    assert_eq!(scenario.rules.len(), 3);
 }
 
 // === The world ===
