@@ -186,3 +186,32 @@ fn names_etag(tags: &[u8], etag: &[u8]) -> bool {
     let opaque = |tag: &[u8]| tag.trim_ascii().strip_prefix(b"W/").unwrap_or(tag.trim_ascii()).to_owned();
     tags.split(|byte| *byte == b',').any(|tag| tag.trim_ascii() == b"*" || opaque(tag) == opaque(etag))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{CallId, Origin};
+
+    #[test]
+    fn an_echo_has_the_calls_headers_and_nothing_where_it_has_none() {
+        let call = Call {
+            id: CallId(1),
+            origin: Origin::Router { stream: crate::envoy::StreamId(1) },
+            cluster: "hub".to_owned(),
+            headers: vec![(b":path".to_vec(), b"/a".to_vec()), (b"x-user".to_vec(), b"ada".to_vec())],
+            body: Bytes::new(),
+            trailers: Vec::new(),
+            timeout: None,
+        };
+        let reply = || Reply::body("${:path} of ${x-user}${x-none}, ${open").with_header("x-is", "${x-user}");
+        let said = |reply: Reply| match reply.to(&call).kind {
+            Kind::Outcome(Outcome::Response(response)) => {
+                let body = String::from_utf8_lossy(&response.body).into_owned();
+                (body, String::from_utf8_lossy(&response.headers[0].1).into_owned())
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said(reply().echoing()), ("/a of ada, ${open".to_owned(), "ada".to_owned()));
+        assert_eq!(said(reply()).1, "${x-user}");
+    }
+}

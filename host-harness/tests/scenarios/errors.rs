@@ -28,7 +28,7 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{scenario: a, module: m, flavour: 3}"#,
-        "t.yaml: the document: there is no key `flavour`: use one of `scenario`, `about`, `module`, `expect`, `workers`, `vm_id`, `seed`, `failure_policy`, `configuration`, `plugins`, `variants`, `clusters`, `events`, `faults`, `bounds`, `must`, `tolerate`",
+        "t.yaml: the document: there is no key `flavour`: use one of `scenario`, `about`, `module`, `expect`, `workers`, `vm_id`, `seed`, `failure_policy`, `allow_on_headers_stop_iteration`, `configuration`, `plugins`, `variants`, `clusters`, `events`, `faults`, `bounds`, `must`, `tolerate`",
     ),
     (
         r#"{scenario: a, module: m, workers: two}"#,
@@ -389,6 +389,14 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     (
         r#"{scenario: a, module: m, must: {eventually: [{agree: {}, workers: [0]}]}}"#,
         "t.yaml: must.eventually[0]: with `agree`, every worker is asked and any answer will do: remove the other keys, or make a rule of them",
+    ),
+    (
+        r#"{scenario: a, module: m, must: {eventually: [{request: {}, answer: {status: 200}, without: [headers]}]}}"#,
+        "t.yaml: must.eventually[0].without: it belongs to `agree`: remove it",
+    ),
+    (
+        r#"{scenario: a, module: m, clusters: {c: {answers: [{outcome: never, echo: true}]}}}"#,
+        "t.yaml: clusters.c.answers[0].echo: it means nothing with this outcome: remove it, or change `outcome`",
     ),
     (
         r#"{scenario: a, module: m, must: {eventually: [{agree: {worker: 0}}]}}"#,
