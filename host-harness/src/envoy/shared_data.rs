@@ -86,9 +86,13 @@ impl Core {
         if cas != *known && current != value {
             let key = String::from_utf8_lossy(key);
             let thread = record.role.slot();
+            let cure = match known {
+                0 => "it had found none: give the CAS number 4294967295, which only creates",
+                _ => "give the CAS number that was read with the value",
+            };
             let message = format!(
-                "what one VM writes to `{key}` must not vanish unseen, and {thread} wrote over what came after it had read it: \
-                 give the CAS number that was read with the value"
+                "what one VM writes to `{key}` must not vanish unseen, and {thread} wrote over what came after it had read it; \
+                 {cure}"
             );
             self.misdeeds.push(("lost-update", message));
         }

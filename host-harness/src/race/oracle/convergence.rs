@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 use super::{Violation, excerpt};
 use crate::{
     abi::Headers,
-    envoy::{Exchange, Request},
+    envoy::{Exchange, Request, UpstreamRequest},
 };
 
 /// Headers that differ between answers that are the same.
@@ -175,7 +175,6 @@ fn difference(answer: &Exchange, twin: &Exchange) -> String {
         return format!(" with {}", only_here(&answer.headers, &twin.headers));
     }
     match (&answer.upstream_request, &twin.upstream_request) {
-        (None, Some(_)) => " and nothing sent upstream".to_owned(),
         (Some(upstream), Some(other)) if upstream.body != other.body => {
             format!(" and body {} sent upstream", excerpt(&upstream.body))
         }
@@ -194,7 +193,7 @@ fn same(a: Option<&Exchange>, b: Option<&Exchange>) -> bool {
                 && a.aborted == b.aborted
                 && essential(&a.headers) == essential(&b.headers)
                 && essential(&a.trailers) == essential(&b.trailers)
-                && essential(headers_of(a, Side::Upstream)) == essential(headers_of(b, Side::Upstream))
+                && upstreams(a, b).is_none_or(|(a, b)| essential(&a.headers) == essential(&b.headers))
         }
         _ => false,
     }
@@ -202,11 +201,14 @@ fn same(a: Option<&Exchange>, b: Option<&Exchange>) -> bool {
 
 /// Whether the status and what has no name agree: the body, and what went upstream but for its headers.
 fn same_bodies(a: &Exchange, b: &Exchange) -> bool {
-    let upstream = |exchange: &Exchange| {
-        let request = exchange.upstream_request.as_ref();
-        request.map(|request| (request.body.clone(), request.complete))
-    };
-    a.status == b.status && a.body == b.body && upstream(a) == upstream(b)
+    a.status == b.status
+        && a.body == b.body
+        && upstreams(a, b).is_none_or(|(a, b)| (&a.body, a.complete) == (&b.body, b.complete))
+}
+
+/// What went upstream, where both asked there. One that answers by itself, as a cache does, may answer the same.
+fn upstreams<'a>(a: &'a Exchange, b: &'a Exchange) -> Option<(&'a UpstreamRequest, &'a UpstreamRequest)> {
+    a.upstream_request.as_ref().zip(b.upstream_request.as_ref())
 }
 
 fn essential(headers: &Headers) -> Vec<(&[u8], &[u8])> {
@@ -281,6 +283,28 @@ mod tests {
         let without = exchange(200, "x", &[]);
         let with = Exchange { trailers: vec![(b"sum".to_vec(), b"1".to_vec())], ..without.clone() };
         assert!(told_of(&[Some(&without), Some(&with)]).is_some());
+    }
+
+    #[test]
+    fn what_goes_upstream_makes_a_difference_where_both_ask_there() {
+        let to = |path: &str, body: &str| {
+            let headers = vec![(b":path".to_vec(), path.as_bytes().to_vec())];
+            let body = body.as_bytes().to_vec();
+            let sent = UpstreamRequest { headers, body, trailers: Vec::new(), complete: true };
+            Exchange { upstream_request: Some(sent), ..exchange(200, "x", &[]) }
+        };
+        let said = told_of(&[Some(&to("/a", "1")), Some(&to("/b", "1"))]).expect("they differ");
+        assert!(
+            said.ends_with("and :path: /a sent upstream; w1 200 \"x\" and :path: /b sent upstream"),
+            "{said}"
+        );
+        let said = told_of(&[Some(&to("/a", "1")), Some(&to("/a", "2"))]).expect("they differ");
+        assert!(
+            said.ends_with("and body \"1\" sent upstream; w1 200 \"x\" and body \"2\" sent upstream"),
+            "{said}"
+        );
+        // A cache answers without asking.
+        assert_eq!(told_of(&[Some(&to("/a", "1")), Some(&exchange(200, "x", &[]))]), None);
     }
 
     #[test]
