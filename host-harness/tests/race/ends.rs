@@ -112,6 +112,20 @@ fn what_a_guest_logged_in_another_callback_is_not_said_of_its_failure() {
 }
 
 #[test]
+fn a_failure_names_the_hostcall_that_was_refused_right_before_it() {
+    let events = "events: [{at: 0s, request: a, worker: 0}]";
+    let asks = r#"(drop (call $get_header (i32.const 0) @"x-none" (i32.const 16) (i32.const 20)))"#;
+    let said =
+        |action: &str| explore(&in_request(action, 0), events, &bounded(0)).first.expect("it fails").message;
+    let logs = r#"(drop (call $log (i32.const 4) @"panicked at a.rs:1: no"))"#;
+    let after_refusal = said(&format!("{asks} {logs} unreachable"));
+    let expected = "it logged `panicked at a.rs:1: no`; right before, `proxy_get_header_map_value` was answered: not found";
+    assert!(after_refusal.ends_with(expected), "{after_refusal}");
+    let after_success = said(&format!("{asks} (drop (call $set_tick (i32.const 1000))) unreachable"));
+    assert!(after_success.ends_with("executed on w0"), "{after_success}");
+}
+
+#[test]
 fn a_grpc_call_to_a_cluster_of_the_scenario_is_taken() {
     let calls = r#"(if (call $grpc_call @"feed" @"svc.S" @"Ask" (i32.const 0) (i32.const 0) @"m" (i32.const 1000) (i32.const 24))
         (then unreachable))"#;
