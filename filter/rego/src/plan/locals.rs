@@ -62,6 +62,11 @@ impl<'a> Locals<'a> {
         self.body(body, &VarSet::new());
     }
 
+    /// The names of the outermost scope.
+    pub(crate) fn outermost(&self) -> HashMap<Sym, Sym> {
+        self.scopes.first().map(|s| s.renamed.clone()).unwrap_or_default()
+    }
+
     fn argument(&mut self, term: &mut Term) {
         match &mut term.value {
             TermValue::Var(sym) => {
@@ -245,8 +250,11 @@ impl<'a> Locals<'a> {
     }
 
     fn statement(&mut self, mut expr: Expr) -> Option<Expr> {
+        if expr.op() == Some(Sym::ASSIGN) {
+            self.assignment(&mut expr);
+            return Some(expr);
+        }
         match &mut expr.kind {
-            ExprKind::Call(_) if expr.op() == Some(Sym::ASSIGN) => self.assignment(&mut expr),
             ExprKind::Some(terms) => {
                 for term in terms {
                     if let Some(sym) = term.as_var() {

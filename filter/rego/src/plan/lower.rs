@@ -79,8 +79,7 @@ impl Builder {
     pub(crate) fn finish(self, tree: &RuleTree) -> Plan {
         let rules: Vec<RulePlan> = self.rules.into_iter().flatten().collect();
         let mut plan = Plan { nodes: Vec::with_capacity(tree.nodes.len()), rules };
-        let mut covered = vec![false; tree.nodes.len()];
-        for (id, from) in tree.nodes.iter().enumerate() {
+        for from in &tree.nodes {
             let children = from.children.iter().map(|(k, id)| (k.clone(), *id)).collect();
             let mut node = Node { depth: from.depth, children, hide: from.hide, ..Node::default() };
             let mut here: Vec<u32> = from.rules.iter().map(|i| *i as u32).collect();
@@ -99,14 +98,12 @@ impl Builder {
             let first = from.rules.first().and_then(|i| plan.rules.get(*i));
             node.set = first.is_some_and(|r| r.key.is_some());
             node.arity = first.map_or(0, |r| r.args.len() as u32);
-            let is_covered = covered.get(id) == Some(&true);
-            if open || is_covered {
-                for child in from.children.values() {
-                    if let Some(flag) = covered.get_mut(*child as usize) {
-                        *flag = true;
-                    }
-                }
-            }
+            node.span = here
+                .iter()
+                .filter_map(|i| plan.rule(*i))
+                .map(|r| (r.path.len() as u32).saturating_sub(from.depth) + u32::from(r.key.is_some()))
+                .max()
+                .unwrap_or(0);
             if !from.rules.is_empty() {
                 node.index = Index::build(&here, &plan, tree);
             }

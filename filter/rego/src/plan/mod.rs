@@ -11,6 +11,7 @@ mod locals;
 mod lower;
 mod names;
 mod ops;
+mod query;
 mod safety;
 mod tree;
 mod vars;
@@ -21,6 +22,7 @@ pub use error::{Code, CompileError, CompileErrors};
 pub(crate) use ops::{
     Arg, Compr, DataAt, Kind, Node, Op, Out, Path, Plan, Replacement, RulePlan, Target, WithPlan,
 };
+pub(crate) use query::{QueryPlan, query};
 pub(crate) use tree::{NodeId, RuleTree};
 
 use crate::builtins::{self, Builtin, Run};

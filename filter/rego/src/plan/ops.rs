@@ -162,6 +162,8 @@ pub(crate) struct Node {
     /// No rule has variables in its name.
     pub(crate) ground: bool,
     pub(crate) arity: u32,
+    /// The most steps below here that decide which rules give a value.
+    pub(crate) span: u32,
     pub(crate) index: Index,
 }
 
