@@ -54,29 +54,29 @@ pub enum Kind {
     Items,
 }
 
-pub fn a_string(r: &mut Random) -> &'static str {
-    if r.chance(80) { STRINGS[r.below(COMMON)] } else { r.pick(STRINGS) }
+pub fn a_string(r: &Random) -> &'static str {
+    if r.chance(80) { STRINGS[r.below(COMMON)] } else { r.word(STRINGS) }
 }
 
-pub fn a_number(r: &mut Random) -> &'static str {
-    if r.chance(85) { NUMBERS[r.below(8)] } else { r.pick(NUMBERS) }
+pub fn a_number(r: &Random) -> &'static str {
+    if r.chance(85) { NUMBERS[r.below(8)] } else { r.word(NUMBERS) }
 }
 
 pub fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("a string is JSON")
 }
 
-pub fn a_key(r: &mut Random) -> String {
-    (*r.pick(&["a", "a", "b", "b", "c", "k", "x", "role", "id", "admin", "read", "1", "/a", "é"])).to_string()
+pub fn a_key(r: &Random) -> String {
+    r.word(&["a", "a", "b", "b", "c", "k", "x", "role", "id", "admin", "read", "1", "/a", "é"]).to_string()
 }
 
 impl Doc {
-    pub fn random(r: &mut Random, kind: Kind, depth: usize) -> Doc {
+    pub fn random(r: &Random, kind: Kind, depth: usize) -> Doc {
         let kind = if r.chance(7) { Kind::Any } else { kind };
         match kind {
             Kind::Text => Doc::Scalar(quoted(a_string(r))),
             Kind::Number => Doc::Scalar(a_number(r).into()),
-            Kind::Bool => Doc::Scalar((*r.pick(&["true", "true", "false"])).into()),
+            Kind::Bool => Doc::Scalar(r.word(&["true", "true", "false"]).into()),
             Kind::Texts => Doc::array(r, Kind::Text, depth),
             Kind::Numbers => Doc::array(r, Kind::Number, depth),
             Kind::Object => Doc::object(r, if r.chance(60) { Kind::Text } else { Kind::Any }, depth),
@@ -102,7 +102,7 @@ impl Doc {
                 )
             }
             Kind::Any => match if depth == 0 { r.below(4) } else { r.below(7) } {
-                0 => Doc::Scalar((*r.pick(&["null", "true", "false"])).into()),
+                0 => Doc::Scalar(r.word(&["null", "true", "false"]).into()),
                 1 => Doc::Scalar(a_number(r).into()),
                 2 | 3 => Doc::Scalar(quoted(a_string(r))),
                 4 => Doc::array(r, Kind::Any, depth - 1),
@@ -112,18 +112,18 @@ impl Doc {
         }
     }
 
-    fn array(r: &mut Random, of: Kind, depth: usize) -> Doc {
+    fn array(r: &Random, of: Kind, depth: usize) -> Doc {
         let n = *r.pick(&[0, 1, 1, 2, 2, 3, 4]);
         Doc::Array((0..n).map(|_| Doc::random(r, of, depth.saturating_sub(1))).collect())
     }
 
-    fn object(r: &mut Random, of: Kind, depth: usize) -> Doc {
+    fn object(r: &Random, of: Kind, depth: usize) -> Doc {
         let n = *r.pick(&[0, 1, 1, 2, 2, 3]);
         Doc::Object(once((0..n).map(|_| (a_key(r), Doc::random(r, of, depth.saturating_sub(1)))).collect()))
     }
 
     /// An `input`: mostly an object with some of the fields.
-    pub fn input(r: &mut Random) -> Option<Doc> {
+    pub fn input(r: &Random) -> Option<Doc> {
         if r.chance(2) {
             return None;
         }
@@ -141,7 +141,7 @@ impl Doc {
     }
 
     /// Base documents under `data.d`.
-    pub fn data(r: &mut Random) -> Doc {
+    pub fn data(r: &Random) -> Doc {
         let fields = FIELDS.iter().filter(|_| r.chance(80)).collect::<Vec<_>>();
         let d = fields.into_iter().map(|&(name, kind)| (name.to_string(), Doc::random(r, kind, 2))).collect();
         let mut all = vec![("d".to_string(), Doc::Object(d))];

@@ -1,0 +1,10 @@
+//! Random policies and calls beside OPA.
+
+pub mod arguments;
+pub mod calls;
+pub mod documents;
+pub mod families;
+pub mod oracle;
+pub mod random;
+pub mod subject;
+pub mod tree;
