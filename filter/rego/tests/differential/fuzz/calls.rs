@@ -3,7 +3,7 @@
 use portcullis_rego::builtins::{self, Builtin, PatternCache, Run};
 
 use super::arguments::{Arg, any, of_type};
-use super::families::special;
+use super::families::{special, together};
 use super::oracle::{CallRequest, Oracle, Request};
 use super::random::Random;
 use super::subject::{self, Outcome};
@@ -33,7 +33,12 @@ pub fn comparable(only: Option<&str>) -> Vec<&'static Builtin> {
         .collect()
 }
 
-fn arguments(r: &Random, builtin: &Builtin) -> Vec<Arg> {
+pub fn arguments(r: &Random, builtin: &Builtin) -> Vec<Arg> {
+    if r.chance(75)
+        && let Some(args) = together(builtin.name, r)
+    {
+        return args;
+    }
     builtin
         .args
         .iter()

@@ -218,6 +218,200 @@ fn query_text(r: &Random) -> Arg {
     txt(&glue(r, 7, &["a", "b", "=", "&", "=1", "a=1", "&b=2", "%20", "+", "%", "%zz", "%41", ";", "#", "é", "%ff", "[]", "a=b=c", "&&", " ", "\n"]))
 }
 
+/// A path into the document, mostly one that is there.
+fn path_into(r: &Random, document: &Arg) -> Vec<Arg> {
+    let mut at = document;
+    let mut path = Vec::new();
+    for _ in 0..4 {
+        match at {
+            Arg::Object(pairs) if !pairs.is_empty() && !r.chance(15) => {
+                let (k, v) = r.pick(pairs);
+                path.push(k.clone());
+                at = v;
+            }
+            Arg::Array(items) if !items.is_empty() && !r.chance(15) => {
+                let i = r.below(items.len());
+                path.push(if r.chance(50) { Arg::Number(i.to_string()) } else { txt(&i.to_string()) });
+                at = &items[i];
+            }
+            Arg::Set(items) if !items.is_empty() && !r.chance(15) => {
+                let v = r.pick(items);
+                path.push(v.clone());
+                at = v;
+            }
+            _ => break,
+        }
+    }
+    match r.below(8) {
+        0 => path.push(key(r)),
+        1 => path.push(txt("-")),
+        2 => {
+            path.pop();
+        }
+        _ => {}
+    }
+    path
+}
+
+fn as_path(r: &Random, path: Vec<Arg>) -> Arg {
+    if r.chance(30) {
+        return Arg::Array(path);
+    }
+    let mut s = String::new();
+    for part in &path {
+        if r.chance(97) || !s.is_empty() {
+            s.push('/');
+        }
+        match part {
+            Arg::Text(bytes) => s.push_str(&String::from_utf8_lossy(bytes).replace('~', "~0").replace('/', "~1")),
+            other => s.push_str(&other.to_string()),
+        }
+    }
+    txt(&s)
+}
+
+fn an_object(r: &Random, depth: usize) -> Arg {
+    if r.chance(8) {
+        return document(r, depth);
+    }
+    Arg::Object(some_of(r, |r| (key(r), document(r, depth - 1))))
+}
+
+/// Arguments that suit each other.
+pub fn together(name: &str, r: &Random) -> Option<Vec<Arg>> {
+    Some(match name {
+        "time.parse_ns" => {
+            const TOKENS: &[(&str, &[&str])] = &[
+                ("2006", &["2020", "1970", "0001", "9999", "1999"]),
+                ("06", &["20", "69", "68", "7"]),
+                ("January", &["March", "march", "MAY", "Mar"]),
+                ("Jan", &["Mar", "dec", "March"]),
+                ("01", &["02", "12", "13", "1"]),
+                ("1", &["2", "11", "0"]),
+                ("_2", &[" 3", "3", "29"]),
+                ("02", &["03", "30", "31", "3"]),
+                ("2", &["3", "29", "31"]),
+                ("002", &["060", "366", "000"]),
+                ("__2", &[" 60", "  1", "60"]),
+                ("15", &["13", "23", "24", "7"]),
+                ("03", &["01", "12", "13"]),
+                ("3", &["1", "12", "0"]),
+                ("04", &["05", "59", "60"]),
+                ("4", &["5", "59"]),
+                ("05", &["06", "59.5", "59,25", "60", "07.1234567891"]),
+                ("5", &["6", "59.123"]),
+                ("PM", &["AM", "PM", "pm"]),
+                ("pm", &["am", "pm", "PM"]),
+                ("Monday", &["Tuesday", "monday", "Xday"]),
+                ("Mon", &["Tue", "mon"]),
+                ("MST", &["UTC", "CET", "EST", "GMT", "GMT-5", "GMT+3", "+03", "ABCDE", "abc", "WITA"]),
+                ("Z07:00", &["Z", "+02:00", "-07:30", "+0200"]),
+                ("Z0700", &["Z", "+0200", "-0730"]),
+                ("-0700", &["+0200", "-0730", "Z"]),
+                ("-07:00", &["+02:00", "-23:59", "+24:01"]),
+                ("-07", &["+02", "-07", "+25"]),
+                ("Z07", &["Z", "+02"]),
+                ("-07:00:00", &["+02:00:30", "-01:02:03"]),
+                (".000", &[".123", ".1", ",123"]),
+                (".999", &[".123", "", ".5"]),
+                (".000000000", &[".123456789"]),
+            ];
+            let (mut layout, mut text) = (String::new(), String::new());
+            let usual: &[usize] = match r.below(4) {
+                0 => &[0, 4, 7],
+                1 => &[0, 4, 7, 11, 14, 16, 23],
+                2 => &[8, 3, 0],
+                _ => &[0],
+            };
+            let mut all = usual.to_vec();
+            for _ in 0..r.below(4) {
+                all.push(r.below(TOKENS.len()));
+            }
+            if r.chance(30) {
+                let (i, j) = (r.below(all.len()), r.below(all.len()));
+                all.swap(i, j);
+            }
+            for i in all {
+                let (token, values) = TOKENS[i];
+                let between = r.word(&["-", " ", ":", "T", "", "/", ", "]);
+                layout.push_str(token);
+                layout.push_str(between);
+                text.push_str(if r.chance(85) { values[0] } else { r.word(values) });
+                text.push_str(between);
+            }
+            if r.chance(5) {
+                text.push('x');
+            }
+            vec![txt(&layout), txt(&text)]
+        }
+        "json.patch" => {
+            let document = if r.chance(80) { an_object(r, 3) } else { document(r, 3) };
+            let patches = some_of(r, |r| {
+                let mut pairs = vec![(txt("op"), txt(r.word(&["add", "remove", "replace", "move", "copy", "test", "add"]))), (txt("path"), as_path(r, path_into(r, &document)))];
+                pairs.push((txt("value"), document_or_part(r, &document)));
+                pairs.push((txt("from"), as_path(r, path_into(r, &document))));
+                Arg::Object(pairs)
+            });
+            vec![document, Arg::Array(patches)]
+        }
+        "json.filter" | "json.remove" => {
+            let document = an_object(r, 3);
+            let paths = some_of(r, |r| as_path(r, path_into(r, &document)));
+            let paths = if r.chance(50) { Arg::Array(paths) } else { Arg::Set(paths) };
+            vec![document, paths]
+        }
+        "object.get" => {
+            let document = an_object(r, 3);
+            let path = path_into(r, &document);
+            let path = match path.first() {
+                Some(first) if r.chance(50) => first.clone(),
+                _ => Arg::Array(path),
+            };
+            vec![document, path, small_int(r)]
+        }
+        "object.union" | "object.subset" => vec![an_object(r, 3), an_object(r, 3)],
+        "object.remove" | "object.filter" => {
+            let document = an_object(r, 2);
+            let keys = special(name, 1, r)?;
+            vec![document, keys]
+        }
+        "semver.compare" => {
+            let one = |r: &Random| {
+                let pre = if r.chance(50) { String::new() } else { format!("-{}", (0..1 + r.below(3)).map(|_| r.word(&["1", "2", "10", "alpha", "beta", "a", "1a", "A", "rc-1", "01"])).collect::<Vec<_>>().join(".")) };
+                txt(&format!("{}1.{}.{}{pre}{}", r.word(&["", "", "v"]), r.below(3), r.below(3), r.word(&["", "", "+b", "+1.2"])))
+            };
+            vec![one(r), one(r)]
+        }
+        "net.cidr_contains" | "net.cidr_intersects" | "net.cidr_overlap" => {
+            let one = |r: &Random| {
+                let v4 = format!("{}.{}.{}.{}", r.word(&["10", "192", "0"]), r.word(&["0", "168"]), r.word(&["0", "1"]), r.word(&["0", "1", "128", "255"]));
+                let v6 = r.word(&["::1", "2001:db8::", "2001:db8:1::1", "::ffff:10.0.0.1", "::", "fe80::1", "::ffff:a00:1", "1:2:3:4:5:6:7:8"]);
+                let (address, bits) = if r.chance(65) { (v4, r.word(&["0", "8", "16", "24", "25", "31", "32"])) } else { (v6.to_string(), r.word(&["0", "8", "32", "64", "96", "104", "127", "128"])) };
+                (address, bits)
+            };
+            let ((a, n), (b, m)) = (one(r), one(r));
+            let right = if name == "net.cidr_contains" && r.chance(50) { b } else { format!("{b}/{m}") };
+            vec![txt(&format!("{a}/{n}")), txt(&right)]
+        }
+        _ => return None,
+    })
+}
+
+fn document_or_part(r: &Random, document_: &Arg) -> Arg {
+    if r.chance(40) {
+        let mut at = document_.clone();
+        for _ in 0..r.below(4) {
+            at = match &at {
+                Arg::Object(pairs) if !pairs.is_empty() => r.pick(pairs).1.clone(),
+                Arg::Array(items) if !items.is_empty() => r.pick(items).clone(),
+                _ => break,
+            };
+        }
+        return at;
+    }
+    document(r, 1)
+}
+
 /// An argument that suits the function at this place, if there is anything special about it.
 pub fn special(name: &str, index: usize, r: &Random) -> Option<Arg> {
     let family = name.split('.').next().unwrap_or(name);
@@ -260,7 +454,8 @@ pub fn special(name: &str, index: usize, r: &Random) -> Option<Arg> {
         }
         ("json.patch", 1) => Arg::Array(some_of(r, a_patch)),
         ("json.filter" | "json.remove" | "json.patch" | "json.marshal" | "yaml.marshal" | "walk" | "json.marshal_with_options", 0) => document(r, 3),
-        ("object.get" | "object.union" | "object.remove" | "object.filter" | "object.keys" | "object.subset", 0) | ("object.union" | "object.subset", 1) => document(r, 3),
+        ("object.keys", 0) => an_object(r, 3),
+        ("object.get" | "object.union" | "object.remove" | "object.filter" | "object.subset", 0) | ("object.union" | "object.subset", 1) => document(r, 3),
         ("object.get", 1) => {
             if r.chance(50) {
                 key(r)

@@ -5,6 +5,7 @@ pub mod calls;
 pub mod documents;
 pub mod families;
 pub mod oracle;
+pub mod policies;
 pub mod policy;
 pub mod random;
 pub mod subject;

@@ -49,6 +49,8 @@ pub struct Scope {
     negated: bool,
     /// In a head, after the body.
     head: bool,
+    /// Declared by `some` or `every` here: each must be used.
+    declared: Vec<String>,
 }
 
 /// A policy of some files.
@@ -73,6 +75,8 @@ pub struct Draw<'r> {
     /// Imports of the current file: what they are called, and what stands behind.
     imports: Vec<(String, String)>,
     known: Vec<Known>,
+    /// Names of variables anywhere in the rule that is drawn.
+    used: Vec<String>,
     names: usize,
 }
 
@@ -92,6 +96,7 @@ impl<'r> Draw<'r> {
             package: String::new(),
             imports: Vec::new(),
             known: Vec::new(),
+            used: Vec::new(),
             names: 0,
         };
         let mut modules = Vec::new();
@@ -210,9 +215,11 @@ impl<'r> Draw<'r> {
     }
 
     fn fresh(&mut self, scope: &Scope) -> String {
-        for _ in 0..3 {
-            let name = self.r.word(&["x", "y", "z", "v", "w", "k", "r", "item"]);
-            if scope.vars.iter().all(|(n, _)| n != name) && !self.known.iter().any(|k| k.path == name) {
+        for _ in 0..6 {
+            let name = self.r.word(&["x", "y", "z", "v", "w", "k", "r", "u", "item"]);
+            let taken = scope.vars.iter().any(|(n, _)| n == name) || self.used.iter().any(|n| n == name) || self.known.iter().any(|k| k.path == name);
+            if !taken || (self.r.chance(1) && self.r.chance(30)) {
+                self.used.push(name.to_string());
                 return name.to_string();
             }
         }

@@ -101,6 +101,7 @@ impl Draw<'_> {
     }
 
     fn complete(&mut self, name: &str, hint: Hint, constant: Option<&Node>) -> Node {
+        self.used.clear();
         let mut s = Scope::default();
         let body = if self.r.chance(8) { Vec::new() } else { self.body(&mut s, 4) };
         let bodiless = body.is_empty();
@@ -124,6 +125,7 @@ impl Draw<'_> {
 
     /// A second body for the same head.
     fn chained(&mut self, first: &Scope) -> Node {
+        self.used.clear();
         let mut s = Scope::default();
         let mut body = self.body(&mut s, 2);
         // The head may name variables of the first body: bind them here too.
@@ -156,6 +158,7 @@ impl Draw<'_> {
     }
 
     fn partial_set(&mut self, name: &str) -> Node {
+        self.used.clear();
         let mut s = Scope::default();
         let body = if self.r.chance(5) { Vec::new() } else { self.body(&mut s, 4) };
         let bodiless = body.is_empty();
@@ -174,6 +177,7 @@ impl Draw<'_> {
     }
 
     fn partial_object(&mut self, name: &str) -> Node {
+        self.used.clear();
         let mut s = Scope::default();
         let body = if self.r.chance(5) { Vec::new() } else { self.body(&mut s, 4) };
         let key = if self.r.chance(30) { text(documents::quoted(&documents::a_key(self.r))) } else { self.head_term(&s, Hint::Text) };
@@ -204,6 +208,7 @@ impl Draw<'_> {
     }
 
     fn function(&mut self, name: &str, args: &[Hint], hint: Hint, constant: Option<&Node>) -> Node {
+        self.used.clear();
         let mut s = Scope::default();
         let patterns: Vec<Node> = args.iter().enumerate().map(|(i, h)| self.argument(&mut s, i, *h)).collect();
         let outer = s.clone();
@@ -224,7 +229,8 @@ impl Draw<'_> {
     fn general(&mut self, name: &str, n: usize) -> (String, Vec<Node>) {
         let mut all = Vec::new();
         for _ in 0..n {
-            let mut s = Scope::default();
+            self.used.clear();
+        let mut s = Scope::default();
             let body = self.body(&mut s, 3);
             let mut head = vec![text(name.to_string())];
             for i in 0..1 + self.r.below(2) {

@@ -6,18 +6,52 @@ use super::{Draw, Hint, Scope, Shape};
 impl Draw<'_> {
     /// A body of some statements, and the variables that it binds, in `s`.
     pub(super) fn body(&mut self, s: &mut Scope, most: usize) -> Vec<Node> {
-        let n = 1 + self.r.below(most);
+        let n = 1 + self.r.below(self.r.below(most) + 1);
         let mut out = Vec::new();
         for i in 0..n {
-            let node = if i == 0 && self.r.chance(35) { self.generator(s, 1) } else { self.statement(s, 2) };
+            let fuel = *self.r.pick(&[0, 1, 1, 1, 2]);
+            let node = if i == 0 && self.r.chance(35) { self.generator(s, fuel.min(1)) } else { self.statement(s, fuel) };
             out.push(node);
         }
+        self.use_all(s, &mut out);
         if out.len() > 1 && self.r.chance(6) {
             // The order is found by what is bound, not by where it stands.
             let (i, j) = (self.r.below(out.len()), self.r.below(out.len()));
             out.swap(i, j);
         }
         out
+    }
+
+    /// Uses what was declared and not used, which OPA would refuse.
+    pub(super) fn use_all(&mut self, s: &mut Scope, body: &mut Vec<Node>) {
+        let text_of = body.iter().map(|n| n.to_string()).collect::<Vec<_>>().join("\n");
+        for name in std::mem::take(&mut s.declared) {
+            let word = |c: char| c.is_alphanumeric() || c == '_';
+            let uses = text_of.match_indices(&name).filter(|(i, _)| !text_of[..*i].ends_with(word) && !text_of[i + name.len()..].starts_with(word)).count();
+            if uses < 2 && !self.r.chance(2) {
+                let h = self.a_hint();
+                body.push(statement(match self.r.below(6) {
+                    0 => text(name),
+                    1 => text(format!("is_string({name})")),
+                    2 => join([text(format!("{name} != ")), self.literal(h)]),
+                    3 => join([text(format!("{name} == ")), self.reference(s, Hint::Text, 0)]),
+                    4 => text(format!("not {name} == \"b\"")),
+                    _ => join([text(format!("{name} == ")), self.literal(Hint::Text)]),
+                }));
+            }
+        }
+    }
+
+    /// The same, where the declaration is not among the statements.
+    fn use_all_but_declaration(&mut self, s: &mut Scope, body: &mut Vec<Node>) {
+        let declared = std::mem::take(&mut s.declared);
+        for name in declared {
+            body.push(text(name.clone()));
+            s.declared = vec![name];
+            self.use_all(s, body);
+            let at = body.iter().position(|n| matches!(n, Node::Text(_))).unwrap_or(0);
+            body.remove(at);
+        }
     }
 
     /// A statement that binds something, mostly by iterating.
@@ -30,16 +64,20 @@ impl Draw<'_> {
         let node = match self.r.below(10) {
             0..=3 if self.has_in => {
                 s.vars.push((name.clone(), Hint::Text));
+                s.declared.push(name.clone());
                 join([text(format!("some {name} in ")), over])
             }
             4 | 5 if self.has_in => {
                 s.vars.push((name.clone(), Hint::Any));
                 let second = self.fresh(s);
                 s.vars.push((second.clone(), Hint::Text));
+                s.declared.extend([name.clone(), second.clone()]);
                 join([text(format!("some {name}, {second} in ")), over])
             }
             6 if self.has_in => {
-                let pattern = self.pattern(s, 1);
+                let before = s.vars.len();
+                let pattern = self.pattern(s, 1, true);
+                s.declared.extend(s.vars[before..].iter().map(|(n, _)| n.clone()));
                 let over = self.reference(s, Hint::Many, 0);
                 join([text("some "), pattern, text(" in "), over])
             }
@@ -58,7 +96,7 @@ impl Draw<'_> {
         statement(node)
     }
 
-    fn pattern(&mut self, s: &mut Scope, fuel: usize) -> Node {
+    fn pattern(&mut self, s: &mut Scope, fuel: usize, constants: bool) -> Node {
         match self.r.below(if fuel == 0 { 5 } else { 8 }) {
             0 | 1 => {
                 let name = self.fresh(s);
@@ -66,6 +104,7 @@ impl Draw<'_> {
                 text(name)
             }
             2 => text("_"),
+            3 | 4 if !constants => text("_"),
             3 => self.literal(Hint::Text),
             4 => {
                 let h = self.a_hint();
@@ -76,14 +115,14 @@ impl Draw<'_> {
             }
             5 => {
                 let n = 1 + self.r.below(3);
-                join([text("["), list((0..n).map(|_| self.pattern(s, fuel - 1)).collect(), ", ", 0), text("]")])
+                join([text("["), list((0..n).map(|_| self.pattern(s, fuel - 1, constants)).collect(), ", ", 0), text("]")])
             }
             _ => {
                 let n = 1 + self.r.below(2);
                 let pairs = (0..n)
                     .map(|_| {
                         let key = self.r.word(&["\"role\": ", "\"id\": ", "\"a\": ", "\"roles\": "]);
-                        let value = self.pattern(s, fuel - 1);
+                        let value = self.pattern(s, fuel - 1, constants);
                         join([text(key), value])
                     })
                     .collect();
@@ -130,10 +169,12 @@ impl Draw<'_> {
             }
             5 if self.has_every => self.every(s, next),
             5 => self.comparison(s, next),
+            6 if s.negated => self.comparison(s, next),
             6 => {
-                let pattern = if s.negated { text("_") } else { self.pattern(s, 2) };
+                let assign = self.r.chance(40);
                 let from = if self.r.chance(70) { self.reference(s, Hint::Any, next) } else { self.term(s, Hint::Many, next) };
-                if self.r.chance(50) { join([pattern, text(self.r.word(&[" := ", " = "])), from]) } else { join([from, text(" = "), pattern]) }
+                let pattern = self.pattern(s, 2, !assign);
+                if assign || self.r.chance(50) { join([pattern, text(if assign { " := " } else { " = " }), from]) } else { join([from, text(" = "), pattern]) }
             }
             7 => {
                 let over = self.reference(s, Hint::Many, next);
@@ -203,16 +244,20 @@ impl Draw<'_> {
     fn every(&mut self, s: &mut Scope, fuel: usize) -> Node {
         let over = self.term(s, Hint::Many, fuel);
         let mut inner = s.clone();
+        inner.declared.clear();
         let value = self.fresh(&inner);
+        inner.declared.push(value.clone());
         inner.vars.push((value.clone(), Hint::Text));
         let mut names = value;
         if self.r.chance(30) {
             let key = self.fresh(&inner);
             inner.vars.push((key.clone(), Hint::Any));
+            inner.declared.push(key.clone());
             names = format!("{key}, {names}");
         }
         let n = 1 + self.r.below(2);
-        let body = (0..n).map(|_| self.statement(&mut inner, fuel)).collect();
+        let mut body = (0..n).map(|_| self.statement(&mut inner, fuel)).collect();
+        self.use_all_but_declaration(&mut inner, &mut body);
         join([text(format!("every {names} in ")), over, text(" { "), list(body, "; ", 1), text(" }")])
     }
 

@@ -67,9 +67,9 @@ const FORMATS: &[&str] = &["\"%s\"", "\"%v\"", "\"%d\"", "\"%s:%s\"", "\"%v-%v\"
 impl Draw<'_> {
     /// An operand of the kind; `fuel` bounds its depth.
     pub(super) fn term(&mut self, s: &mut Scope, hint: Hint, fuel: usize) -> Node {
-        let hint = if self.r.chance(5) { Hint::Any } else { hint };
+        let hint = if self.r.chance(3) { Hint::Any } else { hint };
         let small = fuel == 0;
-        let node = match self.r.weighted(&[24, 22, 24, 10, if small { 0 } else { 10 }, if small { 0 } else { 8 }, if small { 0 } else { 8 }, if small { 0 } else { 7 }]) {
+        let node = match self.r.weighted(&[26, 24, 26, 10, if small { 0 } else { 10 }, if small { 0 } else { 8 }, if small { 0 } else { 8 }, if small { 0 } else { 7 }]) {
             0 => self.literal(hint),
             1 => match self.variable(s, hint) {
                 Some(name) => text(name),
@@ -150,8 +150,12 @@ impl Draw<'_> {
         match self.r.below(10) {
             0..=2 if !s.negated && !s.head => (text("_"), true),
             3 | 4 if !s.negated && !s.head => {
-                let name = self.fresh(s);
-                let name = if self.r.chance(60) { self.r.word(&["i", "j", "k"]).to_string() } else { name };
+                let short = self.r.word(&["i", "j"]).to_string();
+                let reach = s.vars.iter().any(|(n, _)| *n == short) || !self.used.contains(&short);
+                let name = if reach && self.r.chance(60) { short } else { self.fresh(s) };
+                if !self.used.contains(&name) {
+                    self.used.push(name.clone());
+                }
                 if !s.vars.iter().any(|(n, _)| *n == name) {
                     s.vars.push((name.clone(), if keys == Hint::Number { Hint::Number } else { Hint::Any }));
                 }
@@ -312,7 +316,8 @@ impl Draw<'_> {
     fn comprehension(&mut self, s: &mut Scope, hint: Hint, fuel: usize) -> Node {
         let mut inner = s.clone();
         (inner.negated, inner.head) = (false, false);
-        let n = 1 + self.r.below(3);
+        inner.declared.clear();
+        let n = 1 + self.r.below(2);
         let mut body: Vec<Node> = Vec::new();
         if self.r.chance(80) {
             body.push(self.generator(&mut inner, fuel));
@@ -320,6 +325,7 @@ impl Draw<'_> {
         while body.len() < n {
             body.push(self.statement(&mut inner, fuel));
         }
+        self.use_all(&mut inner, &mut body);
         let body = list(body, "; ", 1);
         let mut head = |d: &mut Self, h| {
             inner.head = true;
