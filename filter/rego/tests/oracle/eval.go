@@ -70,7 +70,7 @@ func callBuiltin(req *request, c call) (r result) {
 		args = append(args, t)
 	}
 	stop := topdown.NewCancel()
-	timer := time.AfterFunc(time.Second, stop.Cancel)
+	timer := time.AfterFunc(200*time.Millisecond, stop.Cancel)
 	defer timer.Stop()
 	ctx := topdown.BuiltinContext{
 		Context:      context.Background(),

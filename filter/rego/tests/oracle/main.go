@@ -189,7 +189,7 @@ func (c *child) ask(line []byte, limit time.Duration) (answer []byte, timeout bo
 }
 
 func outer(in io.Reader, out io.Writer) {
-	limit := 2 * time.Second
+	limit := time.Second
 	if s := os.Getenv("ORACLE_TIMEOUT_MS"); s != "" {
 		if n, err := strconv.Atoi(s); err == nil {
 			limit = time.Duration(n) * time.Millisecond

@@ -510,7 +510,13 @@ pub fn special(name: &str, index: usize, r: &Random) -> Option<Arg> {
             };
             Arg::Number(n)
         }
-        ("bits.lsh" | "bits.rsh", 1) => small_int(r),
+        ("bits.lsh" | "bits.rsh", 1) => {
+            if r.chance(97) {
+                Arg::Number(r.word(&["0", "1", "2", "3", "8", "31", "32", "63", "64", "65", "100", "127", "128", "-1", "1.0", "1e1", "1.5", "18446744073709551616"]).into())
+            } else {
+                a_number(r)
+            }
+        }
         ("graph.reachable" | "graph.reachable_paths", 0) => Arg::Object(some_of(r, |r| {
             let to = some_of(r, |r| txt(r.word(&["a", "b", "c", "d"])));
             (txt(r.word(&["a", "b", "c", "d"])), if r.chance(50) { Arg::Array(to) } else if r.chance(80) { Arg::Set(to) } else { any(r, 1) })
