@@ -15,12 +15,6 @@ const PENDING: &str = "not available";
 
 /// The table of what is missing.
 pub(super) const BUILTINS: &[Builtin] = &[
-    Builtin::missing("base64.decode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing("base64.encode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing("base64.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing("base64url.decode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing("base64url.encode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing("base64url.encode_no_pad", &[Type::String], Type::String, PENDING, ""),
     Builtin::missing(
         "concat",
         &[Type::String, Type::Union(&[Type::array_of(&Type::String), Type::Set(&Type::String)])],
@@ -127,26 +121,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
     ),
     Builtin::missing("glob.quote_meta", &[Type::String], Type::String, PENDING, ""),
     Builtin::missing(
-        "graph.reachable",
-        &[
-            Type::object_of(&Type::Any, &Type::Union(&[Type::ANY_ARRAY, Type::ANY_SET])),
-            Type::Union(&[Type::ANY_ARRAY, Type::ANY_SET]),
-        ],
-        Type::ANY_SET,
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "graph.reachable_paths",
-        &[
-            Type::object_of(&Type::Any, &Type::Union(&[Type::ANY_ARRAY, Type::ANY_SET])),
-            Type::Union(&[Type::ANY_ARRAY, Type::ANY_SET]),
-        ],
-        Type::Set(&Type::ANY_ARRAY),
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
         "graphql.is_valid",
         &[Type::Union(&[Type::String, Type::ANY_OBJECT]), Type::Union(&[Type::String, Type::ANY_OBJECT])],
         Type::Boolean,
@@ -188,8 +162,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         GRAPHQL,
         "v1/topdown/graphql.go",
     ),
-    Builtin::missing("hex.decode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing("hex.encode", &[Type::String], Type::String, PENDING, ""),
     Builtin::missing(
         "http.send",
         &[Type::object_of(&Type::String, &Type::Any)],
@@ -200,9 +172,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
     .nondeterministic(),
     Builtin::missing("indexof", &[Type::String, Type::String], Type::Number, PENDING, ""),
     Builtin::missing("indexof_n", &[Type::String, Type::String], Type::array_of(&Type::Number), PENDING, ""),
-    Builtin::missing("internal.print", &[Type::array_of(&Type::ANY_SET)], Type::Any, PENDING, ""),
-    Builtin::missing("internal.template_string", &[Type::ANY_ARRAY], Type::String, PENDING, ""),
-    Builtin::missing("internal.test_case", &[Type::ANY_ARRAY], Type::Any, PENDING, ""),
     Builtin::missing(
         "io.jwt.decode",
         &[Type::String],
@@ -458,9 +427,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/net.go",
     )
     .nondeterministic(),
-    Builtin::missing("opa.runtime", &[], Type::object_of(&Type::String, &Type::Any), PENDING, "")
-        .nondeterministic(),
-    Builtin::missing("print", &[], Type::Any, PENDING, "").variadic(),
     Builtin::missing(
         "providers.aws.sign_req",
         &[
@@ -505,8 +471,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         PENDING,
         "",
     ),
-    Builtin::missing("rego.metadata.chain", &[], Type::ANY_ARRAY, PENDING, ""),
-    Builtin::missing("rego.metadata.rule", &[], Type::Any, PENDING, ""),
     Builtin::missing(
         "rego.parse_module",
         &[Type::String, Type::String],
@@ -515,8 +479,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/parse.go",
     ),
     Builtin::missing("replace", &[Type::String, Type::String, Type::String], Type::String, PENDING, ""),
-    Builtin::missing("semver.compare", &[Type::String, Type::String], Type::Number, PENDING, ""),
-    Builtin::missing("semver.is_valid", &[Type::Any], Type::Boolean, PENDING, ""),
     Builtin::missing("split", &[Type::String, Type::String], Type::array_of(&Type::String), PENDING, ""),
     Builtin::missing("sprintf", &[Type::String, Type::ANY_ARRAY], Type::String, PENDING, ""),
     Builtin::missing("startswith", &[Type::String, Type::String], Type::Boolean, PENDING, ""),
@@ -620,15 +582,12 @@ pub(super) const BUILTINS: &[Builtin] = &[
         PENDING,
         "",
     ),
-    Builtin::missing("trace", &[Type::String], Type::Boolean, PENDING, ""),
     Builtin::missing("trim", &[Type::String, Type::String], Type::String, PENDING, ""),
     Builtin::missing("trim_left", &[Type::String, Type::String], Type::String, PENDING, ""),
     Builtin::missing("trim_prefix", &[Type::String, Type::String], Type::String, PENDING, ""),
     Builtin::missing("trim_right", &[Type::String, Type::String], Type::String, PENDING, ""),
     Builtin::missing("trim_space", &[Type::String], Type::String, PENDING, ""),
     Builtin::missing("trim_suffix", &[Type::String, Type::String], Type::String, PENDING, ""),
-    Builtin::missing("units.parse", &[Type::String], Type::Number, PENDING, ""),
-    Builtin::missing("units.parse_bytes", &[Type::String], Type::Number, PENDING, ""),
     Builtin::missing("upper", &[Type::String], Type::String, PENDING, ""),
     Builtin::missing("uri.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
     Builtin::missing(
@@ -638,28 +597,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         PENDING,
         "",
     ),
-    Builtin::missing("urlquery.decode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing(
-        "urlquery.decode_object",
-        &[Type::String],
-        Type::object_of(&Type::String, &Type::array_of(&Type::String)),
-        PENDING,
-        "",
-    ),
-    Builtin::missing("urlquery.encode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing(
-        "urlquery.encode_object",
-        &[Type::object_of(
-            &Type::String,
-            &Type::Union(&[Type::String, Type::array_of(&Type::String), Type::Set(&Type::String)]),
-        )],
-        Type::String,
-        PENDING,
-        "",
-    ),
-    Builtin::missing("uuid.parse", &[Type::String], Type::object_of(&Type::String, &Type::Any), PENDING, ""),
-    Builtin::missing("uuid.rfc4122", &[Type::String], Type::String, PENDING, "").nondeterministic(),
-    Builtin::missing("walk", &[Type::Any], Type::Array(&[Type::ANY_ARRAY, Type::Any], None), PENDING, ""),
     Builtin::missing("yaml.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
     Builtin::missing("yaml.marshal", &[Type::Any], Type::String, PENDING, ""),
     Builtin::missing("yaml.unmarshal", &[Type::String], Type::Any, PENDING, ""),

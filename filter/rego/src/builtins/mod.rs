@@ -6,14 +6,19 @@ mod aggregates;
 mod arithmetic;
 mod call;
 mod compare;
+mod encoding;
+mod graph;
 mod missing;
 mod objects;
 mod operands;
+mod outside;
 mod types;
+mod units;
 
 pub mod text;
 
 pub use call::{Budget, Call, Fault, Limit, Printed};
+pub use graph::{Step, Walk};
 pub use text::patterns::PatternCache;
 pub use types::{Field, Type};
 
@@ -124,7 +129,17 @@ impl Builtin {
 
 /// All slices of the table.
 const SLICES: &[&[&[Builtin]]] = &[
-    &[aggregates::BUILTINS, arithmetic::BUILTINS, compare::BUILTINS, missing::BUILTINS, objects::BUILTINS],
+    &[
+        aggregates::BUILTINS,
+        arithmetic::BUILTINS,
+        compare::BUILTINS,
+        encoding::BUILTINS,
+        graph::BUILTINS,
+        missing::BUILTINS,
+        objects::BUILTINS,
+        outside::BUILTINS,
+        units::BUILTINS,
+    ],
     text::BUILTINS,
 ];
 

@@ -108,7 +108,9 @@ fn check_table(file: &str) {
             Err(Fault::Undefined(_)) => Ok(None),
             Err(fault) => Err(fault),
         };
-        if got != Ok(expected.clone()) {
+        // Read and written again: the same text may be escaped in more than one way.
+        let wanted = expected.as_ref().map(|text| term(text).to_rego());
+        if got != Ok(wanted) {
             wrong.push(format!("{name}({}): {got:?}, OPA {expected:?}", args.join(", ")));
         }
     }

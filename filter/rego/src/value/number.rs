@@ -171,6 +171,14 @@ impl Number {
         Ok(Number::from_text(&value.to_text()))
     }
 
+    /// Sign, mantissa, and the powers of ten and of two that it is multiplied with.
+    pub(crate) fn exact_parts(&self) -> Result<(bool, BigUint, i64, i64), Limit> {
+        let text = self.to_text();
+        let parts = Parts::of(&text);
+        let (mantissa, ten, two) = parts.exact()?;
+        Ok((parts.negative, mantissa, ten, two))
+    }
+
     fn decimal(&self) -> Decimal {
         match &self.0 {
             Form::Int(value) => Decimal::of(&Parts::of(&value.to_string())),
