@@ -15,6 +15,16 @@ pub enum Limit {
     Depth,
 }
 
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Limit::Steps => "steps",
+            Limit::Bytes => "bytes",
+            Limit::Depth => "depth",
+        })
+    }
+}
+
 /// What a call ends with instead of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {

@@ -3,6 +3,7 @@
 //! Each file exports its own slice of [`Builtin`]s; [`find`] looks through all of them by a sorted index.
 
 mod call;
+mod missing;
 mod types;
 
 pub mod text;
@@ -117,7 +118,7 @@ impl Builtin {
 }
 
 /// All slices of the table.
-const SLICES: &[&[&[Builtin]]] = &[text::BUILTINS];
+const SLICES: &[&[&[Builtin]]] = &[&[missing::BUILTINS], text::BUILTINS];
 
 /// The entry of this name.
 pub fn find(name: &str) -> Option<&'static Builtin> {
@@ -141,3 +142,6 @@ pub fn call(name: &str, args: &[Value], call: &mut Call<'_>) -> Result<Value, Fa
         Run::Missing(why) => Err(Fault::Halt(why.into())),
     }
 }
+
+#[cfg(test)]
+mod tests;

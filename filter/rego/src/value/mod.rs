@@ -4,9 +4,11 @@
 //! bounded when it is built ([`MOST_DEPTH`]), so that comparing, printing and dropping one may recurse.
 
 mod collections;
+mod float;
 mod json;
 mod number;
 mod print;
+mod quote;
 mod text;
 
 pub use collections::{Array, Object, ObjectBuilder, Set, SetBuilder};
