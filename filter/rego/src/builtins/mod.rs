@@ -2,8 +2,13 @@
 //!
 //! Each file exports its own slice of [`Builtin`]s; [`find`] looks through all of them by a sorted index.
 
+mod aggregates;
+mod arithmetic;
 mod call;
+mod compare;
 mod missing;
+mod objects;
+mod operands;
 mod types;
 
 pub mod text;
@@ -118,7 +123,10 @@ impl Builtin {
 }
 
 /// All slices of the table.
-const SLICES: &[&[&[Builtin]]] = &[&[missing::BUILTINS], text::BUILTINS];
+const SLICES: &[&[&[Builtin]]] = &[
+    &[aggregates::BUILTINS, arithmetic::BUILTINS, compare::BUILTINS, missing::BUILTINS, objects::BUILTINS],
+    text::BUILTINS,
+];
 
 /// The entry of this name.
 pub fn find(name: &str) -> Option<&'static Builtin> {

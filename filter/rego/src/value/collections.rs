@@ -3,24 +3,49 @@
 use super::{MOST_DEPTH, TooDeep, Value};
 use std::cmp::Ordering;
 
-/// The depth of what holds these parts.
-fn depth_over<'a>(parts: impl Iterator<Item = &'a Value>) -> Result<u32, TooDeep> {
-    let below = parts.map(Value::depth).max().unwrap_or(0);
-    if below >= MOST_DEPTH { Err(TooDeep) } else { Ok(below + 1) }
+/// How deep a value nests, and how much work it is to go through: known when it is built, so that a call can
+/// be counted before it begins.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    depth: u32,
+    weight: u32,
+}
+
+impl Shape {
+    const EMPTY: Shape = Shape { depth: 1, weight: 1 };
+
+    /// Of what holds these parts.
+    fn over<'a>(parts: impl Iterator<Item = &'a Value>) -> Result<Shape, TooDeep> {
+        let mut shape = Shape::EMPTY;
+        for part in parts {
+            shape.add(part)?;
+        }
+        Ok(shape)
+    }
+
+    fn add(&mut self, part: &Value) -> Result<(), TooDeep> {
+        let below = part.depth();
+        if below >= MOST_DEPTH {
+            return Err(TooDeep);
+        }
+        self.depth = self.depth.max(below + 1);
+        self.weight = self.weight.saturating_add(part.weight());
+        Ok(())
+    }
 }
 
 /// The items of an array.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub struct Array {
     items: Vec<Value>,
-    depth: u32,
+    shape: Shape,
 }
 
 impl Array {
     /// An array of these items.
     pub fn new(items: Vec<Value>) -> Result<Array, TooDeep> {
-        let depth = depth_over(items.iter())?;
-        Ok(Array { items, depth })
+        let shape = Shape::over(items.iter())?;
+        Ok(Array { items, shape })
     }
 
     /// The items.
@@ -44,21 +69,45 @@ impl Array {
     }
 
     pub(super) fn depth(&self) -> u32 {
-        self.depth
+        self.shape.depth
+    }
+
+    pub(super) fn weight(&self) -> u32 {
+        self.shape.weight
     }
 }
+
+impl Ord for Array {
+    fn cmp(&self, other: &Array) -> Ordering {
+        self.items.cmp(&other.items)
+    }
+}
+
+impl PartialOrd for Array {
+    fn partial_cmp(&self, other: &Array) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Array {
+    fn eq(&self, other: &Array) -> bool {
+        self.items.len() == other.items.len() && self.items == other.items
+    }
+}
+
+impl Eq for Array {}
 
 /// The pairs of an object, sorted by key.
 #[derive(Clone, Debug)]
 pub struct Object {
     pairs: Vec<(Value, Value)>,
-    depth: u32,
+    shape: Shape,
 }
 
 impl Object {
     /// `{}`
     pub fn new() -> Object {
-        Object { pairs: Vec::new(), depth: 1 }
+        Object { pairs: Vec::new(), shape: Shape::EMPTY }
     }
 
     /// An object of these pairs: of equal keys the first is kept, with the last value.
@@ -75,9 +124,10 @@ impl Object {
         Object::of_sorted(builder.pairs)
     }
 
-    fn of_sorted(pairs: Vec<(Value, Value)>) -> Result<Object, TooDeep> {
-        let depth = depth_over(pairs.iter().flat_map(|(key, value)| [key, value]))?;
-        Ok(Object { pairs, depth })
+    /// Of pairs whose keys ascend.
+    pub(crate) fn of_sorted(pairs: Vec<(Value, Value)>) -> Result<Object, TooDeep> {
+        let shape = Shape::over(pairs.iter().flat_map(|(key, value)| [key, value]))?;
+        Ok(Object { pairs, shape })
     }
 
     fn find(&self, key: &Value) -> Result<usize, usize> {
@@ -114,8 +164,9 @@ impl Object {
     /// Puts a value under a key; a key that is there already is kept as it was written. Linear in the size:
     /// many pairs go through [`ObjectBuilder`].
     pub fn insert(&mut self, key: Value, value: Value) -> Result<(), TooDeep> {
-        let depth = depth_over([&key, &value].into_iter())?;
-        self.depth = self.depth.max(depth);
+        // An upper bound when a value is replaced.
+        self.shape.add(&key)?;
+        self.shape.add(&value)?;
         match self.find(&key) {
             Ok(at) => {
                 if let Some(pair) = self.pairs.get_mut(at) {
@@ -164,7 +215,11 @@ impl Object {
     }
 
     pub(super) fn depth(&self) -> u32 {
-        self.depth
+        self.shape.depth
+    }
+
+    pub(super) fn weight(&self) -> u32 {
+        self.shape.weight
     }
 }
 
@@ -189,7 +244,7 @@ impl PartialOrd for Object {
 
 impl PartialEq for Object {
     fn eq(&self, other: &Object) -> bool {
-        self.pairs.len() == other.pairs.len() && self.cmp(other) == Ordering::Equal
+        self.pairs.len() == other.pairs.len() && self.pairs == other.pairs
     }
 }
 
@@ -248,16 +303,16 @@ impl ObjectBuilder {
 }
 
 /// The members of a set, sorted.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub struct Set {
     members: Vec<Value>,
-    depth: u32,
+    shape: Shape,
 }
 
 impl Set {
     /// `set()`
     pub fn new() -> Set {
-        Set { members: Vec::new(), depth: 1 }
+        Set { members: Vec::new(), shape: Shape::EMPTY }
     }
 
     /// A set of these members: of equal ones the first is kept.
@@ -269,9 +324,10 @@ impl Set {
         Set::of_sorted(members)
     }
 
+    /// Of members that ascend.
     pub(crate) fn of_sorted(members: Vec<Value>) -> Result<Set, TooDeep> {
-        let depth = depth_over(members.iter())?;
-        Ok(Set { members, depth })
+        let shape = Shape::over(members.iter())?;
+        Ok(Set { members, shape })
     }
 
     fn find(&self, member: &Value) -> Result<usize, usize> {
@@ -307,11 +363,10 @@ impl Set {
 
     /// Adds a member; false if it was there. Linear in the size: many go through [`SetBuilder`].
     pub fn insert(&mut self, member: Value) -> Result<bool, TooDeep> {
-        let depth = depth_over(std::iter::once(&member))?;
         match self.find(&member) {
             Ok(_) => Ok(false),
             Err(at) => {
-                self.depth = self.depth.max(depth);
+                self.shape.add(&member)?;
                 self.members.insert(at, member);
                 Ok(true)
             }
@@ -339,7 +394,11 @@ impl Set {
     }
 
     pub(super) fn depth(&self) -> u32 {
-        self.depth
+        self.shape.depth
+    }
+
+    pub(super) fn weight(&self) -> u32 {
+        self.shape.weight
     }
 }
 
@@ -348,6 +407,26 @@ impl Default for Set {
         Set::new()
     }
 }
+
+impl Ord for Set {
+    fn cmp(&self, other: &Set) -> Ordering {
+        self.members.cmp(&other.members)
+    }
+}
+
+impl PartialOrd for Set {
+    fn partial_cmp(&self, other: &Set) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Set {
+    fn eq(&self, other: &Set) -> bool {
+        self.members.len() == other.members.len() && self.members == other.members
+    }
+}
+
+impl Eq for Set {}
 
 /// Collects members in any order and sorts them once.
 #[derive(Default, Debug)]

@@ -88,6 +88,11 @@ impl Float {
         Float { negative: false, mantissa: BigUint::from(1u32), exponent: -1, precision: 53 }
     }
 
+    /// Zero.
+    pub(crate) fn zero() -> Float {
+        Float { negative: false, mantissa: BigUint::ZERO, exponent: 0, precision: PRECISION }
+    }
+
     /// One, in the bits of a float64.
     pub(crate) fn one() -> Float {
         Float { negative: false, mantissa: BigUint::from(1u32), exponent: 0, precision: 53 }

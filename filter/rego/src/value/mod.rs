@@ -12,7 +12,9 @@ mod quote;
 mod text;
 
 pub use collections::{Array, Object, ObjectBuilder, Set, SetBuilder};
+pub(crate) use float::Float;
 pub use json::{JsonError, JsonReader};
+pub(crate) use number::MOST_DIGITS;
 pub use number::Number;
 pub use text::Str;
 pub(crate) use text::lossy;
@@ -89,6 +91,19 @@ impl Value {
         }
     }
 
+    /// How much work it is to go through it: one for each value in it, and one for 32 bytes of text. It does
+    /// not go beyond `u32::MAX`.
+    pub fn weight(&self) -> u32 {
+        match self {
+            Value::Array(array) => array.weight(),
+            Value::Object(object) => object.weight(),
+            Value::Set(set) => set.weight(),
+            Value::String(text) => u32::try_from(1 + text.len() / 32).unwrap_or(u32::MAX),
+            Value::Number(number) => u32::try_from(number.text_len() / 16).unwrap_or(u32::MAX),
+            _ => 1,
+        }
+    }
+
     /// The name of its type, as `type_name` says it.
     pub fn type_name(&self) -> &'static str {
         match self {
@@ -153,14 +168,15 @@ impl Value {
     /// What a reference finds under `key`: an element of an array, a value of an object, a member of a set.
     ///
     /// An index of an array is an integer in OPA's sense ([`Number::to_i64`]): `1.0` is one, `1e0` is not.
-    pub fn get(&self, key: &Value) -> Option<&Value> {
+    /// What is found in a set is the key as it was asked for (`1.0` in `{1}`).
+    pub fn get<'a>(&'a self, key: &'a Value) -> Option<&'a Value> {
         match self {
             Value::Array(array) => {
                 let index = key.as_number()?.to_i64()?;
                 array.items().get(usize::try_from(index).ok()?)
             }
             Value::Object(object) => object.get(key),
-            Value::Set(set) => set.get(key),
+            Value::Set(set) => set.contains(key).then_some(key),
             _ => None,
         }
     }
@@ -194,9 +210,9 @@ impl Ord for Value {
             (Value::String(a), Value::String(b)) => a.cmp(b),
             (Value::Number(a), Value::Number(b)) => a.cmp(b),
             (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
-            (Value::Array(a), Value::Array(b)) => a.cmp(b),
-            (Value::Object(a), Value::Object(b)) => a.cmp(b),
-            (Value::Set(a), Value::Set(b)) => a.cmp(b),
+            (Value::Array(a), Value::Array(b)) if !Rc::ptr_eq(a, b) => a.cmp(b),
+            (Value::Object(a), Value::Object(b)) if !Rc::ptr_eq(a, b) => a.cmp(b),
+            (Value::Set(a), Value::Set(b)) if !Rc::ptr_eq(a, b) => a.cmp(b),
             _ => self.rank().cmp(&other.rank()),
         }
     }
@@ -210,7 +226,29 @@ impl PartialOrd for Value {
 
 impl PartialEq for Value {
     fn eq(&self, other: &Value) -> bool {
-        self.cmp(other) == Ordering::Equal
+        match (self, other) {
+            (Value::String(a), Value::String(b)) => a == b,
+            (Value::Array(a), Value::Array(b)) => Rc::ptr_eq(a, b) || a == b,
+            (Value::Object(a), Value::Object(b)) => Rc::ptr_eq(a, b) || a == b,
+            (Value::Set(a), Value::Set(b)) => Rc::ptr_eq(a, b) || a == b,
+            _ => self.cmp(other) == Ordering::Equal,
+        }
+    }
+}
+
+/// Equal values hash alike.
+impl std::hash::Hash for Value {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.rank().hash(state);
+        match self {
+            Value::Null => {}
+            Value::Bool(value) => value.hash(state),
+            Value::Number(number) => number.hash(state),
+            Value::String(text) => text.hash(state),
+            Value::Array(array) => array.items().hash(state),
+            Value::Object(object) => object.pairs().hash(state),
+            Value::Set(set) => set.members().hash(state),
+        }
     }
 }
 
@@ -263,3 +301,6 @@ impl From<Str> for Value {
         Value::String(value)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod terms;
