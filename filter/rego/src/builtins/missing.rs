@@ -16,14 +16,6 @@ const PENDING: &str = "not available";
 /// The table of what is missing.
 pub(super) const BUILTINS: &[Builtin] = &[
     Builtin::missing(
-        "concat",
-        &[Type::String, Type::Union(&[Type::array_of(&Type::String), Type::Set(&Type::String)])],
-        Type::String,
-        PENDING,
-        "",
-    ),
-    Builtin::missing("contains", &[Type::String, Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing(
         "crypto.hmac.equal",
         &[Type::String, Type::String],
         Type::Boolean,
@@ -110,16 +102,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         CRYPTO,
         "v1/topdown/crypto.go",
     ),
-    Builtin::missing("endswith", &[Type::String, Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing("format_int", &[Type::Number, Type::Number], Type::String, PENDING, ""),
-    Builtin::missing(
-        "glob.match",
-        &[Type::String, Type::Union(&[Type::Null, Type::array_of(&Type::String)]), Type::String],
-        Type::Boolean,
-        PENDING,
-        "",
-    ),
-    Builtin::missing("glob.quote_meta", &[Type::String], Type::String, PENDING, ""),
     Builtin::missing(
         "graphql.is_valid",
         &[Type::Union(&[Type::String, Type::ANY_OBJECT]), Type::Union(&[Type::String, Type::ANY_OBJECT])],
@@ -170,8 +152,7 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/http.go",
     )
     .nondeterministic(),
-    Builtin::missing("indexof", &[Type::String, Type::String], Type::Number, PENDING, ""),
-    Builtin::missing("indexof_n", &[Type::String, Type::String], Type::array_of(&Type::Number), PENDING, ""),
+
     Builtin::missing(
         "io.jwt.decode",
         &[Type::String],
@@ -385,40 +366,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         SCHEMA,
         "v1/topdown/jsonschema.go",
     ),
-    Builtin::missing("lower", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing("net.cidr_contains", &[Type::String, Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing(
-        "net.cidr_contains_matches",
-        &[
-            Type::Union(&[
-                Type::String,
-                Type::array_of(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
-                Type::object_of(&Type::String, &Type::Union(&[Type::String, Type::ANY_ARRAY])),
-                Type::Set(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
-            ]),
-            Type::Union(&[
-                Type::String,
-                Type::array_of(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
-                Type::object_of(&Type::String, &Type::Union(&[Type::String, Type::ANY_ARRAY])),
-                Type::Set(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
-            ]),
-        ],
-        Type::Set(&Type::Array(&[Type::Any, Type::Any], None)),
-        PENDING,
-        "",
-    ),
-    Builtin::missing("net.cidr_expand", &[Type::String], Type::Set(&Type::String), PENDING, ""),
-    Builtin::missing("net.cidr_intersects", &[Type::String, Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing("net.cidr_is_valid", &[Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing(
-        "net.cidr_merge",
-        &[Type::Union(&[Type::array_of(&Type::Union(&[Type::String])), Type::Set(&Type::String)])],
-        Type::Set(&Type::String),
-        PENDING,
-        "",
-    ),
-    Builtin::missing("net.cidr_overlap", &[Type::String, Type::String], Type::Boolean, PENDING, "")
-        .deprecated(),
     Builtin::missing(
         "net.lookup_ip_addr",
         &[Type::String],
@@ -438,39 +385,7 @@ pub(super) const BUILTINS: &[Builtin] = &[
         AWS,
         "v1/topdown/providers.go",
     ),
-    Builtin::missing("re_match", &[Type::String, Type::String], Type::Boolean, PENDING, "").deprecated(),
-    Builtin::missing(
-        "regex.find_all_string_submatch_n",
-        &[Type::String, Type::String, Type::Number],
-        Type::array_of(&Type::array_of(&Type::String)),
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "regex.find_n",
-        &[Type::String, Type::String, Type::Number],
-        Type::array_of(&Type::String),
-        PENDING,
-        "",
-    ),
-    Builtin::missing("regex.globs_match", &[Type::String, Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing("regex.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing("regex.match", &[Type::String, Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing("regex.replace", &[Type::String, Type::String, Type::String], Type::String, PENDING, ""),
-    Builtin::missing(
-        "regex.split",
-        &[Type::String, Type::String],
-        Type::array_of(&Type::String),
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "regex.template_match",
-        &[Type::String, Type::String, Type::String, Type::String],
-        Type::Boolean,
-        PENDING,
-        "",
-    ),
+
     Builtin::missing(
         "rego.parse_module",
         &[Type::String, Type::String],
@@ -478,31 +393,7 @@ pub(super) const BUILTINS: &[Builtin] = &[
         PARSE,
         "v1/topdown/parse.go",
     ),
-    Builtin::missing("replace", &[Type::String, Type::String, Type::String], Type::String, PENDING, ""),
-    Builtin::missing("split", &[Type::String, Type::String], Type::array_of(&Type::String), PENDING, ""),
-    Builtin::missing("sprintf", &[Type::String, Type::ANY_ARRAY], Type::String, PENDING, ""),
-    Builtin::missing("startswith", &[Type::String, Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing(
-        "strings.any_prefix_match",
-        &[
-            Type::Union(&[Type::String, Type::array_of(&Type::String), Type::Set(&Type::String)]),
-            Type::Union(&[Type::String, Type::array_of(&Type::String), Type::Set(&Type::String)]),
-        ],
-        Type::Boolean,
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "strings.any_suffix_match",
-        &[
-            Type::Union(&[Type::String, Type::array_of(&Type::String), Type::Set(&Type::String)]),
-            Type::Union(&[Type::String, Type::array_of(&Type::String), Type::Set(&Type::String)]),
-        ],
-        Type::Boolean,
-        PENDING,
-        "",
-    ),
-    Builtin::missing("strings.count", &[Type::String, Type::String], Type::Number, PENDING, ""),
+
     Builtin::missing(
         "strings.render_template",
         &[Type::String, Type::object_of(&Type::String, &Type::Any)],
@@ -510,22 +401,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         TEMPLATE,
         "v1/topdown/template.go",
     ),
-    Builtin::missing(
-        "strings.replace_n",
-        &[Type::object_of(&Type::String, &Type::String), Type::String],
-        Type::String,
-        PENDING,
-        "",
-    ),
-    Builtin::missing("strings.reverse", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing(
-        "strings.split_n",
-        &[Type::String, Type::String, Type::Number],
-        Type::array_of(&Type::String),
-        PENDING,
-        "",
-    ),
-    Builtin::missing("substring", &[Type::String, Type::Number, Type::Number], Type::String, PENDING, ""),
     Builtin::missing(
         "time.add_date",
         &[Type::Number, Type::Number, Type::Number, Type::Number],
@@ -582,13 +457,7 @@ pub(super) const BUILTINS: &[Builtin] = &[
         PENDING,
         "",
     ),
-    Builtin::missing("trim", &[Type::String, Type::String], Type::String, PENDING, ""),
-    Builtin::missing("trim_left", &[Type::String, Type::String], Type::String, PENDING, ""),
-    Builtin::missing("trim_prefix", &[Type::String, Type::String], Type::String, PENDING, ""),
-    Builtin::missing("trim_right", &[Type::String, Type::String], Type::String, PENDING, ""),
-    Builtin::missing("trim_space", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing("trim_suffix", &[Type::String, Type::String], Type::String, PENDING, ""),
-    Builtin::missing("upper", &[Type::String], Type::String, PENDING, ""),
+
     Builtin::missing("uri.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
     Builtin::missing(
         "uri.parse",

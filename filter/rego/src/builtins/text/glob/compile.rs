@@ -187,7 +187,7 @@ fn glued_as_every(matchers: &[Matcher], delimiters: &[char]) -> Option<Matcher> 
             }
             _ => return None,
         };
-        if *excluded.get_or_insert(excludes) != *excludes {
+        if **excluded.get_or_insert(excludes) != *excludes {
             return None;
         }
     }

@@ -157,7 +157,7 @@ impl Dfa {
                         State::Dense(transitions) => transitions.matches_byte(byte),
                         _ => None,
                     };
-                    members.extend(to.map(StateID::as_u32));
+                    members.extend(to.map(|to| to.as_u32()));
                 }
                 members.sort_unstable();
                 members.dedup();

@@ -24,8 +24,6 @@ pub(super) enum Class {
 pub(super) const CASED: u32 = 0x7;
 const UNASSIGNED: u32 = 0x2000_0000;
 const ALL: u32 = 0x3FFF_FFFF;
-/// `L`, `M`, `N`, `P`, `S`.
-const PRINTED: u32 = 0x3F_FFFF;
 const LETTERS: u32 = 0x1F;
 const DIGITS: u32 = 0x100;
 
@@ -99,11 +97,6 @@ fn is(c: char, set: u32) -> bool {
 /// A letter or a decimal digit. Source: `go:unicode`, `IsLetter`, `IsDigit`.
 pub(super) fn is_alphanumeric(c: char) -> bool {
     if c.is_ascii() { c.is_ascii_alphanumeric() } else { is(c, LETTERS | DIGITS) }
-}
-
-/// Letters, marks, numbers, punctuation, symbols and the ASCII space. Source: `go:strconv`, `IsPrint`.
-pub(super) fn is_printed(c: char) -> bool {
-    if c.is_ascii() { (' '..='~').contains(&c) } else { is(c, PRINTED) }
 }
 
 /// What a code point beyond ASCII becomes in upper and in lower case.

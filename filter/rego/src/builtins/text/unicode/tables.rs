@@ -1,8 +1,5 @@
 //! Tables of Unicode 15.0.0, as Go 1.26 has them: made by a program from its package `unicode`.
 
-/// Two-letter categories in the order of their numbers in [`CATEGORY_RUNS`].
-pub(super) const CATEGORIES: usize = 30;
-
 /// Names of categories by Go's spelling rules (first letter upper, the rest lower case), and the set of
 /// two-letter categories of each, a bit per number.
 #[rustfmt::skip]
