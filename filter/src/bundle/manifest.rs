@@ -130,7 +130,7 @@ impl Manifest {
     /// What policies read of it.
     pub(super) fn document(&self) -> Value {
         let roots: Vec<Value> = self.roots.iter().map(|root| Value::from(root.join("/"))).collect();
-        let fields = [("revision", Value::from(self.revision.as_str())), ("roots", Value::from(roots))];
+        let fields = [("revision", Value::from(self.revision.as_str())), ("roots", policy::array(roots))];
         let metadata = self.metadata.clone().map(|metadata| ("metadata", metadata));
         policy::object(fields.into_iter().chain(metadata))
     }

@@ -5,7 +5,7 @@
 
 use std::{cell::Cell, collections::BTreeMap, fmt};
 
-use regorus::Value;
+use portcullis_rego::Value;
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor,
 };

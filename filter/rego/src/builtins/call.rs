@@ -13,6 +13,8 @@ pub enum Limit {
     Bytes,
     /// Nesting, of calls or of a value.
     Depth,
+    /// The clock, which no other bound should leave anything to do.
+    Time,
 }
 
 impl std::fmt::Display for Limit {
@@ -21,6 +23,7 @@ impl std::fmt::Display for Limit {
             Limit::Steps => "steps",
             Limit::Bytes => "bytes",
             Limit::Depth => "depth",
+            Limit::Time => "time",
         })
     }
 }
@@ -55,20 +58,45 @@ impl From<Limit> for Fault {
     }
 }
 
+/// A clock of last resort: what counts is counted in steps and bytes, whatever the machine is busy with.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// The time by a clock that never goes back, in nanoseconds.
+    pub now_ns: fn() -> u64,
+    /// How long an evaluation may take, from when it is first looked at: after the first thousands of steps, so
+    /// that small evaluations ask for no time.
+    pub limit_ns: u64,
+}
+
+/// How many steps are taken without a look at the clock: about a millisecond.
+const STEPS_PER_LOOK: u64 = 20_000;
+
 /// What an evaluation may still spend. Counted before anything is built or looped over, so that a bound is met
 /// at the same place in every run.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    /// Steps left: one is about the work on one value.
-    pub steps: u64,
-    /// Bytes of values left.
-    pub bytes: u64,
+    /// Steps left before the next look at the clock.
+    steps: u64,
+    /// Steps left behind it.
+    reserve: u64,
+    bytes: u64,
+    clock: Option<Clock>,
+    /// When the clock ends it, once it has been looked at.
+    until_ns: Option<u64>,
 }
 
 impl Budget {
-    /// A budget of so many steps and bytes.
+    /// A budget of so many steps and bytes. One step is about the work on one value.
     pub fn new(steps: u64, bytes: u64) -> Budget {
-        Budget { steps, bytes }
+        Budget { steps, reserve: 0, bytes, clock: None, until_ns: None }
+    }
+
+    /// The same, which also ends by a clock.
+    pub fn timed(mut self, clock: Clock) -> Budget {
+        self.clock = Some(clock);
+        self.reserve = self.steps.saturating_sub(STEPS_PER_LOOK);
+        self.steps -= self.reserve;
+        self
     }
 
     /// No bound that anything meets.
@@ -83,11 +111,28 @@ impl Budget {
                 self.steps = left;
                 Ok(())
             }
-            None => {
-                self.steps = 0;
-                Err(Limit::Steps)
-            }
+            None => self.step_behind(count),
         }
+    }
+
+    /// Takes steps beyond those before the next look at the clock.
+    #[cold]
+    fn step_behind(&mut self, count: u64) -> Result<(), Limit> {
+        let left = self.steps.saturating_add(self.reserve).checked_sub(count);
+        (self.steps, self.reserve) = (0, 0);
+        let left = left.ok_or(Limit::Steps)?;
+        let Some(clock) = self.clock else {
+            self.steps = left;
+            return Ok(());
+        };
+        let now_ns = (clock.now_ns)();
+        let until_ns = *self.until_ns.get_or_insert_with(|| now_ns.saturating_add(clock.limit_ns));
+        if now_ns > until_ns {
+            return Err(Limit::Time);
+        }
+        self.steps = left.min(STEPS_PER_LOOK);
+        self.reserve = left - self.steps;
+        Ok(())
     }
 
     /// Takes bytes.

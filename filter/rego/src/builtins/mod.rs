@@ -17,7 +17,7 @@ mod units;
 
 pub mod text;
 
-pub use call::{Budget, Call, Fault, Limit, Printed};
+pub use call::{Budget, Call, Clock, Fault, Limit, Printed};
 pub use graph::{Step, Walk};
 pub use text::patterns::PatternCache;
 pub use types::{Field, Type};

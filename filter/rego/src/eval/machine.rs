@@ -121,7 +121,10 @@ impl<'p> Machine<'p> {
             registers: Vec::with_capacity(64),
             trail: Vec::with_capacity(64),
             base: 0,
-            budget: Budget::new(limits.steps, limits.bytes),
+            budget: match outside.clock {
+                Some(clock) => Budget::new(limits.steps, limits.bytes).timed(clock),
+                None => Budget::new(limits.steps, limits.bytes),
+            },
             depth: limits.depth as usize,
             outside,
             patterns,

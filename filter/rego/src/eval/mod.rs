@@ -20,7 +20,7 @@ pub use query::{Answer, Entry};
 use std::cell::RefCell;
 use std::fmt;
 
-use crate::builtins::{Limit, PatternCache};
+use crate::builtins::{Clock, Limit, PatternCache};
 use crate::plan::Plan;
 use crate::value::Value;
 
@@ -46,6 +46,33 @@ impl Policy {
     /// The names of the files that the policy was compiled from, in the order they were given.
     pub fn files(&self) -> &[String] {
         &self.files
+    }
+
+    /// Whether a rule or a value of the base data stands at a path below `data`, above it or below it: if not, the
+    /// path is undefined whatever the input.
+    pub fn exists(&self, path: &[&str]) -> bool {
+        let base = path.iter().try_fold(&self.data, |value, key| value.get_str(key.as_bytes()));
+        base.is_some() || self.has_rules(path)
+    }
+
+    fn has_rules(&self, path: &[&str]) -> bool {
+        let mut at = 0;
+        for key in path {
+            let Some(node) = self.plan.node(at) else { return false };
+            if !node.rules.is_empty() || node.default.is_some() {
+                return true;
+            }
+            let Some(child) = node.child(&Value::from(*key)) else { return false };
+            at = child;
+        }
+        let mut open = vec![at];
+        while let Some(node) = open.pop().and_then(|id| self.plan.node(id)) {
+            if !node.rules.is_empty() || node.default.is_some() {
+                return true;
+            }
+            open.extend(node.children.iter().map(|(_, id)| *id));
+        }
+        false
     }
 }
 
@@ -75,11 +102,13 @@ pub struct Outside {
     pub seed: [u64; 2],
     /// What `opa.runtime()` answers.
     pub runtime: Value,
+    /// Ends an evaluation that no other bound has ended.
+    pub clock: Option<Clock>,
 }
 
 impl Default for Outside {
     fn default() -> Outside {
-        Outside { now_ns: 0, seed: [0, 0], runtime: Value::object(Vec::new()).unwrap_or_default() }
+        Outside { now_ns: 0, seed: [0, 0], runtime: Value::object(Vec::new()).unwrap_or_default(), clock: None }
     }
 }
 
@@ -100,6 +129,7 @@ impl fmt::Display for Error {
             Error::Limit(Limit::Steps) => write!(f, "the evaluation took more steps than it may"),
             Error::Limit(Limit::Bytes) => write!(f, "the evaluation built more than it may"),
             Error::Limit(Limit::Depth) => write!(f, "the evaluation nested deeper than it may"),
+            Error::Limit(Limit::Time) => write!(f, "the evaluation took longer than it may"),
             Error::Conflict(what) => write!(f, "eval_conflict_error: {what}"),
             Error::Halt(what) => write!(f, "{what}"),
         }

@@ -41,6 +41,8 @@ const MOST_FAULTS: usize = 10;
 pub struct Options {
     /// Keep `print`; else it is taken out.
     pub print: bool,
+    /// Leave rules out that are tests by their names.
+    pub without_tests: bool,
 }
 
 /// Whether a compilation has more to do.
@@ -246,6 +248,10 @@ impl Compiler {
             let Some(module) = self.modules.get_mut(*index) else { continue };
             let names = self.packages.entry(module.package.clone()).or_default();
             for rule in module.rules.drain(..) {
+                let name = rule.head.name().map(|name| self.names.text(name)).unwrap_or_default();
+                if self.options.without_tests && is_test(name) {
+                    continue;
+                }
                 names.extend(rule.head.name());
                 self.arities.push(rule.head.args.len());
                 self.rules.push(Entry { module: *index, rule });
@@ -609,6 +615,11 @@ impl Compiler {
             }
         });
     }
+}
+
+/// Whether a rule is a test, or one that is left out, as `opa test` finds them.
+fn is_test(name: &str) -> bool {
+    name.starts_with("test_") || name.starts_with("todo_test_")
 }
 
 /// The number of arguments of what an operator names.

@@ -32,6 +32,11 @@ impl Shape {
         self.weight = self.weight.saturating_add(part.weight());
         Ok(())
     }
+
+    /// A part is gone; the depth stays as a bound.
+    fn remove(&mut self, part: &Value) {
+        self.weight = self.weight.saturating_sub(part.weight());
+    }
 }
 
 /// The items of an array.
@@ -46,6 +51,23 @@ impl Array {
     pub fn new(items: Vec<Value>) -> Result<Array, TooDeep> {
         let shape = Shape::over(items.iter())?;
         Ok(Array { items, shape })
+    }
+
+    /// `[]`, with room for so many items: for [`Array::push`].
+    pub fn with_capacity(count: usize) -> Array {
+        Array { items: Vec::with_capacity(count), shape: Shape::EMPTY }
+    }
+
+    /// One more item, at the end.
+    pub fn push(&mut self, item: Value) -> Result<(), TooDeep> {
+        self.shape.add(&item)?;
+        self.items.push(item);
+        Ok(())
+    }
+
+    /// The items, out of the array.
+    pub fn into_items(self) -> Vec<Value> {
+        self.items
     }
 
     /// The items.
@@ -110,6 +132,16 @@ impl Object {
         Object { pairs: Vec::new(), shape: Shape::EMPTY }
     }
 
+    /// `{}`, with room for so many pairs: for [`Object::insert`] in the order of keys.
+    pub fn with_capacity(count: usize) -> Object {
+        Object { pairs: Vec::with_capacity(count), shape: Shape::EMPTY }
+    }
+
+    /// The pairs, out of the object, in order of keys.
+    pub fn into_pairs(self) -> Vec<(Value, Value)> {
+        self.pairs
+    }
+
     /// An object of these pairs: of equal keys the first is kept, with the last value.
     pub fn from_pairs(pairs: Vec<(Value, Value)>) -> Result<Object, TooDeep> {
         let mut builder = ObjectBuilder { pairs };
@@ -161,15 +193,20 @@ impl Object {
         self.find(key).is_ok()
     }
 
-    /// Puts a value under a key; a key that is there already is kept as it was written. Linear in the size:
-    /// many pairs go through [`ObjectBuilder`].
+    /// Puts a value under a key; a key that is there already is kept as it was written. Linear in the size,
+    /// except behind the last key: many pairs go through [`ObjectBuilder`].
     pub fn insert(&mut self, key: Value, value: Value) -> Result<(), TooDeep> {
-        // An upper bound when a value is replaced.
         self.shape.add(&key)?;
         self.shape.add(&value)?;
+        if self.pairs.last().is_none_or(|(last, _)| *last < key) {
+            self.pairs.push((key, value));
+            return Ok(());
+        }
         match self.find(&key) {
             Ok(at) => {
+                self.shape.remove(&key);
                 if let Some(pair) = self.pairs.get_mut(at) {
+                    self.shape.remove(&pair.1);
                     pair.1 = value;
                 }
             }
@@ -181,7 +218,10 @@ impl Object {
     /// Takes a key away.
     pub fn remove(&mut self, key: &Value) -> Option<Value> {
         let at = self.find(key).ok()?;
-        Some(self.pairs.remove(at).1)
+        let (key, value) = self.pairs.remove(at);
+        self.shape.remove(&key);
+        self.shape.remove(&value);
+        Some(value)
     }
 
     /// The pairs, in order of keys.
