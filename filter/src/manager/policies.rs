@@ -1,6 +1,6 @@
 //! The policies of one VM: which set of bundles decides now, and what is known of each in all VMs.
 
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
 use super::{
     record,

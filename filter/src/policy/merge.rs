@@ -12,7 +12,7 @@ use super::{
     value::{Conflict, object, string},
 };
 
-const PAIRS_PER_STEP: usize = 1024;
+const PAIRS_PER_STEP: usize = 512;
 /// Up to here the smaller object is put into the larger one.
 const FEW: usize = 8;
 /// Pairs that are moved in the time in which one is looked at.
@@ -266,22 +266,40 @@ mod tests {
     }
 
     #[test]
-    fn what_a_merge_costs_is_what_the_smaller_object_costs() {
+    fn an_empty_object_costs_nothing_and_a_few_pairs_no_more_than_they_are() {
         let wide = field(&users(0..3000), "users").cloned().unwrap();
-        let narrow = field(&users(3000..3100), "users").cloned().unwrap();
-        let both = field(&users(0..3100), "users").cloned().unwrap();
-        for (one, other, merged) in [(&wide, &object([]), &wide), (&wide, &narrow, &both)] {
-            for (root, document) in [(one, other), (other, one)] {
-                let result = finish(Merge::new(root.clone(), &[], document.clone()));
-                assert_eq!(result, (Ok(merged.clone()), 1));
-            }
+        for (root, document) in [(&wide, &object([])), (&object([]), &wide)] {
+            let (merged, steps) = finish(Merge::new(root.clone(), &[], document.clone()));
+            assert!(merged.unwrap() == wide && steps == 1);
         }
+        let mut root = object([]);
+        for number in 0..3000 {
+            let one = field(&users(number..number + 1), "users").cloned().unwrap();
+            let (merged, steps) = finish(Merge::new(std::mem::take(&mut root), &[], one));
+            root = merged.unwrap();
+            assert!(steps <= 2, "{steps} steps with {number}");
+        }
+        assert!(root == wide);
+        assert_eq!(root.weight(), wide.weight());
+    }
+
+    #[test]
+    fn many_documents_below_one_key_weigh_what_they_are() {
+        let mut root = object([]);
+        for number in 0..200 {
+            let (merged, _) = finish(Merge::new(root, &["a".to_owned()], users(number..number + 1)));
+            root = merged.unwrap();
+        }
+        assert!(root == object([("a", users(0..200))]));
+        assert_eq!(root.weight(), object([("a", users(0..200))]).weight());
     }
 
     #[test]
     fn a_conflict_is_named_by_its_path_whichever_side_is_larger() {
-        let other = parse_json(r#"{"users": {"user2": {"n": 7}, "x": 1}}"#).unwrap();
-        for (root, document) in [(users(0..3), other.clone()), (other, users(0..3))] {
+        let other = || parse_json(r#"{"users": {"user2": {"n": 7}, "x": 1}}"#).unwrap();
+        let many = |range| (users(range), other());
+        let ((one, two), (three, four)) = (many(0..3), many(0..30));
+        for (root, document) in [(two, one), (three, four)] {
             let mut merge = Merge::new(root, &[], document);
             let conflict = (0..10).find_map(|_| merge.step()).unwrap().unwrap_err();
             assert_eq!(conflict.path, ["users", "user2", "n"]);

@@ -5,10 +5,8 @@
 
 use std::{cell::Cell, collections::BTreeMap, fmt};
 
-use portcullis_rego::Value;
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor,
-};
+use portcullis_rego::{Value, value::Number};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::yaml;
 
@@ -72,10 +70,13 @@ impl Node<'_> {
         }
     }
 
-    /// What JSON has no word for, such as infinity, becomes what `serde_json` makes of it.
-    fn scalar<'de, E: Error>(self, value: impl IntoDeserializer<'de, E>) -> Result<Value, E> {
+    fn scalar<E: Error>(self, value: Value) -> Result<Value, E> {
         self.count("")?;
-        serde_json::Value::deserialize(value.into_deserializer()).map(Value::from)
+        Ok(value)
+    }
+
+    fn number<E: Error>(self, text: &str) -> Result<Value, E> {
+        self.scalar(Number::parse(text).map_or(Value::Null, Value::from))
     }
 }
 
@@ -95,27 +96,29 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
-        self.scalar(value)
+        self.scalar(Value::from(value))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
-        self.scalar(value)
+        self.number(&value.to_string())
     }
 
     fn visit_i128<E: Error>(self, value: i128) -> Result<Value, E> {
-        self.scalar(value)
+        self.number(&value.to_string())
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
-        self.scalar(value)
+        self.number(&value.to_string())
     }
 
     fn visit_u128<E: Error>(self, value: u128) -> Result<Value, E> {
-        self.scalar(value)
+        self.number(&value.to_string())
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        self.scalar(value)
+        // JSON has no word for infinity.
+        let number = serde_json::Number::from_f64(value);
+        number.map_or_else(|| self.scalar(Value::Null), |number| self.number(&number.to_string()))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
@@ -124,11 +127,11 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_unit<E: Error>(self) -> Result<Value, E> {
-        self.scalar(())
+        self.scalar(Value::Null)
     }
 
     fn visit_none<E: Error>(self) -> Result<Value, E> {
-        self.scalar(())
+        self.scalar(Value::Null)
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -141,7 +144,7 @@ impl<'de> Visitor<'de> for Node<'_> {
         while let Some(element) = elements.next_element_seed(self)? {
             list.push(element);
         }
-        Ok(Value::from(list))
+        Value::array(list).map_err(A::Error::custom)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
@@ -152,7 +155,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             self.count(&key)?;
             fields.insert(Value::from(key), entries.next_value_seed(self)?);
         }
-        Ok(Value::from(fields))
+        Value::object(fields.into_iter().collect()).map_err(A::Error::custom)
     }
 }
 
@@ -179,14 +182,12 @@ mod tests {
         ];
         for (yaml, json) in cases {
             assert_eq!(parse_yaml(yaml), Ok(parse_json(json).unwrap()), "{yaml}");
-            let before: serde_json::Value = yaml_serde::from_str(yaml).unwrap();
-            assert_eq!(parse_yaml(yaml), Ok(Value::from(before)), "{yaml}");
         }
     }
 
     #[test]
     fn what_is_no_json_is_refused_in_the_parsers_words() {
-        for yaml in ["a: !tag 1\n", "- 99999999999999999999999\n", "a: [\n", "a: 1\n---\nb: 2\n"] {
+        for yaml in ["a: !tag 1\n", "a: [\n", "a: 1\n---\nb: 2\n"] {
             let before = yaml_serde::from_str::<serde_json::Value>(yaml).unwrap_err().to_string();
             assert_eq!(parse_yaml(yaml), Err(before), "{yaml}");
         }

@@ -104,6 +104,11 @@ impl Budget {
         Budget::new(u64::MAX, u64::MAX)
     }
 
+    /// Steps that are left.
+    pub fn steps_left(&self) -> u64 {
+        self.steps.saturating_add(self.reserve)
+    }
+
     /// Takes steps.
     pub fn step(&mut self, count: u64) -> Result<(), Limit> {
         match self.steps.checked_sub(count) {

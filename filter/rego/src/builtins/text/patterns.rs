@@ -74,7 +74,7 @@ impl PatternCache {
         let entry = self.entry(|| {
             let mut own = Budget::new(MOST_STEPS, u64::MAX);
             let compiled = Glob::compile(pattern, delimiters, &mut own);
-            Entry { compiled: compiled.map(|glob| Compiled::Glob(Rc::new(glob))), cost: MOST_STEPS - own.steps }
+            Entry { compiled: compiled.map(|glob| Compiled::Glob(Rc::new(glob))), cost: MOST_STEPS - own.steps_left() }
         });
         budget.step(1 + entry.cost / 16)?;
         match entry.compiled? {
