@@ -17,6 +17,7 @@ pub use json::{JsonError, JsonReader};
 pub(crate) use number::MOST_DIGITS;
 pub use number::Number;
 pub use text::Str;
+pub(crate) use quote::is_print;
 pub(crate) use text::lossy;
 
 use std::cmp::Ordering;
