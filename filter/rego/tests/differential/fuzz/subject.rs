@@ -138,16 +138,47 @@ pub enum Refusal {
 }
 
 /// A policy that loaded.
-pub struct Loaded;
+pub struct Loaded(portcullis_rego::Policy);
 
 /// Loads modules and base data.
-pub fn load(_modules: &[(String, String)], _v0: bool, _data: &str) -> Result<Loaded, Refusal> {
-    Err(Refusal::ByName("no evaluator yet".into()))
+pub fn load(modules: &[(String, String)], v0: bool, data: &str) -> Result<Loaded, Refusal> {
+    use portcullis_rego::{Compiler, Options, Version};
+    let mut compiler = Compiler::new(Options::default());
+    for (name, text) in modules {
+        compiler.module(name, text, if v0 { Version::V0 } else { Version::V1 });
+    }
+    compiler.data(Value::from_json(data.as_bytes(), &mut Budget::unlimited()).map_err(|e| Refusal::Error(format!("{e:?}")))?);
+    compiler.finish().map(Loaded).map_err(|errors| {
+        let text = errors.to_string();
+        if text.contains("is not available here") { Refusal::ByName(text) } else { Refusal::Error(text) }
+    })
 }
 
 impl Loaded {
-    pub fn value(&self, _query: &str, _input: Option<&str>, _indexed: bool) -> Result<Option<Value>, String> {
-        Ok(None)
+    pub fn value(&self, query: &str, input: Option<&str>, _indexed: bool) -> Result<Option<Value>, String> {
+        use portcullis_rego::{Error, Limits, Outside};
+        let entry = self.0.query(query).map_err(|e| format!("query {e}"))?;
+        let input = match input {
+            Some(text) => Some(self.input(text)?),
+            None => None,
+        };
+        match self.0.evaluate(&entry, input, &Limits::default(), &Outside::default()) {
+            Ok(value) => Ok(value),
+            Err(Error::Conflict(_)) => Err("eval_conflict_error".into()),
+            Err(Error::Limit(limit)) => Err(format!("limit {limit:?}")),
+            Err(Error::Halt(why)) => Err(why.split(':').next().unwrap_or_default().into()),
+        }
+    }
+
+    /// JSON, or a term of Rego.
+    fn input(&self, text: &str) -> Result<Value, String> {
+        use portcullis_rego::{Limits, Outside};
+        if let Ok(value) = Value::from_json(text.as_bytes(), &mut Budget::unlimited()) {
+            return Ok(value);
+        }
+        let entry = self.0.query(text).map_err(|e| format!("input {e}"))?;
+        let value = self.0.evaluate(&entry, None, &Limits::default(), &Outside::default());
+        value.map_err(|e| e.to_string())?.ok_or_else(|| "input undefined".into())
     }
 
     pub fn evaluate(&self, query: &str, input: Option<&str>, indexed: bool) -> Outcome {
@@ -159,7 +190,12 @@ impl Loaded {
     }
 
     /// An evaluation with next to nothing to spend: it must end, in whatever way.
-    pub fn starve(&self, _query: &str, _input: Option<&str>, _steps: u64) {}
+    pub fn starve(&self, query: &str, _input: Option<&str>, steps: u64) {
+        use portcullis_rego::{Limits, Outside};
+        let Ok(entry) = self.0.query(query) else { return };
+        let limits = Limits { steps, ..Limits::default() };
+        let _ = self.0.evaluate(&entry, None, &limits, &Outside::default());
+    }
 }
 
 /// Whether two JSON texts say the same, numbers by what they are worth; `sort` takes arrays on the first level as sets.
