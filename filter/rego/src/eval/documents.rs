@@ -4,9 +4,9 @@
 
 use std::rc::Rc;
 
-use super::context::{Context, merge};
+use super::context::{Context, Mocked, merge};
 use super::jobs::Ask;
-use super::machine::{Alternatives, Flow, Machine, Role, holds};
+use super::machine::{Alternatives, Flow, Machine, Role};
 use crate::builtins::Fault;
 use crate::index::Resolve;
 use crate::plan::{NodeId, Out, Path, Plan};
@@ -315,9 +315,9 @@ impl Resolve for Resolver<'_, '_> {
     fn step(&mut self, count: usize) -> Result<(), Fault> {
         self.machine.step(count)
     }
+
+    fn is_replaced(&self, builtin: &'static str) -> bool {
+        !self.context.mocks.is_empty() && self.context.mock(&Mocked::Builtin(builtin)).is_some()
+    }
 }
 
-#[allow(dead_code)]
-fn unused(is: bool) -> Flow {
-    holds(is)
-}

@@ -114,7 +114,8 @@ impl<'p> Machine<'p> {
             _ => &[],
         };
         let mut found = Found::default();
-        node.index.lookup(plan, node, &mut super::documents::Resolver { machine: self, context: &context, args }, &mut found)?;
+        let mut resolver = super::documents::Resolver { machine: self, context: &context, args };
+        node.index.lookup(node, &mut resolver, &mut found)?;
         let partial = matches!(ask, Ask::Partial { .. });
         let gathered = if partial && !(node.set && node.ground) {
             Gathered::Object(BTreeMap::new())

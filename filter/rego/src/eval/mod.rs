@@ -15,6 +15,10 @@ mod query;
 mod terms;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
+
 pub use query::{Answer, Entry};
 
 use std::cell::RefCell;
@@ -43,7 +47,7 @@ impl Policy {
         Policy { plan, data, files, patterns: RefCell::default() }
     }
 
-    /// The names of the files that the policy was compiled from, in the order they were given.
+    /// The names of the files that the policy was compiled from, sorted.
     pub fn files(&self) -> &[String] {
         &self.files
     }

@@ -105,7 +105,7 @@ impl Builder {
                 .max()
                 .unwrap_or(0);
             if !from.rules.is_empty() {
-                node.index = Index::build(&here, &plan, tree);
+                node.index = Index::build(&here, &plan);
             }
             node.rules = here.into();
             plan.nodes.push(node);
@@ -278,8 +278,15 @@ impl Window<'_, '_> {
                 let register = self.registers.len() as u32;
                 self.registers.insert(Sym(u32::MAX - register), register);
                 let left = Arg::Reg(register);
+                let from = ops.len();
                 self.term(a, Out::Unify(left.clone()), ops)?;
-                self.term(b, Out::Unify(left), ops)
+                self.term(b, Out::Unify(left), ops)?;
+                for op in ops.iter_mut().skip(from) {
+                    if let Op::Ref(path, _) = op {
+                        path.left_of_another = true;
+                    }
+                }
+                Ok(())
             }
             (true, false) => {
                 let other = self.arg(b)?;
@@ -352,14 +359,14 @@ impl Window<'_, '_> {
         };
         let steps = self.args(rest)?;
         match head.as_var() {
-            Some(Sym::INPUT) => Ok(Path { at: DataAt::Input, done: 0, steps }),
+            Some(Sym::INPUT) => Ok(Path { at: DataAt::Input, done: 0, steps, left_of_another: false, pos }),
             Some(Sym::DATA) => {
                 let mut at: NodeId = 0;
                 let mut done = 0;
                 for step in &steps {
                     let Arg::Const(key) = step else { break };
                     let Some(child) = self.scope.tree.child(at, key) else {
-                        return Ok(Path { at: DataAt::Base, done: 0, steps });
+                        return Ok(Path { at: DataAt::Base, done: 0, steps, left_of_another: false, pos });
                     };
                     at = child;
                     done += 1;
@@ -369,12 +376,12 @@ impl Window<'_, '_> {
                             let message = "a function is no value; call it with arguments in parentheses";
                             return Err(Fault::new(Code::Type, pos, message));
                         }
-                        return Ok(Path { at: DataAt::Rules(at), done, steps });
+                        return Ok(Path { at: DataAt::Rules(at), done, steps, left_of_another: false, pos });
                     }
                 }
-                Ok(Path { at: DataAt::Tree(at), done, steps })
+                Ok(Path { at: DataAt::Tree(at), done, steps, left_of_another: false, pos })
             }
-            Some(sym) => Ok(Path { at: DataAt::Local(self.register(sym)), done: 0, steps }),
+            Some(sym) => Ok(Path { at: DataAt::Local(self.register(sym)), done: 0, steps, left_of_another: false, pos }),
             None => Err(Fault::new(Code::Compile, pos, "the head of a reference was left over")),
         }
     }

@@ -217,6 +217,10 @@ impl Compiler {
 
     fn parse_next(&mut self) {
         let file = self.modules.len() as u32;
+        if file == 0 {
+            // OPA compiles modules in the order of their names, and places are compared by them.
+            self.texts.sort_by(|a, b| a.name.cmp(&b.name));
+        }
         let Some(text) = self.texts.get_mut(file as usize) else { return };
         self.files.push(std::mem::take(&mut text.name));
         let source = std::mem::take(&mut text.text);
@@ -239,16 +243,12 @@ impl Compiler {
 
     /// After parsing: all rules in one list, and what each module sees.
     fn collect(&mut self) {
-        let mut order: Vec<usize> = (0..self.modules.len()).collect();
-        // OPA compiles modules in the order of their names.
-        order.sort_by(|a, b| self.files.get(*a).cmp(&self.files.get(*b)));
-        for index in &order {
-            let Some(module) = self.modules.get_mut(*index) else { continue };
+        for (index, module) in self.modules.iter_mut().enumerate() {
             let names = self.packages.entry(module.package.clone()).or_default();
             for rule in module.rules.drain(..) {
                 names.extend(rule.head.name());
                 self.arities.push(rule.head.args.len());
-                self.rules.push(Entry { module: *index, rule });
+                self.rules.push(Entry { module: index, rule });
             }
         }
         for names in self.packages.values_mut() {

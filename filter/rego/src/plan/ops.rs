@@ -54,6 +54,9 @@ pub(crate) struct Path {
     pub(crate) done: u32,
     /// All steps, from the root.
     pub(crate) steps: Box<[Arg]>,
+    /// Its answer is unified with another reference: it says nothing to the index.
+    pub(crate) left_of_another: bool,
+    pub(crate) pos: Pos,
 }
 
 /// A kind of comprehension.
