@@ -132,7 +132,7 @@ impl<'a> Policies<'a> {
                 return None;
             }
             (Ok(_), Err(Refusal::ByName(why))) => {
-                *self.by_name.entry(why).or_default() += u64::from(count);
+                *self.by_name.entry(why.split_once("_error: ").map_or(why.as_str(), |(_, w)| w).lines().next().unwrap_or_default().to_string()).or_default() += u64::from(count);
                 return None;
             }
             (Ok(_), Err(Refusal::Error(why))) => return Some(at(Kind::Refused(gist(&why)), "loads".into(), why)),

@@ -119,9 +119,11 @@ impl Draw<'_> {
             }
             _ => {
                 let n = 1 + self.r.below(2);
+                let first = self.r.below(4);
                 let pairs = (0..n)
-                    .map(|_| {
-                        let key = self.r.word(&["\"role\": ", "\"id\": ", "\"a\": ", "\"roles\": "]);
+                    .map(|i| {
+                        let at = if self.r.chance(3) { first } else { (first + i) % 4 };
+                        let key = ["\"role\": ", "\"id\": ", "\"a\": ", "\"roles\": "][at];
                         let value = self.pattern(s, fuel - 1, constants);
                         join([text(key), value])
                     })
