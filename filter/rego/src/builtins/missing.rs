@@ -152,7 +152,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/http.go",
     )
     .nondeterministic(),
-
     Builtin::missing(
         "io.jwt.decode",
         &[Type::String],
@@ -385,7 +384,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         AWS,
         "v1/topdown/providers.go",
     ),
-
     Builtin::missing(
         "rego.parse_module",
         &[Type::String, Type::String],
@@ -393,7 +391,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         PARSE,
         "v1/topdown/parse.go",
     ),
-
     Builtin::missing(
         "strings.render_template",
         &[Type::String, Type::object_of(&Type::String, &Type::Any)],
@@ -457,7 +454,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         PENDING,
         "",
     ),
-
     Builtin::missing("uri.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
     Builtin::missing(
         "uri.parse",

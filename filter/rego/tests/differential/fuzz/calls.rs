@@ -101,6 +101,9 @@ impl<'a> Calls<'a> {
     }
 
     fn differs(&mut self, name: &'static str, args: &[Arg]) -> Option<(Outcome, Outcome)> {
+        if !args.iter().all(Arg::distinct) {
+            return None;
+        }
         let both = self.both(&[(name, args.to_vec())]);
         let (opa, ours) = both.into_iter().next()?;
         (opa != ours && !excused(name, args, &opa, &ours)).then_some((opa, ours))
@@ -111,7 +114,11 @@ impl<'a> Calls<'a> {
         let calls: Vec<(&'static str, Vec<Arg>)> = (0..size)
             .map(|_| {
                 let b = r.pick(table);
-                (b.name, arguments(r, b))
+                let mut args = arguments(r, b);
+                while !args.iter().all(Arg::distinct) {
+                    args = arguments(r, b);
+                }
+                (b.name, args)
             })
             .collect();
         let mut found = Vec::new();
