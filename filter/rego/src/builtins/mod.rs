@@ -8,10 +8,12 @@ mod call;
 mod compare;
 mod encoding;
 mod graph;
+mod json;
 mod missing;
 mod objects;
 mod operands;
 mod outside;
+mod patch;
 mod types;
 mod units;
 
@@ -135,6 +137,7 @@ const SLICES: &[&[&[Builtin]]] = &[
         compare::BUILTINS,
         encoding::BUILTINS,
         graph::BUILTINS,
+        json::BUILTINS,
         missing::BUILTINS,
         objects::BUILTINS,
         outside::BUILTINS,
