@@ -14,6 +14,7 @@ mod objects;
 mod operands;
 mod outside;
 mod patch;
+mod time;
 mod types;
 mod units;
 
@@ -141,6 +142,7 @@ const SLICES: &[&[&[Builtin]]] = &[
         missing::BUILTINS,
         objects::BUILTINS,
         outside::BUILTINS,
+        time::BUILTINS,
         units::BUILTINS,
     ],
     text::BUILTINS,
