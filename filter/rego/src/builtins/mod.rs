@@ -8,10 +8,13 @@ mod call;
 mod compare;
 mod encoding;
 mod graph;
+mod json;
 mod missing;
 mod objects;
 mod operands;
 mod outside;
+mod patch;
+mod time;
 mod types;
 mod units;
 
@@ -135,9 +138,11 @@ const SLICES: &[&[&[Builtin]]] = &[
         compare::BUILTINS,
         encoding::BUILTINS,
         graph::BUILTINS,
+        json::BUILTINS,
         missing::BUILTINS,
         objects::BUILTINS,
         outside::BUILTINS,
+        time::BUILTINS,
         units::BUILTINS,
     ],
     text::BUILTINS,
