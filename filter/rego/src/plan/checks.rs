@@ -113,7 +113,7 @@ pub(crate) fn with(
         at.any(|e| !e.rule.head.args.is_empty())
     };
     let names_function = |value: &Term| match &value.value {
-        TermValue::Ref(path) => tree.find(path).is_some() || functions.find(value).is_some(),
+        TermValue::Ref(path) => is_function_node(path) || functions.find(value).is_some(),
         _ => false,
     };
     let evaluates = super::vars::requires_evaluation(value);

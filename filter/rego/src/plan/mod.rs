@@ -6,6 +6,7 @@
 
 mod checks;
 mod error;
+mod grouping;
 mod hoist;
 mod locals;
 mod lower;
