@@ -328,7 +328,4 @@ pub(super) const BUILTINS: &[Builtin] = &[
         PENDING,
         "",
     ),
-    Builtin::missing("yaml.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing("yaml.marshal", &[Type::Any], Type::String, PENDING, ""),
-    Builtin::missing("yaml.unmarshal", &[Type::String], Type::Any, PENDING, ""),
 ];
