@@ -17,6 +17,7 @@ mod patch;
 mod time;
 mod types;
 mod units;
+mod yaml;
 
 pub mod text;
 
@@ -144,6 +145,7 @@ const SLICES: &[&[&[Builtin]]] = &[
         outside::BUILTINS,
         time::BUILTINS,
         units::BUILTINS,
+        yaml::BUILTINS,
     ],
     text::BUILTINS,
 ];

@@ -349,7 +349,7 @@ struct Said {
 
 /// The instant that a text says: seconds since the Unix epoch, and nanoseconds. An abbreviation of a zone
 /// changes nothing: only UTC is known.
-pub(super) fn parse(layout: &[u8], value: &[u8]) -> Option<(i64, i64)> {
+pub(in crate::builtins) fn parse(layout: &[u8], value: &[u8]) -> Option<(i64, i64)> {
     let mut said = Said::default();
     let (mut layout, mut value) = (layout, value);
     loop {

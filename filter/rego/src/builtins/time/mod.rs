@@ -2,7 +2,7 @@
 
 mod civil;
 mod duration;
-mod layout;
+pub(super) mod layout;
 mod zones;
 
 use super::operands::{all, bytes, integer, number, string, text};
