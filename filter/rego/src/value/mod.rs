@@ -16,8 +16,8 @@ pub(crate) use float::Float;
 pub use json::{JsonError, JsonReader};
 pub(crate) use number::MOST_DIGITS;
 pub use number::Number;
-pub use text::Str;
 pub(crate) use quote::is_print;
+pub use text::Str;
 pub(crate) use text::lossy;
 
 use std::cmp::Ordering;
