@@ -25,6 +25,8 @@ pub struct PatternCache {
     old: Map<Box<[u8]>, Entry>,
     bytes: usize,
     key: Vec<u8>,
+    #[cfg(test)]
+    compiled: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -93,11 +95,30 @@ impl PatternCache {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn compiled(&self) -> usize {
+        self.compiled
+    }
+
     fn entry(&mut self, make: impl FnOnce() -> Entry) -> Entry {
         if let Some(entry) = self.young.get(self.key.as_slice()) {
             return entry.clone();
         }
-        let entry = self.old.remove(self.key.as_slice()).unwrap_or_else(make);
+        let entry = match self.old.remove(self.key.as_slice()) {
+            Some(entry) => entry,
+            None => {
+                #[cfg(test)]
+                {
+                    self.compiled += 1;
+                }
+                make()
+            }
+        };
         let size = self.key.len()
             + match &entry.compiled {
                 Ok(Compiled::Regex(regex)) => regex.size(),

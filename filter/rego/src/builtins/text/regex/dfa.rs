@@ -186,6 +186,11 @@ impl Dfa {
         next
     }
 
+    #[cfg(test)]
+    pub(super) fn states(&self) -> usize {
+        self.keys.len()
+    }
+
     fn empty(&mut self) {
         self.table.truncate(self.stride);
         self.keys.clear();

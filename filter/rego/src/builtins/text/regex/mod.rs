@@ -73,6 +73,12 @@ pub(super) fn with(name: &str) -> Option<(usize, With)> {
     })
 }
 
+/// The ranges of a class.
+#[cfg(test)]
+pub(super) fn bracket_for_tests(class: &str, fold: bool) -> Option<Vec<class::Range>> {
+    class::bracket(class, fold).ok().map(|(ranges, _)| ranges)
+}
+
 fn run(call: &mut Call<'_>, args: &[Value], at: usize, with: With) -> Result<Value, Fault> {
     let regex = call.patterns.regex(args::bytes(args, at)?, call.budget)?;
     with(&regex, call, args)

@@ -124,6 +124,12 @@ impl Regex {
         }
     }
 
+    /// How many states the DFA has.
+    #[cfg(test)]
+    pub(in super::super) fn most_states(&self) -> usize {
+        self.matching.get().map_or(0, |dfa| dfa.as_ref().map_or(0, |dfa| dfa.borrow().states()))
+    }
+
     /// The names of groups; the whole match is the first.
     pub(super) fn names(&self) -> &[Option<Box<str>>] {
         &self.names
