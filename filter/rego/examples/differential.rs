@@ -23,10 +23,12 @@ struct Options {
     seed: u64,
     seconds: u64,
     show: usize,
+    /// Kinds with this text are not shown.
+    skip: Vec<String>,
 }
 
 fn options() -> Options {
-    let mut o = Options { mode: String::new(), only: None, seed: 1, seconds: 60, show: 2 };
+    let mut o = Options { mode: String::new(), only: None, seed: 1, seconds: 60, show: 2, skip: Vec::new() };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
@@ -34,6 +36,7 @@ fn options() -> Options {
             "--only" => o.only = Some(value()),
             "--seed" => o.seed = value().parse().expect("a number"),
             "--seconds" => o.seconds = value().parse().expect("a number"),
+            "--skip" => o.skip.push(value()),
             "--show" => o.show = value().parse().expect("a number"),
             mode => o.mode = mode.to_string(),
         }
@@ -68,11 +71,15 @@ fn policies(o: &Options, oracle: &mut Oracle) {
     let mut all = fuzz::policies::Policies::new(oracle);
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
     let mut seed = o.seed;
+    let trace = std::env::var_os("TRACE").is_some();
     while Instant::now() < end {
+        if trace {
+            eprintln!("seed {seed}");
+        }
         if let Some(d) = all.one(seed, false) {
             let n = kinds.entry(format!("{:?}", d.kind)).or_default();
             *n += 1;
-            if *n <= o.show {
+            if *n <= o.show && !o.skip.iter().any(|s| format!("{:?}", d.kind).contains(s.as_str())) {
                 let small = all.one(seed, true).unwrap_or(d);
                 println!("{small}\n");
             }

@@ -281,7 +281,10 @@ impl JsonReader {
         let rest = text.get(self.at..).unwrap_or_default();
         let window = rest.get(..WINDOW_BYTES).unwrap_or(rest);
         let whole = window.len() == rest.len();
-        if let Some((value, used)) = read_scalar(window) {
+        let followed_by_digit = |used| window.get(used).is_some_and(u8::is_ascii_digit);
+        if let Some((value, used)) = read_scalar(window)
+            && (first == b'"' || !followed_by_digit(used))
+        {
             // A number ends where no more digits follow, so one that fills the window may go on behind it.
             if first != b'"' && used == window.len() && !whole {
                 return Err(self.unexpected(text, "number too long"));
@@ -290,15 +293,14 @@ impl JsonReader {
             self.complete(value);
             return Ok(());
         }
-        let mut deserializer = serde_json::Deserializer::from_slice(window);
-        match IgnoredAny::deserialize(&mut deserializer) {
+        match judge(first, &mut serde_json::Deserializer::from_slice(window)) {
             Err(error) if error.is_eof() && !whole && first == b'"' => {
                 self.long = Some(LongString::default());
                 Ok(())
             }
             Err(error) if error.is_eof() && !whole => Err(self.unexpected(text, "number too long")),
             Err(error) => Err(self.within_scalar(&error, self.at)),
-            Ok(_) => Err(self.unexpected(text, "invalid value")),
+            Ok(()) => Err(self.unexpected(text, "invalid value")),
         }
     }
 
@@ -325,7 +327,7 @@ impl JsonReader {
         match read_scalar(&quoted) {
             Some((Value::String(string), used)) if used == quoted.len() => long.pieces.push(string),
             _ => {
-                let error = serde_json::from_slice::<IgnoredAny>(&quoted).err();
+                let error = judge(b'"', &mut serde_json::Deserializer::from_slice(&quoted)).err();
                 let error = error.map(|error| self.within_scalar(&error, start - 1));
                 return Err(error.unwrap_or_else(|| self.unexpected(text, "invalid value")));
             }
@@ -421,6 +423,11 @@ fn read_scalar(text: &[u8]) -> Option<(Value, usize)> {
     let is_whole = reader.advance(text, usize::MAX, &mut Budget::unlimited()).ok()?;
     let used = reader.position();
     is_whole.then(|| (reader.finish(), used))
+}
+
+/// What `serde_json` has against a scalar that begins with this byte.
+fn judge<'a>(first: u8, text: &mut serde_json::Deserializer<serde_json::de::SliceRead<'a>>) -> serde_json::Result<()> {
+    if first == b'"' { String::deserialize(text).map(drop) } else { IgnoredAny::deserialize(text).map(drop) }
 }
 
 // === impl Closing ===

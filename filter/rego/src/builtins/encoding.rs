@@ -59,7 +59,7 @@ fn base64_of(bytes: &[u8], alphabet: &[u8; 64], pad: bool) -> Vec<u8> {
 
 /// Line ends are skipped wherever they stand; padding is required, and nothing may come after it; bits that
 /// are left over need not be zero.
-fn from_base64(text: &[u8], url: bool) -> Option<Vec<u8>> {
+pub(super) fn from_base64(text: &[u8], url: bool) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     let (mut group, mut count, mut padding) = (0u32, 0, 0);
     for byte in text {

@@ -152,7 +152,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/http.go",
     )
     .nondeterministic(),
-
     Builtin::missing(
         "io.jwt.decode",
         &[Type::String],
@@ -280,38 +279,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/tokens.go",
     ),
     Builtin::missing(
-        "json.filter",
-        &[
-            Type::ANY_OBJECT,
-            Type::Union(&[
-                Type::array_of(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
-                Type::Set(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
-            ]),
-        ],
-        Type::ANY_OBJECT,
-        PENDING,
-        "",
-    ),
-    Builtin::missing("json.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing("json.marshal", &[Type::Any], Type::String, PENDING, ""),
-    Builtin::missing(
-        "json.marshal_with_options",
-        &[
-            Type::Any,
-            Type::Object(
-                &[
-                    Field { key: "indent", value: Type::String },
-                    Field { key: "prefix", value: Type::String },
-                    Field { key: "pretty", value: Type::Boolean },
-                ],
-                Some((&Type::String, &Type::Any)),
-            ),
-        ],
-        Type::String,
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
         "json.match_schema",
         &[Type::Union(&[Type::String, Type::ANY_OBJECT]), Type::Union(&[Type::String, Type::ANY_OBJECT])],
         Type::Array(
@@ -333,33 +300,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/jsonschema.go",
     ),
     Builtin::missing(
-        "json.patch",
-        &[
-            Type::Any,
-            Type::array_of(&Type::Object(
-                &[Field { key: "op", value: Type::String }, Field { key: "path", value: Type::Any }],
-                Some((&Type::Any, &Type::Any)),
-            )),
-        ],
-        Type::Any,
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "json.remove",
-        &[
-            Type::ANY_OBJECT,
-            Type::Union(&[
-                Type::array_of(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
-                Type::Set(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
-            ]),
-        ],
-        Type::ANY_OBJECT,
-        PENDING,
-        "",
-    ),
-    Builtin::missing("json.unmarshal", &[Type::String], Type::Any, PENDING, ""),
-    Builtin::missing(
         "json.verify_schema",
         &[Type::Union(&[Type::String, Type::ANY_OBJECT])],
         Type::Array(&[Type::Boolean, Type::Union(&[Type::Null, Type::String])], None),
@@ -367,33 +307,12 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/jsonschema.go",
     ),
     Builtin::missing(
-        "net.lookup_ip_addr",
-        &[Type::String],
-        Type::Set(&Type::String),
-        DNS,
-        "v1/topdown/net.go",
-    )
-    .nondeterministic(),
-    Builtin::missing(
-        "providers.aws.sign_req",
-        &[
-            Type::object_of(&Type::String, &Type::Any),
-            Type::object_of(&Type::String, &Type::Any),
-            Type::Number,
-        ],
-        Type::ANY_OBJECT,
-        AWS,
-        "v1/topdown/providers.go",
-    ),
-
-    Builtin::missing(
         "rego.parse_module",
         &[Type::String, Type::String],
         Type::object_of(&Type::String, &Type::Any),
         PARSE,
         "v1/topdown/parse.go",
     ),
-
     Builtin::missing(
         "strings.render_template",
         &[Type::String, Type::object_of(&Type::String, &Type::Any)],
@@ -401,63 +320,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         TEMPLATE,
         "v1/topdown/template.go",
     ),
-    Builtin::missing(
-        "time.add_date",
-        &[Type::Number, Type::Number, Type::Number, Type::Number],
-        Type::Number,
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "time.clock",
-        &[Type::Union(&[Type::Number, Type::Array(&[Type::Number, Type::String], None)])],
-        Type::Array(&[Type::Number, Type::Number, Type::Number], None),
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "time.date",
-        &[Type::Union(&[Type::Number, Type::Array(&[Type::Number, Type::String], None)])],
-        Type::Array(&[Type::Number, Type::Number, Type::Number], None),
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "time.diff",
-        &[
-            Type::Union(&[Type::Number, Type::Array(&[Type::Number, Type::String], None)]),
-            Type::Union(&[Type::Number, Type::Array(&[Type::Number, Type::String], None)]),
-        ],
-        Type::Array(
-            &[Type::Number, Type::Number, Type::Number, Type::Number, Type::Number, Type::Number],
-            None,
-        ),
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "time.format",
-        &[Type::Union(&[
-            Type::Number,
-            Type::Array(&[Type::Number, Type::String], None),
-            Type::Array(&[Type::Number, Type::String, Type::String], None),
-        ])],
-        Type::String,
-        PENDING,
-        "",
-    ),
-    Builtin::missing("time.now_ns", &[], Type::Number, PENDING, "").nondeterministic(),
-    Builtin::missing("time.parse_duration_ns", &[Type::String], Type::Number, PENDING, ""),
-    Builtin::missing("time.parse_ns", &[Type::String, Type::String], Type::Number, PENDING, ""),
-    Builtin::missing("time.parse_rfc3339_ns", &[Type::String], Type::Number, PENDING, ""),
-    Builtin::missing(
-        "time.weekday",
-        &[Type::Union(&[Type::Number, Type::Array(&[Type::Number, Type::String], None)])],
-        Type::String,
-        PENDING,
-        "",
-    ),
-
     Builtin::missing("uri.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
     Builtin::missing(
         "uri.parse",
@@ -466,7 +328,4 @@ pub(super) const BUILTINS: &[Builtin] = &[
         PENDING,
         "",
     ),
-    Builtin::missing("yaml.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing("yaml.marshal", &[Type::Any], Type::String, PENDING, ""),
-    Builtin::missing("yaml.unmarshal", &[Type::String], Type::Any, PENDING, ""),
 ];

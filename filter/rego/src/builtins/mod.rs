@@ -8,12 +8,16 @@ mod call;
 mod compare;
 mod encoding;
 mod graph;
+mod json;
 mod missing;
 mod objects;
 mod operands;
 mod outside;
+mod patch;
+mod time;
 mod types;
 mod units;
+mod yaml;
 
 pub mod text;
 
@@ -135,10 +139,13 @@ const SLICES: &[&[&[Builtin]]] = &[
         compare::BUILTINS,
         encoding::BUILTINS,
         graph::BUILTINS,
+        json::BUILTINS,
         missing::BUILTINS,
         objects::BUILTINS,
         outside::BUILTINS,
+        time::BUILTINS,
         units::BUILTINS,
+        yaml::BUILTINS,
     ],
     text::BUILTINS,
 ];

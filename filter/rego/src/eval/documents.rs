@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use super::context::{Context, Mocked, merge};
 use super::jobs::Ask;
-use super::machine::{Alternatives, Flow, Machine, Role};
+use super::machine::{Alternatives, Flow, Machine, Role, base_get};
 use crate::builtins::Fault;
 use crate::index::Resolve;
 use crate::plan::{NodeId, Out, Path, Plan};
@@ -39,9 +39,8 @@ impl Place {
     }
 
     fn step(&mut self, key: &Value, plan: &Plan, context: &Context) {
-        let below = |document: &Option<Value>| document.as_ref().and_then(|d| d.get(key)).cloned();
-        self.base = below(&self.base);
-        self.over = below(&self.over);
+        self.base = self.base.as_ref().and_then(|d| base_get(d, key)).cloned();
+        self.over = self.over.as_ref().and_then(|d| d.get(key)).cloned();
         if !context.targets.is_empty() {
             self.path.push(key.clone());
             self.replaced = self.replaced || context.is_target(&self.path);
@@ -88,9 +87,10 @@ impl<'p> Machine<'p> {
         loop {
             if place.node.is_none() {
                 let over = place.over.take();
+                let base = !place.replaced && over.is_none();
                 let document = if place.replaced { over } else { self.merged(over, place.base.take())? };
                 return match document {
-                    Some(value) => self.go(path, out, value, step),
+                    Some(value) => self.go(path, out, value, step, base),
                     None => Ok(Flow::Fail),
                 };
             }
@@ -289,22 +289,16 @@ impl Resolve for Resolver<'_, '_> {
     }
 
     fn data(&mut self, path: &[Value]) -> Result<Option<Value>, Fault> {
-        let find = |root: &Value| {
-            let mut at = root;
-            for key in path {
-                at = at.get(key)?;
-            }
-            Some(at.clone())
-        };
-        let over = self.context.replaced.as_ref().and_then(&find);
+        let base = path.iter().try_fold(self.machine.data, |at, key| base_get(at, key)).cloned();
         if self.context.targets.is_empty() {
-            return Ok(find(self.machine.data));
+            return Ok(base);
         }
+        let over = self.context.replaced.as_ref();
+        let over = over.and_then(|root| path.iter().try_fold(root, |at, key| at.get(key))).cloned();
         let replaced = (0..=path.len()).any(|n| self.context.is_target(path.get(..n).unwrap_or_default()));
         if replaced {
             return Ok(over);
         }
-        let base = find(self.machine.data);
         self.machine.merged(over, base)
     }
 

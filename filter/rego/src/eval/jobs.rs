@@ -67,7 +67,7 @@ impl<'p> Machine<'p> {
         let cached = context.caches.borrow().whole.get(&id).cloned();
         if let Some(cached) = cached {
             return match cached {
-                Some(value) => self.go(path, out, value, step),
+                Some(value) => self.go(path, out, value, step, false),
                 None => Ok(Flow::Fail),
             };
         }
@@ -94,7 +94,7 @@ impl<'p> Machine<'p> {
                     let cached = context.caches.borrow().by_key.get(&(id, key)).cloned();
                     if let Some(cached) = cached {
                         return match cached {
-                            Some(value) => self.go(path, out, value, step),
+                            Some(value) => self.go(path, out, value, step, false),
                             None => Ok(Flow::Fail),
                         };
                     }
@@ -159,6 +159,7 @@ impl<'p> Machine<'p> {
             job.rule = Some(rule);
             frame.block = &rule.block;
             frame.at = 0;
+            frame.context = frame.home.clone();
             self.choices.truncate(choices);
             self.undo(trail);
             self.registers.truncate(base);

@@ -60,6 +60,8 @@ pub(crate) struct Frame<'p> {
     pub(crate) choices: usize,
     pub(crate) trail: usize,
     pub(crate) context: Rc<Context>,
+    /// The context in which its body begins.
+    pub(crate) home: Rc<Context>,
     pub(crate) role: Role<'p>,
     /// The step of a reference where the answer of a called frame goes on.
     pub(crate) resume: usize,
@@ -68,7 +70,7 @@ pub(crate) struct Frame<'p> {
 /// What is left to be tried.
 pub(crate) enum Alternatives {
     /// Elements of a collection, at a step of a reference.
-    Items { value: Value, next: usize, step: usize },
+    Items { value: Value, next: usize, step: usize, base: bool },
     /// Keys of a place of `data`, at a step of a reference.
     Keys { place: Box<Place>, keys: Rc<[Value]>, next: usize, step: usize },
     /// Pairs of `walk`.
@@ -174,6 +176,7 @@ impl<'p> Machine<'p> {
             base: self.base,
             choices: self.choices.len(),
             trail: self.trail.len(),
+            home: context.clone(),
             context,
             role,
             resume: 0,
@@ -247,9 +250,9 @@ impl<'p> Machine<'p> {
         };
         let op: Option<&'p Op> = frame.block.get(frame.at);
         match (&mut choice.left, op) {
-            (Alternatives::Items { value, next, step }, Some(Op::Ref(path, out))) => {
+            (Alternatives::Items { value, next, step, base }, Some(Op::Ref(path, out))) => {
                 let at = *next;
-                let step = *step;
+                let (step, base) = (*step, *base);
                 *next += 1;
                 let (found, last) = item(value, at);
                 if last {
@@ -261,7 +264,7 @@ impl<'p> Machine<'p> {
                 if !self.unify(pattern, &key)? {
                     return Ok(Flow::Fail);
                 }
-                self.go(path, out, value, step + 1)
+                self.go(path, out, value, step + 1, base)
             }
             (Alternatives::Keys { place, keys, next, step }, Some(Op::Ref(path, out))) => {
                 let at = *next;
@@ -372,6 +375,7 @@ impl<'p> Machine<'p> {
         let found = item(domain, *next).0;
         *next += 1;
         frame.at = 0;
+        frame.context = frame.home.clone();
         self.choices.truncate(choices);
         self.undo(trail);
         let Some((k, v)) = found else { return self.finish(Some(Value::Bool(true))) };
@@ -430,26 +434,26 @@ impl<'p> Machine<'p> {
         match path.at {
             DataAt::Input => {
                 let Some(input) = &frame.context.input else { return Ok(Flow::Fail) };
-                let (found, step) = self.descend(input, &path.steps, 0);
+                let (found, step) = self.descend(input, &path.steps, 0, false);
                 match found.cloned() {
-                    Some(value) => self.go(path, out, value, step),
+                    Some(value) => self.go(path, out, value, step, false),
                     None => Ok(Flow::Fail),
                 }
             }
             DataAt::Local(register) => {
                 let Some(value) = self.register(register) else { return Err(unbound()) };
-                let (found, step) = self.descend(value, &path.steps, 0);
+                let (found, step) = self.descend(value, &path.steps, 0, false);
                 match found.cloned() {
-                    Some(value) => self.go(path, out, value, step),
+                    Some(value) => self.go(path, out, value, step, false),
                     None => Ok(Flow::Fail),
                 }
             }
             _ if frame.context.replaced.is_some() => self.from_root(path, out),
             DataAt::Rules(node) => self.virtual_document(node, path, out, done),
             DataAt::Base => {
-                let (found, step) = self.descend(self.data, &path.steps, 0);
+                let (found, step) = self.descend(self.data, &path.steps, 0, true);
                 match found.cloned() {
-                    Some(value) => self.go(path, out, value, step),
+                    Some(value) => self.go(path, out, value, step, true),
                     None => Ok(Flow::Fail),
                 }
             }
@@ -463,10 +467,12 @@ impl<'p> Machine<'p> {
         mut value: &'a Value,
         steps: &'a [Arg],
         mut at: usize,
+        base: bool,
     ) -> (Option<&'a Value>, usize) {
         while let Some(step) = steps.get(at) {
             let Some(key) = self.plain(step) else { break };
-            match value.get(key) {
+            let found = if base { base_get(value, key) } else { value.get(key) };
+            match found {
                 Some(found) => value = found,
                 None => return (None, at),
             }
@@ -475,11 +481,18 @@ impl<'p> Machine<'p> {
         (Some(value), at)
     }
 
-    /// Goes on with a value that was found, at a step.
-    pub(crate) fn go(&mut self, path: &'p Path, out: &'p Out, value: Value, step: usize) -> Result<Flow, Fault> {
+    /// Goes on with a value that was found, at a step; `base`: it is a base document.
+    pub(crate) fn go(
+        &mut self,
+        path: &'p Path,
+        out: &'p Out,
+        value: Value,
+        step: usize,
+        base: bool,
+    ) -> Result<Flow, Fault> {
         let (mut value, mut at) = (value, step);
         loop {
-            let (found, next) = self.descend(&value, &path.steps, at);
+            let (found, next) = self.descend(&value, &path.steps, at, base);
             let Some(found) = found.cloned() else { return Ok(Flow::Fail) };
             value = found;
             at = next;
@@ -487,7 +500,8 @@ impl<'p> Machine<'p> {
             // A step that is built of registers may have a value all the same.
             if !matches!(pattern, Arg::Reg(_)) {
                 if let Some(key) = self.value(pattern)? {
-                    let Some(found) = value.get(&key).cloned() else { return Ok(Flow::Fail) };
+                    let found = if base { base_get(&value, &key) } else { value.get(&key) };
+                    let Some(found) = found.cloned() else { return Ok(Flow::Fail) };
                     value = found;
                     at += 1;
                     continue;
@@ -497,7 +511,7 @@ impl<'p> Machine<'p> {
                 }
             }
             if count(&value) > 0 {
-                self.leave(Alternatives::Items { value, next: 0, step: at });
+                self.leave(Alternatives::Items { value, next: 0, step: at, base });
             }
             return Ok(Flow::Fail);
         }
@@ -656,6 +670,7 @@ impl<'p> Machine<'p> {
         *second = true;
         let (trail, choices) = (frame.trail, frame.choices);
         frame.at = 0;
+        frame.context = frame.home.clone();
         if let Some(Op::Logical { right, .. }) = op {
             frame.block = right;
         }
@@ -683,7 +698,7 @@ impl<'p> Machine<'p> {
         let op: Option<&'p Op> = below.block.get(below.at);
         let Some(value) = answer else { return self.fail() };
         let flow = match op {
-            Some(Op::Ref(path, out)) => self.go(path, out, value, resume)?,
+            Some(Op::Ref(path, out)) => self.go(path, out, value, resume, false)?,
             Some(Op::Call { out, .. } | Op::Compr(_, out) | Op::Builtin { out, .. }) => {
                 holds(self.emit(out, &value)?)
             }
@@ -716,6 +731,34 @@ fn item(value: &Value, at: usize) -> (Option<(Value, Value)>, bool) {
         _ => None,
     };
     (found, at + 1 >= count(value))
+}
+
+/// What a step finds in a base document, which OPA reads by paths of text: numbers are texts, and texts may be indices.
+///
+/// Source: `v1/storage/path.go`, `v1/storage/internal/ptr`.
+pub(crate) fn base_get<'a>(value: &'a Value, key: &Value) -> Option<&'a Value> {
+    match (value, key) {
+        (Value::Object(object), Value::String(text)) => object.get_str(text.as_bytes()),
+        (Value::Object(object), Value::Number(number)) => object.get_str(number.to_text().as_bytes()),
+        (Value::Array(array), Value::Number(number)) => {
+            array.items().get(usize::try_from(number.to_i64()?).ok()?)
+        }
+        (Value::Array(array), Value::String(text)) => array.items().get(index_of(text.as_bytes())?),
+        _ => None,
+    }
+}
+
+/// A text as an index: digits, zeros after a point.
+fn index_of(text: &[u8]) -> Option<usize> {
+    let text = text.strip_prefix(b"+").unwrap_or(text);
+    let (whole, rest) = match text.iter().position(|b| *b == b'.') {
+        Some(point) => (text.get(..point)?, text.get(point + 1..)?),
+        None => (text, &b"0"[..]),
+    };
+    if whole.is_empty() || text.len() > 19 || rest.is_empty() || !rest.iter().all(|b| *b == b'0') {
+        return None;
+    }
+    std::str::from_utf8(whole).ok()?.parse().ok()
 }
 
 /// Two values where there is one.

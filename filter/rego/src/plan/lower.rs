@@ -7,6 +7,7 @@ use super::ops::{
     Arg, Compr, DataAt, Kind, Node, Op, Out, Path, Plan, Replacement, RulePlan, Target, WithPlan,
 };
 use super::tree::{NodeId, RuleTree};
+use super::vars::{ALL, VarSet};
 use super::Functions;
 use crate::builtins::{Builtin, Run};
 use crate::index::Index;
@@ -49,7 +50,11 @@ impl Builder {
     }
 
     fn one(&mut self, rule: &Rule, package: &[Value], scope: &Scope<'_>) -> Result<RulePlan, Fault> {
-        let mut window = Window { registers: HashMap::new(), scope, comprehensions: &mut self.comprehensions };
+        let mut candidates = VarSet::from([Sym::INPUT, Sym::DATA]);
+        rule.head.args.iter().for_each(|t| ALL.term(t, &mut candidates));
+        let comprehensions = &mut self.comprehensions;
+        let mut window =
+            Window { registers: HashMap::new(), scope, comprehensions, candidates, grouped: None };
         let head = &rule.head;
         let args = window.args(&head.args)?;
         let mut path: Vec<Arg> = package.iter().cloned().map(Arg::Const).collect();
@@ -116,8 +121,11 @@ impl Builder {
 
 /// Lowers a query: its operations, and the number of registers.
 pub(crate) fn query(body: &Body, scope: &Scope<'_>, shown: &[Sym]) -> Result<(Box<[Op]>, Vec<u32>, u32), Fault> {
-    let mut comprehensions = 0;
-    let mut window = Window { registers: HashMap::new(), scope, comprehensions: &mut comprehensions };
+    // Numbers that no rule's comprehension has.
+    let mut comprehensions = u32::MAX / 2;
+    let candidates = VarSet::from([Sym::INPUT, Sym::DATA]);
+    let comprehensions = &mut comprehensions;
+    let mut window = Window { registers: HashMap::new(), scope, comprehensions, candidates, grouped: None };
     let block = window.block(body)?;
     let shown = shown.iter().map(|sym| window.register(*sym)).collect();
     Ok((block, shown, window.registers.len() as u32))
@@ -128,6 +136,10 @@ struct Window<'a, 's> {
     registers: HashMap<Sym, u32>,
     scope: &'a Scope<'s>,
     comprehensions: &'a mut u32,
+    /// Variables that a comprehension can be grouped by.
+    candidates: VarSet,
+    /// Those of the comprehension that is lowered next.
+    grouped: Option<Vec<Sym>>,
 }
 
 impl Window<'_, '_> {
@@ -165,8 +177,12 @@ impl Window<'_, '_> {
     }
 
     fn block(&mut self, body: &Body) -> Result<Box<[Op]>, Fault> {
+        let Scope { tree, functions, arities, .. } = self.scope;
+        let arity = |op: &Term| super::arity_of(functions, tree, arities, op);
+        let marks = super::grouping::marks(body, &mut self.candidates, &arity);
         let mut ops = Vec::with_capacity(body.len());
-        for expr in body {
+        for (expr, mark) in body.iter().zip(marks) {
+            self.grouped = mark;
             self.expr(expr, &mut ops)?;
         }
         Ok(ops.into())
@@ -257,12 +273,13 @@ impl Window<'_, '_> {
     }
 
     fn comprehension(&mut self, kind: Kind, key: Option<&Term>, value: &Term, body: &Body) -> Result<Compr, Fault> {
+        let keys = self.grouped.take().map(|syms| syms.into_iter().map(|s| self.register(s)).collect());
         let block = self.block(body)?;
         let key = key.map(|k| self.arg(k)).transpose()?.unwrap_or(Arg::Const(Value::Null));
         let value = self.arg(value)?;
         let id = *self.comprehensions;
         *self.comprehensions += 1;
-        Ok(Compr { kind, key, value, block, keys: None, id })
+        Ok(Compr { kind, key, value, block, keys, id })
     }
 
     fn equality(&mut self, a: &Term, b: &Term, ops: &mut Vec<Op>) -> Result<(), Fault> {

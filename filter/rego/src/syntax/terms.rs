@@ -1,5 +1,7 @@
 //! Terms and operators.
 
+use std::collections::HashMap;
+
 use super::tokens::{Kind, Token};
 use super::tree::{Body, Expr, ExprKind, Sym, TemplatePart, Term, TermValue, call_of};
 use super::{Parsed, Parser};
@@ -394,6 +396,10 @@ impl Parser<'_> {
         }
         value = self.infix_after(Some(value), false)?;
         let mut pairs = vec![(key, value)];
+        let mut known: HashMap<Value, usize> = HashMap::new();
+        if let Some(constant) = pairs.first().and_then(|(key, _)| key.constant()) {
+            known.insert(constant, 0);
+        }
         loop {
             if self.take_symbol("}") {
                 return Ok(Term::new(TermValue::Object(pairs), open.pos));
@@ -405,7 +411,19 @@ impl Parser<'_> {
             let key = self.infix(false)?;
             self.expect_symbol(":")?;
             let value = self.infix(false)?;
-            pairs.push((key, value));
+            // Of equal keys the first stays, with the last value.
+            let same = match (key.constant(), key.as_var()) {
+                (Some(constant), _) => {
+                    let at = *known.entry(constant).or_insert(pairs.len());
+                    (at < pairs.len()).then_some(at)
+                }
+                (_, Some(var)) => pairs.iter().position(|(k, _)| k.as_var() == Some(var)),
+                _ => None,
+            };
+            match same.and_then(|at| pairs.get_mut(at)) {
+                Some(pair) => pair.1 = value,
+                None => pairs.push((key, value)),
+            }
         }
     }
 

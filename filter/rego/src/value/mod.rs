@@ -14,10 +14,12 @@ mod text;
 pub use collections::{Array, Object, ObjectBuilder, Set, SetBuilder};
 pub(crate) use float::Float;
 pub use json::{JsonError, JsonReader};
-pub(crate) use number::MOST_DIGITS;
+pub(crate) use json::{after_space, is_valid as is_valid_json};
 pub use number::Number;
+pub(crate) use number::{MOST_DIGITS, to_i64, write_integer};
+pub(crate) use print::Layout;
+pub(crate) use quote::{is_print, quote};
 pub use text::Str;
-pub(crate) use quote::is_print;
 pub(crate) use text::lossy;
 
 use std::cmp::Ordering;

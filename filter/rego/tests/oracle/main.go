@@ -14,6 +14,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -140,6 +142,10 @@ func start() *child {
 	// A limit on memory too: an answer of gigabytes must not take the machine.
 	cmd := exec.Command("sh", "-c", `ulimit -v 6000000; exec "$0" -inner`, self)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	// Go's own time zones: the system's may have been built another way.
+	if zones := filepath.Join(runtime.GOROOT(), "lib/time/zoneinfo.zip"); os.Getenv("ZONEINFO") == "" && exists(zones) {
+		cmd.Env = append(cmd.Env, "ZONEINFO="+zones)
+	}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		panic(err)
@@ -167,6 +173,11 @@ func start() *child {
 		}
 	}()
 	return c
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func (c *child) stop() {

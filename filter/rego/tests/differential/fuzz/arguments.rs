@@ -177,6 +177,19 @@ impl Arg {
         }
     }
 
+    /// Whether the keys of every object in it differ: OPA loses pairs of an object that is built with equal ones (a chain of its
+    /// hash table is cut), which is no question of the function.
+    pub fn distinct(&self) -> bool {
+        match self {
+            Arg::Array(items) | Arg::Set(items) => items.iter().all(Arg::distinct),
+            Arg::Object(pairs) => {
+                let keys: Vec<Value> = pairs.iter().map(|(k, _)| k.value()).collect();
+                (0..keys.len()).all(|i| !keys[..i].contains(&keys[i])) && pairs.iter().all(|(k, v)| k.distinct() && v.distinct())
+            }
+            _ => true,
+        }
+    }
+
     /// All arguments that are a little smaller.
     pub fn smaller(&self) -> Vec<Arg> {
         let mut out = Vec::new();

@@ -30,6 +30,8 @@ impl std::fmt::Display for Difference {
 pub fn comparable(only: Option<&str>) -> Vec<&'static Builtin> {
     builtins::all()
         .filter(|b| matches!(b.run, Run::Function(_)) && !b.nondeterministic && !b.variadic && !b.name.starts_with("opa.") && !b.name.starts_with("internal.print"))
+        // Compiled templates share a cache with patterns there, by their text: they would spoil the answers of the others.
+        .filter(|b| b.name != "regex.template_match" || only == Some(b.name))
         .filter(|b| only.is_none_or(|o| b.name.contains(o)))
         .collect()
 }
@@ -69,7 +71,9 @@ fn excused(name: &str, args: &[Arg], opa: &Outcome, ours: &Outcome) -> bool {
         Outcome::Error(code) if code == "halt" => matches!(ours, Outcome::Value(_) | Outcome::Error(_)),
         _ => {
             // Compiled templates are kept by their text, without the delimiters: another pair of delimiters gets the first one's.
-            name == "regex.template_match" && args.get(2..) != Some(&[super::arguments::txt("{"), super::arguments::txt("}")])
+            // `%p` of a big integer is an address.
+            (name == "sprintf" && opa.to_string().contains("0x"))
+                || name == "regex.template_match" && args.get(2..) != Some(&[super::arguments::txt("{"), super::arguments::txt("}")])
         }
     }
 }
@@ -101,6 +105,9 @@ impl<'a> Calls<'a> {
     }
 
     fn differs(&mut self, name: &'static str, args: &[Arg]) -> Option<(Outcome, Outcome)> {
+        if !args.iter().all(Arg::distinct) {
+            return None;
+        }
         let both = self.both(&[(name, args.to_vec())]);
         let (opa, ours) = both.into_iter().next()?;
         (opa != ours && !excused(name, args, &opa, &ours)).then_some((opa, ours))
@@ -111,7 +118,11 @@ impl<'a> Calls<'a> {
         let calls: Vec<(&'static str, Vec<Arg>)> = (0..size)
             .map(|_| {
                 let b = r.pick(table);
-                (b.name, arguments(r, b))
+                let mut args = arguments(r, b);
+                while !args.iter().all(Arg::distinct) {
+                    args = arguments(r, b);
+                }
+                (b.name, args)
             })
             .collect();
         let mut found = Vec::new();

@@ -17,6 +17,8 @@ pub struct Request<'a> {
     pub cases: Vec<Case>,
     pub calls: Vec<CallRequest>,
     pub now_ns: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub indexing: Option<bool>,
 }
 
 #[derive(Serialize)]

@@ -25,7 +25,7 @@ impl Draw<'_> {
         let n = *self.r.pick(&[1, 1, 1, 2, 2, 3]);
         // Mostly others may refer to it only later; seldom it may refer to itself.
         let early = self.r.chance(1);
-        let (known, definitions) = match self.r.weighted(&[40, 18, 12, 18, 12]) {
+        let (known, definitions) = match self.r.weighted(&[34, 16, 12, 16, 12, 18, 2]) {
             0 => {
                 let hint = *self.r.pick(&[Hint::Bool, Hint::Bool, Hint::Bool, Hint::Text, Hint::Number, Hint::Any, Hint::Object, Hint::Array]);
                 let known = self.register(&name, Shape::Value(hint), early);
@@ -63,6 +63,20 @@ impl Draw<'_> {
                 }
                 (known, all)
             }
+            5 => {
+                let hint = *self.r.pick(&[Hint::Bool, Hint::Bool, Hint::Text, Hint::Number]);
+                let argument = self.r.chance(25);
+                let shape = if argument { Shape::Function(vec![Hint::Text], hint) } else { Shape::Value(hint) };
+                let known = self.register(&name, shape, early);
+                (known, self.looked_up(&name, hint, argument))
+            }
+            6 => {
+                // A rule that conflicts, sometimes: whether it is reached can be seen.
+                let known = self.register(&name, Shape::Value(Hint::Number), early);
+                let when = self.r.word(&[" if input.n", " if input.ok", "", " if input.role == \"a\""]);
+                let when = if self.v0 { "" } else { when };
+                (known, vec![text(format!("{name} := 1\n")), text(format!("{name} := 2{when}\n"))])
+            }
             _ => {
                 let (path, all) = self.general(&name, n);
                 (self.register(&path, Shape::Object, early), all)
@@ -72,6 +86,54 @@ impl Draw<'_> {
             self.known.push(known);
         }
         definitions
+    }
+
+    /// Many definitions with conditions that an index can tell apart.
+    fn looked_up(&mut self, name: &str, hint: Hint, argument: bool) -> Vec<Node> {
+        let constant = self.literal(hint);
+        let same = self.r.chance(70);
+        let n = 2 + self.r.below(6);
+        let mut all = Vec::new();
+        if self.r.chance(40) && !argument {
+            all.push(join([text(format!("default {name} := ")), self.literal(hint), text("\n")]));
+        }
+        for _ in 0..n {
+            self.used.clear();
+            let mut s = Scope::default();
+            if argument {
+                s.vars.push(("a0".into(), Hint::Text));
+            }
+            let one = |d: &mut Self, s: &mut Scope| {
+                if d.r.chance(12) {
+                    return d.statement(s, 0);
+                }
+                let of = if argument && d.r.chance(70) { Some("a0") } else { None };
+                d.indexable(s, of)
+            };
+            let mut body = Vec::new();
+            for _ in 0..1 + self.r.below(3) {
+                body.push(one(self, &mut s));
+            }
+            self.use_all(&mut s, &mut body);
+            let value = if same || self.r.chance(50) { constant.clone() } else { self.literal(hint) };
+            let assign = if self.v0 { " = " } else { " := " };
+            let head = if argument { format!("{name}(a0)") } else { name.to_string() };
+            let keyword = if self.v0 && !self.has_if { " {\n\t" } else { " if {\n\t" };
+            let mut parts = vec![text(head), text(assign), value, text(keyword), list(body, "\n\t", 1), text("\n}")];
+            if self.r.chance(15) {
+                self.used.clear();
+                let mut s = Scope::default();
+                if argument {
+                    s.vars.push(("a0".into(), Hint::Text));
+                }
+                let body = vec![one(self, &mut s)];
+                let value = if same { constant.clone() } else { self.literal(hint) };
+                parts.push(optional(join([text(" else"), text(assign), value, text(keyword), list(body, "\n\t", 1), text("\n}")])));
+            }
+            parts.push(text("\n"));
+            all.push(join(parts));
+        }
+        all
     }
 
     fn register(&mut self, path: &str, shape: Shape, early: bool) -> Known {

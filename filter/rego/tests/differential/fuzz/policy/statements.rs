@@ -119,9 +119,11 @@ impl Draw<'_> {
             }
             _ => {
                 let n = 1 + self.r.below(2);
+                let first = self.r.below(4);
                 let pairs = (0..n)
-                    .map(|_| {
-                        let key = self.r.word(&["\"role\": ", "\"id\": ", "\"a\": ", "\"roles\": "]);
+                    .map(|i| {
+                        let at = if self.r.chance(3) { first } else { (first + i) % 4 };
+                        let key = ["\"role\": ", "\"id\": ", "\"a\": ", "\"roles\": "][at];
                         let value = self.pattern(s, fuel - 1, constants);
                         join([text(key), value])
                     })
@@ -129,6 +131,64 @@ impl Draw<'_> {
                 join([text("{"), list(pairs, ", ", 0), text("}")])
             }
         }
+    }
+
+    /// A condition of the kind that rules are looked up by, over a document `of`.
+    pub(super) fn indexable(&mut self, s: &mut Scope, of: Option<&str>) -> Node {
+        let field = match of {
+            Some(name) => name.to_string(),
+            None => self.r.word(&["input.method", "input.role", "input.path", "input.n", "input.o.a", "input.user", "data.d.role", "input.tags"]).to_string(),
+        };
+        let many = match of {
+            Some(name) => name.to_string(),
+            None => self.r.word(&["input.roles", "input.parts", "input.xs", "input.tags", "data.d.roles", "input.o"]).to_string(),
+        };
+        let h = if field.ends_with(".n") { Hint::Number } else { *self.r.pick(&[Hint::Text, Hint::Text, Hint::Text, Hint::Text, Hint::Any]) };
+        let c = self.literal(h);
+        let t = self.literal(Hint::Text);
+        let node = match self.r.below(22) {
+            0..=4 => join([text(field), text(self.r.word(&[" == ", " == ", " = "])), c]),
+            5 => join([c, text(format!(" == {field}"))]),
+            6 => {
+                let name = self.fresh(s);
+                s.vars.push((name.clone(), h));
+                join([text(format!("{name} := {field}\n\t{name} == ")), c])
+            }
+            7 => {
+                let name = self.fresh(s);
+                s.vars.push((name.clone(), h));
+                join([text(format!("{name} := ")), c, text(format!("\n\t{field} == {name}"))])
+            }
+            8 | 9 if self.has_in => {
+                let set = if self.r.chance(60) { Hint::Set } else { Hint::Many };
+                join([text(format!("{field} in ")), self.literal(set)])
+            }
+            10 | 11 if self.has_in => join([t, text(format!(" in {many}"))]),
+            12 => join([text(format!("{many}[_] == ")), t]),
+            13 => {
+                let name = self.fresh(s);
+                s.vars.push((name.clone(), Hint::Number));
+                join([text(format!("{many}[{name}] == ")), t])
+            }
+            14 => {
+                let n = 1 + self.r.below(3);
+                let items = (0..n).map(|_| if self.r.chance(60) { self.literal(Hint::Text) } else { text("_") }).collect();
+                join([text(format!("{many} = [")), list(items, ", ", 1), text("]")])
+            }
+            15 | 16 => {
+                let pattern = self.r.word(&["/a/*", "*", "/*/b", "a:*", "read", "a", "/a/b", "*:b", "[ab]", "a?", "{a,b}", "/a/**", "a.*", "*.b"]);
+                join([text(format!("glob.match(\"{pattern}\", {}, {field})", self.r.word(&["[\"/\"]", "[\":\"]", "[]", "null", "[\".\", \"/\"]"])))])
+            }
+            17 => join([text(format!("startswith({field}, ")), t, text(")")]),
+            18 => text(field),
+            19 => text(format!("count({many}) > {}", self.r.below(3))),
+            20 => join([text(format!("not {field} == ")), c]),
+            _ => {
+                let path = self.r.word(&["a", "b", "k"]);
+                join([text(format!("{many}.{path} == ")), t])
+            }
+        };
+        statement(node)
     }
 
     /// Any statement.

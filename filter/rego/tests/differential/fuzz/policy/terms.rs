@@ -295,8 +295,14 @@ impl Draw<'_> {
         match hint {
             Hint::Object | Hint::Any | Hint::Many => {
                 let pairs = (0..n)
-                    .map(|_| {
-                        let key = if self.r.chance(70) { text(documents::quoted(&documents::a_key(self.r))) } else { self.term(s, Hint::Text, fuel) };
+                    .map(|i| {
+                        let key = if self.r.chance(70) {
+                            // Equal constants are seldom meant.
+                            let keys = if self.r.chance(5) { documents::a_key(self.r) } else { ["a", "b", "role", "k"][(i + n) % 4].to_string() };
+                            text(documents::quoted(&keys))
+                        } else {
+                            self.term(s, Hint::Text, fuel)
+                        };
                         let value = self.term(s, Hint::Any, fuel);
                         join([key, text(": "), value])
                     })
