@@ -286,7 +286,7 @@ fn yaml(rng: &mut Rng) -> String {
 }
 
 #[test]
-fn names_that_the_engine_copies_for_each_file_are_bounded() {
+fn many_files_of_one_package_are_a_policy() {
     let file = |file: usize| {
         let rules: String = (0..60).map(|rule| format!("r{file}_{rule} := 1\n")).collect();
         (format!("f{file}.rego"), format!("package a\n\n{rules}"))
@@ -302,9 +302,8 @@ fn names_that_the_engine_copies_for_each_file_are_bounded() {
         });
         let mut envoy = harness::start(&configuration, BTreeMap::from([("main".to_owned(), Some(archive))]));
         envoy.run_for(Duration::from_secs(5));
-        let refused = envoy.logs().iter().any(|line| line.message.contains("too much to be prepared"));
-        (envoy.exchange(0, Request::get("/")).status, refused)
+        envoy.exchange(0, Request::get("/")).status
     };
-    assert_eq!(load(50), (200, false));
-    assert_eq!(load(400), (503, true));
+    assert_eq!(load(50), 200);
+    assert_eq!(load(400), 200);
 }

@@ -136,7 +136,7 @@ impl Manifest {
     }
 }
 
-/// By our own reader: through `serde_json`, the engine takes an object with one certain key for a number.
+/// By the reader of data: numbers keep their text.
 fn metadata(bytes: &[u8]) -> Result<Option<Value>, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let document = policy::parse_json(text).map_err(|error| error.to_string())?;

@@ -293,11 +293,11 @@ impl JsonReader {
             self.complete(value);
             return Ok(());
         }
+        if first == b'"' && !whole && is_unfinished(window) {
+            self.long = Some(LongString::default());
+            return Ok(());
+        }
         match judge(first, &mut serde_json::Deserializer::from_slice(window)) {
-            Err(error) if error.is_eof() && !whole && first == b'"' => {
-                self.long = Some(LongString::default());
-                Ok(())
-            }
             Err(error) if error.is_eof() && !whole => Err(self.unexpected(text, "number too long")),
             Err(error) => Err(self.within_scalar(&error, self.at)),
             Ok(()) => Err(self.unexpected(text, "invalid value")),
@@ -425,9 +425,18 @@ fn read_scalar(text: &[u8]) -> Option<(Value, usize)> {
     is_whole.then(|| (reader.finish(), used))
 }
 
+/// Whether nothing is wrong with a text but its end.
+fn is_unfinished(text: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(text).is_err_and(|error| error.is_eof())
+}
+
 /// What `serde_json` has against a scalar that begins with this byte.
-fn judge<'a>(first: u8, text: &mut serde_json::Deserializer<serde_json::de::SliceRead<'a>>) -> serde_json::Result<()> {
-    if first == b'"' { String::deserialize(text).map(drop) } else { IgnoredAny::deserialize(text).map(drop) }
+fn judge(first: u8, text: &mut serde_json::Deserializer<serde_json::de::SliceRead<'_>>) -> serde_json::Result<()> {
+    match first {
+        b'"' => String::deserialize(text).map(drop),
+        b'-' | b'0'..=b'9' => f64::deserialize(text).map(drop),
+        _ => IgnoredAny::deserialize(text).map(drop),
+    }
 }
 
 // === impl Closing ===

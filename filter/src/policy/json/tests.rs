@@ -221,12 +221,15 @@ fn numbers_are_the_ones_that_serde_json_makes() {
 
 #[test]
 fn nesting_has_an_end() {
-    for depth in [1, MAX_DEPTH - 1, MAX_DEPTH] {
+    // `serde_json` has an end of its own.
+    for depth in [1, 126, 127] {
         check(&"[".repeat(depth));
         check(&format!("{}{}", "[".repeat(depth), "]".repeat(depth)));
         check(&format!("{}1{}", "{\"a\":\n".repeat(depth), "}".repeat(depth)));
         check(&format!("{}{{}}{}", "[".repeat(depth - 1), "]".repeat(depth - 1)));
     }
+    let deepest = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+    assert_eq!(both(&deepest).0.unwrap().depth() as usize, MAX_DEPTH);
     let message = both(&"[".repeat(MAX_DEPTH + 1)).0.unwrap_err();
     assert_eq!(message, format!("it nests too deeply at line 1 column {}", MAX_DEPTH + 1));
 }
@@ -294,13 +297,10 @@ fn tokens_at_the_edge_of_a_window_are_read_whole() {
 
 #[test]
 fn a_number_longer_than_a_window_is_refused_by_its_place() {
-    for number in ["0.0", "1e", "-1e-"] {
+    for number in ["0.0", "1e", "-1e-", "1"] {
         let text = format!("[\n {number}{}]", "0".repeat(2 * WINDOW_BYTES));
         assert_eq!(both(&text).0.unwrap_err(), "number too long at line 2 column 2", "{number}");
     }
-    // These are too large anyway, or none.
-    check(&format!("[\n 1{}]", "0".repeat(WINDOW_BYTES - 1)));
-    check(&format!("[\n -{}]", "0".repeat(2 * WINDOW_BYTES)));
     let allowed = format!("[0.{}]", "1".repeat(WINDOW_BYTES - 10));
     check(&allowed);
 }
