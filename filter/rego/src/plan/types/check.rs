@@ -430,7 +430,14 @@ impl<'a> Checker<'a> {
             Some(Sym::DATA) if self.replaced == 0 => self.data_reference(rest, path, pos),
             Some(Sym::INPUT | Sym::DATA) => self.steps(Type::any(), rest, path, pos),
             Some(sym) => {
-                let of = self.variable(sym).unwrap_or_else(Type::any);
+                let of = match self.variable(sym) {
+                    Some(of) => of,
+                    None => {
+                        // An argument: anything.
+                        self.put(sym, Some(Type::any()));
+                        Type::any()
+                    }
+                };
                 self.steps(of, rest, path, pos);
             }
             None => {}
