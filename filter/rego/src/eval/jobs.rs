@@ -373,7 +373,7 @@ impl<'p> Machine<'p> {
             Mock::Function(id) => self.call_with(id, values, out, context.without_mocks()),
             Mock::Builtin(builtin) => {
                 let Some(function) = plain_function(builtin) else { return Ok(Flow::Fail) };
-                match self.run_builtin(function, &values) {
+                match self.run_builtin(function, None, &values) {
                     Ok(value) => Ok(holds(self.emit(out, &value)?)),
                     Err(Fault::Undefined(_)) => Ok(Flow::Fail),
                     Err(fault) => Err(fault),

@@ -8,6 +8,7 @@ use super::jobs::Job;
 use super::terms::unbound;
 use super::{Limits, Outside};
 use super::walk;
+use crate::builtins::text::patterns::Prepared;
 use crate::builtins::{Budget, Call, Fault, Limit, PatternCache, Run};
 use crate::plan::{Arg, Compr, DataAt, Kind, Op, Out, Path, Plan};
 use crate::value::{ObjectBuilder, Value};
@@ -306,7 +307,9 @@ impl<'p> Machine<'p> {
                 Some(value) => Ok(holds(!matches!(value, Value::Bool(false)))),
                 None => Err(unbound()),
             },
-            Op::Builtin { builtin, function, args, out } => self.builtin(builtin, *function, args, out),
+            Op::Builtin { builtin, function, prepared, args, out } => {
+                self.builtin(builtin, *function, prepared.as_deref(), args, out)
+            }
             Op::Walk(arg, out) => {
                 let Some(value) = self.value(arg)? else { return Err(unbound()) };
                 let _ = out;
@@ -333,7 +336,6 @@ impl<'p> Machine<'p> {
                 }
                 Ok(Flow::Next)
             }
-            Op::Fail => Ok(Flow::Fail),
         }
     }
 
@@ -385,6 +387,7 @@ impl<'p> Machine<'p> {
         &mut self,
         builtin: &'static crate::builtins::Builtin,
         function: crate::builtins::Function,
+        prepared: Option<&Prepared>,
         args: &'p [Arg],
         out: &'p Out,
     ) -> Result<Flow, Fault> {
@@ -400,7 +403,7 @@ impl<'p> Machine<'p> {
                 None => return Err(unbound()),
             }
         }
-        match self.run_builtin(function, &values) {
+        match self.run_builtin(function, prepared, &values) {
             Ok(value) => Ok(holds(self.emit(out, &value)?)),
             Err(Fault::Undefined(_)) => Ok(Flow::Fail),
             Err(fault) => Err(fault),
@@ -410,6 +413,7 @@ impl<'p> Machine<'p> {
     pub(crate) fn run_builtin(
         &mut self,
         function: crate::builtins::Function,
+        prepared: Option<&Prepared>,
         values: &[Value],
     ) -> Result<Value, Fault> {
         let mut call = Call {
@@ -420,7 +424,10 @@ impl<'p> Machine<'p> {
             patterns: self.patterns,
             printed: Some(&mut self.printed),
         };
-        function(&mut call, values)
+        match prepared {
+            Some(prepared) => prepared.call(&mut call, values),
+            None => function(&mut call, values),
+        }
     }
 
     // --- References ---

@@ -12,6 +12,7 @@ mod locals;
 mod lower;
 mod names;
 mod ops;
+mod purity;
 mod query;
 mod safety;
 mod tree;
@@ -29,6 +30,7 @@ pub(crate) use tree::{NodeId, RuleTree};
 
 use crate::builtins::{self, Builtin, Run};
 use crate::eval::Policy;
+use crate::index::Index;
 use crate::syntax::tree::{Names, Rule, Sym, Term, TermValue};
 use crate::syntax::{self, Module, Pos, Version};
 use crate::value::Value;
@@ -93,7 +95,9 @@ pub struct Compiler {
     stage: usize,
     at: usize,
     faults: Vec<Fault>,
-    plan: lower::Builder,
+    lowered: lower::Builder,
+    plan: Plan,
+    purity: purity::Purity,
 }
 
 type Stage = fn(&mut Compiler, usize);
@@ -121,7 +125,12 @@ const STAGES: &[Stage] = &[
     Compiler::types,
     Compiler::deprecated,
     Compiler::lower,
+    Compiler::pure,
+    Compiler::index,
 ];
+
+/// The last stage goes over the nodes of the rule tree instead.
+const INDEX: usize = 22;
 
 impl Compiler {
     /// A compiler without texts.
@@ -147,7 +156,9 @@ impl Compiler {
             stage: 0,
             at: 0,
             faults: Vec::new(),
-            plan: lower::Builder::default(),
+            lowered: lower::Builder::default(),
+            plan: Plan::default(),
+            purity: purity::Purity::default(),
         }
     }
 
@@ -172,12 +183,13 @@ impl Compiler {
             return Ok(Progress::Pending);
         }
         let Some(stage) = STAGES.get(self.stage) else { return Ok(Progress::Done) };
-        let end = self.at.saturating_add(rules.max(1)).min(self.rules.len());
+        let all = if self.stage == INDEX { self.plan.nodes.len() } else { self.rules.len() };
+        let end = self.at.saturating_add(rules.max(1)).min(all);
         while self.at < end {
             stage(self, self.at);
             self.at += 1;
         }
-        if self.at >= self.rules.len() {
+        if self.at >= all {
             self.between();
             self.check()?;
             self.stage += 1;
@@ -192,8 +204,7 @@ impl Compiler {
             self.collect();
         }
         while self.step(usize::MAX)? == Progress::Pending {}
-        let plan = self.plan.finish(&self.tree);
-        Ok(Policy::new(plan, self.data, self.files))
+        Ok(Policy::new(self.plan, self.data, self.files))
     }
 
     fn check(&mut self) -> Result<(), CompileErrors> {
@@ -276,6 +287,11 @@ impl Compiler {
             3 => self.empty_packages(),
             11 => self.tree_conflicts(),
             17 => self.check_recursion(),
+            20 => {
+                self.plan = std::mem::take(&mut self.lowered).plan(&self.tree);
+                // What was rewritten is not needed any more.
+                self.names = Names::default();
+            }
             _ => {}
         }
     }
@@ -619,7 +635,7 @@ impl Compiler {
 
     fn lower(&mut self, index: usize) {
         self.with_rule(index, |this, entry| {
-            let Compiler { tree, functions, plan, modules, names, arities, .. } = this;
+            let Compiler { tree, functions, lowered: plan, modules, names, arities, .. } = this;
             let package = modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
             let scope = lower::Scope { tree, functions, names, arities };
             let lowered = plan.rule(index, &entry.rule, package, &scope);
@@ -627,6 +643,34 @@ impl Compiler {
                 this.fault(fault.code, fault.pos, fault.message);
             }
         });
+    }
+}
+
+impl Compiler {
+    fn pure(&mut self, index: usize) {
+        // In the order of what they depend on: what a rule refers to is known before it.
+        if let Some(index) = self.order.get(index) {
+            self.purity.rule(*index as u32, &self.plan);
+        }
+        if let Some(entry) = self.rules.get_mut(index) {
+            entry.rule = placeholder();
+        }
+    }
+
+    fn index(&mut self, id: usize) {
+        let pure = self.purity.node(id as NodeId, &self.plan);
+        let Some(node) = self.plan.nodes.get_mut(id) else { return };
+        node.pure = pure;
+        let rules = std::mem::take(&mut node.rules);
+        if !rules.is_empty() {
+            let index = Index::build(&rules, &self.plan, pure);
+            if let Some(node) = self.plan.nodes.get_mut(id) {
+                node.index = index;
+            }
+        }
+        if let Some(node) = self.plan.nodes.get_mut(id) {
+            node.rules = rules;
+        }
     }
 }
 
