@@ -10,7 +10,8 @@ use super::{Limits, Outside};
 use super::walk;
 use crate::builtins::text::patterns::Prepared;
 use crate::builtins::{Budget, Call, Fault, Limit, PatternCache, Run};
-use crate::plan::{Arg, Compr, DataAt, Kind, Op, Out, Path, Plan};
+use crate::plan::{Arg, Compr, DataAt, Kind, Op, Out, Path, Plan, RulePlan};
+use crate::syntax::Pos;
 use crate::value::{ObjectBuilder, Value};
 
 /// What an operation came to.
@@ -98,6 +99,7 @@ pub(crate) struct Machine<'p> {
     pub(crate) depth: usize,
     pub(crate) outside: &'p Outside,
     pub(crate) patterns: &'p mut PatternCache,
+    files: &'p [String],
     pub(crate) printed: Vec<String>,
     /// What the query's registers held, answer by answer.
     pub(crate) answers: Vec<Vec<Option<Value>>>,
@@ -115,6 +117,7 @@ impl<'p> Machine<'p> {
         limits: &Limits,
         outside: &'p Outside,
         patterns: &'p mut PatternCache,
+        files: &'p [String],
     ) -> Machine<'p> {
         Machine {
             plan,
@@ -128,6 +131,7 @@ impl<'p> Machine<'p> {
             depth: limits.depth as usize,
             outside,
             patterns,
+            files,
             printed: Vec::new(),
             answers: Vec::new(),
             shown: &[],
@@ -654,7 +658,10 @@ impl<'p> Machine<'p> {
                         keys.into_iter().zip(values).for_each(|(k, v)| builder.push(k, v));
                         match builder.finish_unique()? {
                             Some(object) => Value::Object(Rc::new(object)),
-                            None => return Err(conflict("object comprehension", "has two values for one key")),
+                            None => {
+                                let what = "an object comprehension has two different values for one key";
+                                return Err(self.conflict(compr.pos, what));
+                            }
                         }
                     }
                 };
@@ -681,6 +688,27 @@ impl<'p> Machine<'p> {
         self.choices.truncate(choices);
         self.undo(trail);
         Ok(())
+    }
+
+    /// Two values where there is one: the error that ends a query.
+    pub(crate) fn conflict(&self, pos: Pos, what: &str) -> Fault {
+        let file = self.files.get(pos.file as usize).map_or("", |f| f);
+        Fault::Halt(format!("{file}:{}:{}: eval_conflict_error: {what}", pos.line, pos.col).into())
+    }
+
+    /// A rule's path, for messages.
+    pub(crate) fn shown_path(rule: &RulePlan) -> String {
+        let mut out = String::from("data");
+        for step in &rule.path {
+            match step {
+                Arg::Const(Value::String(text)) => {
+                    out.push('.');
+                    out.push_str(&String::from_utf8_lossy(text.as_bytes()));
+                }
+                _ => out.push_str("[…]"),
+            }
+        }
+        out
     }
 
     /// Pops the top frame and gives its answer to the one below.
@@ -763,11 +791,6 @@ fn index_of(text: &[u8]) -> Option<usize> {
         return None;
     }
     std::str::from_utf8(whole).ok()?.parse().ok()
-}
-
-/// Two values where there is one.
-pub(crate) fn conflict(what: &str, why: &str) -> Fault {
-    Fault::Halt(format!("eval_conflict_error: {what} {why}").into())
 }
 
 /// Used by mocks: whether a builtin is a plain function.

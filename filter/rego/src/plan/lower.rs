@@ -262,15 +262,15 @@ impl Window<'_, '_> {
                 ops.push(Op::Ref(Box::new(path), out));
             }
             TermValue::ArrayCompr(parts) => {
-                let compr = self.comprehension(Kind::Array, None, &parts.0, &parts.1)?;
+                let compr = self.comprehension(Kind::Array, None, &parts.0, &parts.1, term.pos)?;
                 ops.push(Op::Compr(Box::new(compr), out));
             }
             TermValue::SetCompr(parts) => {
-                let compr = self.comprehension(Kind::Set, None, &parts.0, &parts.1)?;
+                let compr = self.comprehension(Kind::Set, None, &parts.0, &parts.1, term.pos)?;
                 ops.push(Op::Compr(Box::new(compr), out));
             }
             TermValue::ObjectCompr(parts) => {
-                let compr = self.comprehension(Kind::Object, Some(&parts.0), &parts.1, &parts.2)?;
+                let compr = self.comprehension(Kind::Object, Some(&parts.0), &parts.1, &parts.2, term.pos)?;
                 ops.push(Op::Compr(Box::new(compr), out));
             }
             _ => {
@@ -284,14 +284,21 @@ impl Window<'_, '_> {
         Ok(())
     }
 
-    fn comprehension(&mut self, kind: Kind, key: Option<&Term>, value: &Term, body: &Body) -> Result<Compr, Fault> {
+    fn comprehension(
+        &mut self,
+        kind: Kind,
+        key: Option<&Term>,
+        value: &Term,
+        body: &Body,
+        pos: Pos,
+    ) -> Result<Compr, Fault> {
         let keys = self.grouped.take().map(|syms| syms.into_iter().map(|s| self.register(s)).collect());
         let block = self.block(body)?;
         let key = key.map(|k| self.arg(k)).transpose()?.unwrap_or(Arg::Const(Value::Null));
         let value = self.arg(value)?;
         let id = *self.comprehensions;
         *self.comprehensions += 1;
-        Ok(Compr { kind, key, value, block, keys, id })
+        Ok(Compr { kind, key, value, block, keys, id, pos })
     }
 
     fn equality(&mut self, a: &Term, b: &Term, ops: &mut Vec<Op>) -> Result<(), Fault> {
@@ -378,6 +385,10 @@ impl Window<'_, '_> {
             Run::Relation => {
                 let arg = args.into_iter().next().unwrap_or(Arg::Const(Value::Null));
                 ops.push(Op::Walk(arg, out));
+            }
+            Run::Evaluator if builtin.name.starts_with("rego.metadata") => {
+                let message = format!("`{}` is not available here: annotations are not read", builtin.name);
+                return Err(Fault::new(Code::Type, pos, message));
             }
             Run::Evaluator => {
                 // `eq` with an output: whether both are equal.

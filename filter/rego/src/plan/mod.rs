@@ -85,6 +85,8 @@ pub struct Compiler {
     /// Number of arguments of each rule.
     arities: Vec<usize>,
     graph: checks::Graph,
+    /// A file has annotations, which are not read.
+    has_metadata: bool,
     /// Rules in the order of what they depend on.
     order: Vec<usize>,
     types: types::Types,
@@ -148,6 +150,7 @@ impl Compiler {
             functions,
             arities: Vec::new(),
             graph: checks::Graph::default(),
+            has_metadata: false,
             order: Vec::new(),
             types: types::Types::default(),
             packages: BTreeMap::new(),
@@ -164,6 +167,7 @@ impl Compiler {
 
     /// Adds a text under a file name. It is parsed by [`Compiler::step`].
     pub fn module(&mut self, name: &str, text: &str, version: Version) {
+        self.has_metadata |= text.contains("# METADATA");
         self.texts.push(Text { name: name.to_owned(), text: text.to_owned(), version });
     }
 
@@ -409,10 +413,23 @@ impl Compiler {
     }
 
     fn prints(&mut self, index: usize) {
-        if self.options.print {
-            return;
-        }
-        self.with_rule(index, |_, entry| {
+        self.with_rule(index, |this, entry| {
+            if !this.has_metadata {
+                let pos = entry.rule.pos;
+                let package = this.modules.get(entry.module).map(|m| m.package.clone()).unwrap_or_default();
+                let mut path: Vec<Term> = package.into_iter().map(|step| Term::scalar(step, pos)).collect();
+                path.extend(entry.rule.head.name().map(|name| Term::string(this.names.text(name), pos)));
+                path.extend(entry.rule.head.reference.iter().skip(1).take_while(|t| t.as_scalar().is_some()).cloned());
+                let path = Term::new(TermValue::Array(path), pos);
+                each(&mut entry.rule, &mut |rule| {
+                    let head = &mut rule.head;
+                    head.key.iter_mut().chain(head.value.as_mut()).for_each(|t| hoist::metadata_term(t, &path));
+                    hoist::metadata(&mut rule.body, &path);
+                });
+            }
+            if this.options.print {
+                return;
+            }
             each(&mut entry.rule, &mut |rule| {
                 let head = &mut rule.head;
                 for term in head.args.iter_mut().chain(head.key.as_mut()).chain(head.value.as_mut()) {

@@ -77,6 +77,7 @@ pub(crate) struct Compr {
     pub(crate) keys: Option<Box<[u32]>>,
     /// Its number in the plan.
     pub(crate) id: u32,
+    pub(crate) pos: Pos,
 }
 
 /// What a `with` replaces.
