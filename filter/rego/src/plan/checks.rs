@@ -441,8 +441,9 @@ impl Graph {
         group
     }
 
-    /// Chains of rules that come back to their beginning: one for each place where a search comes back.
-    pub(crate) fn cycles(self, rules: usize) -> Vec<Vec<usize>> {
+    /// Chains of rules that come back to their beginning, one for each place where a search comes back; and all rules, each
+    /// after those that it depends on.
+    pub(crate) fn order(self, rules: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
         // Vertices: rules, then groups.
         let edges = |vertex: usize| -> &[usize] {
             if vertex < rules {
@@ -457,6 +458,7 @@ impl Graph {
         const DONE: u8 = 2;
         let mut state = vec![NEW; rules + self.groups.len()];
         let mut found = Vec::new();
+        let mut order = Vec::with_capacity(rules);
         for start in 0..rules {
             if state.get(start) != Some(&NEW) {
                 continue;
@@ -470,6 +472,9 @@ impl Graph {
                 let Some(edge) = edges(vertex).get(*next) else {
                     if let Some(s) = state.get_mut(vertex) {
                         *s = DONE;
+                    }
+                    if vertex < rules {
+                        order.push(vertex);
                     }
                     stack.pop();
                     continue;
@@ -490,13 +495,13 @@ impl Graph {
                         cycle.extend(cycle.first().copied());
                         found.push(cycle);
                         if found.len() >= super::MOST_FAULTS {
-                            return found;
+                            return (found, order);
                         }
                     }
                     _ => {}
                 }
             }
         }
-        found
+        (found, order)
     }
 }

@@ -4,9 +4,9 @@
 //! `gobwas/glob` exponential time. Here each answer of an inner tree is remembered once many were asked for.
 //! Source: `gobwas/glob` v0.2.3, `match/*.go`.
 
+use super::super::hash::Map;
 use super::super::rune::{self, cut, from};
 use crate::builtins::{Budget, Fault};
-use std::collections::HashMap;
 
 /// One matcher.
 #[derive(Clone, Debug)]
@@ -18,17 +18,33 @@ pub(super) enum Matcher {
     Any,
     /// One character that is no delimiter.
     Single,
-    Text { text: Vec<u8>, length: usize },
-    List { chars: Vec<char>, not: bool },
-    Range { low: char, high: char, not: bool },
+    Text {
+        text: Vec<u8>,
+        length: usize,
+    },
+    List {
+        chars: Vec<char>,
+        not: bool,
+    },
+    Range {
+        low: char,
+        high: char,
+        not: bool,
+    },
     /// At least so many characters.
     Min(usize),
     /// At most so many characters.
     Max(usize),
-    Contains { needle: Vec<u8>, not: bool },
+    Contains {
+        needle: Vec<u8>,
+        not: bool,
+    },
     Prefix(Vec<u8>),
     Suffix(Vec<u8>),
-    PrefixSuffix { prefix: Vec<u8>, suffix: Vec<u8> },
+    PrefixSuffix {
+        prefix: Vec<u8>,
+        suffix: Vec<u8>,
+    },
     /// The text, then anything without a delimiter.
     PrefixAny(Vec<u8>),
     /// Anything without a delimiter, then the text.
@@ -36,7 +52,10 @@ pub(super) enum Matcher {
     EveryOf(Vec<Matcher>),
     AnyOf(Vec<Matcher>),
     /// Parts of fixed lengths, and the sum of them.
-    Row { length: usize, parts: Vec<Matcher> },
+    Row {
+        length: usize,
+        parts: Vec<Matcher>,
+    },
     Tree(Box<Tree>),
 }
 
@@ -91,12 +110,12 @@ pub(super) struct Run<'a> {
     pub(super) delimiters: &'a [char],
     pub(super) budget: &'a mut Budget,
     asked: u32,
-    memo: HashMap<(u32, u32, u32), bool>,
+    memo: Map<(u32, u32, u32), bool>,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(text: &'a [u8], delimiters: &'a [char], budget: &'a mut Budget) -> Run<'a> {
-        Run { text, delimiters, budget, asked: 0, memo: HashMap::new() }
+        Run { text, delimiters, budget, asked: 0, memo: Map::default() }
     }
 
     fn spend(&mut self, bytes: usize) -> Result<(), Fault> {
@@ -289,7 +308,9 @@ impl Matcher {
             Matcher::Single => first(&|c| !run.delimiters.contains(&c)),
             Matcher::List { chars, not } => first(&|c| chars.contains(&c) != *not),
             Matcher::Range { low, high, not } => first(&|c| (*low..=*high).contains(&c) != *not),
-            Matcher::Text { text: want, .. } => rune::find(text, want).map(|at| (at, Lengths::One(want.len()))),
+            Matcher::Text { text: want, .. } => {
+                rune::find(text, want).map(|at| (at, Lengths::One(want.len())))
+            }
             Matcher::Min(least) => {
                 if text.len() < *least {
                     return Ok(None);
@@ -328,7 +349,9 @@ impl Matcher {
                     Some((at, ends(rest, prefix.len())))
                 }
             },
-            Matcher::Suffix(suffix) => rune::find(text, suffix).map(|at| (0, Lengths::One(at + suffix.len()))),
+            Matcher::Suffix(suffix) => {
+                rune::find(text, suffix).map(|at| (0, Lengths::One(at + suffix.len())))
+            }
             Matcher::SuffixAny(suffix) => match rune::find(text, suffix) {
                 None => None,
                 Some(at) => {
@@ -340,8 +363,7 @@ impl Matcher {
             Matcher::EveryOf(parts) => return every_index(parts, run, start, end),
             Matcher::AnyOf(alternatives) => return any_index(alternatives, run, start, end),
             Matcher::Row { length, parts } => {
-                let places: Vec<usize> = rune::runes(text).map(|(at, _)| at).collect();
-                for at in places {
+                for (at, _) in rune::runes(text) {
                     if text.len() - at < *length {
                         break;
                     }

@@ -12,7 +12,6 @@ use crate::value::{Number, Value};
 use num_bigint::{BigInt, Sign};
 
 const SOURCE: &str = "v1/topdown/strings.go";
-const STRING: Type = Type::String;
 
 /// The longest text that one call makes.
 const MOST_OUTPUT: usize = 1 << 20;
@@ -20,8 +19,8 @@ const MOST_OUTPUT: usize = 1 << 20;
 const MOST_DIGITS: usize = 20_000;
 
 pub(super) const BUILTINS: &[Builtin] = &[
-    Builtin::new("sprintf", &[STRING, Type::ANY_ARRAY], STRING, sprintf, SOURCE),
-    Builtin::new("format_int", &[Type::Number, Type::Number], STRING, format_int, SOURCE),
+    Builtin::new("sprintf", &[Type::String, Type::ANY_ARRAY], Type::String, sprintf, SOURCE),
+    Builtin::new("format_int", &[Type::Number, Type::Number], Type::String, format_int, SOURCE),
 ];
 
 /// An argument, as OPA hands it to Go.
@@ -86,7 +85,10 @@ fn integer(text: &str) -> Result<Option<BigInt>, Fault> {
 
 fn sprintf(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     let format = args::bytes(args, 0)?;
-    let items = args.get(1).and_then(Value::as_array).ok_or(Fault::undefined("the second operand must be an array"))?;
+    let items = args
+        .get(1)
+        .and_then(Value::as_array)
+        .ok_or(Fault::undefined("the second operand must be an array"))?;
     call.step(1 + format.len() / 8 + items.len())?;
     let mut arguments = Vec::with_capacity(items.len());
     for item in items.iter() {

@@ -103,7 +103,9 @@ pub(super) fn is_alphanumeric(c: char) -> bool {
 fn cases(c: u32) -> (u32, u32) {
     let after = CASES.partition_point(|(first, ..)| *first <= c);
     // Ranges of every second code point lie within each other.
-    for (first, last, step, up, low) in CASES.get(after.saturating_sub(3)..after).unwrap_or_default().iter().rev() {
+    for (first, last, step, up, low) in
+        CASES.get(after.saturating_sub(3)..after).unwrap_or_default().iter().rev()
+    {
         if c <= *last && (c - first).is_multiple_of(u32::from(*step)) {
             return (c.wrapping_add_signed(*up), c.wrapping_add_signed(*low));
         }
@@ -123,7 +125,7 @@ pub(super) fn lower(c: char) -> char {
 
 /// The next in the circle of code points equal but for case; itself where it is alone.
 /// Source: `go:unicode`, `SimpleFold`.
-fn next_in_circle(c: u32) -> u32 {
+pub(super) fn next_in_circle(c: u32) -> u32 {
     if let Ok(at) = ORBITS.binary_search_by_key(&c, |(from, _)| *from) {
         return ORBITS.get(at).map_or(c, |(_, to)| *to);
     }
