@@ -299,7 +299,8 @@ fn is_mapped(address: u128) -> bool {
 
 fn merge(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     const ELEMENT: Fault = Fault::undefined("an element is no network and no IPv4 address");
-    let items = args::members(args.first()).ok_or(Fault::undefined("the operand must be an array or a set"))?;
+    let items =
+        args::members(args.first()).ok_or(Fault::undefined("the operand must be an array or a set"))?;
     // Sorting and merging.
     call.step(1 + 8 * items.len())?;
     call.bytes(80 * items.len())?;

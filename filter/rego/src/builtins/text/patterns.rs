@@ -62,7 +62,12 @@ impl PatternCache {
     }
 
     /// A glob.
-    pub fn glob(&mut self, pattern: &[u8], delimiters: &[char], budget: &mut Budget) -> Result<Rc<Glob>, Fault> {
+    pub fn glob(
+        &mut self,
+        pattern: &[u8],
+        delimiters: &[char],
+        budget: &mut Budget,
+    ) -> Result<Rc<Glob>, Fault> {
         self.key.clear();
         self.key.push(b'g');
         for delimiter in delimiters {
@@ -74,7 +79,10 @@ impl PatternCache {
         let entry = self.entry(|| {
             let mut own = Budget::new(MOST_STEPS, u64::MAX);
             let compiled = Glob::compile(pattern, delimiters, &mut own);
-            Entry { compiled: compiled.map(|glob| Compiled::Glob(Rc::new(glob))), cost: MOST_STEPS - own.steps }
+            Entry {
+                compiled: compiled.map(|glob| Compiled::Glob(Rc::new(glob))),
+                cost: MOST_STEPS - own.steps,
+            }
         });
         budget.step(1 + entry.cost / 16)?;
         match entry.compiled? {

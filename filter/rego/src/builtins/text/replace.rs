@@ -11,7 +11,13 @@ const STRING: Type = Type::String;
 
 pub(super) const BUILTINS: &[Builtin] = &[
     Builtin::new("replace", &[STRING, STRING, STRING], STRING, replace, SOURCE),
-    Builtin::new("strings.replace_n", &[Type::object_of(&STRING, &STRING), STRING], STRING, replace_n, SOURCE),
+    Builtin::new(
+        "strings.replace_n",
+        &[Type::object_of(&STRING, &STRING), STRING],
+        STRING,
+        replace_n,
+        SOURCE,
+    ),
 ];
 
 fn replace(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {

@@ -14,7 +14,11 @@ pub(super) fn decode(bytes: &[u8]) -> (char, usize) {
         0xF0..=0xF4 => 4,
         _ => return (char::REPLACEMENT_CHARACTER, 1),
     };
-    match bytes.get(..width).and_then(|bytes| std::str::from_utf8(bytes).ok()).and_then(|text| text.chars().next()) {
+    match bytes
+        .get(..width)
+        .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        .and_then(|text| text.chars().next())
+    {
         Some(c) => (c, width),
         None => (char::REPLACEMENT_CHARACTER, 1),
     }

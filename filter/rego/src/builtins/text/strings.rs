@@ -24,8 +24,20 @@ pub(super) const BUILTINS: &[Builtin] = &[
     Builtin::new("strings.split_n", &[STRING, STRING, Type::Number], STRINGS, split_n, SOURCE),
     Builtin::new("strings.count", &[STRING, STRING], Type::Number, count, SOURCE),
     Builtin::new("strings.reverse", &[STRING], STRING, reverse, SOURCE),
-    Builtin::new("strings.any_prefix_match", &[ONE_OR_MORE, ONE_OR_MORE], Type::Boolean, any_prefix_match, SOURCE),
-    Builtin::new("strings.any_suffix_match", &[ONE_OR_MORE, ONE_OR_MORE], Type::Boolean, any_suffix_match, SOURCE),
+    Builtin::new(
+        "strings.any_prefix_match",
+        &[ONE_OR_MORE, ONE_OR_MORE],
+        Type::Boolean,
+        any_prefix_match,
+        SOURCE,
+    ),
+    Builtin::new(
+        "strings.any_suffix_match",
+        &[ONE_OR_MORE, ONE_OR_MORE],
+        Type::Boolean,
+        any_suffix_match,
+        SOURCE,
+    ),
     Builtin::new("substring", &[STRING, Type::Number, Type::Number], STRING, substring, SOURCE),
     Builtin::new("trim", &[STRING, STRING], STRING, trim, SOURCE),
     Builtin::new("trim_left", &[STRING, STRING], STRING, trim_left, SOURCE),
@@ -133,7 +145,12 @@ fn indexof_n(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     Ok(Value::array(places)?)
 }
 
-fn mapped(call: &mut Call<'_>, text: &Str, ascii: fn(&u8) -> u8, map: fn(char) -> char) -> Result<Value, Fault> {
+fn mapped(
+    call: &mut Call<'_>,
+    text: &Str,
+    ascii: fn(&u8) -> u8,
+    map: fn(char) -> char,
+) -> Result<Value, Fault> {
     let bytes = text.as_bytes();
     read(call, bytes.len())?;
     if bytes.is_ascii() {
@@ -170,7 +187,12 @@ fn upper(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
 
 /// The pieces between delimiters, at most `most` of them with the rest in the last; an empty delimiter takes
 /// every character apart.
-fn pieces<'a>(call: &mut Call<'_>, text: &'a [u8], delimiter: &[u8], most: usize) -> Result<Vec<&'a [u8]>, Fault> {
+fn pieces<'a>(
+    call: &mut Call<'_>,
+    text: &'a [u8],
+    delimiter: &[u8],
+    most: usize,
+) -> Result<Vec<&'a [u8]>, Fault> {
     read(call, text.len() + delimiter.len())?;
     let mut out = Vec::new();
     if most == 0 {
@@ -222,7 +244,8 @@ fn split_n(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
 fn count(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     let (text, part) = (args::bytes(args, 0)?, args::bytes(args, 1)?);
     read(call, text.len() + part.len())?;
-    let count = if part.is_empty() { rune::count(text) + 1 } else { memchr::memmem::find_iter(text, part).count() };
+    let count =
+        if part.is_empty() { rune::count(text) + 1 } else { memchr::memmem::find_iter(text, part).count() };
     Ok((count as i64).into())
 }
 

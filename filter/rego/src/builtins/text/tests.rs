@@ -17,8 +17,14 @@ impl Caller {
 
     fn call(&mut self, name: &str, args: &[Value], budget: &mut Budget) -> Result<Value, Fault> {
         let runtime = Value::Null;
-        let mut call =
-            Call { budget, now_ns: 0, seed: [0, 0], runtime: &runtime, patterns: &mut self.patterns, printed: None };
+        let mut call = Call {
+            budget,
+            now_ns: 0,
+            seed: [0, 0],
+            runtime: &runtime,
+            patterns: &mut self.patterns,
+            printed: None,
+        };
         match find(name).map(|builtin| builtin.run) {
             Some(Run::Function(function)) => function(&mut call, args),
             _ => panic!("{name} is no function"),
@@ -36,7 +42,8 @@ fn calls_of_a_file_answer_as_opa_does() {
     let mut wrong: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for file in std::env::var("CALLS").unwrap().split(':') {
         for line in std::fs::read_to_string(file).unwrap().lines() {
-            let (name, args, expected): (String, Vec<String>, Option<String>) = serde_json::from_str(line).unwrap();
+            let (name, args, expected): (String, Vec<String>, Option<String>) =
+                serde_json::from_str(line).unwrap();
             let values: Vec<Value> = args.iter().map(|text| term(text)).collect();
             lines += 1;
             let mut budget = Budget::new(50_000_000, 100_000_000);

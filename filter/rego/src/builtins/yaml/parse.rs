@@ -45,14 +45,15 @@ struct Parser<'c, 'b> {
     tags: Vec<(String, String)>,
 }
 
-/// The first document of the text.
-pub(super) fn parse(call: &mut Call<'_>, text: &[u8]) -> Result<Tree, Fault> {
+/// The first document of the text; also how far it was read.
+pub(super) fn parse(call: &mut Call<'_>, text: &[u8], line: &mut usize) -> Result<Tree, Fault> {
     call.step(text.len() / 2 + 8)?;
     call.bytes(text.len().saturating_mul(8))?;
     let scanner = Scanner::new(text)?;
     let mut parser = Parser { call, scanner, nodes: Vec::new(), anchors: HashMap::new(), tags: Vec::new() };
-    let root = parser.document()?;
-    Ok(Tree { nodes: parser.nodes, root })
+    let root = parser.document();
+    *line = parser.scanner.line();
+    Ok(Tree { nodes: parser.nodes, root: root? })
 }
 
 impl Parser<'_, '_> {

@@ -104,7 +104,9 @@ impl Compiler<'_> {
 
 fn optimized(matcher: Matcher) -> Matcher {
     match matcher {
-        Matcher::AnyOf(mut alternatives) if alternatives.len() == 1 => alternatives.pop().unwrap_or(Matcher::Nothing),
+        Matcher::AnyOf(mut alternatives) if alternatives.len() == 1 => {
+            alternatives.pop().unwrap_or(Matcher::Nothing)
+        }
         Matcher::List { chars, not: false } if chars.len() == 1 => {
             let mut text = Vec::new();
             for c in chars {
@@ -129,8 +131,12 @@ fn optimized_tree(mut tree: Box<Tree>) -> Matcher {
         (Some(Matcher::Super), Some(Matcher::Super)) => Matcher::Contains { needle: text, not: false },
         (Some(Matcher::Super), None) => Matcher::Suffix(text),
         (None, Some(Matcher::Super)) => Matcher::Prefix(text),
-        (None, Some(Matcher::Suffix(suffix))) => Matcher::PrefixSuffix { prefix: text, suffix: suffix.clone() },
-        (Some(Matcher::Prefix(prefix)), None) => Matcher::PrefixSuffix { prefix: prefix.clone(), suffix: text },
+        (None, Some(Matcher::Suffix(suffix))) => {
+            Matcher::PrefixSuffix { prefix: text, suffix: suffix.clone() }
+        }
+        (Some(Matcher::Prefix(prefix)), None) => {
+            Matcher::PrefixSuffix { prefix: prefix.clone(), suffix: text }
+        }
         (Some(Matcher::Any), None) => Matcher::SuffixAny(text),
         (None, Some(Matcher::Any)) => Matcher::PrefixAny(text),
         _ => Matcher::Tree(tree),

@@ -18,17 +18,33 @@ pub(super) enum Matcher {
     Any,
     /// One character that is no delimiter.
     Single,
-    Text { text: Vec<u8>, length: usize },
-    List { chars: Vec<char>, not: bool },
-    Range { low: char, high: char, not: bool },
+    Text {
+        text: Vec<u8>,
+        length: usize,
+    },
+    List {
+        chars: Vec<char>,
+        not: bool,
+    },
+    Range {
+        low: char,
+        high: char,
+        not: bool,
+    },
     /// At least so many characters.
     Min(usize),
     /// At most so many characters.
     Max(usize),
-    Contains { needle: Vec<u8>, not: bool },
+    Contains {
+        needle: Vec<u8>,
+        not: bool,
+    },
     Prefix(Vec<u8>),
     Suffix(Vec<u8>),
-    PrefixSuffix { prefix: Vec<u8>, suffix: Vec<u8> },
+    PrefixSuffix {
+        prefix: Vec<u8>,
+        suffix: Vec<u8>,
+    },
     /// The text, then anything without a delimiter.
     PrefixAny(Vec<u8>),
     /// Anything without a delimiter, then the text.
@@ -36,7 +52,10 @@ pub(super) enum Matcher {
     EveryOf(Vec<Matcher>),
     AnyOf(Vec<Matcher>),
     /// Parts of fixed lengths, and the sum of them.
-    Row { length: usize, parts: Vec<Matcher> },
+    Row {
+        length: usize,
+        parts: Vec<Matcher>,
+    },
     Tree(Box<Tree>),
 }
 
@@ -289,7 +308,9 @@ impl Matcher {
             Matcher::Single => first(&|c| !run.delimiters.contains(&c)),
             Matcher::List { chars, not } => first(&|c| chars.contains(&c) != *not),
             Matcher::Range { low, high, not } => first(&|c| (*low..=*high).contains(&c) != *not),
-            Matcher::Text { text: want, .. } => rune::find(text, want).map(|at| (at, Lengths::One(want.len()))),
+            Matcher::Text { text: want, .. } => {
+                rune::find(text, want).map(|at| (at, Lengths::One(want.len())))
+            }
             Matcher::Min(least) => {
                 if text.len() < *least {
                     return Ok(None);
@@ -328,7 +349,9 @@ impl Matcher {
                     Some((at, ends(rest, prefix.len())))
                 }
             },
-            Matcher::Suffix(suffix) => rune::find(text, suffix).map(|at| (0, Lengths::One(at + suffix.len()))),
+            Matcher::Suffix(suffix) => {
+                rune::find(text, suffix).map(|at| (0, Lengths::One(at + suffix.len())))
+            }
             Matcher::SuffixAny(suffix) => match rune::find(text, suffix) {
                 None => None,
                 Some(at) => {

@@ -118,7 +118,8 @@ fn posix(text: &str, fold: bool) -> Result<Option<(Ranges, &str)>, Fault> {
         Some(name) => (name, true),
         None => (name, false),
     };
-    let (_, ranges) = POSIX.iter().find(|(have, _)| *have == name).ok_or(bad("a class of the pattern is unknown"))?;
+    let (_, ranges) =
+        POSIX.iter().find(|(have, _)| *have == name).ok_or(bad("a class of the pattern is unknown"))?;
     Ok(Some((group(ranges, negated, fold), rest)))
 }
 
@@ -197,7 +198,8 @@ pub(super) fn character(text: &str) -> Result<(u32, &str), Fault> {
         return Err(bad("the pattern ends in a backslash"));
     };
     let rest = chars.as_str();
-    let octal = |text: &str| text.bytes().next().filter(|b| (b'0'..=b'7').contains(b)).map(|b| u32::from(b - b'0'));
+    let octal =
+        |text: &str| text.bytes().next().filter(|b| (b'0'..=b'7').contains(b)).map(|b| u32::from(b - b'0'));
     let simple = match c {
         'a' => 0x07,
         'f' => 0x0C,

@@ -169,7 +169,9 @@ impl Dfa {
                         _ if self.words && is_word(byte) => Before::Word,
                         _ => Before::Other,
                     };
-                    if self.table.len() + self.stride > MOST_TABLE.max(8 * self.stride) || self.members > MOST_SETS {
+                    if self.table.len() + self.stride > MOST_TABLE.max(8 * self.stride)
+                        || self.members > MOST_SETS
+                    {
                         self.empty();
                         return self.state((before, members.into_boxed_slice()));
                     }

@@ -225,7 +225,11 @@ impl Parser<'_> {
     }
 
     fn literal(&mut self, c: char) {
-        let hir = if self.flags.fold { class::folded(c) } else { Hir::literal(c.encode_utf8(&mut [0; 4]).as_bytes()) };
+        let hir = if self.flags.fold {
+            class::folded(c)
+        } else {
+            Hir::literal(c.encode_utf8(&mut [0; 4]).as_bytes())
+        };
         self.push(hir);
     }
 
@@ -320,7 +324,13 @@ impl Parser<'_> {
         Err(BAD)
     }
 
-    fn repeat_counted(&mut self, min: u32, max: Option<u32>, length: usize, repeated: bool) -> Result<bool, Fault> {
+    fn repeat_counted(
+        &mut self,
+        min: u32,
+        max: Option<u32>,
+        length: usize,
+        repeated: bool,
+    ) -> Result<bool, Fault> {
         const MOST: u32 = 1000;
         if min > MOST || max.is_some_and(|max| max > MOST || max < min) {
             return Err(bad("a count of the pattern is out of range"));
@@ -432,7 +442,9 @@ fn count(text: &str) -> Option<(u32, Option<u32>, usize)> {
 
 /// Digits without a leading zero; too many are too large a number.
 fn integer(text: &str) -> Option<u32> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() && (text == "0" || !text.starts_with('0'));
+    let plain = text.bytes().all(|b| b.is_ascii_digit())
+        && !text.is_empty()
+        && (text == "0" || !text.starts_with('0'));
     plain.then(|| text.parse().unwrap_or(u32::MAX))
 }
 

@@ -112,7 +112,12 @@ impl Regex {
     }
 
     /// Each match, with all groups: at most `most`.
-    pub(super) fn find_all(&self, text: &[u8], most: usize, budget: &mut Budget) -> Result<Vec<Slots>, Fault> {
+    pub(super) fn find_all(
+        &self,
+        text: &[u8],
+        most: usize,
+        budget: &mut Budget,
+    ) -> Result<Vec<Slots>, Fault> {
         if most == 0 || !self.is_match(text, budget)? {
             return Ok(Vec::new());
         }
@@ -152,7 +157,9 @@ impl Plain {
         match (self.start, self.end) {
             (true, End::Open) => text.starts_with(&self.text),
             (true, End::Closed) => text == self.text,
-            (true, End::Line) => text.strip_prefix(self.text.as_slice()).is_some_and(|rest| !rest.contains(&b'\n')),
+            (true, End::Line) => {
+                text.strip_prefix(self.text.as_slice()).is_some_and(|rest| !rest.contains(&b'\n'))
+            }
             (false, End::Closed) => text.ends_with(&self.text),
             (false, _) => super::super::rune::find(text, &self.text).is_some(),
         }
@@ -195,7 +202,9 @@ fn plain(hir: &Hir) -> Option<Plain> {
 /// `.*`, with or without `?`.
 fn is_any_run(hir: &Hir) -> bool {
     let HirKind::Repetition(repetition) = hir.kind() else { return false };
-    let HirKind::Class(regex_syntax::hir::Class::Unicode(class)) = repetition.sub.kind() else { return false };
+    let HirKind::Class(regex_syntax::hir::Class::Unicode(class)) = repetition.sub.kind() else {
+        return false;
+    };
     let ranges = class.ranges().iter().map(|range| (range.start(), range.end()));
     repetition.min == 0
         && repetition.max.is_none()

@@ -103,5 +103,8 @@ fn groups(name: &[u8], regex: &Regex) -> Vec<usize> {
         return vec![number];
     }
     let named = regex.names().iter().enumerate();
-    named.filter(|(_, have)| have.as_deref().is_some_and(|have| have.as_bytes() == name)).map(|(at, _)| at).collect()
+    named
+        .filter(|(_, have)| have.as_deref().is_some_and(|have| have.as_bytes() == name))
+        .map(|(at, _)| at)
+        .collect()
 }

@@ -141,11 +141,21 @@ impl Threads<'_> {
             let mut next = std::mem::replace(&mut self.next, empty());
             for &id in &now.order {
                 let to = match self.nfa.state(id) {
-                    State::ByteRange { trans } => byte.filter(|byte| trans.matches_byte(*byte)).map(|_| trans.next),
+                    State::ByteRange { trans } => {
+                        byte.filter(|byte| trans.matches_byte(*byte)).map(|_| trans.next)
+                    }
                     State::Sparse(transitions) => byte.and_then(|byte| transitions.matches_byte(byte)),
                     State::Dense(transitions) => byte.and_then(|byte| transitions.matches_byte(byte)),
                     State::Match { .. } => {
-                        found = Some(now.slots.get(id.as_usize() * self.width..).unwrap_or_default().iter().copied().take(self.width).collect());
+                        found = Some(
+                            now.slots
+                                .get(id.as_usize() * self.width..)
+                                .unwrap_or_default()
+                                .iter()
+                                .copied()
+                                .take(self.width)
+                                .collect(),
+                        );
                         if let Some(slots) = &mut found
                             && let Some(end) = slots.get_mut(1)
                         {

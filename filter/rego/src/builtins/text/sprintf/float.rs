@@ -56,8 +56,7 @@ pub(super) fn text(value: f64, verb: char, precision: Option<usize>) -> Vec<u8> 
             let precision = precision.max(1);
             let decimal = decimal(&format!("{value:.*e}", (precision - 1).min(MOST_PRECISION)));
             let have = decimal.digits.len();
-            let threshold =
-                if precision > have && have as i32 >= decimal.point { have } else { precision };
+            let threshold = if precision > have && have as i32 >= decimal.point { have } else { precision };
             general(&decimal, precision, threshold, verb)
         }
     }
@@ -97,7 +96,8 @@ fn fixed(decimal: &Decimal, precision: usize) -> Vec<u8> {
     if decimal.negative {
         out.push(b'-');
     }
-    let digit = |at: i32| usize::try_from(at).ok().and_then(|at| decimal.digits.get(at)).copied().unwrap_or(b'0');
+    let digit =
+        |at: i32| usize::try_from(at).ok().and_then(|at| decimal.digits.get(at)).copied().unwrap_or(b'0');
     if decimal.point > 0 {
         out.extend((0..decimal.point).map(digit));
     } else {

@@ -393,6 +393,7 @@ fn escape(c: char, quote: char, ascii: bool, out: &mut Vec<u8>) {
 
 /// Whether backquotes can stand around the text as it is.
 fn can_backquote(text: &[u8]) -> bool {
-    std::str::from_utf8(text)
-        .is_ok_and(|text| text.chars().all(|c| c == '\t' || !matches!(c, '\0'..' ' | '`' | '\u{7F}' | '\u{FEFF}')))
+    std::str::from_utf8(text).is_ok_and(|text| {
+        text.chars().all(|c| c == '\t' || !matches!(c, '\0'..' ' | '`' | '\u{7F}' | '\u{FEFF}'))
+    })
 }

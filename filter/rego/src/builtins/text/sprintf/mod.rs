@@ -86,7 +86,10 @@ fn integer(text: &str) -> Result<Option<BigInt>, Fault> {
 
 fn sprintf(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     let format = args::bytes(args, 0)?;
-    let items = args.get(1).and_then(Value::as_array).ok_or(Fault::undefined("the second operand must be an array"))?;
+    let items = args
+        .get(1)
+        .and_then(Value::as_array)
+        .ok_or(Fault::undefined("the second operand must be an array"))?;
     call.step(1 + format.len() / 8 + items.len())?;
     let mut arguments = Vec::with_capacity(items.len());
     for item in items.iter() {

@@ -20,7 +20,11 @@ struct Printer<'a> {
 }
 
 /// What Go's `Sprintf` makes of the format and its arguments.
-pub(super) fn print(format: &[u8], arguments: &[Argument<'_>], budget: &mut Budget) -> Result<Vec<u8>, Fault> {
+pub(super) fn print(
+    format: &[u8],
+    arguments: &[Argument<'_>],
+    budget: &mut Budget,
+) -> Result<Vec<u8>, Fault> {
     let mut printer = Printer {
         out: Writer::new(budget),
         format,

@@ -103,7 +103,9 @@ pub(super) fn is_alphanumeric(c: char) -> bool {
 fn cases(c: u32) -> (u32, u32) {
     let after = CASES.partition_point(|(first, ..)| *first <= c);
     // Ranges of every second code point lie within each other.
-    for (first, last, step, up, low) in CASES.get(after.saturating_sub(3)..after).unwrap_or_default().iter().rev() {
+    for (first, last, step, up, low) in
+        CASES.get(after.saturating_sub(3)..after).unwrap_or_default().iter().rev()
+    {
         if c <= *last && (c - first).is_multiple_of(u32::from(*step)) {
             return (c.wrapping_add_signed(*up), c.wrapping_add_signed(*low));
         }
