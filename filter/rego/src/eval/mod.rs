@@ -18,6 +18,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+
 pub use query::{Answer, Entry};
 
 use std::cell::RefCell;

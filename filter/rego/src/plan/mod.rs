@@ -15,6 +15,7 @@ mod ops;
 mod query;
 mod safety;
 mod tree;
+mod types;
 mod vars;
 
 use std::collections::{BTreeMap, HashMap};
@@ -82,6 +83,9 @@ pub struct Compiler {
     /// Number of arguments of each rule.
     arities: Vec<usize>,
     graph: checks::Graph,
+    /// Rules in the order of what they depend on.
+    order: Vec<usize>,
+    types: types::Types,
     /// Rule names of each package.
     packages: BTreeMap<Vec<Value>, Vec<Sym>>,
     globals: Vec<names::Globals>,
@@ -135,6 +139,8 @@ impl Compiler {
             functions,
             arities: Vec::new(),
             graph: checks::Graph::default(),
+            order: Vec::new(),
+            types: types::Types::default(),
             packages: BTreeMap::new(),
             globals: Vec::new(),
             data: Value::object(Vec::new()).unwrap_or_default(),
@@ -325,8 +331,7 @@ impl Compiler {
             }
         }
         for (pos, name) in found {
-            let message =
-                format!("a second import is called `{}`; give one another name", self.names.text(name));
+            let message = format!("a second import is called `{}`; give one another name", self.names.text(name));
             self.fault(Code::Compile, pos, message);
         }
     }
@@ -550,7 +555,8 @@ impl Compiler {
     }
 
     fn check_recursion(&mut self) {
-        let cycles = std::mem::take(&mut self.graph).cycles(self.rules.len());
+        let (cycles, order) = std::mem::take(&mut self.graph).order(self.rules.len());
+        self.order = order;
         for cycle in cycles {
             let Some(first) = cycle.first().and_then(|i| self.rules.get(*i)) else { continue };
             let pos = first.rule.pos;
@@ -576,7 +582,18 @@ impl Compiler {
         path
     }
 
-    fn types(&mut self, _index: usize) {}
+    fn types(&mut self, index: usize) {
+        let Some(index) = self.order.get(index).copied() else { return };
+        let Compiler { rules, modules, types, tree, functions, names, .. } = self;
+        let Some(entry) = rules.get(index) else { return };
+        let package = modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
+        let mut checker = types::Checker::new(types, tree, functions, names);
+        checker.rule(&entry.rule, package);
+        entry.rule.branches.iter().for_each(|b| checker.rule(b, package));
+        for (pos, message) in checker.faults {
+            self.fault(Code::Type, pos, message);
+        }
+    }
 
     fn deprecated(&mut self, index: usize) {
         let Some(entry) = self.rules.get(index) else { return };
@@ -594,8 +611,7 @@ impl Compiler {
                 });
             });
             for (pos, name) in found {
-                let message =
-                    format!("`{name}` is deprecated and not in Rego v1; write it with what Rego v1 has");
+                let message = format!("`{name}` is deprecated and not in Rego v1; write it with what Rego v1 has");
                 this.fault(Code::Type, pos, message);
             }
         });
@@ -675,7 +691,7 @@ impl Functions {
         }
     }
 
-    fn find_path(&self, path: &[Term]) -> Option<&'static Builtin> {
+    pub(crate) fn find_path(&self, path: &[Term]) -> Option<&'static Builtin> {
         let (first, rest) = path.split_first()?;
         let sym = first.as_var()?;
         if rest.is_empty() {

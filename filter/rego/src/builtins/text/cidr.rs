@@ -9,35 +9,40 @@ use crate::value::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const SOURCE: &str = "v1/topdown/cidr.go";
-const STRING: Type = Type::String;
-const ADDRESSES: Type = Type::Union(&[STRING, Type::array_of(&STRING)]);
-const MATCHED: Type = Type::Union(&[
-    STRING,
-    Type::array_of(&ADDRESSES),
-    Type::Set(&ADDRESSES),
-    Type::object_of(&STRING, &ADDRESSES),
-]);
-
 /// The most addresses that a network is spelled out to.
 const MOST_ADDRESSES: u128 = 65_536;
 
 pub(super) const BUILTINS: &[Builtin] = &[
-    Builtin::new("net.cidr_overlap", &[STRING, STRING], Type::Boolean, contains, SOURCE).deprecated(),
-    Builtin::new("net.cidr_contains", &[STRING, STRING], Type::Boolean, contains, SOURCE),
-    Builtin::new("net.cidr_intersects", &[STRING, STRING], Type::Boolean, intersects, SOURCE),
-    Builtin::new("net.cidr_is_valid", &[STRING], Type::Boolean, is_valid, SOURCE),
+    Builtin::new("net.cidr_overlap", &[Type::String, Type::String], Type::Boolean, contains, SOURCE)
+        .deprecated(),
+    Builtin::new("net.cidr_contains", &[Type::String, Type::String], Type::Boolean, contains, SOURCE),
+    Builtin::new("net.cidr_intersects", &[Type::String, Type::String], Type::Boolean, intersects, SOURCE),
+    Builtin::new("net.cidr_is_valid", &[Type::String], Type::Boolean, is_valid, SOURCE),
     Builtin::new(
         "net.cidr_contains_matches",
-        &[MATCHED, MATCHED],
+        &[
+            Type::Union(&[
+                Type::String,
+                Type::array_of(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
+                Type::object_of(&Type::String, &Type::Union(&[Type::String, Type::ANY_ARRAY])),
+                Type::Set(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
+            ]),
+            Type::Union(&[
+                Type::String,
+                Type::array_of(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
+                Type::object_of(&Type::String, &Type::Union(&[Type::String, Type::ANY_ARRAY])),
+                Type::Set(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
+            ]),
+        ],
         Type::Set(&Type::Array(&[Type::Any, Type::Any], None)),
         contains_matches,
         SOURCE,
     ),
-    Builtin::new("net.cidr_expand", &[STRING], Type::Set(&STRING), expand, SOURCE),
+    Builtin::new("net.cidr_expand", &[Type::String], Type::Set(&Type::String), expand, SOURCE),
     Builtin::new(
         "net.cidr_merge",
-        &[Type::Union(&[Type::array_of(&STRING), Type::Set(&STRING)])],
-        Type::Set(&STRING),
+        &[Type::Union(&[Type::array_of(&Type::Union(&[Type::String])), Type::Set(&Type::String)])],
+        Type::Set(&Type::String),
         merge,
         SOURCE,
     ),
@@ -262,6 +267,8 @@ struct Block {
     first: u128,
     last: u128,
     network: Option<String>,
+    /// A network of IPv6 over IPv4 addresses, of which OPA makes 28 bytes: nothing can be merged with it.
+    odd: bool,
 }
 
 /// A network or a bare IPv4 address, which gets the mask of its class.
@@ -272,7 +279,12 @@ fn block(text: &[u8]) -> Option<Block> {
         let mapped = network.address.wide && !network.address.narrow().wide;
         let prefix = if mapped { network.prefix - 96 } else { network.prefix };
         let text = format!("{}/{prefix}", network.address.text());
-        return Some(block_of(network, text));
+        let mut block = block_of(network, text);
+        if mapped {
+            let hosts = network.hosts() & 0xFFFF_FFFF;
+            block = Block { first: MAPPED, last: MAPPED | hosts, odd: true, ..block };
+        }
+        return Some(block);
     };
     let address = address.narrow();
     if address.wide {
@@ -290,7 +302,12 @@ fn block(text: &[u8]) -> Option<Block> {
 }
 
 fn block_of(network: Network, text: String) -> Block {
-    Block { first: network.address.widened(), last: network.last().widened(), network: Some(text) }
+    Block {
+        first: network.address.widened(),
+        last: network.last().widened(),
+        network: Some(text),
+        odd: false,
+    }
 }
 
 fn is_mapped(address: u128) -> bool {
@@ -314,7 +331,10 @@ fn merge(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     for block in blocks.into_iter().rev() {
         above = Some(match above.take() {
             Some(higher) if before(higher.first) <= block.last => {
-                Block { first: block.first.min(higher.first), last: higher.last, network: None }
+                if higher.odd || block.odd {
+                    return Err(Fault::undefined("the networks are some that OPA does not merge"));
+                }
+                Block { first: block.first.min(higher.first), last: higher.last, network: None, odd: false }
             }
             Some(higher) => {
                 merged.push(higher);

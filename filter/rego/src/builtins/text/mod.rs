@@ -6,6 +6,7 @@
 mod args;
 mod cidr;
 pub mod glob;
+mod hash;
 pub mod patterns;
 pub mod regex;
 mod replace;

@@ -1,9 +1,11 @@
 //! Compiled patterns, kept between calls and queries, bounded in number and bytes.
 
-use super::glob::Glob;
-use super::regex::Regex;
-use crate::builtins::{Budget, Fault};
-use std::collections::HashMap;
+use super::args;
+use super::glob::{self, Glob};
+use super::hash::Map;
+use super::regex::{self, Regex};
+use crate::builtins::{Budget, Call, Fault};
+use crate::value::Value;
 use std::rc::Rc;
 
 /// The most patterns, and the most bytes that they and their texts take, in one half of the cache.
@@ -19,10 +21,12 @@ const MOST_STEPS: u64 = 1 << 20;
 /// at the same place in every run.
 #[derive(Debug, Default)]
 pub struct PatternCache {
-    young: HashMap<Box<[u8]>, Entry>,
-    old: HashMap<Box<[u8]>, Entry>,
+    young: Map<Box<[u8]>, Entry>,
+    old: Map<Box<[u8]>, Entry>,
     bytes: usize,
     key: Vec<u8>,
+    #[cfg(test)]
+    compiled: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -91,11 +95,30 @@ impl PatternCache {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn compiled(&self) -> usize {
+        self.compiled
+    }
+
     fn entry(&mut self, make: impl FnOnce() -> Entry) -> Entry {
         if let Some(entry) = self.young.get(self.key.as_slice()) {
             return entry.clone();
         }
-        let entry = self.old.remove(self.key.as_slice()).unwrap_or_else(make);
+        let entry = match self.old.remove(self.key.as_slice()) {
+            Some(entry) => entry,
+            None => {
+                #[cfg(test)]
+                {
+                    self.compiled += 1;
+                }
+                make()
+            }
+        };
         let size = self.key.len()
             + match &entry.compiled {
                 Ok(Compiled::Regex(regex)) => regex.size(),
@@ -109,5 +132,45 @@ impl PatternCache {
         self.bytes += size;
         self.young.insert(self.key.clone().into_boxed_slice(), entry.clone());
         entry
+    }
+}
+
+/// A call whose pattern is known when the policy is loaded: compiled once, called without looking it up.
+///
+/// Answers and faults are those of the plain call with the same arguments.
+#[derive(Clone, Debug)]
+pub enum Prepared {
+    /// A function of regular expressions, with its pattern.
+    Regex(Rc<Regex>, regex::With),
+    /// `glob.match`, with its pattern and delimiters.
+    Glob(Rc<Glob>),
+}
+
+impl Prepared {
+    /// Prepares a call; `None` for an argument is one that is not known yet. `Ok(None)`: there is nothing to prepare.
+    ///
+    /// Errors: what every such call ends with, as its pattern is none or is too large.
+    pub fn new(name: &str, args: &[Option<&Value>]) -> Result<Option<Prepared>, Fault> {
+        let known = |at: usize| args.get(at).copied().flatten();
+        if name == "glob.match" {
+            let (Some(Value::String(pattern)), Some(delimiters)) = (known(0), known(1)) else {
+                return Ok(None);
+            };
+            let delimiters = glob::delimiters(delimiters)?;
+            let glob =
+                Glob::compile(pattern.as_bytes(), &delimiters, &mut Budget::new(MOST_STEPS, u64::MAX))?;
+            return Ok(Some(Prepared::Glob(Rc::new(glob))));
+        }
+        let Some((at, with)) = regex::with(name) else { return Ok(None) };
+        let Some(Value::String(pattern)) = known(at) else { return Ok(None) };
+        Ok(Some(Prepared::Regex(Rc::new(Regex::compile(pattern.as_bytes())?), with)))
+    }
+
+    /// Calls it, with all arguments: the pattern's own place is not looked at.
+    pub fn call(&self, call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
+        match self {
+            Prepared::Regex(regex, with) => with(regex, call, args),
+            Prepared::Glob(glob) => Ok(glob.is_match(args::bytes(args, 2)?, call.budget)?.into()),
+        }
     }
 }

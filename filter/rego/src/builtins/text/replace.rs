@@ -7,14 +7,13 @@ use crate::builtins::{Budget, Builtin, Call, Fault, Type};
 use crate::value::{Str, Value};
 
 const SOURCE: &str = "v1/topdown/strings.go";
-const STRING: Type = Type::String;
 
 pub(super) const BUILTINS: &[Builtin] = &[
-    Builtin::new("replace", &[STRING, STRING, STRING], STRING, replace, SOURCE),
+    Builtin::new("replace", &[Type::String, Type::String, Type::String], Type::String, replace, SOURCE),
     Builtin::new(
         "strings.replace_n",
-        &[Type::object_of(&STRING, &STRING), STRING],
-        STRING,
+        &[Type::object_of(&Type::String, &Type::String), Type::String],
+        Type::String,
         replace_n,
         SOURCE,
     ),

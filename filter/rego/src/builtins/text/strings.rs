@@ -7,44 +7,65 @@ use crate::builtins::{Builtin, Call, Fault, Type};
 use crate::value::{Str, Value};
 
 const SOURCE: &str = "v1/topdown/strings.go";
-const STRING: Type = Type::String;
-const STRINGS: Type = Type::array_of(&STRING);
-const ONE_OR_MORE: Type = Type::Union(&[STRING, Type::Set(&STRING), STRINGS]);
 
 pub(super) const BUILTINS: &[Builtin] = &[
-    Builtin::new("concat", &[STRING, Type::Union(&[Type::Set(&STRING), STRINGS])], STRING, concat, SOURCE),
-    Builtin::new("contains", &[STRING, STRING], Type::Boolean, contains, SOURCE),
-    Builtin::new("startswith", &[STRING, STRING], Type::Boolean, startswith, SOURCE),
-    Builtin::new("endswith", &[STRING, STRING], Type::Boolean, endswith, SOURCE),
-    Builtin::new("indexof", &[STRING, STRING], Type::Number, indexof, SOURCE),
-    Builtin::new("indexof_n", &[STRING, STRING], Type::array_of(&Type::Number), indexof_n, SOURCE),
-    Builtin::new("lower", &[STRING], STRING, lower, SOURCE),
-    Builtin::new("upper", &[STRING], STRING, upper, SOURCE),
-    Builtin::new("split", &[STRING, STRING], STRINGS, split, SOURCE),
-    Builtin::new("strings.split_n", &[STRING, STRING, Type::Number], STRINGS, split_n, SOURCE),
-    Builtin::new("strings.count", &[STRING, STRING], Type::Number, count, SOURCE),
-    Builtin::new("strings.reverse", &[STRING], STRING, reverse, SOURCE),
+    Builtin::new(
+        "concat",
+        &[Type::String, Type::Union(&[Type::array_of(&Type::String), Type::Set(&Type::String)])],
+        Type::String,
+        concat,
+        SOURCE,
+    ),
+    Builtin::new("contains", &[Type::String, Type::String], Type::Boolean, contains, SOURCE),
+    Builtin::new("startswith", &[Type::String, Type::String], Type::Boolean, startswith, SOURCE),
+    Builtin::new("endswith", &[Type::String, Type::String], Type::Boolean, endswith, SOURCE),
+    Builtin::new("indexof", &[Type::String, Type::String], Type::Number, indexof, SOURCE),
+    Builtin::new(
+        "indexof_n",
+        &[Type::String, Type::String],
+        Type::array_of(&Type::Number),
+        indexof_n,
+        SOURCE,
+    ),
+    Builtin::new("lower", &[Type::String], Type::String, lower, SOURCE),
+    Builtin::new("upper", &[Type::String], Type::String, upper, SOURCE),
+    Builtin::new("split", &[Type::String, Type::String], Type::array_of(&Type::String), split, SOURCE),
+    Builtin::new(
+        "strings.split_n",
+        &[Type::String, Type::String, Type::Number],
+        Type::array_of(&Type::String),
+        split_n,
+        SOURCE,
+    ),
+    Builtin::new("strings.count", &[Type::String, Type::String], Type::Number, count, SOURCE),
+    Builtin::new("strings.reverse", &[Type::String], Type::String, reverse, SOURCE),
     Builtin::new(
         "strings.any_prefix_match",
-        &[ONE_OR_MORE, ONE_OR_MORE],
+        &[
+            Type::Union(&[Type::String, Type::array_of(&Type::String), Type::Set(&Type::String)]),
+            Type::Union(&[Type::String, Type::array_of(&Type::String), Type::Set(&Type::String)]),
+        ],
         Type::Boolean,
         any_prefix_match,
         SOURCE,
     ),
     Builtin::new(
         "strings.any_suffix_match",
-        &[ONE_OR_MORE, ONE_OR_MORE],
+        &[
+            Type::Union(&[Type::String, Type::array_of(&Type::String), Type::Set(&Type::String)]),
+            Type::Union(&[Type::String, Type::array_of(&Type::String), Type::Set(&Type::String)]),
+        ],
         Type::Boolean,
         any_suffix_match,
         SOURCE,
     ),
-    Builtin::new("substring", &[STRING, Type::Number, Type::Number], STRING, substring, SOURCE),
-    Builtin::new("trim", &[STRING, STRING], STRING, trim, SOURCE),
-    Builtin::new("trim_left", &[STRING, STRING], STRING, trim_left, SOURCE),
-    Builtin::new("trim_right", &[STRING, STRING], STRING, trim_right, SOURCE),
-    Builtin::new("trim_prefix", &[STRING, STRING], STRING, trim_prefix, SOURCE),
-    Builtin::new("trim_suffix", &[STRING, STRING], STRING, trim_suffix, SOURCE),
-    Builtin::new("trim_space", &[STRING], STRING, trim_space, SOURCE),
+    Builtin::new("substring", &[Type::String, Type::Number, Type::Number], Type::String, substring, SOURCE),
+    Builtin::new("trim", &[Type::String, Type::String], Type::String, trim, SOURCE),
+    Builtin::new("trim_left", &[Type::String, Type::String], Type::String, trim_left, SOURCE),
+    Builtin::new("trim_right", &[Type::String, Type::String], Type::String, trim_right, SOURCE),
+    Builtin::new("trim_prefix", &[Type::String, Type::String], Type::String, trim_prefix, SOURCE),
+    Builtin::new("trim_suffix", &[Type::String, Type::String], Type::String, trim_suffix, SOURCE),
+    Builtin::new("trim_space", &[Type::String], Type::String, trim_space, SOURCE),
 ];
 
 /// What reading so many bytes costs.

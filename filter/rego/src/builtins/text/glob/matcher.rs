@@ -4,9 +4,9 @@
 //! `gobwas/glob` exponential time. Here each answer of an inner tree is remembered once many were asked for.
 //! Source: `gobwas/glob` v0.2.3, `match/*.go`.
 
+use super::super::hash::Map;
 use super::super::rune::{self, cut, from};
 use crate::builtins::{Budget, Fault};
-use std::collections::HashMap;
 
 /// One matcher.
 #[derive(Clone, Debug)]
@@ -110,12 +110,12 @@ pub(super) struct Run<'a> {
     pub(super) delimiters: &'a [char],
     pub(super) budget: &'a mut Budget,
     asked: u32,
-    memo: HashMap<(u32, u32, u32), bool>,
+    memo: Map<(u32, u32, u32), bool>,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(text: &'a [u8], delimiters: &'a [char], budget: &'a mut Budget) -> Run<'a> {
-        Run { text, delimiters, budget, asked: 0, memo: HashMap::new() }
+        Run { text, delimiters, budget, asked: 0, memo: Map::default() }
     }
 
     fn spend(&mut self, bytes: usize) -> Result<(), Fault> {
@@ -363,8 +363,7 @@ impl Matcher {
             Matcher::EveryOf(parts) => return every_index(parts, run, start, end),
             Matcher::AnyOf(alternatives) => return any_index(alternatives, run, start, end),
             Matcher::Row { length, parts } => {
-                let places: Vec<usize> = rune::runes(text).map(|(at, _)| at).collect();
-                for at in places {
+                for (at, _) in rune::runes(text) {
                     if text.len() - at < *length {
                         break;
                     }

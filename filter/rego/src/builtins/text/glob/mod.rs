@@ -15,17 +15,16 @@ use compile::Compiler;
 use matcher::{Matcher, Run};
 
 const SOURCE: &str = "v1/topdown/glob.go";
-const STRING: Type = Type::String;
 
 pub(super) const BUILTINS: &[Builtin] = &[
     Builtin::new(
         "glob.match",
-        &[STRING, Type::Union(&[Type::Null, Type::array_of(&STRING)]), STRING],
+        &[Type::String, Type::Union(&[Type::Null, Type::array_of(&Type::String)]), Type::String],
         Type::Boolean,
         glob_match,
         SOURCE,
     ),
-    Builtin::new("glob.quote_meta", &[STRING], STRING, quote_meta, SOURCE),
+    Builtin::new("glob.quote_meta", &[Type::String], Type::String, quote_meta, SOURCE),
 ];
 
 /// The delimiters that the second argument of `glob.match` names: `null` none, an empty array the dot.
@@ -119,6 +118,15 @@ impl Glob {
         match &self.matcher {
             Matcher::Text { text, .. } => Some(text),
             Matcher::Nothing => Some(&[]),
+            _ => None,
+        }
+    }
+
+    /// A text that all that matches begins with: what an index may ask first.
+    pub fn prefix(&self) -> Option<&[u8]> {
+        match &self.matcher {
+            Matcher::Text { text, .. } | Matcher::Prefix(text) | Matcher::PrefixAny(text) => Some(text),
+            Matcher::PrefixSuffix { prefix, .. } => Some(prefix),
             _ => None,
         }
     }

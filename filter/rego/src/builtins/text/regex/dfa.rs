@@ -3,10 +3,10 @@
 //! A state is the set before its empty moves, and what stood before it; the moves are made when the next byte is
 //! known, so that `^`, `$` and `\b` look both ways. The table is bounded: a full one is emptied and made again.
 
+use super::super::hash::Map;
 use regex_automata::nfa::thompson::{NFA, State};
 use regex_automata::util::look::Look;
 use regex_automata::util::primitives::StateID;
-use std::collections::HashMap;
 
 /// The most entries of the table, and of the sets.
 const MOST_TABLE: usize = 16 * 1024;
@@ -42,7 +42,7 @@ pub(super) struct Dfa {
     stride: usize,
     table: Vec<u32>,
     keys: Vec<Key>,
-    numbers: HashMap<Key, u32>,
+    numbers: Map<Key, u32>,
     members: usize,
     /// The state at the begin; 0: not made yet.
     start: u32,
@@ -88,7 +88,7 @@ impl Dfa {
             stride,
             table: vec![UNKNOWN; stride],
             keys: Vec::new(),
-            numbers: HashMap::new(),
+            numbers: Map::default(),
             members: 0,
             start: 0,
             seen: vec![false; states],
@@ -186,6 +186,11 @@ impl Dfa {
         next
     }
 
+    #[cfg(test)]
+    pub(super) fn states(&self) -> usize {
+        self.keys.len()
+    }
+
     fn empty(&mut self) {
         self.table.truncate(self.stride);
         self.keys.clear();
@@ -214,11 +219,7 @@ impl Dfa {
             }
             self.reached.push(id);
             match self.nfa.state(id) {
-                State::Look { look, next: to } => {
-                    if holds(*look, before, next) {
-                        self.stack.push(*to);
-                    }
-                }
+                State::Look { look, next: to } if holds(*look, before, next) => self.stack.push(*to),
                 State::Union { alternates } => self.stack.extend(alternates.iter().copied()),
                 State::BinaryUnion { alt1, alt2 } => self.stack.extend([*alt1, *alt2]),
                 State::Capture { next: to, .. } => self.stack.push(*to),

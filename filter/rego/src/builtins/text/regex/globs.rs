@@ -3,10 +3,11 @@
 //! A greedy walk that gives some pairs another answer than the question has; kept as it is, but remembered, so that
 //! it takes no exponential time. Source: `yashtewari/glob-intersection` v0.2.0.
 
+use super::super::hash::Map;
 use super::super::{args, rune};
 use crate::builtins::{Budget, Call, Fault, Limit};
 use crate::value::Value;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 /// The most characters in one set: ranges are spelled out.
 const MOST_SET: usize = 4096;
@@ -43,7 +44,7 @@ pub(super) fn globs_match(call: &mut Call<'_>, args: &[Value]) -> Result<Value, 
     let Some((first, second)) = trim(&first, &second) else {
         return Ok(Value::Bool(false));
     };
-    let mut walk = Walk { budget: call.budget, memo: HashMap::new() };
+    let mut walk = Walk { budget: call.budget, memo: Map::default() };
     Ok(walk.normal(first, second)?.into())
 }
 
@@ -187,7 +188,7 @@ fn trim<'a>(a: &'a [Token], b: &'a [Token]) -> Option<(&'a [Token], &'a [Token])
 struct Walk<'a> {
     budget: &'a mut Budget,
     /// Answers of [`Walk::normal`] by how much of both is left, and which is the first.
-    memo: HashMap<(usize, usize, usize, usize), bool>,
+    memo: Map<(usize, usize, usize, usize), bool>,
 }
 
 impl Walk<'_> {

@@ -297,8 +297,7 @@ impl Parser<'_> {
         }
         let mut flags = self.flags;
         let (mut on, mut any) = (true, false);
-        let mut chars = self.rest.char_indices().skip(2);
-        while let Some((at, c)) = chars.next() {
+        for (at, c) in self.rest.char_indices().skip(2) {
             let flag = match c {
                 'i' => &mut flags.fold,
                 'm' => &mut flags.lines,

@@ -3,7 +3,7 @@
 
 use super::dfa::Dfa;
 use super::parse::{self, Parsed};
-use super::threads::{self, Slots};
+use super::search::{self, Slots};
 use crate::builtins::{Budget, Fault, Limit};
 use regex_automata::nfa::thompson::{Compiler, Config, NFA, WhichCaptures};
 use regex_syntax::hir::{Hir, HirKind, Look};
@@ -106,6 +106,30 @@ impl Regex {
         })
     }
 
+    /// A text that every match begins with, if matches begin where the text does: what an index may ask first.
+    pub fn prefix(&self) -> Option<&[u8]> {
+        match &self.plain {
+            Some(plain) if plain.start => Some(&plain.text),
+            Some(_) => None,
+            None => {
+                let HirKind::Concat(parts) = self.hir.kind() else { return None };
+                match (parts.first()?.kind(), parts.get(1)?.kind()) {
+                    (HirKind::Look(Look::Start), HirKind::Literal(literal)) => {
+                        let text = std::str::from_utf8(&literal.0).ok()?;
+                        (!text.contains(char::REPLACEMENT_CHARACTER)).then_some(text.as_bytes())
+                    }
+                    _ => None,
+                }
+            }
+        }
+    }
+
+    /// How many states the DFA has.
+    #[cfg(test)]
+    pub(in super::super) fn most_states(&self) -> usize {
+        self.matching.get().map_or(0, |dfa| dfa.as_ref().map_or(0, |dfa| dfa.borrow().states()))
+    }
+
     /// The names of groups; the whole match is the first.
     pub(super) fn names(&self) -> &[Option<Box<str>>] {
         &self.names
@@ -126,7 +150,7 @@ impl Regex {
             Err(fault) => return Err(fault.clone()),
         };
         let (haystack, places) = readable(text);
-        let mut found = threads::find_all(nfa, self.names.len(), haystack.as_bytes(), most, budget)?;
+        let mut found = search::find_all(nfa, self.names.len(), haystack.as_bytes(), most, budget)?;
         if let Some(places) = places {
             for slot in found.iter_mut().flatten().flatten() {
                 *slot = places.get(*slot).copied().unwrap_or(text.len());

@@ -1,19 +1,18 @@
 //! `regex.replace`, and the templates that it takes.
 
 use super::super::{args, rune, unicode};
-use super::{Regex, group, threads::Slots};
+use super::{Regex, group, search::Slots};
 use crate::builtins::{Budget, Call, Fault};
 use crate::value::Value;
 
-pub(super) fn replace(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
+pub(super) fn replace_with(regex: &Regex, call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     let text = args::bytes(args, 0)?;
     let template = args::bytes(args, 2)?;
-    let regex = super::compiled(call, args, 1)?;
     let found = regex.find_all(text, usize::MAX, call.budget)?;
     if found.is_empty() {
         return Ok(args.first().cloned().unwrap_or_default());
     }
-    let parts = read(template, &regex);
+    let parts = read(template, regex);
     let mut out = Vec::new();
     let mut last = 0;
     for slots in &found {

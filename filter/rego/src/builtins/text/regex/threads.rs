@@ -1,17 +1,13 @@
-//! Where a pattern matches, and its groups: threads over the NFA in the order of their priority, every move counted.
+//! Where a pattern matches, by threads over the NFA in the order of their priority: for texts that are too long to
+//! remember every place of.
 
+use super::search::{MOVES, Slots, holds};
 use crate::builtins::{Budget, Fault, Limit};
 use regex_automata::nfa::thompson::{NFA, State};
-use regex_automata::util::look::Look;
 use regex_automata::util::primitives::StateID;
-
-/// The begin and the end of each group; the first is the whole match.
-pub(super) type Slots = Vec<Option<usize>>;
 
 /// The most places that threads may remember.
 const MOST_SLOTS: usize = 1 << 20;
-/// How many moves are a step of the budget.
-const MOVES: u64 = 16;
 const NONE: u32 = u32::MAX;
 
 /// Threads in the order of their priority, at most one for each state.
@@ -52,7 +48,7 @@ enum Move {
     Restore(usize, u32),
 }
 
-struct Threads<'a> {
+pub(super) struct Threads<'a> {
     nfa: &'a NFA,
     text: &'a [u8],
     width: usize,
@@ -61,60 +57,24 @@ struct Threads<'a> {
     stack: Vec<Move>,
     current: Vec<u32>,
     moves: u64,
-    budget: &'a mut Budget,
 }
 
-/// Every match, as Go finds them one after another: an empty one right after another is left out.
-/// Source: `go:regexp`, `allMatches`.
-pub(super) fn find_all(
-    nfa: &NFA,
-    groups: usize,
-    text: &[u8],
-    most: usize,
-    budget: &mut Budget,
-) -> Result<Vec<Slots>, Fault> {
-    let (states, width) = (nfa.states().len(), 2 * groups);
-    if states * width > MOST_SLOTS || text.len() >= NONE as usize {
-        return Err(Fault::Limit(Limit::Bytes));
-    }
-    budget.step(1 + states as u64 * width as u64 / 64)?;
-    let list = || List { order: Vec::new(), member: vec![false; states], slots: vec![NONE; states * width] };
-    let mut threads = Threads {
-        nfa,
-        text,
-        width,
-        now: list(),
-        next: list(),
-        stack: Vec::new(),
-        current: Vec::new(),
-        moves: 0,
-        budget,
-    };
-    let mut found = Vec::new();
-    let mut at = 0;
-    let mut last_end = None;
-    while found.len() < most && at <= text.len() {
-        let Some(slots) = threads.find(at)? else { break };
-        let (start, end) = (slots.first().copied().flatten(), slots.get(1).copied().flatten().unwrap_or(at));
-        let mut accepted = true;
-        if end == at {
-            accepted = start != last_end;
-            let width = super::super::rune::decode(super::super::rune::from(text, at)).1;
-            at = if width == 0 { text.len() + 1 } else { at + width };
-        } else {
-            at = end;
+impl<'a> Threads<'a> {
+    pub(super) fn new(nfa: &'a NFA, text: &'a [u8], groups: usize) -> Result<Threads<'a>, Fault> {
+        let (states, width) = (nfa.states().len(), 2 * groups);
+        if states * width > MOST_SLOTS || text.len() >= NONE as usize {
+            return Err(Fault::Limit(Limit::Bytes));
         }
-        last_end = Some(end);
-        if accepted {
-            threads.budget.bytes(8 * slots.len() as u64 + 24)?;
-            found.push(slots);
-        }
+        let list =
+            || List { order: Vec::new(), member: vec![false; states], slots: vec![NONE; states * width] };
+        let (now, next) = (list(), list());
+        Ok(Threads { nfa, text, width, now, next, stack: Vec::new(), current: Vec::new(), moves: 0 })
     }
-    Ok(found)
 }
 
 impl Threads<'_> {
-    fn find(&mut self, start: usize) -> Result<Option<Slots>, Fault> {
+    /// The first match from `start` on.
+    pub(super) fn find(&mut self, start: usize, budget: &mut Budget) -> Result<Option<Slots>, Fault> {
         self.now.clear();
         self.next.clear();
         let anchored = self.nfa.is_always_start_anchored();
@@ -134,7 +94,7 @@ impl Threads<'_> {
             }
             self.moves += 1 + self.now.order.len() as u64;
             if self.moves >= MOVES {
-                self.budget.step(self.moves / MOVES)?;
+                budget.step(self.moves / MOVES)?;
                 self.moves %= MOVES;
             }
             let mut now = std::mem::replace(&mut self.now, empty());
@@ -245,23 +205,4 @@ impl Threads<'_> {
 
 fn empty() -> List {
     List { order: Vec::new(), member: Vec::new(), slots: Vec::new() }
-}
-
-fn is_word(byte: Option<&u8>) -> bool {
-    byte.is_some_and(|byte| *byte == b'_' || byte.is_ascii_alphanumeric())
-}
-
-fn holds(look: Look, text: &[u8], at: usize) -> bool {
-    let before = at.checked_sub(1).and_then(|at| text.get(at));
-    let next = text.get(at);
-    let boundary = is_word(before) != is_word(next);
-    match look {
-        Look::Start => at == 0,
-        Look::End => next.is_none(),
-        Look::StartLF => matches!(before, None | Some(b'\n')),
-        Look::EndLF => matches!(next, None | Some(b'\n')),
-        Look::WordAscii => boundary,
-        Look::WordAsciiNegate => !boundary,
-        _ => false,
-    }
 }

@@ -22,6 +22,13 @@ fn decimal(text: &str) -> Decimal {
     Decimal { negative, digits, point }
 }
 
+/// As many digits as tell the number from every other, and of those the nearest: of two that are equally near the
+/// even one, where Rust takes the upper.
+fn shortest(value: f64) -> Decimal {
+    let digits = decimal(&format!("{value:e}")).digits.len();
+    decimal(&format!("{value:.*e}", digits.saturating_sub(1)))
+}
+
 /// The number; no precision: as many digits as tell it from every other.
 /// Source: `go:strconv`, `FormatFloat`.
 pub(super) fn text(value: f64, verb: char, precision: Option<usize>) -> Vec<u8> {
@@ -29,7 +36,7 @@ pub(super) fn text(value: f64, verb: char, precision: Option<usize>) -> Vec<u8> 
         ('b', _) => binary(value),
         ('x' | 'X', _) => hexadecimal(value, verb == 'X', precision),
         ('e' | 'E', None) => {
-            let decimal = decimal(&format!("{value:e}"));
+            let decimal = shortest(value);
             let digits = decimal.digits.len().saturating_sub(1);
             exponential(&decimal, digits, verb)
         }
@@ -37,7 +44,7 @@ pub(super) fn text(value: f64, verb: char, precision: Option<usize>) -> Vec<u8> 
             exponential(&decimal(&format!("{value:.*e}", precision.min(MOST_PRECISION))), precision, verb)
         }
         ('f', None) => {
-            let decimal = decimal(&format!("{value:e}"));
+            let decimal = shortest(value);
             let digits = (decimal.digits.len() as i32 - decimal.point).max(0) as usize;
             fixed(&decimal, digits)
         }
@@ -48,7 +55,7 @@ pub(super) fn text(value: f64, verb: char, precision: Option<usize>) -> Vec<u8> 
             out
         }
         (_, None) => {
-            let decimal = decimal(&format!("{value:e}"));
+            let decimal = shortest(value);
             let digits = decimal.digits.len();
             general(&decimal, digits, 6, verb)
         }

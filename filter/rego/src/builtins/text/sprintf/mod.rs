@@ -12,7 +12,6 @@ use crate::value::{Number, Value};
 use num_bigint::{BigInt, Sign};
 
 const SOURCE: &str = "v1/topdown/strings.go";
-const STRING: Type = Type::String;
 
 /// The longest text that one call makes.
 const MOST_OUTPUT: usize = 1 << 20;
@@ -20,8 +19,8 @@ const MOST_OUTPUT: usize = 1 << 20;
 const MOST_DIGITS: usize = 20_000;
 
 pub(super) const BUILTINS: &[Builtin] = &[
-    Builtin::new("sprintf", &[STRING, Type::ANY_ARRAY], STRING, sprintf, SOURCE),
-    Builtin::new("format_int", &[Type::Number, Type::Number], STRING, format_int, SOURCE),
+    Builtin::new("sprintf", &[Type::String, Type::ANY_ARRAY], Type::String, sprintf, SOURCE),
+    Builtin::new("format_int", &[Type::Number, Type::Number], Type::String, format_int, SOURCE),
 ];
 
 /// An argument, as OPA hands it to Go.

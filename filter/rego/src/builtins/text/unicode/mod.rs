@@ -125,7 +125,7 @@ pub(super) fn lower(c: char) -> char {
 
 /// The next in the circle of code points equal but for case; itself where it is alone.
 /// Source: `go:unicode`, `SimpleFold`.
-fn next_in_circle(c: u32) -> u32 {
+pub(super) fn next_in_circle(c: u32) -> u32 {
     if let Ok(at) = ORBITS.binary_search_by_key(&c, |(from, _)| *from) {
         return ORBITS.get(at).map_or(c, |(_, to)| *to);
     }
