@@ -304,6 +304,12 @@ fn hostile() -> Vec<Value> {
 /// Every function with every argument, alone and in pairs: it ends within its budget, and never panics.
 #[test]
 fn no_argument_breaks_a_function_or_its_bounds() {
+    // Half of the stack of a worker; without the optimiser a frame is many times as large.
+    let size = if cfg!(debug_assertions) { 8 * 1024 * 1024 } else { 256 * 1024 };
+    std::thread::Builder::new().stack_size(size).spawn(call_everything).unwrap().join().unwrap();
+}
+
+fn call_everything() {
     const STEPS: u64 = 2_000_000;
     const BYTES: u64 = 8_000_000;
     let values = hostile();
@@ -326,6 +332,9 @@ fn no_argument_breaks_a_function_or_its_bounds() {
             1 => values.len(),
             n => values.len() * 4 * n,
         };
+        if std::env::var_os("SHOW").is_some() {
+            eprintln!("{}", builtin.name);
+        }
         for round in 0..rounds {
             let args: Vec<Value> = (0..builtin.args.len())
                 .map(|_| values[if builtin.args.len() == 1 { round } else { pick(values.len()) }].clone())

@@ -11,8 +11,8 @@ use super::operands::{all, bytes, text};
 use super::{Budget, Builtin, Call, Fault, Limit, PatternCache, Type};
 use crate::builtins::encoding::from_base64;
 use crate::builtins::time::layout;
-use crate::value::{MOST_DEPTH, Number, Value, lossy, shortest as shortest_text};
-use parse::{INVALID, Node, Tree};
+use crate::value::{Number, Value, lossy, shortest as shortest_text};
+use parse::{INVALID, MOST_NESTED, Node, Tree};
 
 const SOURCE: &str = "v1/topdown/encoding.go";
 
@@ -151,7 +151,7 @@ impl<'t> Decoder<'_, '_, 't> {
 
     fn node(&mut self, at: usize, depth: u32) -> Result<Decoded, Fault> {
         self.count()?;
-        if depth > MOST_DEPTH + 1 {
+        if depth > MOST_NESTED + 1 {
             return Err(Fault::Limit(Limit::Depth));
         }
         match self.get(at)? {
@@ -186,7 +186,7 @@ impl<'t> Decoder<'_, '_, 't> {
         if self.open.contains(&alias) {
             return Err(INVALID);
         }
-        if self.open.len() > MOST_DEPTH as usize {
+        if self.open.len() > MOST_NESTED as usize {
             return Err(Fault::Limit(Limit::Depth));
         }
         self.open.push(alias);
@@ -223,7 +223,7 @@ impl<'t> Decoder<'_, '_, 't> {
     }
 
     fn merge(&mut self, at: usize, map: &mut Map, depth: u32) -> Result<(), Fault> {
-        if depth > MOST_DEPTH {
+        if depth > MOST_NESTED {
             return Err(Fault::Limit(Limit::Depth));
         }
         match self.get(at)? {

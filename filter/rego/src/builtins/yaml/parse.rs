@@ -3,8 +3,10 @@
 use super::super::{Call, Fault};
 use super::scan::{Invalid, Scanner, Token};
 use crate::builtins::Limit;
-use crate::value::MOST_DEPTH;
 use std::collections::HashMap;
+
+/// The deepest nesting: less than of values, since each level takes more of the stack to read.
+pub(super) const MOST_NESTED: u32 = 256;
 
 const YAML_TAGS: &str = "tag:yaml.org,2002:";
 
@@ -159,7 +161,7 @@ impl Parser<'_, '_> {
     }
 
     fn node(&mut self, block: bool, indentless: bool, depth: u32) -> Result<usize, Fault> {
-        if depth > MOST_DEPTH {
+        if depth > MOST_NESTED {
             return Err(Fault::Limit(Limit::Depth));
         }
         if let Token::Alias(_) = self.scanner.peek()? {
