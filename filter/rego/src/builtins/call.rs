@@ -109,6 +109,11 @@ impl Budget {
         self.steps.saturating_add(self.reserve)
     }
 
+    /// Bytes that are left.
+    pub fn bytes_left(&self) -> u64 {
+        self.bytes
+    }
+
     /// Takes steps.
     pub fn step(&mut self, count: u64) -> Result<(), Limit> {
         match self.steps.checked_sub(count) {

@@ -18,7 +18,7 @@ const PATHS: Type = Type::Union(&[Type::array_of(&PATH), Type::Set(&PATH)]);
 
 /// The table of this file.
 pub(super) const BUILTINS: &[Builtin] = &[
-    Builtin::new("json.filter", &[Type::ANY_OBJECT, PATHS], Type::Any, filter, SOURCE),
+    Builtin::new("json.filter", &[Type::ANY_OBJECT, PATHS], Type::ANY_OBJECT, filter, SOURCE),
     Builtin::new("json.is_valid", &[Type::String], Type::Boolean, is_valid, ENCODING),
     Builtin::new("json.marshal", &[Type::Any], Type::String, marshal, ENCODING),
     Builtin::new(
@@ -51,7 +51,7 @@ pub(super) const BUILTINS: &[Builtin] = &[
         patch,
         SOURCE,
     ),
-    Builtin::new("json.remove", &[Type::ANY_OBJECT, PATHS], Type::Any, remove, SOURCE),
+    Builtin::new("json.remove", &[Type::ANY_OBJECT, PATHS], Type::ANY_OBJECT, remove, SOURCE),
     Builtin::new("json.unmarshal", &[Type::String], Type::Any, unmarshal, ENCODING),
 ];
 

@@ -25,6 +25,7 @@ pub use call::{Budget, Call, Clock, Fault, Limit, Printed};
 pub use graph::{Step, Walk};
 pub use text::patterns::PatternCache;
 pub use types::{Field, Type};
+pub use yaml::YamlError;
 
 use crate::value::Value;
 
@@ -152,7 +153,14 @@ const SLICES: &[&[&[Builtin]]] = &[
 
 /// The entry of this name.
 pub fn find(name: &str) -> Option<&'static Builtin> {
-    all().find(|builtin| builtin.name == name)
+    static INDEX: std::sync::OnceLock<Vec<&'static Builtin>> = std::sync::OnceLock::new();
+    let index = INDEX.get_or_init(|| {
+        let mut index: Vec<_> = all().collect();
+        index.sort_unstable_by_key(|builtin| builtin.name);
+        index
+    });
+    let at = index.binary_search_by_key(&name, |builtin| builtin.name).ok()?;
+    index.get(at).copied()
 }
 
 /// Every entry.

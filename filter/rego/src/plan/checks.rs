@@ -235,17 +235,18 @@ pub(crate) fn package_conflicts(tree: &RuleTree, rules: &[Entry], modules: &[Mod
 /// Rules where base data is.
 pub(crate) fn data_conflicts(tree: &RuleTree, rules: &[Entry], data: &Value) -> Found {
     let mut found = Found::new();
-    let mut open: Vec<(NodeId, &Value)> = vec![(0, data)];
-    while let Some((id, value)) = open.pop() {
+    let mut open: Vec<(NodeId, &Value, String)> = vec![(0, data, "data".to_owned())];
+    while let Some((id, value, path)) = open.pop() {
         let Some(node) = tree.node(id) else { continue };
         for (key, child) in &node.children {
             let Some(below) = key.as_bytes().and_then(|key| value.get_str(key)) else { continue };
             let Some(child_node) = tree.node(*child) else { continue };
+            let path = format!("{path}.{}", String::from_utf8_lossy(key.as_bytes().unwrap_or_default()));
             if let Some(entry) = child_node.rules.first().and_then(|i| rules.get(*i)) {
-                let message = "this rule has the path of a base document; rename the rule or the data".to_owned();
+                let message = format!("rule `{path}` has the path of a base document; rename the rule or the data");
                 found.push((entry.rule.pos, message));
             }
-            open.push((*child, below));
+            open.push((*child, below, path));
         }
     }
     found

@@ -12,6 +12,7 @@ mod locals;
 mod lower;
 mod names;
 mod ops;
+mod purity;
 mod query;
 mod safety;
 mod tree;
@@ -29,6 +30,7 @@ pub(crate) use tree::{NodeId, RuleTree};
 
 use crate::builtins::{self, Builtin, Run};
 use crate::eval::Policy;
+use crate::index::Index;
 use crate::syntax::tree::{Names, Rule, Sym, Term, TermValue};
 use crate::syntax::{self, Module, Pos, Version};
 use crate::value::Value;
@@ -85,6 +87,8 @@ pub struct Compiler {
     /// Number of arguments of each rule.
     arities: Vec<usize>,
     graph: checks::Graph,
+    /// A file has annotations, which are not read.
+    has_metadata: bool,
     /// Rules in the order of what they depend on.
     order: Vec<usize>,
     types: types::Types,
@@ -95,7 +99,9 @@ pub struct Compiler {
     stage: usize,
     at: usize,
     faults: Vec<Fault>,
-    plan: lower::Builder,
+    lowered: lower::Builder,
+    plan: Plan,
+    purity: purity::Purity,
 }
 
 type Stage = fn(&mut Compiler, usize);
@@ -123,7 +129,12 @@ const STAGES: &[Stage] = &[
     Compiler::types,
     Compiler::deprecated,
     Compiler::lower,
+    Compiler::pure,
+    Compiler::index,
 ];
+
+/// The last stage goes over the nodes of the rule tree instead.
+const INDEX: usize = 22;
 
 impl Compiler {
     /// A compiler without texts.
@@ -141,6 +152,7 @@ impl Compiler {
             functions,
             arities: Vec::new(),
             graph: checks::Graph::default(),
+            has_metadata: false,
             order: Vec::new(),
             types: types::Types::default(),
             packages: BTreeMap::new(),
@@ -149,12 +161,15 @@ impl Compiler {
             stage: 0,
             at: 0,
             faults: Vec::new(),
-            plan: lower::Builder::default(),
+            lowered: lower::Builder::default(),
+            plan: Plan::default(),
+            purity: purity::Purity::default(),
         }
     }
 
     /// Adds a text under a file name. It is parsed by [`Compiler::step`].
     pub fn module(&mut self, name: &str, text: &str, version: Version) {
+        self.has_metadata |= text.contains("# METADATA");
         self.texts.push(Text { name: name.to_owned(), text: text.to_owned(), version });
     }
 
@@ -174,12 +189,13 @@ impl Compiler {
             return Ok(Progress::Pending);
         }
         let Some(stage) = STAGES.get(self.stage) else { return Ok(Progress::Done) };
-        let end = self.at.saturating_add(rules.max(1)).min(self.rules.len());
+        let all = if self.stage == INDEX { self.plan.nodes.len() } else { self.rules.len() };
+        let end = self.at.saturating_add(rules.max(1)).min(all);
         while self.at < end {
             stage(self, self.at);
             self.at += 1;
         }
-        if self.at >= self.rules.len() {
+        if self.at >= all {
             self.between();
             self.check()?;
             self.stage += 1;
@@ -194,8 +210,7 @@ impl Compiler {
             self.collect();
         }
         while self.step(usize::MAX)? == Progress::Pending {}
-        let plan = self.plan.finish(&self.tree);
-        Ok(Policy::new(plan, self.data, self.files))
+        Ok(Policy::new(self.plan, self.data, self.files))
     }
 
     fn check(&mut self) -> Result<(), CompileErrors> {
@@ -282,6 +297,11 @@ impl Compiler {
             3 => self.empty_packages(),
             11 => self.tree_conflicts(),
             17 => self.check_recursion(),
+            20 => {
+                self.plan = std::mem::take(&mut self.lowered).plan(&self.tree);
+                // What was rewritten is not needed any more.
+                self.names = Names::default();
+            }
             _ => {}
         }
     }
@@ -399,10 +419,23 @@ impl Compiler {
     }
 
     fn prints(&mut self, index: usize) {
-        if self.options.print {
-            return;
-        }
-        self.with_rule(index, |_, entry| {
+        self.with_rule(index, |this, entry| {
+            if !this.has_metadata {
+                let pos = entry.rule.pos;
+                let package = this.modules.get(entry.module).map(|m| m.package.clone()).unwrap_or_default();
+                let mut path: Vec<Term> = package.into_iter().map(|step| Term::scalar(step, pos)).collect();
+                path.extend(entry.rule.head.name().map(|name| Term::string(this.names.text(name), pos)));
+                path.extend(entry.rule.head.reference.iter().skip(1).take_while(|t| t.as_scalar().is_some()).cloned());
+                let path = Term::new(TermValue::Array(path), pos);
+                each(&mut entry.rule, &mut |rule| {
+                    let head = &mut rule.head;
+                    head.key.iter_mut().chain(head.value.as_mut()).for_each(|t| hoist::metadata_term(t, &path));
+                    hoist::metadata(&mut rule.body, &path);
+                });
+            }
+            if this.options.print {
+                return;
+            }
             each(&mut entry.rule, &mut |rule| {
                 let head = &mut rule.head;
                 for term in head.args.iter_mut().chain(head.key.as_mut()).chain(head.value.as_mut()) {
@@ -625,7 +658,7 @@ impl Compiler {
 
     fn lower(&mut self, index: usize) {
         self.with_rule(index, |this, entry| {
-            let Compiler { tree, functions, plan, modules, names, arities, .. } = this;
+            let Compiler { tree, functions, lowered: plan, modules, names, arities, .. } = this;
             let package = modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
             let scope = lower::Scope { tree, functions, names, arities };
             let lowered = plan.rule(index, &entry.rule, package, &scope);
@@ -633,6 +666,34 @@ impl Compiler {
                 this.fault(fault.code, fault.pos, fault.message);
             }
         });
+    }
+}
+
+impl Compiler {
+    fn pure(&mut self, index: usize) {
+        // In the order of what they depend on: what a rule refers to is known before it.
+        if let Some(index) = self.order.get(index) {
+            self.purity.rule(*index as u32, &self.plan);
+        }
+        if let Some(entry) = self.rules.get_mut(index) {
+            entry.rule = placeholder();
+        }
+    }
+
+    fn index(&mut self, id: usize) {
+        let pure = self.purity.node(id as NodeId, &self.plan);
+        let Some(node) = self.plan.nodes.get_mut(id) else { return };
+        node.pure = pure;
+        let rules = std::mem::take(&mut node.rules);
+        if !rules.is_empty() {
+            let index = Index::build(&rules, &self.plan, pure);
+            if let Some(node) = self.plan.nodes.get_mut(id) {
+                node.index = index;
+            }
+        }
+        if let Some(node) = self.plan.nodes.get_mut(id) {
+            node.rules = rules;
+        }
     }
 }
 

@@ -172,6 +172,8 @@ impl Parser<'_> {
         if name.kind != Kind::Ident || keyword {
             return self.unexpected("a rule begins with its name");
         }
+        let after = self.peek_at(1);
+        let spaced = after.space && (self.token_is_symbol(after, "[") || self.token_is_symbol(after, "("));
         let (mut head, contains, written) = self.head(name)?;
         if default {
             return self.default_rule(first, head, written, rules);
@@ -210,6 +212,9 @@ impl Parser<'_> {
             self.advance();
             rule.body = self.body("}")?;
         } else {
+            if spaced && !contains {
+                return self.refuse(first, "a rule without a body has no space after its name; remove it");
+            }
             if !contains && !written {
                 let function = !rule.head.args.is_empty();
                 let long = rule.head.reference.len() > 2;

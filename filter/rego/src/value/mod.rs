@@ -9,6 +9,7 @@ mod json;
 mod number;
 mod print;
 mod quote;
+mod shortest;
 mod text;
 
 pub use collections::{Array, Object, ObjectBuilder, Set, SetBuilder};
@@ -19,6 +20,7 @@ pub use number::Number;
 pub(crate) use number::{MOST_DIGITS, to_i64, write_integer};
 pub(crate) use print::Layout;
 pub(crate) use quote::{is_print, quote};
+pub(crate) use shortest::shortest;
 pub use text::Str;
 pub(crate) use text::lossy;
 
@@ -307,3 +309,6 @@ impl From<Str> for Value {
 
 #[cfg(test)]
 pub(crate) mod terms;
+
+#[cfg(test)]
+mod tests;

@@ -246,7 +246,7 @@ fn a_call_costs_the_same_the_second_time() {
         let cost = |caller: &mut Caller| {
             let mut budget = plenty();
             caller.call(name, args, &mut budget).unwrap();
-            (plenty().steps - budget.steps, plenty().bytes - budget.bytes)
+            (plenty().steps_left() - budget.steps_left(), plenty().bytes_left() - budget.bytes_left())
         };
         assert_eq!(cost(&mut caller), cost(&mut caller), "{name}");
     }

@@ -290,7 +290,7 @@ impl Emitter<'_, '_> {
             Decoded::Float(value) if value.is_infinite() => {
                 (if *value > 0.0 { ".inf" } else { "-.inf" }.to_owned(), Style::Plain)
             }
-            Decoded::Float(value) => (general(&format!("{value:e}")), Style::Plain),
+            Decoded::Float(value) => (general(&crate::value::shortest(*value)), Style::Plain),
             _ => ("null".to_owned(), Style::Plain),
         };
         let allowed = analyze(&text);

@@ -8,11 +8,11 @@ mod scan;
 
 use super::json::writable;
 use super::operands::{all, bytes, text};
-use super::{Builtin, Call, Fault, Limit, Type};
+use super::{Budget, Builtin, Call, Fault, Limit, PatternCache, Type};
 use crate::builtins::encoding::from_base64;
 use crate::builtins::time::layout;
-use crate::value::{MOST_DEPTH, Number, Value, lossy};
-use parse::{INVALID, Node, Tree};
+use crate::value::{Number, Value, lossy, shortest as shortest_text};
+use parse::{INVALID, MOST_NESTED, Node, Tree};
 
 const SOURCE: &str = "v1/topdown/encoding.go";
 
@@ -44,9 +44,52 @@ fn unmarshal(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
 }
 
 /// The value that YAML text says.
-pub(super) fn read(call: &mut Call<'_>, text: &[u8]) -> Result<Value, Fault> {
-    let decoded = decode(call, text)?;
+fn read(call: &mut Call<'_>, text: &[u8]) -> Result<Value, Fault> {
+    let decoded = decode(call, text, &mut 0)?;
     to_value(call, decoded)
+}
+
+/// Why text is no YAML value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum YamlError {
+    /// Not YAML, or nothing that JSON could say; read up to this line, from 1.
+    Syntax {
+        /// The line.
+        line: usize,
+    },
+    /// More than the budget or the depth allows.
+    Limit(Limit),
+}
+
+impl std::fmt::Display for YamlError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            YamlError::Syntax { line } => write!(f, "not YAML that JSON could say, at line {line}"),
+            YamlError::Limit(limit) => write!(f, "YAML beyond the limit of {limit}"),
+        }
+    }
+}
+
+impl std::error::Error for YamlError {}
+
+impl Value {
+    /// Reads the first document of YAML 1.1 text, as `yaml.unmarshal` does.
+    pub fn from_yaml(text: &[u8], budget: &mut Budget) -> Result<Value, YamlError> {
+        let mut call = Call {
+            budget,
+            now_ns: 0,
+            seed: [0, 0],
+            runtime: &Value::Null,
+            patterns: &mut PatternCache::new(),
+            printed: None,
+        };
+        let mut line = 1;
+        let decoded = decode(&mut call, text, &mut line);
+        decoded.and_then(|decoded| to_value(&mut call, decoded)).map_err(|fault| match fault {
+            Fault::Limit(limit) => YamlError::Limit(limit),
+            _ => YamlError::Syntax { line },
+        })
+    }
 }
 
 fn is_valid(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
@@ -66,12 +109,12 @@ fn marshal(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     writable(call, value)?;
     let mut json = Vec::new();
     value.write_json(&mut json, call.budget)?;
-    let decoded = decode(call, &json)?;
+    let decoded = decode(call, &json, &mut 0)?;
     text(emit::emit(call, &decoded)?)
 }
 
-fn decode(call: &mut Call<'_>, text: &[u8]) -> Result<Decoded, Fault> {
-    let tree = parse::parse(call, text)?;
+fn decode(call: &mut Call<'_>, text: &[u8], line: &mut usize) -> Result<Decoded, Fault> {
+    let tree = parse::parse(call, text, line)?;
     let Some(root) = tree.root else { return Ok(Decoded::Null) };
     let mut decoder = Decoder { call, tree: &tree, open: Vec::new(), decoded: 1, aliased: 0 };
     decoder.node(root, 1)
@@ -108,7 +151,7 @@ impl<'t> Decoder<'_, '_, 't> {
 
     fn node(&mut self, at: usize, depth: u32) -> Result<Decoded, Fault> {
         self.count()?;
-        if depth > MOST_DEPTH + 1 {
+        if depth > MOST_NESTED + 1 {
             return Err(Fault::Limit(Limit::Depth));
         }
         match self.get(at)? {
@@ -143,7 +186,7 @@ impl<'t> Decoder<'_, '_, 't> {
         if self.open.contains(&alias) {
             return Err(INVALID);
         }
-        if self.open.len() > MOST_DEPTH as usize {
+        if self.open.len() > MOST_NESTED as usize {
             return Err(Fault::Limit(Limit::Depth));
         }
         self.open.push(alias);
@@ -180,7 +223,7 @@ impl<'t> Decoder<'_, '_, 't> {
     }
 
     fn merge(&mut self, at: usize, map: &mut Map, depth: u32) -> Result<(), Fault> {
-        if depth > MOST_DEPTH {
+        if depth > MOST_NESTED {
             return Err(Fault::Limit(Limit::Depth));
         }
         match self.get(at)? {
@@ -399,7 +442,7 @@ pub(super) fn general(text: &str) -> String {
 
 /// As Go's JSON prints a float.
 fn json_float(value: f64) -> String {
-    let (negative, digits, exponent) = shortest(&format!("{value:e}"));
+    let (negative, digits, exponent) = shortest(&shortest_text(value));
     let large = value != 0.0 && (value.abs() < 1e-6 || value.abs() >= 1e21);
     let number = match large {
         true if exponent < 0 => scientific(&digits, exponent, 1),

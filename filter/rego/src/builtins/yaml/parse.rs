@@ -3,8 +3,10 @@
 use super::super::{Call, Fault};
 use super::scan::{Invalid, Scanner, Token};
 use crate::builtins::Limit;
-use crate::value::MOST_DEPTH;
 use std::collections::HashMap;
+
+/// The deepest nesting: less than of values, since each level takes more of the stack to read.
+pub(super) const MOST_NESTED: u32 = 256;
 
 const YAML_TAGS: &str = "tag:yaml.org,2002:";
 
@@ -45,14 +47,15 @@ struct Parser<'c, 'b> {
     tags: Vec<(String, String)>,
 }
 
-/// The first document of the text.
-pub(super) fn parse(call: &mut Call<'_>, text: &[u8]) -> Result<Tree, Fault> {
+/// The first document of the text; also how far it was read.
+pub(super) fn parse(call: &mut Call<'_>, text: &[u8], line: &mut usize) -> Result<Tree, Fault> {
     call.step(text.len() / 2 + 8)?;
     call.bytes(text.len().saturating_mul(8))?;
     let scanner = Scanner::new(text)?;
     let mut parser = Parser { call, scanner, nodes: Vec::new(), anchors: HashMap::new(), tags: Vec::new() };
-    let root = parser.document()?;
-    Ok(Tree { nodes: parser.nodes, root })
+    let root = parser.document();
+    *line = parser.scanner.line();
+    Ok(Tree { nodes: parser.nodes, root: root? })
 }
 
 impl Parser<'_, '_> {
@@ -158,7 +161,7 @@ impl Parser<'_, '_> {
     }
 
     fn node(&mut self, block: bool, indentless: bool, depth: u32) -> Result<usize, Fault> {
-        if depth > MOST_DEPTH {
+        if depth > MOST_NESTED {
             return Err(Fault::Limit(Limit::Depth));
         }
         if let Token::Alias(_) = self.scanner.peek()? {

@@ -137,6 +137,11 @@ impl Scanner {
         })
     }
 
+    /// The line that is read, from 1.
+    pub(super) fn line(&self) -> usize {
+        self.mark.line + 1
+    }
+
     /// The next token, which stays.
     pub(super) fn peek(&mut self) -> Scanned<&Token> {
         if !self.available {

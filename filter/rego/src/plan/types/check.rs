@@ -243,8 +243,13 @@ impl<'a> Checker<'a> {
 
     fn body(&mut self, body: &Body) {
         for expr in body {
+            // What rules say is unknown where rules are replaced, or what they depend on.
             let replaces = expr.with.iter().any(|w| match &w.target.value {
-                TermValue::Ref(path) => path.first().and_then(Term::as_var) == Some(Sym::DATA),
+                TermValue::Ref(path) => {
+                    let mut reaches = false;
+                    self.tree.reach(path, &mut |_| reaches = true);
+                    reaches
+                }
                 _ => false,
             });
             self.replaced += u32::from(replaces);
@@ -430,7 +435,14 @@ impl<'a> Checker<'a> {
             Some(Sym::DATA) if self.replaced == 0 => self.data_reference(rest, path, pos),
             Some(Sym::INPUT | Sym::DATA) => self.steps(Type::any(), rest, path, pos),
             Some(sym) => {
-                let of = self.variable(sym).unwrap_or_else(Type::any);
+                let of = match self.variable(sym) {
+                    Some(of) => of,
+                    None => {
+                        // An argument: anything.
+                        self.put(sym, Some(Type::any()));
+                        Type::any()
+                    }
+                };
                 self.steps(of, rest, path, pos);
             }
             None => {}
@@ -563,7 +575,9 @@ impl<'a> Checker<'a> {
 
     fn expr(&mut self, expr: &Expr) {
         for with in &expr.with {
+            let replaced = std::mem::take(&mut self.replaced);
             let (target, value) = (self.type_of(&with.target), self.type_of(&with.value));
+            self.replaced = replaced;
             if let (Some(Type::Function(_)), Some(Type::Function(_))) = (&target, &value) {
                 if !unifies(&target, &value) {
                     let message = "`with` replaces a function by one of as many arguments, of the same types";

@@ -45,6 +45,7 @@ enum End {
     Line,
 }
 
+#[inline(never)]
 fn compile(hir: &Hir, captures: WhichCaptures) -> Result<NFA, Fault> {
     let config = Config::new().which_captures(captures).nfa_size_limit(Some(MOST_NFA)).shrink(false);
     // What else could fail is not in a tree that we made.
@@ -55,6 +56,7 @@ impl Regex {
     /// Compiles a pattern of Go's grammar.
     ///
     /// Errors: undefined where Go refuses the pattern, a limit where it is too large to compile.
+    #[inline(never)]
     pub fn compile(pattern: &[u8]) -> Result<Regex, Fault> {
         let Parsed { hir, names, too_high } = parse::parse(pattern)?;
         if too_high {
