@@ -33,7 +33,10 @@ fn every_test_rule_of_the_example_policies_holds() {
     assert!(tests.len() >= 40, "only {} test rules were found", tests.len());
 }
 
-fn merge(data: &mut serde_json::Map<String, serde_json::Value>, more: serde_json::Map<String, serde_json::Value>) {
+fn merge(
+    data: &mut serde_json::Map<String, serde_json::Value>,
+    more: serde_json::Map<String, serde_json::Value>,
+) {
     for (key, value) in more {
         match (data.get_mut(&key), value) {
             (Some(serde_json::Value::Object(there)), serde_json::Value::Object(value)) => merge(there, value),

@@ -70,7 +70,8 @@ pub(crate) fn decide(policy: &Policy, head: &RequestHead, paths: Paths, seed: [u
         Ok(input) => input,
         Err(error) => return Outcome::BadRequest(error),
     };
-    let now_ns = head.connection.time_ns.and_then(|time_ns| i64::try_from(time_ns).ok()).unwrap_or_else(host_time);
+    let now_ns =
+        head.connection.time_ns.and_then(|time_ns| i64::try_from(time_ns).ok()).unwrap_or_else(host_time);
     match policy.evaluate(input, Moment { now_ns, seed }) {
         Ok(Some(value)) => decision::read(&value, head, paths),
         Ok(None) => Outcome::Undefined,

@@ -145,7 +145,11 @@ impl Policy {
     ///
     /// Shape: `decision` is the path below `data` with slashes. `limits` bounds each evaluation.
     /// Errors: [`PolicyError`], for everything that OPA refuses, and for what is not here.
-    pub fn compile(decision: &str, parts: &[Part<'_>], limits: EvaluationLimits) -> Result<Self, PolicyError> {
+    pub fn compile(
+        decision: &str,
+        parts: &[Part<'_>],
+        limits: EvaluationLimits,
+    ) -> Result<Self, PolicyError> {
         let mut compiling = Compiling::new(decision, parts.to_vec(), limits);
         loop {
             if let Some(result) = compiling.step() {
@@ -188,7 +192,9 @@ impl Policy {
             Error::Limit(Limit::Bytes) => ("evaluation_bytes", self.limits.bytes.into()),
             Error::Limit(Limit::Depth) => ("evaluation_depth", self.limits.depth.into()),
             Error::Limit(Limit::Time) => ("evaluation_ms", self.limits.time.as_millis()),
-            error => return EvaluationError::Rego { message: error.to_string().replace(char::is_control, " ") },
+            error => {
+                return EvaluationError::Rego { message: error.to_string().replace(char::is_control, " ") };
+            }
         };
         EvaluationError::Limit { key, limit }
     }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, mem, rc::Rc};
 use portcullis_rego::{CompileErrors, Compiler, Limits, Options, Outside, Progress};
 
 use super::{
-    Brings, Compiled, Disposal, EvaluationLimits, Part, Policy, PolicyError, Value, merge::Merge, module::Module,
-    object,
+    Brings, Compiled, Disposal, EvaluationLimits, Part, Policy, PolicyError, Value, merge::Merge,
+    module::Module, object,
 };
 
 /// Rules that one step takes through one stage of the compiler; a rule of some lines takes a few microseconds.
@@ -178,7 +178,9 @@ fn compile_error(errors: CompileErrors) -> PolicyError {
 
 /// `data["a"]["b"]`.
 fn reference(path: &[String]) -> String {
-    path.iter().fold("data".to_owned(), |reference, key| format!("{reference}[{}]", Value::from(key.as_str()).to_json()))
+    path.iter().fold("data".to_owned(), |reference, key| {
+        format!("{reference}[{}]", Value::from(key.as_str()).to_json())
+    })
 }
 
 /// Two bundles must not own one path, or one a path below another's.

@@ -431,7 +431,10 @@ fn is_unfinished(text: &[u8]) -> bool {
 }
 
 /// What `serde_json` has against a scalar that begins with this byte.
-fn judge(first: u8, text: &mut serde_json::Deserializer<serde_json::de::SliceRead<'_>>) -> serde_json::Result<()> {
+fn judge(
+    first: u8,
+    text: &mut serde_json::Deserializer<serde_json::de::SliceRead<'_>>,
+) -> serde_json::Result<()> {
     match first {
         b'"' => String::deserialize(text).map(drop),
         b'-' | b'0'..=b'9' => f64::deserialize(text).map(drop),

@@ -75,10 +75,10 @@ fn what_opa_refuses_is_refused_with_its_place() {
 #[test]
 fn no_test_keeps_a_policy_from_loading() {
     let policy = "package a\n\nallow if input.x == 1\n\ntest_allow if http.send({})\n";
-    let tests = "package a_test\n\nimport data.a\n\ntest_allow if a.alow(io.jwt.decode(1)) with input.x as 1\n";
-    let module = |name: &str, text: &str| {
-        Module::parse(name.to_owned(), text.to_owned(), RegoVersion::V1).unwrap()
-    };
+    let tests =
+        "package a_test\n\nimport data.a\n\ntest_allow if a.alow(io.jwt.decode(1)) with input.x as 1\n";
+    let module =
+        |name: &str, text: &str| Module::parse(name.to_owned(), text.to_owned(), RegoVersion::V1).unwrap();
     let modules = [module("m.rego", policy), module("m_test.rego", tests)];
     let part = |modules| Part { bundle: "m", roots: &[], modules, data: &Value::Null };
     let data = object([]);
@@ -173,7 +173,8 @@ fn print_is_silent_and_changes_nothing() {
 fn time_and_chance_are_those_of_the_moment() {
     let text = "package a\n\nallow := [time.now_ns(), time.now_ns(), rand.intn(\"x\", 1000000)]\n";
     let policy = compile("a/allow", &[("m", &[text], object([]))]).unwrap();
-    let value = |now_ns, seed| policy.evaluate(object([]), Moment { now_ns, seed }).unwrap().unwrap().to_json();
+    let value =
+        |now_ns, seed| policy.evaluate(object([]), Moment { now_ns, seed }).unwrap().unwrap().to_json();
     assert!(value(7, [1, 2]).starts_with("[7,7,"));
     assert_eq!(value(7, [1, 2]), value(7, [1, 2]));
     assert_ne!(value(7, [1, 2]), value(7, [1, 3]));

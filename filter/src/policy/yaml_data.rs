@@ -13,10 +13,13 @@ const MAX_BUILT_BYTES: u64 = 4 << 20;
 /// Errors: with the line, or which bound is exceeded.
 pub fn parse_yaml(text: &str) -> Result<Value, String> {
     if text.len() > MAX_BYTES {
-        return Err(format!("it is larger than {MAX_BYTES} bytes; YAML of that size is slow, write data.json"));
+        return Err(format!(
+            "it is larger than {MAX_BYTES} bytes; YAML of that size is slow, write data.json"
+        ));
     }
     let mut budget = Budget::new(MAX_STEPS, MAX_BUILT_BYTES);
-    Value::from_yaml(text.as_bytes(), &mut budget).map_err(|error| format!("{error}; or write it out in data.json"))
+    Value::from_yaml(text.as_bytes(), &mut budget)
+        .map_err(|error| format!("{error}; or write it out in data.json"))
 }
 
 #[cfg(test)]
@@ -33,7 +36,10 @@ mod tests {
             ),
             ("a: yes\nb: off\nc: 010\nd: 0x1F\n", r#"{"a": true, "b": false, "c": 8, "d": 31}"#),
             ("1: one\n2.5: x\n", r#"{"1": "one", "2.5": "x"}"#),
-            ("base: &b {x: 1}\nother: *b\nmore: {<<: *b, y: 2}\n", r#"{"base": {"x": 1}, "other": {"x": 1}, "more": {"x": 1, "y": 2}}"#),
+            (
+                "base: &b {x: 1}\nother: *b\nmore: {<<: *b, y: 2}\n",
+                r#"{"base": {"x": 1}, "other": {"x": 1}, "more": {"x": 1, "y": 2}}"#,
+            ),
             ("", "null"),
         ];
         for (yaml, json) in cases {
