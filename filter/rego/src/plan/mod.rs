@@ -77,6 +77,7 @@ pub struct Compiler {
     options: Options,
     texts: Vec<Text>,
     files: Vec<String>,
+    parsing: Option<syntax::Parsing>,
     modules: Vec<Module>,
     rules: Vec<Entry>,
     names: Names,
@@ -143,6 +144,7 @@ impl Compiler {
             options,
             texts: Vec::new(),
             files: Vec::new(),
+            parsing: None,
             modules: Vec::new(),
             rules: Vec::new(),
             names,
@@ -176,10 +178,11 @@ impl Compiler {
         self.data = data;
     }
 
-    /// Does a bounded amount of work: parses one text, or takes up to `rules` rules through one stage.
+    /// Does a bounded amount of work: reads some kilobytes of text, parses up to `rules` statements, or takes as many rules
+    /// through one stage.
     pub fn step(&mut self, rules: usize) -> Result<Progress, CompileErrors> {
         if self.modules.len() < self.texts.len() {
-            self.parse_next();
+            self.parse_next(rules.max(1));
             if self.modules.len() == self.texts.len() {
                 self.check()?;
                 self.collect();
@@ -237,18 +240,30 @@ impl Compiler {
         }
     }
 
-    fn parse_next(&mut self) {
+    /// Goes on with the text that is being parsed, or begins the next.
+    fn parse_next(&mut self, statements: usize) {
         let file = self.modules.len() as u32;
-        if file == 0 {
+        if file == 0 && self.parsing.is_none() {
             // OPA compiles modules in the order of their names, and places are compared by them.
             self.texts.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        let Some(text) = self.texts.get_mut(file as usize) else { return };
-        self.files.push(std::mem::take(&mut text.name));
-        let source = std::mem::take(&mut text.text);
-        let name = self.files.last().map_or("", |n| n);
-        match syntax::parse(file, name, &source, text.version, &mut self.names) {
-            Ok(module) => self.modules.push(module),
+        let parsing = match self.parsing.take() {
+            Some(parsing) => Ok(parsing),
+            None => {
+                let Some(text) = self.texts.get_mut(file as usize) else { return };
+                self.files.push(std::mem::take(&mut text.name));
+                let source = std::mem::take(&mut text.text);
+                let name = self.files.last().map_or("", |n| n);
+                syntax::Parsing::new(file, name, &source, text.version)
+            }
+        };
+        let done = parsing.and_then(|mut parsing| {
+            let module = parsing.step(statements, &mut self.names)?;
+            Ok((parsing, module))
+        });
+        match done {
+            Ok((_, Some(module))) => self.modules.push(module),
+            Ok((parsing, None)) => self.parsing = Some(parsing),
             Err(error) => {
                 let pos = Pos { file, line: error.line, col: error.col };
                 self.fault(Code::Parse, pos, error.message);
