@@ -354,6 +354,8 @@ pub(crate) struct Graph {
     groups: Vec<Vec<usize>>,
     known: BTreeMap<Vec<Option<Value>>, usize>,
     edges: Vec<Vec<usize>>,
+    /// The other way round, once somebody asks: groups that hold a rule, rules that use a group.
+    reverse: Option<(Vec<Vec<usize>>, Vec<Vec<usize>>)>,
 }
 
 impl Graph {
@@ -442,9 +444,46 @@ impl Graph {
         group
     }
 
+    /// The rules that a reference may reach, and all that depend on them.
+    pub(crate) fn dependents(&mut self, path: &[Term], tree: &RuleTree, rules: usize) -> impl Iterator<Item = usize> {
+        let (edges, groups) = (&self.edges, &self.groups);
+        let (holders, users) = self.reverse.get_or_insert_with(|| {
+            let mut holders = vec![Vec::new(); rules];
+            let mut users = vec![Vec::new(); groups.len()];
+            for (rule, edges) in edges.iter().enumerate() {
+                for group in edges {
+                    users.get_mut(*group).into_iter().for_each(|u| u.push(rule));
+                }
+            }
+            for (group, members) in groups.iter().enumerate() {
+                for rule in members {
+                    holders.get_mut(*rule).into_iter().for_each(|h| h.push(group));
+                }
+            }
+            (holders, users)
+        });
+        let mut open = Vec::new();
+        tree.reach(path, &mut |rule| open.push(rule));
+        let mut found = BTreeSet::new();
+        let mut seen = vec![false; users.len()];
+        while let Some(rule) = open.pop() {
+            if !found.insert(rule) {
+                continue;
+            }
+            for group in holders.get(rule).into_iter().flatten() {
+                match seen.get_mut(*group) {
+                    Some(seen) if !*seen => *seen = true,
+                    _ => continue,
+                }
+                open.extend(users.get(*group).into_iter().flatten());
+            }
+        }
+        found.into_iter()
+    }
+
     /// Chains of rules that come back to their beginning, one for each place where a search comes back; and all rules, each
     /// after those that it depends on.
-    pub(crate) fn order(self, rules: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
+    pub(crate) fn order(&self, rules: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
         // Vertices: rules, then groups.
         let edges = |vertex: usize| -> &[usize] {
             if vertex < rules {

@@ -603,3 +603,65 @@ pub(crate) fn erase_prints(body: &mut Body) {
         super::vars::bodies_of_expr(expr, &mut erase_prints);
     }
 }
+
+/// Rewrites every `print` that is kept: an argument without a value prints as `<undefined>`, and fails nothing.
+pub(crate) struct Prints<'a> {
+    pub(crate) names: &'a mut Names,
+    pub(crate) arity: super::safety::Arity<'a>,
+    pub(crate) faults: Vec<(Pos, String)>,
+}
+
+impl Prints<'_> {
+    pub(crate) fn rule(&mut self, rule: &mut Rule) {
+        let mut safe = super::vars::VarSet::from([Sym::INPUT, Sym::DATA]);
+        rule.head.args.iter().for_each(|t| super::vars::ALL.term(t, &mut safe));
+        let head = &mut rule.head;
+        for term in head.args.iter_mut().chain(head.key.as_mut()).chain(head.value.as_mut()) {
+            super::vars::bodies_of_term(term, &mut |b| self.body(b, &safe));
+        }
+        self.body(&mut rule.body, &safe);
+    }
+
+    pub(crate) fn body(&mut self, body: &mut Body, globals: &super::vars::VarSet) {
+        let mut safe = globals.clone();
+        for expr in body {
+            if let ExprKind::Every(every) = &expr.kind {
+                let mut inner = safe.clone();
+                inner.extend(every.key.iter().chain([&every.value]).filter_map(Term::as_var));
+                super::vars::bodies_of_expr(expr, &mut |b| self.body(b, &inner));
+            } else {
+                super::vars::bodies_of_expr(expr, &mut |b| self.body(b, &safe));
+            }
+            if let ExprKind::Call(terms) = &mut expr.kind {
+                if is_print(terms) {
+                    let args = terms.split_off(1);
+                    *expr = self.print(args, &safe, expr.pos);
+                }
+            }
+            let outputs = super::safety::outputs(expr, &safe, self.arity);
+            safe.extend(outputs);
+            let mut vars = super::vars::VarSet::new();
+            super::vars::ALL.expr(expr, &mut vars);
+            safe.extend(vars.into_iter().filter(|v| self.names.is_made(*v)));
+        }
+    }
+
+    fn print(&mut self, args: Vec<Term>, safe: &super::vars::VarSet, pos: Pos) -> Expr {
+        let mut terms = Vec::with_capacity(args.len());
+        for arg in args {
+            let mut vars = super::vars::VarSet::new();
+            super::vars::SAFETY.term(&arg, &mut vars);
+            for var in vars.difference(safe) {
+                let message = format!("variable `{}` is not declared", self.names.text(*var));
+                self.faults.push((arg.pos, message));
+            }
+            let at = arg.pos;
+            let local = Term::var(self.names.local(), at);
+            let capture = Expr::equality(local.clone(), arg, at);
+            terms.push(Term::new(TermValue::SetCompr(Box::new((local, vec![capture]))), at));
+        }
+        let path = vec![Term::var(Sym::INTERNAL, pos), Term::string("print", pos)];
+        let array = Term::new(TermValue::Array(terms), pos);
+        Expr::new(ExprKind::Call(vec![Term::new(TermValue::Ref(path), pos), array]), pos)
+    }
+}

@@ -88,6 +88,8 @@ pub struct Compiler {
     graph: checks::Graph,
     /// A file has annotations, which are not read.
     has_metadata: bool,
+    /// The node of each rule.
+    homes: Vec<NodeId>,
     /// Rules in the order of what they depend on.
     order: Vec<usize>,
     types: types::Types,
@@ -153,6 +155,7 @@ impl Compiler {
             arities: Vec::new(),
             graph: checks::Graph::default(),
             has_metadata: false,
+            homes: Vec::new(),
             order: Vec::new(),
             types: types::Types::default(),
             packages: BTreeMap::new(),
@@ -310,6 +313,7 @@ impl Compiler {
                 self.plan = std::mem::take(&mut self.lowered).plan(&self.tree);
                 // What was rewritten is not needed any more.
                 self.names = Names::default();
+                self.graph = checks::Graph::default();
             }
             _ => {}
         }
@@ -377,6 +381,10 @@ impl Compiler {
         let name = entry.rule.head.name().map(|sym| Value::from(self.names.text(sym)));
         let rest = entry.rule.head.reference.iter().skip(1).map_while(Term::as_scalar);
         let id = self.tree.add(module.package.iter().chain(&name).chain(rest));
+        self.homes.resize(self.rules.len(), 0);
+        if let Some(home) = self.homes.get_mut(index) {
+            *home = id;
+        }
         if let Some(node) = self.tree.nodes.get_mut(id as usize) {
             node.rules.push(index);
         }
@@ -443,6 +451,13 @@ impl Compiler {
                 });
             }
             if this.options.print {
+                let Compiler { names, tree, functions, arities, .. } = this;
+                let arity = |op: &Term| arity_of(functions, tree, arities, op);
+                let mut prints = hoist::Prints { names, arity: &arity, faults: Vec::new() };
+                each(&mut entry.rule, &mut |rule| prints.rule(rule));
+                for (pos, message) in prints.faults {
+                    this.fault(Code::Compile, pos, message);
+                }
                 return;
             }
             each(&mut entry.rule, &mut |rule| {
@@ -603,7 +618,7 @@ impl Compiler {
     }
 
     fn check_recursion(&mut self) {
-        let (cycles, order) = std::mem::take(&mut self.graph).order(self.rules.len());
+        let (cycles, order) = self.graph.order(self.rules.len());
         self.order = order;
         for cycle in cycles {
             let Some(first) = cycle.first().and_then(|i| self.rules.get(*i)) else { continue };
@@ -632,10 +647,11 @@ impl Compiler {
 
     fn types(&mut self, index: usize) {
         let Some(index) = self.order.get(index).copied() else { return };
-        let Compiler { rules, modules, types, tree, functions, names, .. } = self;
+        let Compiler { rules, modules, types, tree, functions, names, graph, homes, .. } = self;
         let Some(entry) = rules.get(index) else { return };
         let package = modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
-        let mut checker = types::Checker::new(types, tree, functions, names);
+        let mut depend = |path: &[Term]| graph.dependents(path, tree, rules.len()).filter_map(|r| homes.get(r).copied()).collect();
+        let mut checker = types::Checker::new(types, tree, functions, names, &mut depend);
         checker.rule(&entry.rule, package);
         entry.rule.branches.iter().for_each(|b| checker.rule(b, package));
         for (pos, message) in checker.faults {
