@@ -30,7 +30,7 @@ pub mod plan;
 pub mod syntax;
 pub mod value;
 
-pub use eval::{Answer, Entry, Error, Limits, Outside, Policy};
+pub use eval::{Answer, Entry, Error, Limits, Outside, Paths, Policy, Reads};
 pub use plan::{Code, CompileError, CompileErrors, Compiler, Options, Progress};
 pub use syntax::Version;
 pub use value::Value;

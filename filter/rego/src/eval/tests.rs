@@ -263,3 +263,29 @@ fn rules_are_found_by_how_texts_begin_where_nothing_can_end_a_query() {
     let replaced = format!("{many}yes(_, _) := true\np := x if x := allow with startswith as yes");
     assert_eq!(answer(&[&replaced], "", "{\"path\": \"/q\"}", "data.t.p"), "true");
 }
+
+#[test]
+fn what_a_query_can_read_is_known() {
+    let reads = |text: &str| {
+        let mut compiler = Compiler::new(Options::default());
+        compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
+        let policy = compiler.finish().unwrap();
+        let reads = policy.reads(&policy.query("data.t.p").unwrap());
+        let show = |paths: &crate::eval::Paths| {
+            paths.iter().map(|p| p.iter().map(|s| s.to_rego()).collect::<Vec<_>>().join("/")).collect::<Vec<_>>().join(" ")
+        };
+        format!("{} | {} | {:?}", show(&reads.input), show(&reads.data), reads.outside)
+    };
+    assert_eq!(reads("p if input.a.b == 1\nq if input.z"), r#""a"/"b" |  | {}"#);
+    assert_eq!(reads("p if { h := input.a.h; h.x == 1; h.y }"), r#""a"/"h"/"x" "a"/"h"/"y" |  | {}"#);
+    assert_eq!(reads("p if { h := input.a.h; h.x == 1; count(h) == 2 }"), r#""a"/"h" |  | {}"#);
+    assert_eq!(reads("p := h if { h := input.a.h; h.x == 1 }"), r#""a"/"h" |  | {}"#);
+    assert_eq!(reads("p if f(input.a)\nf(x) if x.y == data.d.e[input.k]"), r#""a" "k" | "d"/"e" | {}"#);
+    assert_eq!(reads("p if input[input.k]"), " |  | {}");
+    let mut compiler = Compiler::new(Options::default());
+    compiler.module("m.rego", "package t\np if { h := input.a.h; not h.x }", Version::V1);
+    let policy = compiler.finish().unwrap();
+    let reads_of = policy.reads(&policy.query("data.t.p").unwrap());
+    assert_eq!(reads_of.present.into_iter().collect::<Vec<_>>(), [vec![Value::from("a"), Value::from("h")]]);
+    assert_eq!(reads("p if q\nq if { not input.m == 1; time.now_ns() > 1 }"), r#""m" |  | {"time.now_ns"}"#);
+}
