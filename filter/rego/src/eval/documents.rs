@@ -310,8 +310,8 @@ impl Resolve for Resolver<'_, '_> {
         self.machine.step(count)
     }
 
-    fn is_replaced(&self, builtin: &'static str) -> bool {
-        !self.context.mocks.is_empty() && self.context.mock(&Mocked::Builtin(builtin)).is_some()
+    fn replaces_builtins(&self) -> bool {
+        self.context.mocks.iter().any(|(mocked, _)| matches!(mocked, Mocked::Builtin(_)))
     }
 }
 

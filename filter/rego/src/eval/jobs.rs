@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::context::{Context, Mock, Mocked, merge, put};
-use super::machine::{Flow, Machine, Role, conflict, holds, plain_function};
+use super::machine::{Flow, Machine, Role, holds, plain_function};
 use super::terms::unbound;
 use crate::builtins::Fault;
 use crate::index::{Candidate, Found};
@@ -233,9 +233,9 @@ impl<'p> Machine<'p> {
         match &job.previous {
             Some(previous) if *previous != value => {
                 let call = matches!(job.ask, Ask::Call { .. });
-                let what = if call { "function" } else { "complete rule" };
-                let place = format!("has two different values; the second is in line {}", rule.pos.line);
-                return Err(conflict(what, &place));
+                let what = if call { " for the same arguments" } else { "" };
+                let what = format!("`{}` has two different values{what}", Self::shown_path(rule));
+                return Err(self.conflict(rule.pos, &what));
             }
             Some(_) => {}
             None => job.previous = Some(value),
@@ -305,8 +305,8 @@ impl<'p> Machine<'p> {
         if job.gathered.add(path, leaf, member)? {
             return Ok(());
         }
-        let place = format!("must have one value for each key; another is in line {}", rule.pos.line);
-        Err(conflict("object", &place))
+        let what = format!("`{}` has two different values for one key", Self::shown_path(rule));
+        Err(self.conflict(rule.pos, &what))
     }
 
     // --- Functions ---
@@ -373,7 +373,7 @@ impl<'p> Machine<'p> {
             Mock::Function(id) => self.call_with(id, values, out, context.without_mocks()),
             Mock::Builtin(builtin) => {
                 let Some(function) = plain_function(builtin) else { return Ok(Flow::Fail) };
-                match self.run_builtin(function, &values) {
+                match self.run_builtin(function, None, &values) {
                     Ok(value) => Ok(holds(self.emit(out, &value)?)),
                     Err(Fault::Undefined(_)) => Ok(Flow::Fail),
                     Err(fault) => Err(fault),

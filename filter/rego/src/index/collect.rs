@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use super::trie::{Glob, Key, Level, Slot, Trie};
 use super::{Member, Source};
+use crate::builtins::text::patterns::Prepared;
 use crate::plan::{Arg, DataAt, Op, Out, Path, Plan, RulePlan};
 use crate::syntax::Pos;
 use crate::value::Value;
@@ -32,6 +33,8 @@ enum Wanted {
     Scalar(Value),
     /// An array with these elements; None: any.
     Array(Vec<Option<Value>>),
+    /// A text that begins with this.
+    Start(Box<[u8]>),
 }
 
 impl Wanted {
@@ -60,6 +63,7 @@ impl Documents {
         let key = match &source {
             Source::Input(path) | Source::Data(path) => path.to_vec(),
             Source::Argument(index) => vec![Value::from(i64::from(*index))],
+            Source::Start(_) => Vec::new(),
         };
         let numbers = self.known.entry(key).or_default();
         let found = numbers.iter().find(|n| self.list.get(**n).is_some_and(|d| d.source == source));
@@ -94,11 +98,13 @@ struct Scope {
 struct Collector<'a> {
     documents: &'a mut Documents,
     rule: &'a RulePlan,
+    /// Nothing of the node can end a query.
+    pure: bool,
     /// Demands in `scratch` scopes are counted only when they reach the rule.
     scratch: u32,
 }
 
-pub(super) fn build(rules: &[u32], plan: &Plan) -> Option<Trie> {
+pub(super) fn build(rules: &[u32], plan: &Plan, pure: bool) -> Option<Trie> {
     let mut documents = Documents::default();
     let mut paths: Vec<(Member, Ways)> = Vec::new();
     for (position, id) in rules.iter().enumerate() {
@@ -107,7 +113,7 @@ pub(super) fn build(rules: &[u32], plan: &Plan) -> Option<Trie> {
             let member = Member { position: position as u32, branch: branch as u16 };
             let mut scope = Scope::default();
             if !prints(&rule.block) {
-                let mut collector = Collector { documents: &mut documents, rule, scratch: 0 };
+                let mut collector = Collector { documents: &mut documents, rule, pure, scratch: 0 };
                 collector.body(&rule.block, &mut scope, &mut HashMap::new());
             }
             paths.push((member, ways(&scope)));
@@ -184,6 +190,7 @@ fn key(wanted: &Wanted) -> Key {
         Wanted::Register(_) | Wanted::Any => Key::Any,
         Wanted::Scalar(value) => Key::Scalar(value.clone()),
         Wanted::Array(elements) => Key::Array(elements.clone()),
+        Wanted::Start(text) => Key::Start(text.clone()),
     }
 }
 
@@ -242,8 +249,22 @@ impl Collector<'_> {
                     self.variable(b, a, scope, constants);
                 }
             }
-            Op::Builtin { builtin, args, out: Out::Test, .. } => match (builtin.name, &**args) {
-                ("glob.match", [pattern, delimiters, text]) => self.glob(pattern, delimiters, text, scope),
+            Op::Builtin { builtin, prepared, args, out: Out::Test, .. } => match (builtin.name, &**args) {
+                ("glob.match", [pattern, delimiters, text]) => {
+                    let before = scope.demands.len();
+                    self.glob(pattern, delimiters, text, scope);
+                    if let (Some(Prepared::Glob(glob)), true) = (prepared.as_deref(), scope.demands.len() == before) {
+                        self.start(text, glob.prefix(), scope);
+                    }
+                }
+                ("startswith", [text, Arg::Const(Value::String(start))]) => {
+                    self.start(text, Some(start.as_bytes()), scope);
+                }
+                ("regex.match", [_, text]) => {
+                    if let Some(Prepared::Regex(regex, _)) = prepared.as_deref() {
+                        self.start(text, regex.prefix(), scope);
+                    }
+                }
                 ("internal.member_2", [element, collection]) => {
                     self.member(element, collection, scope, constants);
                 }
@@ -429,6 +450,20 @@ impl Collector<'_> {
         }
         if let Some(source) = self.resolve(*register, scope) {
             self.demand(scope, source, Wanted::Array(elements), Some(glob));
+        }
+    }
+
+    /// A register's text begins with this.
+    fn start(&mut self, text: &Arg, start: Option<&[u8]>, scope: &mut Scope) {
+        let (true, Arg::Reg(register), Some(start)) = (self.pure, text, start) else { return };
+        if start.is_empty() {
+            return;
+        }
+        let Some(document) = self.resolve(*register, scope) else { return };
+        let Some(source) = self.documents.list.get(document).map(|d| (d.source.clone(), d.pos)) else { return };
+        let number = self.documents.number(Source::Start(Box::new(source.0)), source.1);
+        if !scope.demands.iter().any(|d| d.source == number) {
+            self.demand(scope, number, Wanted::Start(start.into()), None);
         }
     }
 

@@ -6,6 +6,9 @@
 //! that it grows with the square of rules that ask different things; here levels that a rule does not ask about take no
 //! room: they are skipped, and visited in the order in which OPA would have come to what lies beyond them.
 //!
+//! Where nothing that is evaluated can end a query ([`Node::pure`]), nothing of that can be seen, and rules are also told
+//! apart by how texts begin: `startswith`, anchored patterns, globs.
+//!
 //! Where OPA's index leaves out a rule that holds (constant arrays in collections, escaped or non-ASCII parts of globs,
 //! replaced `glob.match`), this one does not.
 
@@ -23,6 +26,8 @@ pub(crate) enum Source {
     Input(Box<[Value]>),
     Data(Box<[Value]>),
     Argument(u32),
+    /// The text of another: how it begins.
+    Start(Box<Source>),
 }
 
 /// What the index reads documents through.
@@ -31,8 +36,8 @@ pub(crate) trait Resolve {
     fn data(&mut self, path: &[Value]) -> Result<Option<Value>, Fault>;
     fn argument(&self, index: usize) -> Option<Value>;
     fn step(&mut self, count: usize) -> Result<(), Fault>;
-    /// Whether the builtin is replaced.
-    fn is_replaced(&self, builtin: &'static str) -> bool;
+    /// Whether any builtin is replaced.
+    fn replaces_builtins(&self) -> bool;
 }
 
 /// A rule that may hold, and which of its branches: 0 is the rule itself.
@@ -84,7 +89,7 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    pub(crate) fn build(rules: &[u32], plan: &Plan) -> Index {
+    pub(crate) fn build(rules: &[u32], plan: &Plan, pure: bool) -> Index {
         let mut index = Index::default();
         let mut values: Vec<&Value> = Vec::new();
         let mut known: std::collections::HashMap<&Value, u32> = std::collections::HashMap::new();
@@ -108,7 +113,7 @@ impl Index {
         let mut classes = index.classes.iter().flatten();
         let first = classes.next().copied().unwrap_or(1);
         index.all_early = first != 0 && classes.all(|c| *c == first);
-        index.trie = collect::build(rules, plan);
+        index.trie = collect::build(rules, plan, pure);
         index
     }
 
@@ -119,7 +124,7 @@ impl Index {
 
     pub(crate) fn lookup(&self, node: &Node, resolve: &mut dyn Resolve, found: &mut Found) -> Result<(), Fault> {
         let trie = match &self.trie {
-            Some(trie) if !(trie.has_globs() && resolve.is_replaced("glob.match")) => trie,
+            Some(trie) if !(trie.has_calls() && resolve.replaces_builtins()) => trie,
             _ => {
                 resolve.step(self.all.len())?;
                 found.rules.clone_from(&self.all);

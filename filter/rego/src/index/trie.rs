@@ -25,6 +25,7 @@ pub(crate) enum Key {
     Any,
     Scalar(Value),
     Array(Vec<Option<Value>>),
+    Start(Box<[u8]>),
 }
 
 /// Where a member is put in a node.
@@ -52,26 +53,28 @@ struct Branches {
     scalars: HashMap<Value, NodeId>,
     array: Option<NodeId>,
     globs: Vec<Glob>,
+    /// By length, ascending: texts that others begin with.
+    starts: Vec<(usize, HashMap<Box<[u8]>, NodeId>)>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Trie {
     levels: Vec<Source>,
     nodes: Vec<TrieNode>,
-    has_globs: bool,
+    has_calls: bool,
 }
 
 impl Trie {
     pub(crate) fn new(levels: Vec<Source>) -> Trie {
-        Trie { levels, nodes: vec![TrieNode::default()], has_globs: false }
+        Trie { levels, nodes: vec![TrieNode::default()], has_calls: false }
     }
 
     pub(crate) fn root(&self) -> NodeId {
         0
     }
 
-    pub(crate) fn has_globs(&self) -> bool {
-        self.has_globs
+    pub(crate) fn has_calls(&self) -> bool {
+        self.has_calls
     }
 
     pub(crate) fn add(&mut self, slot: Slot, member: Member) {
@@ -103,7 +106,7 @@ impl Trie {
     }
 
     pub(crate) fn glob(&mut self, at: NodeId, level: Level, glob: &Glob) {
-        self.has_globs = true;
+        self.has_calls = true;
         if let Some(branches) = self.branches(at, level) {
             if !branches.globs.contains(glob) {
                 branches.globs.push(glob.clone());
@@ -114,11 +117,25 @@ impl Trie {
     /// The node that a key leads to.
     pub(crate) fn child(&mut self, at: NodeId, level: Level, key: &Key) -> NodeId {
         let fresh = self.nodes.len() as NodeId;
+        self.has_calls |= matches!(key, Key::Start(_));
         let Some(branches) = self.branches(at, level) else { return at };
         let child = match key {
             Key::Any => *branches.any.get_or_insert(fresh),
             Key::Scalar(value) => *branches.scalars.entry(value.clone()).or_insert(fresh),
             Key::Array(_) => *branches.array.get_or_insert(fresh),
+            Key::Start(text) => {
+                let place = match branches.starts.binary_search_by_key(&text.len(), |(length, _)| *length) {
+                    Ok(place) => place,
+                    Err(place) => {
+                        branches.starts.insert(place, (text.len(), HashMap::new()));
+                        place
+                    }
+                };
+                match branches.starts.get_mut(place) {
+                    Some((_, texts)) => *texts.entry(text.clone()).or_insert(fresh),
+                    None => fresh,
+                }
+            }
         };
         if child == fresh {
             self.new_node();
@@ -169,6 +186,17 @@ impl Visit<'_> {
             if let Some(any) = branches.any {
                 self.node(any)?;
             }
+            if let (Value::String(text), false) = (&value, branches.starts.is_empty()) {
+                let text = text.as_bytes();
+                for (length, texts) in &branches.starts {
+                    let Some(start) = text.get(..*length) else { break };
+                    self.resolve.step(1 + length / 32)?;
+                    if let Some(child) = texts.get(start) {
+                        self.node(*child)?;
+                    }
+                }
+                continue;
+            }
             self.value(branches, &value)?;
             for glob in &branches.globs {
                 if let Value::String(text) = &value {
@@ -188,11 +216,15 @@ impl Visit<'_> {
             return Ok(known.clone());
         }
         self.resolve.step(1)?;
-        let value = match self.trie.levels.get(level as usize) {
+        let source = match self.trie.levels.get(level as usize) {
+            Some(Source::Start(source)) => Some(&**source),
+            source => source,
+        };
+        let value = match source {
             Some(Source::Input(path)) => self.resolve.input(path),
             Some(Source::Data(path)) => self.resolve.data(path)?,
             Some(Source::Argument(index)) => self.resolve.argument(*index as usize),
-            None => None,
+            Some(Source::Start(_)) | None => None,
         };
         if let Some(slot) = self.resolved.get_mut(level as usize) {
             *slot = Some(value.clone());

@@ -10,7 +10,7 @@ use crate::value::{Number, Value};
 /// Binding strength of `==`, the weakest operator but `in`.
 const RELATION: u8 = 1;
 
-impl Parser<'_> {
+impl Parser {
     /// A term with operators, `in` included; `k, v in xs` where `pair` allows it.
     pub(super) fn infix(&mut self, pair: bool) -> Parsed<Term> {
         self.infix_after(None, pair)

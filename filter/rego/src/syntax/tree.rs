@@ -65,6 +65,11 @@ impl Default for Names {
 }
 
 impl Names {
+    /// Names that stand in while the real ones are elsewhere.
+    pub(crate) fn empty() -> Names {
+        Names { texts: Vec::new(), found: HashMap::new(), made: 0 }
+    }
+
     /// The symbol of a written name.
     pub fn intern(&mut self, text: &str) -> Sym {
         if let Some(sym) = self.found.get(text) {

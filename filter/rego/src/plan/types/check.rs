@@ -1,6 +1,6 @@
 //! The check of rules, in the order of what they depend on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::{FunctionType, Known, MOST_MEMBERS, Type, compare, keys, or, select, show, unifies, values};
@@ -137,8 +137,11 @@ pub(crate) struct Checker<'a> {
     scopes: Vec<HashMap<Sym, Type>>,
     /// Types of comprehensions that were checked, by their place in the tree.
     known: HashMap<*const TermValue, Known>,
-    /// Base and virtual documents are replaced: nothing is known of them.
-    replaced: u32,
+    /// Nodes that depend on what a `with` around replaces: nothing is known of them.
+    relaxed: Vec<(Rc<BTreeSet<NodeId>>, bool)>,
+    depend: &'a mut dyn FnMut(&[Term]) -> BTreeSet<NodeId>,
+    /// What was found for a target.
+    found: BTreeMap<Vec<Value>, Rc<BTreeSet<NodeId>>>,
 }
 
 impl<'a> Checker<'a> {
@@ -147,9 +150,11 @@ impl<'a> Checker<'a> {
         tree: &'a RuleTree,
         functions: &'a Functions,
         names: &'a Names,
+        depend: &'a mut dyn FnMut(&[Term]) -> BTreeSet<NodeId>,
     ) -> Checker<'a> {
         let (faults, scopes, known) = (Vec::new(), vec![HashMap::new()], HashMap::new());
-        Checker { types, tree, functions, names, faults, scopes, known, replaced: 0 }
+        let (relaxed, found) = (Vec::new(), BTreeMap::new());
+        Checker { types, tree, functions, names, faults, scopes, known, relaxed, depend, found }
     }
 
     /// Checks a rule, and keeps its type.
@@ -243,16 +248,51 @@ impl<'a> Checker<'a> {
 
     fn body(&mut self, body: &Body) {
         for expr in body {
-            let replaces = expr.with.iter().any(|w| match &w.target.value {
-                TermValue::Ref(path) => path.first().and_then(Term::as_var) == Some(Sym::DATA),
-                _ => false,
-            });
-            self.replaced += u32::from(replaces);
+            let before = self.relaxed.len();
+            for with in &expr.with {
+                self.relax(&with.target);
+            }
             self.closures(expr);
             self.references(expr);
             self.expr(expr);
-            self.replaced -= u32::from(replaces);
+            self.relaxed.truncate(before);
         }
+    }
+
+    /// Nothing is known of what is replaced, and of what depends on it; a function that is replaced keeps its arguments.
+    fn relax(&mut self, target: &Term) {
+        let TermValue::Ref(path) = &target.value else { return };
+        if path.first().and_then(Term::as_var) != Some(Sym::DATA) {
+            return;
+        }
+        let key: Vec<Value> = path.iter().skip(1).map_while(|t| t.as_scalar().cloned()).collect();
+        let nodes = match self.found.get(&key) {
+            Some(nodes) => nodes.clone(),
+            None => {
+                let nodes = Rc::new((self.depend)(path));
+                self.found.insert(key, nodes.clone());
+                nodes
+            }
+        };
+        let home = self.tree.find(path);
+        let is_function = home.is_some_and(|id| matches!(self.types.node(id), Some(Type::Function(_))));
+        if is_function {
+            let mut others = (*nodes).clone();
+            home.iter().for_each(|id| {
+                others.remove(id);
+            });
+            self.relaxed.push((Rc::new(others), false));
+        } else {
+            self.relaxed.push((nodes, false));
+            if let Some(home) = home {
+                self.relaxed.push((Rc::new(BTreeSet::from([home])), true));
+            }
+        }
+    }
+
+    /// Whether nothing is known of a node, as it, or with it what is below it, is replaced.
+    fn is_relaxed(&self, id: NodeId) -> bool {
+        self.relaxed.iter().any(|(nodes, _)| nodes.contains(&id))
     }
 
     // --- Comprehensions ---
@@ -364,7 +404,6 @@ impl<'a> Checker<'a> {
         let (first, rest) = path.split_first()?;
         match first.as_var() {
             Some(Sym::INPUT) => Some(Type::any()),
-            Some(Sym::DATA) if self.replaced > 0 => Some(Type::any()),
             Some(Sym::DATA) => self.data_type(rest),
             Some(sym) => {
                 if let (Some(builtin), None) = (self.functions.find_path(path), self.variable(sym)) {
@@ -380,7 +419,7 @@ impl<'a> Checker<'a> {
     fn data_type(&mut self, rest: &[Term]) -> Known {
         let mut at: NodeId = 0;
         for (index, step) in rest.iter().enumerate() {
-            if !self.types.is_on_path(at) && at != 0 {
+            if self.is_relaxed(at) || (!self.types.is_on_path(at) && at != 0) {
                 return Some(Type::any());
             }
             let child = step.as_scalar().and_then(|key| self.tree.child(at, key));
@@ -401,11 +440,14 @@ impl<'a> Checker<'a> {
                 None => return Some(Type::any()),
             }
         }
-        Some(self.extent(at))
+        if self.is_relaxed(at) { Some(Type::any()) } else { Some(self.extent(at)) }
     }
 
     /// The type of all that is at a node and below.
     fn extent(&self, id: NodeId) -> Type {
+        if self.is_relaxed(id) {
+            return Type::any();
+        }
         if let Some(of) = self.types.node(id) {
             return of;
         }
@@ -427,8 +469,8 @@ impl<'a> Checker<'a> {
             return;
         }
         match first.as_var() {
-            Some(Sym::DATA) if self.replaced == 0 => self.data_reference(rest, path, pos),
-            Some(Sym::INPUT | Sym::DATA) => self.steps(Type::any(), rest, path, pos),
+            Some(Sym::DATA) => self.data_reference(rest, path, pos),
+            Some(Sym::INPUT) => self.steps(Type::any(), rest, path, pos),
             Some(sym) => {
                 let of = match self.variable(sym) {
                     Some(of) => of,
@@ -473,7 +515,7 @@ impl<'a> Checker<'a> {
                 return self.steps(Type::any(), here.get(1..).unwrap_or_default(), path, pos);
             }
             let child = step.as_scalar().and_then(|key| self.tree.child(at, key));
-            let Some(child) = child.filter(|c| self.types.is_on_path(*c)) else {
+            let Some(child) = child.filter(|c| self.types.is_on_path(*c) && !self.is_relaxed(*c)) else {
                 return self.steps(Type::any(), here, path, pos);
             };
             if let Some(of) = self.types.node(child) {
@@ -570,7 +612,9 @@ impl<'a> Checker<'a> {
 
     fn expr(&mut self, expr: &Expr) {
         for with in &expr.with {
+            let relaxed = std::mem::take(&mut self.relaxed);
             let (target, value) = (self.type_of(&with.target), self.type_of(&with.value));
+            self.relaxed = relaxed;
             if let (Some(Type::Function(_)), Some(Type::Function(_))) = (&target, &value) {
                 if !unifies(&target, &value) {
                     let message = "`with` replaces a function by one of as many arguments, of the same types";
