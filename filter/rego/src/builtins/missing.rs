@@ -307,6 +307,25 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/jsonschema.go",
     ),
     Builtin::missing(
+        "net.lookup_ip_addr",
+        &[Type::String],
+        Type::Set(&Type::String),
+        DNS,
+        "v1/topdown/net.go",
+    )
+    .nondeterministic(),
+    Builtin::missing(
+        "providers.aws.sign_req",
+        &[
+            Type::object_of(&Type::String, &Type::Any),
+            Type::object_of(&Type::String, &Type::Any),
+            Type::Number,
+        ],
+        Type::ANY_OBJECT,
+        AWS,
+        "v1/topdown/providers.go",
+    ),
+    Builtin::missing(
         "rego.parse_module",
         &[Type::String, Type::String],
         Type::object_of(&Type::String, &Type::Any),
