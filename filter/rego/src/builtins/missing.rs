@@ -11,7 +11,6 @@ const SCHEMA: &str = "JSON schemas are not available";
 const PARSE: &str = "the syntax tree of a module is not available";
 const AWS: &str = "requests to AWS are not available";
 const TEMPLATE: &str = "text templates are not available";
-const PENDING: &str = "not available";
 
 /// The table of what is missing.
 pub(super) const BUILTINS: &[Builtin] = &[
@@ -338,13 +337,5 @@ pub(super) const BUILTINS: &[Builtin] = &[
         Type::String,
         TEMPLATE,
         "v1/topdown/template.go",
-    ),
-    Builtin::missing("uri.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing(
-        "uri.parse",
-        &[Type::String],
-        Type::object_of(&Type::String, &Type::String),
-        PENDING,
-        "",
     ),
 ];
