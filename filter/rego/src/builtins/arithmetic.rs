@@ -8,7 +8,7 @@ use super::{Builtin, Call, Fault, Type};
 use crate::value::{Float, MOST_DIGITS, Number, Set, Value};
 use num_bigint::{BigInt, Sign};
 use siphasher::sip::SipHasher24;
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 const SOURCE: &str = "v1/topdown/arithmetic.go";
@@ -403,12 +403,12 @@ fn between(call: &mut Call<'_>, from: BigInt, to: &BigInt, step: &BigInt) -> Res
 }
 
 /// Chance as a function of the query and of what is asked for: the same twice in one query.
-pub(super) fn chance(call: &Call<'_>, purpose: u8, key: &[u8], round: u64) -> u64 {
+pub(super) fn chance(call: &Call<'_>, purpose: u8, key: &impl Hash, round: u64) -> u64 {
     let [k0, k1] = call.seed;
     let mut hasher = SipHasher24::new_with_keys(k0, k1);
     hasher.write(&[purpose]);
     hasher.write_u64(round);
-    hasher.write(key);
+    key.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -419,9 +419,8 @@ fn intn(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     if most == 0 {
         return Ok(Value::from(0));
     }
-    let mut seeded = key.as_bytes().to_vec();
-    call.bytes(seeded.len())?;
-    seeded.extend_from_slice(&most.to_le_bytes());
+    call.step(key.len() / 16)?;
+    let seeded = (key, most);
     // What is beyond the largest multiple would make small numbers likelier.
     let fair = u64::MAX - u64::MAX % most;
     let drawn = (0..64).map(|round| chance(call, 0, &seeded, round)).find(|drawn| *drawn < fair);

@@ -193,6 +193,11 @@ fn is_go_float(text: &str) -> bool {
         && plain.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
+/// The float64 of decimal text, as Go reads it.
+pub(super) fn go_float(text: &str) -> Option<f64> {
+    is_go_float(text).then(|| text.replace('_', "").parse().ok()).flatten()
+}
+
 fn is_exponent(text: &str) -> bool {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || b == b'_') && !digits.starts_with('_')

@@ -11,16 +11,9 @@ const SCHEMA: &str = "JSON schemas are not available";
 const PARSE: &str = "the syntax tree of a module is not available";
 const AWS: &str = "requests to AWS are not available";
 const TEMPLATE: &str = "text templates are not available";
-const PENDING: &str = "not available";
 
 /// The table of what is missing.
 pub(super) const BUILTINS: &[Builtin] = &[
-    Builtin::missing("base64.decode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing("base64.encode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing("base64.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing("base64url.decode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing("base64url.encode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing("base64url.encode_no_pad", &[Type::String], Type::String, PENDING, ""),
     Builtin::missing(
         "crypto.hmac.equal",
         &[Type::String, Type::String],
@@ -109,26 +102,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/crypto.go",
     ),
     Builtin::missing(
-        "graph.reachable",
-        &[
-            Type::object_of(&Type::Any, &Type::Union(&[Type::ANY_ARRAY, Type::ANY_SET])),
-            Type::Union(&[Type::ANY_ARRAY, Type::ANY_SET]),
-        ],
-        Type::ANY_SET,
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "graph.reachable_paths",
-        &[
-            Type::object_of(&Type::Any, &Type::Union(&[Type::ANY_ARRAY, Type::ANY_SET])),
-            Type::Union(&[Type::ANY_ARRAY, Type::ANY_SET]),
-        ],
-        Type::Set(&Type::ANY_ARRAY),
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
         "graphql.is_valid",
         &[Type::Union(&[Type::String, Type::ANY_OBJECT]), Type::Union(&[Type::String, Type::ANY_OBJECT])],
         Type::Boolean,
@@ -170,8 +143,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         GRAPHQL,
         "v1/topdown/graphql.go",
     ),
-    Builtin::missing("hex.decode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing("hex.encode", &[Type::String], Type::String, PENDING, ""),
     Builtin::missing(
         "http.send",
         &[Type::object_of(&Type::String, &Type::Any)],
@@ -180,9 +151,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/http.go",
     )
     .nondeterministic(),
-    Builtin::missing("internal.print", &[Type::array_of(&Type::ANY_SET)], Type::Any, PENDING, ""),
-    Builtin::missing("internal.template_string", &[Type::ANY_ARRAY], Type::String, PENDING, ""),
-    Builtin::missing("internal.test_case", &[Type::ANY_ARRAY], Type::Any, PENDING, ""),
     Builtin::missing(
         "io.jwt.decode",
         &[Type::String],
@@ -310,38 +278,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/tokens.go",
     ),
     Builtin::missing(
-        "json.filter",
-        &[
-            Type::ANY_OBJECT,
-            Type::Union(&[
-                Type::array_of(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
-                Type::Set(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
-            ]),
-        ],
-        Type::ANY_OBJECT,
-        PENDING,
-        "",
-    ),
-    Builtin::missing("json.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing("json.marshal", &[Type::Any], Type::String, PENDING, ""),
-    Builtin::missing(
-        "json.marshal_with_options",
-        &[
-            Type::Any,
-            Type::Object(
-                &[
-                    Field { key: "indent", value: Type::String },
-                    Field { key: "prefix", value: Type::String },
-                    Field { key: "pretty", value: Type::Boolean },
-                ],
-                Some((&Type::String, &Type::Any)),
-            ),
-        ],
-        Type::String,
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
         "json.match_schema",
         &[Type::Union(&[Type::String, Type::ANY_OBJECT]), Type::Union(&[Type::String, Type::ANY_OBJECT])],
         Type::Array(
@@ -363,33 +299,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/jsonschema.go",
     ),
     Builtin::missing(
-        "json.patch",
-        &[
-            Type::Any,
-            Type::array_of(&Type::Object(
-                &[Field { key: "op", value: Type::String }, Field { key: "path", value: Type::Any }],
-                Some((&Type::Any, &Type::Any)),
-            )),
-        ],
-        Type::Any,
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "json.remove",
-        &[
-            Type::ANY_OBJECT,
-            Type::Union(&[
-                Type::array_of(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
-                Type::Set(&Type::Union(&[Type::String, Type::ANY_ARRAY])),
-            ]),
-        ],
-        Type::ANY_OBJECT,
-        PENDING,
-        "",
-    ),
-    Builtin::missing("json.unmarshal", &[Type::String], Type::Any, PENDING, ""),
-    Builtin::missing(
         "json.verify_schema",
         &[Type::Union(&[Type::String, Type::ANY_OBJECT])],
         Type::Array(&[Type::Boolean, Type::Union(&[Type::Null, Type::String])], None),
@@ -404,9 +313,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/net.go",
     )
     .nondeterministic(),
-    Builtin::missing("opa.runtime", &[], Type::object_of(&Type::String, &Type::Any), PENDING, "")
-        .nondeterministic(),
-    Builtin::missing("print", &[], Type::Any, PENDING, "").variadic(),
     Builtin::missing(
         "providers.aws.sign_req",
         &[
@@ -418,8 +324,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         AWS,
         "v1/topdown/providers.go",
     ),
-    Builtin::missing("rego.metadata.chain", &[], Type::ANY_ARRAY, PENDING, ""),
-    Builtin::missing("rego.metadata.rule", &[], Type::Any, PENDING, ""),
     Builtin::missing(
         "rego.parse_module",
         &[Type::String, Type::String],
@@ -427,8 +331,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         PARSE,
         "v1/topdown/parse.go",
     ),
-    Builtin::missing("semver.compare", &[Type::String, Type::String], Type::Number, PENDING, ""),
-    Builtin::missing("semver.is_valid", &[Type::Any], Type::Boolean, PENDING, ""),
     Builtin::missing(
         "strings.render_template",
         &[Type::String, Type::object_of(&Type::String, &Type::Any)],
@@ -436,96 +338,4 @@ pub(super) const BUILTINS: &[Builtin] = &[
         TEMPLATE,
         "v1/topdown/template.go",
     ),
-    Builtin::missing(
-        "time.add_date",
-        &[Type::Number, Type::Number, Type::Number, Type::Number],
-        Type::Number,
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "time.clock",
-        &[Type::Union(&[Type::Number, Type::Array(&[Type::Number, Type::String], None)])],
-        Type::Array(&[Type::Number, Type::Number, Type::Number], None),
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "time.date",
-        &[Type::Union(&[Type::Number, Type::Array(&[Type::Number, Type::String], None)])],
-        Type::Array(&[Type::Number, Type::Number, Type::Number], None),
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "time.diff",
-        &[
-            Type::Union(&[Type::Number, Type::Array(&[Type::Number, Type::String], None)]),
-            Type::Union(&[Type::Number, Type::Array(&[Type::Number, Type::String], None)]),
-        ],
-        Type::Array(
-            &[Type::Number, Type::Number, Type::Number, Type::Number, Type::Number, Type::Number],
-            None,
-        ),
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "time.format",
-        &[Type::Union(&[
-            Type::Number,
-            Type::Array(&[Type::Number, Type::String], None),
-            Type::Array(&[Type::Number, Type::String, Type::String], None),
-        ])],
-        Type::String,
-        PENDING,
-        "",
-    ),
-    Builtin::missing("time.now_ns", &[], Type::Number, PENDING, "").nondeterministic(),
-    Builtin::missing("time.parse_duration_ns", &[Type::String], Type::Number, PENDING, ""),
-    Builtin::missing("time.parse_ns", &[Type::String, Type::String], Type::Number, PENDING, ""),
-    Builtin::missing("time.parse_rfc3339_ns", &[Type::String], Type::Number, PENDING, ""),
-    Builtin::missing(
-        "time.weekday",
-        &[Type::Union(&[Type::Number, Type::Array(&[Type::Number, Type::String], None)])],
-        Type::String,
-        PENDING,
-        "",
-    ),
-    Builtin::missing("trace", &[Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing("units.parse", &[Type::String], Type::Number, PENDING, ""),
-    Builtin::missing("units.parse_bytes", &[Type::String], Type::Number, PENDING, ""),
-    Builtin::missing("uri.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing(
-        "uri.parse",
-        &[Type::String],
-        Type::object_of(&Type::String, &Type::String),
-        PENDING,
-        "",
-    ),
-    Builtin::missing("urlquery.decode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing(
-        "urlquery.decode_object",
-        &[Type::String],
-        Type::object_of(&Type::String, &Type::array_of(&Type::String)),
-        PENDING,
-        "",
-    ),
-    Builtin::missing("urlquery.encode", &[Type::String], Type::String, PENDING, ""),
-    Builtin::missing(
-        "urlquery.encode_object",
-        &[Type::object_of(
-            &Type::String,
-            &Type::Union(&[Type::String, Type::array_of(&Type::String), Type::Set(&Type::String)]),
-        )],
-        Type::String,
-        PENDING,
-        "",
-    ),
-    Builtin::missing("uuid.parse", &[Type::String], Type::object_of(&Type::String, &Type::Any), PENDING, ""),
-    Builtin::missing("uuid.rfc4122", &[Type::String], Type::String, PENDING, "").nondeterministic(),
-    Builtin::missing("walk", &[Type::Any], Type::Array(&[Type::ANY_ARRAY, Type::Any], None), PENDING, ""),
-    Builtin::missing("yaml.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing("yaml.marshal", &[Type::Any], Type::String, PENDING, ""),
-    Builtin::missing("yaml.unmarshal", &[Type::String], Type::Any, PENDING, ""),
 ];

@@ -6,16 +6,27 @@ mod aggregates;
 mod arithmetic;
 mod call;
 mod compare;
+mod encoding;
+mod graph;
+mod json;
 mod missing;
 mod objects;
 mod operands;
+mod outside;
+mod patch;
+mod time;
 mod types;
+mod units;
+mod uri;
+mod yaml;
 
 pub mod text;
 
 pub use call::{Budget, Call, Fault, Limit, Printed};
+pub use graph::{Step, Walk};
 pub use text::patterns::PatternCache;
 pub use types::{Field, Type};
+pub use yaml::YamlError;
 
 use crate::value::Value;
 
@@ -124,13 +135,34 @@ impl Builtin {
 
 /// All slices of the table.
 const SLICES: &[&[&[Builtin]]] = &[
-    &[aggregates::BUILTINS, arithmetic::BUILTINS, compare::BUILTINS, missing::BUILTINS, objects::BUILTINS],
+    &[
+        aggregates::BUILTINS,
+        arithmetic::BUILTINS,
+        compare::BUILTINS,
+        encoding::BUILTINS,
+        graph::BUILTINS,
+        json::BUILTINS,
+        missing::BUILTINS,
+        objects::BUILTINS,
+        outside::BUILTINS,
+        time::BUILTINS,
+        units::BUILTINS,
+        uri::BUILTINS,
+        yaml::BUILTINS,
+    ],
     text::BUILTINS,
 ];
 
 /// The entry of this name.
 pub fn find(name: &str) -> Option<&'static Builtin> {
-    all().find(|builtin| builtin.name == name)
+    static INDEX: std::sync::OnceLock<Vec<&'static Builtin>> = std::sync::OnceLock::new();
+    let index = INDEX.get_or_init(|| {
+        let mut index: Vec<_> = all().collect();
+        index.sort_unstable_by_key(|builtin| builtin.name);
+        index
+    });
+    let at = index.binary_search_by_key(&name, |builtin| builtin.name).ok()?;
+    index.get(at).copied()
 }
 
 /// Every entry.

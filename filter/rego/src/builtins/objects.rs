@@ -12,12 +12,12 @@ const PARTS: Type = Type::Union(&[Type::ANY_OBJECT, Type::ANY_SET, Type::ANY_ARR
 
 /// The table of this file.
 pub(super) const BUILTINS: &[Builtin] = &[
-    Builtin::new("object.filter", &[Type::ANY_OBJECT, KEYS], Type::Any, filter, SOURCE),
+    Builtin::new("object.filter", &[Type::ANY_OBJECT, KEYS], Type::ANY_OBJECT, filter, SOURCE),
     Builtin::new("object.get", &[Type::ANY_OBJECT, Type::Any, Type::Any], Type::Any, get, SOURCE),
     Builtin::new("object.keys", &[Type::ANY_OBJECT], Type::ANY_SET, keys, SOURCE),
-    Builtin::new("object.remove", &[Type::ANY_OBJECT, KEYS], Type::Any, remove, SOURCE),
-    Builtin::new("object.subset", &[PARTS, PARTS], Type::Any, subset, "v1/topdown/subset.go"),
-    Builtin::new("object.union", &[Type::ANY_OBJECT, Type::ANY_OBJECT], Type::Any, union, SOURCE),
+    Builtin::new("object.remove", &[Type::ANY_OBJECT, KEYS], Type::ANY_OBJECT, remove, SOURCE),
+    Builtin::new("object.subset", &[PARTS, PARTS], Type::Boolean, subset, "v1/topdown/subset.go"),
+    Builtin::new("object.union", &[Type::ANY_OBJECT, Type::ANY_OBJECT], Type::ANY_OBJECT, union, SOURCE),
     Builtin::new("object.union_n", &[Type::array_of(&Type::ANY_OBJECT)], Type::ANY_OBJECT, union_n, SOURCE),
 ];
 

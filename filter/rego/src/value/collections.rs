@@ -302,6 +302,12 @@ impl ObjectBuilder {
     }
 }
 
+impl FromIterator<(Value, Value)> for ObjectBuilder {
+    fn from_iter<I: IntoIterator<Item = (Value, Value)>>(pairs: I) -> ObjectBuilder {
+        ObjectBuilder { pairs: pairs.into_iter().collect() }
+    }
+}
+
 /// The members of a set, sorted.
 #[derive(Clone, Debug)]
 pub struct Set {

@@ -260,7 +260,7 @@ impl JsonReader {
                     out.push(byte);
                     self.at += 2;
                 }
-                [byte, ..] if *byte >= 0x20 => {
+                [byte, ..] if *byte >= 0x20 && *byte != b'\\' => {
                     let plain = rest.iter().take_while(|b| !matches!(b, b'"' | b'\\' | 0..=0x1f)).count();
                     out.extend_from_slice(rest.get(..plain).unwrap_or_default());
                     self.at += plain;

@@ -9,14 +9,18 @@ mod json;
 mod number;
 mod print;
 mod quote;
+mod shortest;
 mod text;
 
 pub use collections::{Array, Object, ObjectBuilder, Set, SetBuilder};
 pub(crate) use float::Float;
 pub use json::{JsonError, JsonReader};
-pub(crate) use number::MOST_DIGITS;
+pub(crate) use json::{after_space, is_valid as is_valid_json};
 pub use number::Number;
-pub(crate) use quote::is_print;
+pub(crate) use number::{MOST_DIGITS, to_i64, write_integer};
+pub(crate) use print::Layout;
+pub(crate) use quote::{is_print, quote};
+pub(crate) use shortest::shortest;
 pub use text::Str;
 pub(crate) use text::lossy;
 
@@ -305,3 +309,6 @@ impl From<Str> for Value {
 
 #[cfg(test)]
 pub(crate) mod terms;
+
+#[cfg(test)]
+mod tests;

@@ -49,20 +49,10 @@ impl Number {
     /// The integer, if OPA takes the number as one: at most 19 characters of sign and digits, and after a dot
     /// nothing but zeros. Source: `v1/util/performance.go`, `Atoi64`.
     pub fn to_i64(&self) -> Option<i64> {
-        let text = match &self.0 {
-            Form::Int(value) => return Some(*value),
-            Form::Text(text) => text,
-        };
-        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-        if unsigned.len() > 19 {
-            return None;
+        match &self.0 {
+            Form::Int(value) => Some(*value),
+            Form::Text(text) => to_i64(text),
         }
-        let (whole, zeros) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-        if !zeros.bytes().all(|b| b == b'0') || !whole.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
-        let value: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-        i64::try_from(if text.starts_with('-') { -value } else { value }).ok()
     }
 
     /// The integer, if it is held in place.
@@ -171,12 +161,34 @@ impl Number {
         Ok(Number::from_text(&value.to_text()))
     }
 
+    /// Sign, mantissa, and the powers of ten and of two that it is multiplied with.
+    pub(crate) fn exact_parts(&self) -> Result<(bool, BigUint, i64, i64), Limit> {
+        let text = self.to_text();
+        let parts = Parts::of(&text);
+        let (mantissa, ten, two) = parts.exact()?;
+        Ok((parts.negative, mantissa, ten, two))
+    }
+
     fn decimal(&self) -> Decimal {
         match &self.0 {
             Form::Int(value) => Decimal::of(&Parts::of(&value.to_string())),
             Form::Text(text) => Decimal::of(&Parts::of(text)),
         }
     }
+}
+
+/// The integer that OPA reads in text, which need not be a number.
+pub(crate) fn to_i64(text: &str) -> Option<i64> {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if unsigned.is_empty() || unsigned.len() > 19 {
+        return None;
+    }
+    let (whole, zeros) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    if !zeros.bytes().all(|b| b == b'0') || !whole.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let value: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    i64::try_from(if text.starts_with('-') { -value } else { value }).ok()
 }
 
 /// Appends an integer's digits.
