@@ -25,6 +25,7 @@
 
 pub mod builtins;
 pub mod eval;
+mod hash;
 pub mod index;
 pub mod plan;
 pub mod syntax;

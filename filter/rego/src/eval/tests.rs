@@ -289,3 +289,23 @@ fn what_a_query_can_read_is_known() {
     assert_eq!(reads_of.present.into_iter().collect::<Vec<_>>(), [vec![Value::from("a"), Value::from("h")]]);
     assert_eq!(reads("p if q\nq if { not input.m == 1; time.now_ns() > 1 }"), r#""m" |  | {"time.now_ns"}"#);
 }
+
+#[test]
+fn a_rule_that_is_found_twice_is_evaluated_once() {
+    let text = r#"p contains input.n if "a" in input.xs
+p contains 2 if glob.match("a", [":"], input.s)
+p contains 3 if glob.match("a", ["."], input.s)"#;
+    let input = r#"{"xs": ["a", "a", "b"], "n": 1, "s": "a"}"#;
+    let mut compiler = Compiler::new(Options::default());
+    compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
+    let policy = compiler.finish().unwrap();
+    let entry = policy.query("data.t.p").unwrap();
+    let input = Value::from_json(input.as_bytes(), &mut Budget::unlimited()).ok();
+    let steps = |most: u64| {
+        let limits = Limits { steps: most, ..Limits::default() };
+        policy.evaluate(&entry, input.clone(), &limits, &Outside::default()).is_ok()
+    };
+    // Each of the three rules once: what it costs is known.
+    assert!(steps(60) && !steps(20));
+    assert_eq!(answer(&[text], "", r#"{"xs": ["a", "a"], "n": 1, "s": "a"}"#, "data.t.p"), "{1, 2, 3}");
+}
