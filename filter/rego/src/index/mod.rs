@@ -92,7 +92,7 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    pub(crate) fn build(rules: &[u32], plan: &Plan, pure: bool) -> Index {
+    pub(crate) fn build(rules: &[u32], plan: &Plan, pure: bool, scan: bool) -> Index {
         let mut index = Index::default();
         let mut values: Vec<&Value> = Vec::new();
         let mut known: Map<&Value, u32> = Map::default();
@@ -117,6 +117,9 @@ impl Index {
         let first = classes.next().copied().unwrap_or(1);
         index.all_early = first != 0 && classes.all(|c| *c == first);
         let branches = index.classes.iter().any(|c| c.len() > 1);
+        if scan {
+            return index;
+        }
         if let Some((trie, once)) = collect::build(rules, plan, pure) {
             index.plain = once && !branches;
             index.trie = Some(trie);

@@ -81,6 +81,8 @@ pub(crate) fn metadata(body: &mut Body, path: &Term) {
                     Some(out) if !terms.is_empty() => ExprKind::Call(call_of(Sym::EQ, vec![out, answer], expr.pos)),
                     _ => ExprKind::Term(answer),
                 };
+                expr.negated = false;
+                expr.with.clear();
             }
         }
         match &mut expr.kind {

@@ -46,6 +46,8 @@ const MOST_FAULTS: usize = 10;
 pub struct Options {
     /// Keep `print`; else it is taken out.
     pub print: bool,
+    /// Build no index: every rule of a name is evaluated, in the order of the text. For tests of the index.
+    pub scan: bool,
 }
 
 /// Whether a compilation has more to do.
@@ -712,7 +714,7 @@ impl Compiler {
         node.pure = pure;
         let rules = std::mem::take(&mut node.rules);
         if !rules.is_empty() {
-            let index = Index::build(&rules, &self.plan, pure);
+            let index = Index::build(&rules, &self.plan, pure, self.options.scan);
             if let Some(node) = self.plan.nodes.get_mut(id) {
                 node.index = index;
             }

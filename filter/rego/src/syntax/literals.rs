@@ -120,6 +120,8 @@ impl Parser {
                 return self.fold(vec![not], false, pos);
             }
         }
+        let first = self.peek();
+        let braces = self.is_symbol("{");
         let mut expr = self.plain(pos)?;
         let with = self.withs()?;
         if negated && self.keywords.not_bodies {
@@ -128,6 +130,9 @@ impl Parser {
             expr.negated = negated;
         }
         if self.is_logical_operator() {
+            if braces && !negated {
+                return self.refuse(first, "an operand of `and` or `or` that begins with a brace is a body; put parentheses around this value");
+            }
             if !with.is_empty() {
                 return self.unexpected("`with` on an operand of `and` or `or` needs braces around the operand");
             }

@@ -338,6 +338,7 @@ impl Parser {
         let follows = next.kind == Kind::Symbol && matches!(self.text_of(next), "." | "[" | "(");
         // White space may stand between the name and what follows it, as nowhere else.
         let term = if follows { self.reference(var)? } else { var };
+        let called = matches!(term.value, TermValue::Call(_));
         let (reference, args) = match term.value {
             TermValue::Var(_) => (vec![term], Vec::new()),
             TermValue::Ref(path) => (path, Vec::new()),
@@ -356,7 +357,7 @@ impl Parser {
         let mut head =
             Head { reference, args, key: None, value: None, assign: false, object_key: false, pos: name.pos };
         if self.is_keyword("contains") {
-            if !head.args.is_empty() {
+            if called {
                 return self.unexpected("`contains` is for sets, not for functions");
             }
             self.advance();
