@@ -104,52 +104,86 @@ struct Collector<'a> {
     scratch: u32,
 }
 
-pub(super) fn build(rules: &[u32], plan: &Plan, pure: bool) -> Option<(Trie, bool)> {
-    let mut documents = Documents::default();
-    let mut paths: Vec<(Member, Ways)> = Vec::new();
-    for (position, id) in rules.iter().enumerate() {
-        let Some(rule) = plan.rule(*id) else { continue };
-        for (branch, rule) in std::iter::once(rule).chain(&rule.branches).enumerate() {
-            let member = Member { position: position as u32, branch: branch as u16 };
-            let mut scope = Scope::default();
-            if !prints(&rule.block) {
-                let mut collector = Collector { documents: &mut documents, rule, pure, scratch: 0 };
-                collector.body(&rule.block, &mut scope, &mut Map::default());
+/// An index that is being built, some rules at a time.
+pub(super) struct Building {
+    documents: Documents,
+    paths: Vec<(Member, Ways)>,
+    /// Rules whose bodies were looked at.
+    next: usize,
+    trie: Option<(Trie, Vec<usize>, std::vec::IntoIter<(Member, Ways)>)>,
+    /// Every member stands in one place.
+    once: bool,
+}
+
+impl Building {
+    pub(super) fn new() -> Building {
+        Building { documents: Documents::default(), paths: Vec::new(), next: 0, trie: None, once: true }
+    }
+
+    /// Takes up to `count` rules further. Whether all is done.
+    pub(super) fn step(&mut self, rules: &[u32], plan: &Plan, pure: bool, count: usize) -> bool {
+        if let Some((trie, level_of, paths)) = &mut self.trie {
+            for (member, ways) in paths.by_ref().take(count) {
+                self.once &= ways.len() == 1;
+                for way in ways {
+                    self.once &= insert(trie, member, way, level_of);
+                }
             }
-            paths.push((member, ways(&scope)));
+            return paths.len() == 0;
         }
-    }
-    if documents.list.is_empty() {
-        return None;
-    }
-    let mut order: Vec<usize> = (0..documents.list.len()).collect();
-    order.sort_by(|a, b| {
-        let (Some(a), Some(b)) = (documents.list.get(*a), documents.list.get(*b)) else {
-            return std::cmp::Ordering::Equal;
-        };
-        // Arguments have no place and come last.
-        b.count.cmp(&a.count).then_with(|| match (a.pos, b.pos) {
-            (Some(a), Some(b)) => a.cmp(&b),
-            (a, b) => b.is_some().cmp(&a.is_some()),
-        })
-    });
-    let mut level_of = vec![0; documents.list.len()];
-    for (level, number) in order.iter().enumerate() {
-        if let Some(slot) = level_of.get_mut(*number) {
-            *slot = level;
+        let end = self.next.saturating_add(count).min(rules.len());
+        for (position, id) in rules.iter().enumerate().take(end).skip(self.next) {
+            let Some(rule) = plan.rule(*id) else { continue };
+            for (branch, rule) in std::iter::once(rule).chain(&rule.branches).enumerate() {
+                let member = Member { position: position as u32, branch: branch as u16 };
+                let mut scope = Scope::default();
+                if !prints(&rule.block) {
+                    let mut collector = Collector { documents: &mut self.documents, rule, pure, scratch: 0 };
+                    collector.body(&rule.block, &mut scope, &mut Map::default());
+                }
+                self.paths.push((member, ways(&scope)));
+            }
         }
-    }
-    let mut sources: Vec<Option<Source>> = documents.list.into_iter().map(|d| Some(d.source)).collect();
-    let levels = order.iter().filter_map(|n| sources.get_mut(*n).and_then(Option::take)).collect();
-    let mut trie = Trie::new(levels);
-    let mut once = true;
-    for (member, ways) in paths {
-        once &= ways.len() == 1;
-        for way in ways {
-            once &= insert(&mut trie, member, way, &level_of);
+        self.next = end;
+        if self.next < rules.len() {
+            return false;
         }
+        if self.documents.list.is_empty() {
+            return true;
+        }
+        self.order();
+        false
     }
-    Some((trie, once))
+
+    /// All is known that is asked: levels in the order of how often.
+    fn order(&mut self) {
+        let documents = std::mem::take(&mut self.documents).list;
+        let mut order: Vec<usize> = (0..documents.len()).collect();
+        order.sort_by(|a, b| {
+            let (Some(a), Some(b)) = (documents.get(*a), documents.get(*b)) else {
+                return std::cmp::Ordering::Equal;
+            };
+            // Arguments have no place and come last.
+            b.count.cmp(&a.count).then_with(|| match (a.pos, b.pos) {
+                (Some(a), Some(b)) => a.cmp(&b),
+                (a, b) => b.is_some().cmp(&a.is_some()),
+            })
+        });
+        let mut level_of = vec![0; documents.len()];
+        for (level, number) in order.iter().enumerate() {
+            if let Some(slot) = level_of.get_mut(*number) {
+                *slot = level;
+            }
+        }
+        let mut sources: Vec<Option<Source>> = documents.into_iter().map(|d| Some(d.source)).collect();
+        let levels = order.iter().filter_map(|n| sources.get_mut(*n).and_then(Option::take)).collect();
+        self.trie = Some((Trie::new(levels), level_of, std::mem::take(&mut self.paths).into_iter()));
+    }
+
+    /// The trie, and whether every member stands in one place; None: there is nothing to be told apart by.
+    pub(super) fn finish(self) -> Option<(Trie, bool)> {
+        self.trie.map(|(trie, _, _)| (trie, self.once))
+    }
 }
 
 /// Puts a member where its demands lead. Whether that is one place.

@@ -91,21 +91,30 @@ pub(crate) struct Index {
     plain: bool,
 }
 
-impl Index {
-    pub(crate) fn build(rules: &[u32], plan: &Plan, pure: bool, scan: bool) -> Index {
+/// An index that is being built, some rules at a time.
+pub(crate) struct Building {
+    index: Index,
+    collected: collect::Building,
+    pure: bool,
+}
+
+impl std::fmt::Debug for Building {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Building").finish_non_exhaustive()
+    }
+}
+
+impl Building {
+    /// Begins with what all rules have in common; `pure`: nothing that they evaluate can end a query.
+    pub(crate) fn new(rules: &[u32], plan: &Plan, pure: bool) -> Building {
         let mut index = Index::default();
-        let mut values: Vec<&Value> = Vec::new();
         let mut known: Map<&Value, u32> = Map::default();
         for id in rules {
             let Some(rule) = plan.rule(*id) else { continue };
             let classes = std::iter::once(rule).chain(&rule.branches).map(|branch| match &branch.value {
                 Some(Arg::Const(value)) if rule.is_complete() => {
-                    let next = values.len() as u32 + 1;
-                    let class = *known.entry(value).or_insert(next);
-                    if class == next {
-                        values.push(value);
-                    }
-                    class
+                    let next = known.len() as u32 + 1;
+                    *known.entry(value).or_insert(next)
                 }
                 _ => 0,
             });
@@ -116,17 +125,31 @@ impl Index {
         let mut classes = index.classes.iter().flatten();
         let first = classes.next().copied().unwrap_or(1);
         index.all_early = first != 0 && classes.all(|c| *c == first);
+        Building { index, collected: collect::Building::new(), pure }
+    }
+
+    /// Takes up to `count` rules further. Whether all is done.
+    pub(crate) fn step(&mut self, rules: &[u32], plan: &Plan, count: usize) -> bool {
+        self.collected.step(rules, plan, self.pure, count)
+    }
+
+    pub(crate) fn finish(self) -> Index {
+        let mut index = self.index;
         let branches = index.classes.iter().any(|c| c.len() > 1);
-        if scan {
-            return index;
-        }
-        if let Some((trie, once)) = collect::build(rules, plan, pure) {
+        if let Some((trie, once)) = self.collected.finish() {
             index.plain = once && !branches;
             index.trie = Some(trie);
         }
         index
     }
 
+    /// An index by which nothing is told apart.
+    pub(crate) fn scan(self) -> Index {
+        self.index
+    }
+}
+
+impl Index {
     pub(crate) fn lookup(&self, node: &Node, resolve: &mut dyn Resolve, found: &mut Found) -> Result<(), Fault> {
         let trie = match &self.trie {
             Some(trie) if !(trie.has_calls() && resolve.replaces_builtins()) => trie,

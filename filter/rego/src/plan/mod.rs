@@ -31,7 +31,7 @@ pub(crate) use tree::{NodeId, RuleTree};
 use crate::hash::Map;
 use crate::builtins::{self, Builtin, Run};
 use crate::eval::Policy;
-use crate::index::Index;
+use crate::index::Building;
 use crate::syntax::tree::{Names, Rule, Sym, Term, TermValue};
 use crate::syntax::{self, Module, Pos, Version};
 use crate::value::Value;
@@ -106,6 +106,7 @@ pub struct Compiler {
     lowered: lower::Builder,
     plan: Plan,
     purity: purity::Purity,
+    building: Option<Building>,
 }
 
 type Stage = fn(&mut Compiler, usize);
@@ -134,11 +135,7 @@ const STAGES: &[Stage] = &[
     Compiler::deprecated,
     Compiler::lower,
     Compiler::pure,
-    Compiler::index,
 ];
-
-/// The last stage goes over the nodes of the rule tree instead.
-const INDEX: usize = 22;
 
 impl Compiler {
     /// A compiler without texts.
@@ -170,6 +167,7 @@ impl Compiler {
             lowered: lower::Builder::default(),
             plan: Plan::default(),
             purity: purity::Purity::default(),
+            building: None,
         }
     }
 
@@ -195,8 +193,13 @@ impl Compiler {
             }
             return Ok(Progress::Pending);
         }
-        let Some(stage) = STAGES.get(self.stage) else { return Ok(Progress::Done) };
-        let all = if self.stage == INDEX { self.plan.nodes.len() } else { self.rules.len() };
+        let Some(stage) = STAGES.get(self.stage) else {
+            // The last goes over the nodes of the rule tree instead.
+            self.index(rules);
+            let done = self.at >= self.plan.nodes.len();
+            return Ok(if done { Progress::Done } else { Progress::Pending });
+        };
+        let all = self.rules.len();
         let end = self.at.saturating_add(rules.max(1)).min(all);
         while self.at < end {
             stage(self, self.at);
@@ -208,7 +211,7 @@ impl Compiler {
             self.stage += 1;
             self.at = 0;
         }
-        Ok(if self.stage < STAGES.len() { Progress::Pending } else { Progress::Done })
+        Ok(Progress::Pending)
     }
 
     /// Does all work that is left, and gives the policy.
@@ -708,19 +711,37 @@ impl Compiler {
         }
     }
 
-    fn index(&mut self, id: usize) {
-        let pure = self.purity.node(id as NodeId, &self.plan);
-        let Some(node) = self.plan.nodes.get_mut(id) else { return };
-        node.pure = pure;
-        let rules = std::mem::take(&mut node.rules);
-        if !rules.is_empty() {
-            let index = Index::build(&rules, &self.plan, pure, self.options.scan);
-            if let Some(node) = self.plan.nodes.get_mut(id) {
+    /// Builds the indices of some nodes, or of some rules of one.
+    fn index(&mut self, rules: usize) {
+        let mut left = rules.max(1);
+        while left > 0 && self.at < self.plan.nodes.len() {
+            let at = self.at as NodeId;
+            let members = match self.plan.node(at) {
+                Some(node) => node.rules.clone(),
+                None => return,
+            };
+            let mut building = match self.building.take() {
+                Some(building) => building,
+                None => {
+                    let pure = self.purity.node(at, &self.plan);
+                    if let Some(node) = self.plan.nodes.get_mut(self.at) {
+                        node.pure = pure;
+                    }
+                    Building::new(&members, &self.plan, pure)
+                }
+            };
+            let scan = self.options.scan || members.is_empty();
+            let done = scan || building.step(&members, &self.plan, left);
+            left = left.saturating_sub(members.len().max(1));
+            if !done {
+                self.building = Some(building);
+                continue;
+            }
+            let index = if scan { building.scan() } else { building.finish() };
+            if let Some(node) = self.plan.nodes.get_mut(self.at) {
                 node.index = index;
             }
-        }
-        if let Some(node) = self.plan.nodes.get_mut(id) {
-            node.rules = rules;
+            self.at += 1;
         }
     }
 }

@@ -260,6 +260,12 @@ impl Parser {
             && !self.begins_reference()
     }
 
+    /// Whether the keyword `text` stands here, whatever follows it.
+    fn is_word(&self, text: &str) -> bool {
+        let token = self.peek();
+        token.kind == Kind::Ident && self.text_of(token) == text && self.is_keyword_text(text)
+    }
+
     fn take_keyword(&mut self, text: &str) -> bool {
         let found = self.is_keyword(text);
         if found {

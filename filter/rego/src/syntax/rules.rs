@@ -183,12 +183,12 @@ impl Parser {
             return self.unexpected("a rule begins with its name");
         }
         let after = self.peek_at(1);
-        let spaced = after.space && (self.token_is_symbol(after, "[") || self.token_is_symbol(after, "("));
+        let spaced = after.space && ["[", "(", "."].iter().any(|s| self.token_is_symbol(after, s));
         let (mut head, contains, written) = self.head(name)?;
         if default {
             return self.default_rule(first, head, written, rules);
         }
-        let has_if = self.is_keyword("if");
+        let has_if = self.is_word("if");
         let two = head.reference.len() == 2 && head.args.is_empty() && !contains;
         let has_body = has_if || self.is_symbol("{");
         if two && has_if && head.value.is_some() {
@@ -356,7 +356,7 @@ impl Parser {
         }
         let mut head =
             Head { reference, args, key: None, value: None, assign: false, object_key: false, pos: name.pos };
-        if self.is_keyword("contains") {
+        if self.is_word("contains") {
             if called {
                 return self.unexpected("`contains` is for sets, not for functions");
             }

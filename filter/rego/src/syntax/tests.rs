@@ -36,6 +36,8 @@ fn what_opa_takes_and_refuses() {
         "p := $\"a {input.x[\"y\"]} \\{ {1}\"",
         "p := $`a\n{input.x}`",
         "p contains 1",
+        "q contains{x} if { some x in [1] }",
+        "q contains[] if {}",
         "p := 1 q := 2",
         "f(x) := x if x > 1 else := 2",
         "p := v if { v := 1 } { v := 2 }",
@@ -67,6 +69,7 @@ fn what_opa_takes_and_refuses() {
         "p := \u{1F600}",
         "m\n [[]] := false",
         "p := 1.",
+        "p\n .e := 4",
     ];
     for text in refused {
         assert!(places(&format!("package t\n{text}"), Version::V1).is_err(), "{text}");
