@@ -153,6 +153,11 @@ fn digit(hex: &[u8; 16], value: u8) -> u8 {
     hex.get(usize::from(value)).copied().unwrap_or(b'0')
 }
 
+/// A hexadecimal digit, in upper case.
+pub(super) fn digit_of(value: u8) -> u8 {
+    digit(b"0123456789ABCDEF", value)
+}
+
 /// The value of a hexadecimal digit.
 pub(super) fn hex_value(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).map(|value| value as u8)
@@ -191,8 +196,7 @@ pub(super) fn query_escape(bytes: &[u8], out: &mut Vec<u8>) {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(*byte),
             b' ' => out.push(b'+'),
             _ => {
-                let upper = |value| digit(b"0123456789ABCDEF", value);
-                out.extend([b'%', upper(byte >> 4), upper(byte & 15)]);
+                out.extend([b'%', digit_of(byte >> 4), digit_of(byte & 15)]);
             }
         }
     }

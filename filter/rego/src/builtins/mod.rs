@@ -17,6 +17,7 @@ mod patch;
 mod time;
 mod types;
 mod units;
+mod uri;
 mod yaml;
 
 pub mod text;
@@ -146,6 +147,7 @@ const SLICES: &[&[&[Builtin]]] = &[
         outside::BUILTINS,
         time::BUILTINS,
         units::BUILTINS,
+        uri::BUILTINS,
         yaml::BUILTINS,
     ],
     text::BUILTINS,
