@@ -193,6 +193,12 @@ impl<'a> Policies<'a> {
         self.ask(&one, Some(false)).ok()?.into_iter().next()
     }
 
+    /// A situation that is given; its differences bear this seed.
+    pub fn given(&mut self, s: &Situation, seed: u64, shrink: bool) -> Option<Difference> {
+        let found = self.compare(s, seed, true)?;
+        Some(if shrink { self.shrink(found) } else { found })
+    }
+
     /// One random situation.
     pub fn one(&mut self, seed: u64, shrink: bool) -> Option<Difference> {
         let s = Situation::random(&Random::new(seed));

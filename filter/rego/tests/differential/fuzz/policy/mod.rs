@@ -5,7 +5,7 @@
 mod rules;
 mod statements;
 mod terms;
-mod tokens;
+pub mod tokens;
 
 use super::random::Random;
 use super::tree::{Node, join, list, text};
