@@ -64,7 +64,7 @@ impl<'p> Machine<'p> {
         if node.arity > 0 {
             return Ok(Flow::Fail);
         }
-        let cached = context.caches.borrow().whole.get(&id).cloned();
+        let cached = context.caches.borrow().whole.get(id).cloned();
         if let Some(cached) = cached {
             return match cached {
                 Some(value) => self.go(path, out, value, step, false),
@@ -313,7 +313,7 @@ impl<'p> Machine<'p> {
 
     pub(crate) fn call(&mut self, id: NodeId, args: &'p [Arg], out: &'p Out) -> Result<Flow, Fault> {
         let Some(context) = self.context() else { return Ok(Flow::Fail) };
-        if !context.mocks.is_empty() {
+        if context.mocks.is_some() {
             if let Some(mock) = context.mock(&Mocked::Function(id)).cloned() {
                 return self.mocked(mock, args, out, &context);
             }
@@ -329,6 +329,9 @@ impl<'p> Machine<'p> {
     }
 
     fn call_with(&mut self, id: NodeId, args: Vec<Value>, out: &'p Out, context: Rc<Context>) -> Result<Flow, Fault> {
+        for arg in args.iter().filter(|a| a.depth() > 0) {
+            self.step(arg.weight() as usize)?;
+        }
         let key = (id, args);
         let cached = context.caches.borrow().calls.get(&key).cloned();
         if let Some(cached) = cached {
@@ -415,10 +418,8 @@ impl<'p> Machine<'p> {
                 _ => return Ok(Flow::Fail),
             }
         }
-        let targets: Rc<[_]> =
-            if targets.is_empty() { context.targets.clone() } else { context.targets.iter().cloned().chain(targets).collect() };
-        let mocks: Rc<[_]> =
-            if mocks.is_empty() { context.mocks.clone() } else { context.mocks.iter().cloned().chain(mocks).collect() };
+        let targets = added(&context.targets, targets);
+        let mocks = added(&context.mocks, mocks);
         let inner = Context { input, replaced, targets, mocks, caches: Rc::default(), parent: Some(context) };
         if let Some(frame) = self.frames.last_mut() {
             frame.context = Rc::new(inner);
@@ -545,6 +546,14 @@ impl Gathered {
             }
         })
     }
+}
+
+/// A list with more at its end.
+fn added<T: Clone>(list: &Option<Rc<[T]>>, more: Vec<T>) -> Option<Rc<[T]>> {
+    if more.is_empty() {
+        return list.clone();
+    }
+    Some(list.iter().flat_map(|l| l.iter()).cloned().chain(more).collect())
 }
 
 /// The keys, if all have a value.

@@ -122,10 +122,10 @@ impl<'p> Machine<'p> {
         Machine {
             plan,
             data,
-            frames: Vec::with_capacity(16),
-            choices: Vec::with_capacity(16),
-            registers: Vec::with_capacity(64),
-            trail: Vec::with_capacity(64),
+            frames: Vec::with_capacity(8),
+            choices: Vec::new(),
+            registers: Vec::with_capacity(16),
+            trail: Vec::with_capacity(16),
             base: 0,
             budget: Budget::new(limits.steps, limits.bytes),
             depth: limits.depth as usize,
@@ -395,7 +395,7 @@ impl<'p> Machine<'p> {
         args: &'p [Arg],
         out: &'p Out,
     ) -> Result<Flow, Fault> {
-        if self.frames.last().is_some_and(|f| !f.context.mocks.is_empty()) {
+        if self.frames.last().is_some_and(|f| f.context.mocks.is_some()) {
             if let Some(flow) = self.mocked_builtin(builtin.name, args, out)? {
                 return Ok(flow);
             }

@@ -12,6 +12,7 @@ mod documents;
 mod jobs;
 mod machine;
 mod query;
+mod reads;
 mod terms;
 mod walk;
 
@@ -20,6 +21,7 @@ mod tests;
 
 
 pub use query::{Answer, Entry};
+pub use reads::{Paths, Reads};
 
 use std::cell::RefCell;
 use std::fmt;

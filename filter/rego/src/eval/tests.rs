@@ -263,3 +263,49 @@ fn rules_are_found_by_how_texts_begin_where_nothing_can_end_a_query() {
     let replaced = format!("{many}yes(_, _) := true\np := x if x := allow with startswith as yes");
     assert_eq!(answer(&[&replaced], "", "{\"path\": \"/q\"}", "data.t.p"), "true");
 }
+
+#[test]
+fn what_a_query_can_read_is_known() {
+    let reads = |text: &str| {
+        let mut compiler = Compiler::new(Options::default());
+        compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
+        let policy = compiler.finish().unwrap();
+        let reads = policy.reads(&policy.query("data.t.p").unwrap());
+        let show = |paths: &crate::eval::Paths| {
+            paths.iter().map(|p| p.iter().map(|s| s.to_rego()).collect::<Vec<_>>().join("/")).collect::<Vec<_>>().join(" ")
+        };
+        format!("{} | {} | {:?}", show(&reads.input), show(&reads.data), reads.outside)
+    };
+    assert_eq!(reads("p if input.a.b == 1\nq if input.z"), r#""a"/"b" |  | {}"#);
+    assert_eq!(reads("p if { h := input.a.h; h.x == 1; h.y }"), r#""a"/"h"/"x" "a"/"h"/"y" |  | {}"#);
+    assert_eq!(reads("p if { h := input.a.h; h.x == 1; count(h) == 2 }"), r#""a"/"h" |  | {}"#);
+    assert_eq!(reads("p := h if { h := input.a.h; h.x == 1 }"), r#""a"/"h" |  | {}"#);
+    assert_eq!(reads("p if f(input.a)\nf(x) if x.y == data.d.e[input.k]"), r#""a" "k" | "d"/"e" | {}"#);
+    assert_eq!(reads("p if input[input.k]"), " |  | {}");
+    let mut compiler = Compiler::new(Options::default());
+    compiler.module("m.rego", "package t\np if { h := input.a.h; not h.x }", Version::V1);
+    let policy = compiler.finish().unwrap();
+    let reads_of = policy.reads(&policy.query("data.t.p").unwrap());
+    assert_eq!(reads_of.present.into_iter().collect::<Vec<_>>(), [vec![Value::from("a"), Value::from("h")]]);
+    assert_eq!(reads("p if q\nq if { not input.m == 1; time.now_ns() > 1 }"), r#""m" |  | {"time.now_ns"}"#);
+}
+
+#[test]
+fn a_rule_that_is_found_twice_is_evaluated_once() {
+    let text = r#"p contains input.n if "a" in input.xs
+p contains 2 if glob.match("a", [":"], input.s)
+p contains 3 if glob.match("a", ["."], input.s)"#;
+    let input = r#"{"xs": ["a", "a", "b"], "n": 1, "s": "a"}"#;
+    let mut compiler = Compiler::new(Options::default());
+    compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
+    let policy = compiler.finish().unwrap();
+    let entry = policy.query("data.t.p").unwrap();
+    let input = Value::from_json(input.as_bytes(), &mut Budget::unlimited()).ok();
+    let steps = |most: u64| {
+        let limits = Limits { steps: most, ..Limits::default() };
+        policy.evaluate(&entry, input.clone(), &limits, &Outside::default()).is_ok()
+    };
+    // Each of the three rules once: what it costs is known.
+    assert!(steps(60) && !steps(20));
+    assert_eq!(answer(&[text], "", r#"{"xs": ["a", "a"], "n": 1, "s": "a"}"#, "data.t.p"), "{1, 2, 3}");
+}

@@ -2,10 +2,10 @@
 //!
 //! Source: `v1/ast/index.go` (`refindices`), on operations instead of trees.
 
-use std::collections::HashMap;
 
 use super::trie::{Glob, Key, Level, Slot, Trie};
 use super::{Member, Source};
+use crate::hash::Map;
 use crate::builtins::text::patterns::Prepared;
 use crate::plan::{Arg, DataAt, Op, Out, Path, Plan, RulePlan};
 use crate::syntax::Pos;
@@ -55,7 +55,7 @@ struct Document {
 #[derive(Default)]
 struct Documents {
     list: Vec<Document>,
-    known: HashMap<Vec<Value>, Vec<usize>>,
+    known: Map<Vec<Value>, Vec<usize>>,
 }
 
 impl Documents {
@@ -104,7 +104,7 @@ struct Collector<'a> {
     scratch: u32,
 }
 
-pub(super) fn build(rules: &[u32], plan: &Plan, pure: bool) -> Option<Trie> {
+pub(super) fn build(rules: &[u32], plan: &Plan, pure: bool) -> Option<(Trie, bool)> {
     let mut documents = Documents::default();
     let mut paths: Vec<(Member, Ways)> = Vec::new();
     for (position, id) in rules.iter().enumerate() {
@@ -114,7 +114,7 @@ pub(super) fn build(rules: &[u32], plan: &Plan, pure: bool) -> Option<Trie> {
             let mut scope = Scope::default();
             if !prints(&rule.block) {
                 let mut collector = Collector { documents: &mut documents, rule, pure, scratch: 0 };
-                collector.body(&rule.block, &mut scope, &mut HashMap::new());
+                collector.body(&rule.block, &mut scope, &mut Map::default());
             }
             paths.push((member, ways(&scope)));
         }
@@ -142,17 +142,21 @@ pub(super) fn build(rules: &[u32], plan: &Plan, pure: bool) -> Option<Trie> {
     let mut sources: Vec<Option<Source>> = documents.list.into_iter().map(|d| Some(d.source)).collect();
     let levels = order.iter().filter_map(|n| sources.get_mut(*n).and_then(Option::take)).collect();
     let mut trie = Trie::new(levels);
+    let mut once = true;
     for (member, ways) in paths {
+        once &= ways.len() == 1;
         for way in ways {
-            insert(&mut trie, member, way, &level_of);
+            once &= insert(&mut trie, member, way, &level_of);
         }
     }
-    Some(trie)
+    Some((trie, once))
 }
 
-fn insert(trie: &mut Trie, member: Member, way: Vec<Demand>, level_of: &[usize]) {
+/// Puts a member where its demands lead. Whether that is one place.
+fn insert(trie: &mut Trie, member: Member, way: Vec<Demand>, level_of: &[usize]) -> bool {
     if way.is_empty() {
-        return trie.add(Slot::Early(trie.root()), member);
+        trie.add(Slot::Early(trie.root()), member);
+        return true;
     }
     let mut way: Vec<(usize, Demand)> =
         way.into_iter().map(|d| (level_of.get(d.source).copied().unwrap_or(0), d)).collect();
@@ -177,12 +181,13 @@ fn insert(trie: &mut Trie, member: Member, way: Vec<Demand>, level_of: &[usize])
                 let child = trie.child(at, level as Level, &key(&demand.key));
                 trie.add(Slot::Early(child), member);
             }
-            return;
+            return false;
         } else if let Some(demand) = same.first() {
             at = trie.child(at, level as Level, &key(&demand.key));
         }
     }
     trie.add(Slot::Tail(at), member);
+    true
 }
 
 fn key(wanted: &Wanted) -> Key {
@@ -224,7 +229,7 @@ fn prints(block: &[Op]) -> bool {
 }
 
 impl Collector<'_> {
-    fn body(&mut self, block: &[Op], scope: &mut Scope, constants: &mut HashMap<u32, Value>) {
+    fn body(&mut self, block: &[Op], scope: &mut Scope, constants: &mut Map<u32, Value>) {
         let mut under_with = 0;
         for op in block {
             match op {
@@ -236,7 +241,7 @@ impl Collector<'_> {
         }
     }
 
-    fn operation(&mut self, op: &Op, scope: &mut Scope, constants: &mut HashMap<u32, Value>) {
+    fn operation(&mut self, op: &Op, scope: &mut Scope, constants: &mut Map<u32, Value>) {
         match op {
             Op::Ref(path, Out::Test) => {
                 if let Some(source) = self.document(path, path.steps.len()) {
@@ -315,7 +320,7 @@ impl Collector<'_> {
     }
 
     /// `reference = term`.
-    fn equal(&mut self, path: &Path, arg: &Arg, scope: &mut Scope, constants: &mut HashMap<u32, Value>) {
+    fn equal(&mut self, path: &Path, arg: &Arg, scope: &mut Scope, constants: &mut Map<u32, Value>) {
         if path.left_of_another {
             return;
         }
@@ -350,7 +355,7 @@ impl Collector<'_> {
     }
 
     /// `variable = term`. Whether it was a demand.
-    fn variable(&mut self, a: &Arg, b: &Arg, scope: &mut Scope, constants: &mut HashMap<u32, Value>) -> bool {
+    fn variable(&mut self, a: &Arg, b: &Arg, scope: &mut Scope, constants: &mut Map<u32, Value>) -> bool {
         let Arg::Reg(register) = a else { return false };
         if let Arg::Const(value) = b {
             constants.insert(*register, value.clone());
@@ -376,7 +381,7 @@ impl Collector<'_> {
         element: &Arg,
         collection: &Arg,
         scope: &mut Scope,
-        constants: &mut HashMap<u32, Value>,
+        constants: &mut Map<u32, Value>,
     ) {
         if let Arg::Reg(register) = element {
             if let Some(source) = self.resolve(*register, scope) {
@@ -475,7 +480,7 @@ impl Collector<'_> {
         left: &[Op],
         right: &[Op],
         scope: &mut Scope,
-        constants: &HashMap<u32, Value>,
+        constants: &Map<u32, Value>,
     ) {
         let left = self.operand(left, scope, constants);
         if or && left.is_empty() {
@@ -493,7 +498,7 @@ impl Collector<'_> {
     }
 
     /// The ways in which an operand can hold; none: nothing is known of it.
-    fn operand(&mut self, block: &[Op], scope: &Scope, constants: &HashMap<u32, Value>) -> Ways {
+    fn operand(&mut self, block: &[Op], scope: &Scope, constants: &Map<u32, Value>) -> Ways {
         let outer = scope.demands.iter().chain(&scope.outer).cloned().collect();
         let mut inner = Scope { outer, ..Scope::default() };
         self.scratch += 1;

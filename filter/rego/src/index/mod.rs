@@ -15,6 +15,7 @@
 mod collect;
 mod trie;
 
+use crate::hash::Map;
 use crate::builtins::Fault;
 use crate::plan::{Arg, Node, Plan};
 use crate::value::Value;
@@ -86,13 +87,15 @@ pub(crate) struct Index {
     /// All rules, where nothing is told apart: they need not be put together anew.
     all: Vec<Candidate>,
     all_early: bool,
+    /// No rule has branches or stands in more than one place: what is found is what is evaluated.
+    plain: bool,
 }
 
 impl Index {
     pub(crate) fn build(rules: &[u32], plan: &Plan, pure: bool) -> Index {
         let mut index = Index::default();
         let mut values: Vec<&Value> = Vec::new();
-        let mut known: std::collections::HashMap<&Value, u32> = std::collections::HashMap::new();
+        let mut known: Map<&Value, u32> = Map::default();
         for id in rules {
             let Some(rule) = plan.rule(*id) else { continue };
             let classes = std::iter::once(rule).chain(&rule.branches).map(|branch| match &branch.value {
@@ -113,13 +116,12 @@ impl Index {
         let mut classes = index.classes.iter().flatten();
         let first = classes.next().copied().unwrap_or(1);
         index.all_early = first != 0 && classes.all(|c| *c == first);
-        index.trie = collect::build(rules, plan, pure);
+        let branches = index.classes.iter().any(|c| c.len() > 1);
+        if let Some((trie, once)) = collect::build(rules, plan, pure) {
+            index.plain = once && !branches;
+            index.trie = Some(trie);
+        }
         index
-    }
-
-    /// Whether rules are told apart here.
-    pub(crate) fn is_indexed(&self) -> bool {
-        self.trie.is_some()
     }
 
     pub(crate) fn lookup(&self, node: &Node, resolve: &mut dyn Resolve, found: &mut Found) -> Result<(), Fault> {
@@ -133,19 +135,33 @@ impl Index {
             }
         };
         let mut members = Vec::new();
-        trie.visit(resolve, &mut members)?;
+        let again = trie.visit(resolve, &mut members)?;
         resolve.step(members.len())?;
-        self.arrange(node, &members, found);
+        self.arrange(node, &members, again, found);
         Ok(())
     }
 
     /// Members in order of arrival → candidates in order of the first arrival of each rule.
-    fn arrange(&self, node: &Node, members: &[Member], found: &mut Found) {
+    fn arrange(&self, node: &Node, members: &[Member], again: bool, found: &mut Found) {
         let mut early = true;
         let mut class = None;
+        if self.plain && !again {
+            found.rules.reserve(members.len());
+            for member in members {
+                let value = self.classes.get(member.position as usize).and_then(|c| c.first()).copied();
+                let value = value.unwrap_or(0);
+                early &= value != 0 && class.is_none_or(|c| c == value);
+                class = Some(value);
+                if let Some(rule) = node.rules.get(member.position as usize).copied() {
+                    found.rules.push(Candidate { rule, branches: None, count: 1 });
+                }
+            }
+            found.early = early;
+            return;
+        }
         let mut seen: Vec<(u32, Vec<u16>)> = Vec::with_capacity(members.len());
         let many = members.len() > 16;
-        let mut places: std::collections::HashMap<u32, usize> = std::collections::HashMap::new();
+        let mut places: Map<u32, usize> = Map::default();
         for member in members {
             let value = self.classes.get(member.position as usize).and_then(|c| c.get(member.branch as usize));
             let value = value.copied().unwrap_or(0);

@@ -1,6 +1,5 @@
 //! Rewritten trees → operations.
 
-use std::collections::HashMap;
 
 use super::error::{Code, Fault};
 use super::ops::{
@@ -9,6 +8,7 @@ use super::ops::{
 use super::tree::{NodeId, RuleTree};
 use super::vars::{ALL, VarSet};
 use super::Functions;
+use crate::hash::Map;
 use crate::builtins::text::patterns::Prepared;
 use crate::builtins::{self, Builtin, Run};
 use crate::syntax::tree::{Body, Expr, ExprKind, Names, Rule, Sym, Term, TermValue, With};
@@ -54,7 +54,7 @@ impl Builder {
         rule.head.args.iter().for_each(|t| ALL.term(t, &mut candidates));
         let comprehensions = &mut self.comprehensions;
         let mut window =
-            Window { registers: HashMap::new(), scope, comprehensions, candidates, grouped: None };
+            Window { registers: Map::default(), scope, comprehensions, candidates, grouped: None };
         let head = &rule.head;
         let args = window.args(&head.args)?;
         let mut path: Vec<Arg> = package.iter().cloned().map(Arg::Const).collect();
@@ -138,7 +138,7 @@ pub(crate) fn query(body: &Body, scope: &Scope<'_>, shown: &[Sym]) -> Result<(Bo
     let mut comprehensions = u32::MAX / 2;
     let candidates = VarSet::from([Sym::INPUT, Sym::DATA]);
     let comprehensions = &mut comprehensions;
-    let mut window = Window { registers: HashMap::new(), scope, comprehensions, candidates, grouped: None };
+    let mut window = Window { registers: Map::default(), scope, comprehensions, candidates, grouped: None };
     let block = window.block(body)?;
     let shown = shown.iter().map(|sym| window.register(*sym)).collect();
     Ok((block, shown, window.registers.len() as u32))
@@ -146,7 +146,7 @@ pub(crate) fn query(body: &Body, scope: &Scope<'_>, shown: &[Sym]) -> Result<(Bo
 
 /// The registers of one rule.
 struct Window<'a, 's> {
-    registers: HashMap<Sym, u32>,
+    registers: Map<Sym, u32>,
     scope: &'a Scope<'s>,
     comprehensions: &'a mut u32,
     /// Variables that a comprehension can be grouped by.

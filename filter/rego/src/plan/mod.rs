@@ -19,7 +19,7 @@ mod tree;
 mod types;
 mod vars;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 pub use error::{Code, CompileError, CompileErrors};
 pub(crate) use ops::{
@@ -28,6 +28,7 @@ pub(crate) use ops::{
 pub(crate) use query::{QueryPlan, query};
 pub(crate) use tree::{NodeId, RuleTree};
 
+use crate::hash::Map;
 use crate::builtins::{self, Builtin, Run};
 use crate::eval::Policy;
 use crate::index::Index;
@@ -360,7 +361,7 @@ impl Compiler {
     fn duplicate_imports(&mut self) {
         let mut found = Vec::new();
         for module in &self.modules {
-            let mut seen = HashMap::new();
+            let mut seen = Map::default();
             for import in module.imports.iter().filter(|_| module.strict_v1) {
                 if let Some(name) = names::import_name(import, &mut self.names) {
                     if seen.insert(name, ()).is_some() {
@@ -754,8 +755,8 @@ fn placeholder() -> Rule {
 /// The builtins, found by the symbols of their names.
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
-    simple: HashMap<Sym, &'static Builtin>,
-    dotted: HashMap<Sym, Vec<&'static Builtin>>,
+    simple: Map<Sym, &'static Builtin>,
+    dotted: Map<Sym, Vec<&'static Builtin>>,
 }
 
 impl Functions {

@@ -18,7 +18,6 @@ mod terms;
 pub(crate) mod tokens;
 pub mod tree;
 
-use std::collections::HashMap;
 
 pub use tree::{Module, Names, Pos, Version};
 
@@ -59,7 +58,7 @@ struct Keywords {
 pub(crate) struct Parser {
     text: String,
     tokens: Vec<Token>,
-    templates: HashMap<u32, Template>,
+    templates: Map<u32, Template>,
     at: usize,
     names: Names,
     keywords: Keywords,
@@ -163,7 +162,7 @@ impl Parser {
         Parser {
             text: String::new(),
             tokens: Vec::new(),
-            templates: HashMap::new(),
+            templates: Map::default(),
             at: 0,
             names: Names::empty(),
             keywords,
@@ -353,3 +352,4 @@ fn hex(chars: &mut std::str::Chars<'_>) -> Option<u32> {
 
 #[cfg(test)]
 mod tests;
+use crate::hash::Map;

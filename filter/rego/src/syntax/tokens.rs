@@ -4,7 +4,6 @@
 //! takes `-1` for one token. So a template's literal parts are blanked before and kept aside, its quotes become symbols, and
 //! its expressions stay where they are: positions hold. Everything else is put right on the tokens.
 
-use std::collections::HashMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use regorus::unstable::{Lexer, Source, TokenKind};
@@ -60,7 +59,7 @@ pub(crate) struct Tokens {
     pub(crate) text: String,
     pub(crate) list: Vec<Token>,
     /// By the offset of their `$`.
-    pub(crate) templates: HashMap<u32, Template>,
+    pub(crate) templates: Map<u32, Template>,
 }
 
 /// A refusal: where and why.
@@ -265,7 +264,7 @@ enum Inside {
 }
 
 impl<'a> Blank<'a> {
-    fn new(text: &'a str, templates: &mut HashMap<u32, Template>) -> Result<String, Refusal> {
+    fn new(text: &'a str, templates: &mut Map<u32, Template>) -> Result<String, Refusal> {
         let bytes = text.as_bytes();
         let mut blank = Blank { bytes, out: Vec::with_capacity(bytes.len()), at: 0, line: 1, line_start: 0 };
         blank.run(templates)?;
@@ -292,7 +291,7 @@ impl<'a> Blank<'a> {
         Some(byte)
     }
 
-    fn run(&mut self, templates: &mut HashMap<u32, Template>) -> Result<(), Refusal> {
+    fn run(&mut self, templates: &mut Map<u32, Template>) -> Result<(), Refusal> {
         let mut stack = vec![Inside::Code(0)];
         loop {
             let levels = stack.len();
@@ -435,3 +434,4 @@ impl<'a> Blank<'a> {
         Ok(text)
     }
 }
+use crate::hash::Map;

@@ -1,9 +1,10 @@
 //! The check of rules, in the order of what they depend on.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::{FunctionType, Known, MOST_MEMBERS, Type, compare, keys, or, select, show, unifies, values};
+use crate::hash::Map;
 use crate::builtins::Builtin;
 use crate::plan::tree::{NodeId, RuleTree};
 use crate::plan::{Functions, checks};
@@ -17,7 +18,7 @@ pub(crate) struct Types {
     nodes: Vec<Known>,
     /// There is a type here or below.
     on_path: Vec<bool>,
-    builtins: HashMap<&'static str, Rc<FunctionType>>,
+    builtins: Map<&'static str, Rc<FunctionType>>,
 }
 
 impl Types {
@@ -134,9 +135,9 @@ pub(crate) struct Checker<'a> {
     pub(crate) names: &'a Names,
     pub(crate) faults: Vec<(Pos, String)>,
     /// Variables, innermost body last.
-    scopes: Vec<HashMap<Sym, Type>>,
+    scopes: Vec<Map<Sym, Type>>,
     /// Types of comprehensions that were checked, by their place in the tree.
-    known: HashMap<*const TermValue, Known>,
+    known: Map<*const TermValue, Known>,
     /// Nodes that depend on what a `with` around replaces: nothing is known of them.
     relaxed: Vec<(Rc<BTreeSet<NodeId>>, bool)>,
     depend: &'a mut dyn FnMut(&[Term]) -> BTreeSet<NodeId>,
@@ -152,14 +153,14 @@ impl<'a> Checker<'a> {
         names: &'a Names,
         depend: &'a mut dyn FnMut(&[Term]) -> BTreeSet<NodeId>,
     ) -> Checker<'a> {
-        let (faults, scopes, known) = (Vec::new(), vec![HashMap::new()], HashMap::new());
+        let (faults, scopes, known) = (Vec::new(), vec![Map::default()], Map::default());
         let (relaxed, found) = (Vec::new(), BTreeMap::new());
         Checker { types, tree, functions, names, faults, scopes, known, relaxed, depend, found }
     }
 
     /// Checks a rule, and keeps its type.
     pub(crate) fn rule(&mut self, rule: &Rule, package: &[Value]) {
-        self.scopes = vec![HashMap::new()];
+        self.scopes = vec![Map::default()];
         self.known.clear();
         let before = self.faults.len();
         self.body(&rule.body);
@@ -344,7 +345,7 @@ impl<'a> Checker<'a> {
             _ => return None,
         };
         let before = self.faults.len();
-        self.scopes.push(HashMap::new());
+        self.scopes.push(Map::default());
         self.body(body);
         let of = if self.faults.len() > before {
             None
