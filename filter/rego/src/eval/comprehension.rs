@@ -14,12 +14,12 @@ use crate::value::{ObjectBuilder, Value};
 
 impl<'p> Machine<'p> {
     pub(crate) fn is_grouped(&self, compr: &Compr) -> bool {
-        self.frames.last().is_some_and(|f| f.context.caches.borrow().comprehensions.contains_key(&compr.id))
+        self.frames.last().is_some_and(|f| f.context.caches.borrow().comprehensions.get(compr.id).is_some())
     }
 
     /// The value for what the registers hold now.
     pub(crate) fn cached_comprehension(&self, compr: &Compr, keys: &[u32]) -> Option<Value> {
-        let groups = self.frames.last()?.context.caches.borrow().comprehensions.get(&compr.id)?.clone();
+        let groups = self.frames.last()?.context.caches.borrow().comprehensions.get(compr.id)?.clone();
         let key: Vec<Value> = keys.iter().map(|r| self.register(*r).cloned()).collect::<Option<_>>()?;
         Some(groups.get(&key).cloned().unwrap_or_else(|| empty(compr.kind)))
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::context::{Context, Mock, Mocked, merge, put};
-use super::machine::{Flow, Machine, Role, conflict, holds, plain_function};
+use super::machine::{Flow, Machine, Role, holds, plain_function};
 use super::terms::unbound;
 use crate::builtins::Fault;
 use crate::index::{Candidate, Found};
@@ -64,7 +64,7 @@ impl<'p> Machine<'p> {
         if node.arity > 0 {
             return Ok(Flow::Fail);
         }
-        let cached = context.caches.borrow().whole.get(&id).cloned();
+        let cached = context.caches.borrow().whole.get(id).cloned();
         if let Some(cached) = cached {
             return match cached {
                 Some(value) => self.go(path, out, value, step, false),
@@ -233,9 +233,9 @@ impl<'p> Machine<'p> {
         match &job.previous {
             Some(previous) if *previous != value => {
                 let call = matches!(job.ask, Ask::Call { .. });
-                let what = if call { "function" } else { "complete rule" };
-                let place = format!("has two different values; the second is in line {}", rule.pos.line);
-                return Err(conflict(what, &place));
+                let what = if call { " for the same arguments" } else { "" };
+                let what = format!("`{}` has two different values{what}", Self::shown_path(rule));
+                return Err(self.conflict(rule.pos, &what));
             }
             Some(_) => {}
             None => job.previous = Some(value),
@@ -305,15 +305,15 @@ impl<'p> Machine<'p> {
         if job.gathered.add(path, leaf, member)? {
             return Ok(());
         }
-        let place = format!("must have one value for each key; another is in line {}", rule.pos.line);
-        Err(conflict("object", &place))
+        let what = format!("`{}` has two different values for one key", Self::shown_path(rule));
+        Err(self.conflict(rule.pos, &what))
     }
 
     // --- Functions ---
 
     pub(crate) fn call(&mut self, id: NodeId, args: &'p [Arg], out: &'p Out) -> Result<Flow, Fault> {
         let Some(context) = self.context() else { return Ok(Flow::Fail) };
-        if !context.mocks.is_empty() {
+        if context.mocks.is_some() {
             if let Some(mock) = context.mock(&Mocked::Function(id)).cloned() {
                 return self.mocked(mock, args, out, &context);
             }
@@ -329,6 +329,9 @@ impl<'p> Machine<'p> {
     }
 
     fn call_with(&mut self, id: NodeId, args: Vec<Value>, out: &'p Out, context: Rc<Context>) -> Result<Flow, Fault> {
+        for arg in args.iter().filter(|a| a.depth() > 0) {
+            self.step(arg.weight() as usize)?;
+        }
         let key = (id, args);
         let cached = context.caches.borrow().calls.get(&key).cloned();
         if let Some(cached) = cached {
@@ -373,7 +376,7 @@ impl<'p> Machine<'p> {
             Mock::Function(id) => self.call_with(id, values, out, context.without_mocks()),
             Mock::Builtin(builtin) => {
                 let Some(function) = plain_function(builtin) else { return Ok(Flow::Fail) };
-                match self.run_builtin(function, &values) {
+                match self.run_builtin(function, None, &values) {
                     Ok(value) => Ok(holds(self.emit(out, &value)?)),
                     Err(Fault::Undefined(_)) => Ok(Flow::Fail),
                     Err(fault) => Err(fault),
@@ -415,10 +418,8 @@ impl<'p> Machine<'p> {
                 _ => return Ok(Flow::Fail),
             }
         }
-        let targets: Rc<[_]> =
-            if targets.is_empty() { context.targets.clone() } else { context.targets.iter().cloned().chain(targets).collect() };
-        let mocks: Rc<[_]> =
-            if mocks.is_empty() { context.mocks.clone() } else { context.mocks.iter().cloned().chain(mocks).collect() };
+        let targets = added(&context.targets, targets);
+        let mocks = added(&context.mocks, mocks);
         let inner = Context { input, replaced, targets, mocks, caches: Rc::default(), parent: Some(context) };
         if let Some(frame) = self.frames.last_mut() {
             frame.context = Rc::new(inner);
@@ -545,6 +546,14 @@ impl Gathered {
             }
         })
     }
+}
+
+/// A list with more at its end.
+fn added<T: Clone>(list: &Option<Rc<[T]>>, more: Vec<T>) -> Option<Rc<[T]>> {
+    if more.is_empty() {
+        return list.clone();
+    }
+    Some(list.iter().flat_map(|l| l.iter()).cloned().chain(more).collect())
 }
 
 /// The keys, if all have a value.

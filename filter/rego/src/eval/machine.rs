@@ -8,8 +8,10 @@ use super::jobs::Job;
 use super::terms::unbound;
 use super::{Limits, Outside};
 use super::walk;
+use crate::builtins::text::patterns::Prepared;
 use crate::builtins::{Budget, Call, Fault, Limit, PatternCache, Run};
-use crate::plan::{Arg, Compr, DataAt, Kind, Op, Out, Path, Plan};
+use crate::plan::{Arg, Compr, DataAt, Kind, Op, Out, Path, Plan, RulePlan};
+use crate::syntax::Pos;
 use crate::value::{ObjectBuilder, Value};
 
 /// What an operation came to.
@@ -97,6 +99,7 @@ pub(crate) struct Machine<'p> {
     pub(crate) depth: usize,
     pub(crate) outside: &'p Outside,
     pub(crate) patterns: &'p mut PatternCache,
+    files: &'p [String],
     pub(crate) printed: Vec<String>,
     /// What the query's registers held, answer by answer.
     pub(crate) answers: Vec<Vec<Option<Value>>>,
@@ -114,19 +117,21 @@ impl<'p> Machine<'p> {
         limits: &Limits,
         outside: &'p Outside,
         patterns: &'p mut PatternCache,
+        files: &'p [String],
     ) -> Machine<'p> {
         Machine {
             plan,
             data,
-            frames: Vec::with_capacity(16),
-            choices: Vec::with_capacity(16),
-            registers: Vec::with_capacity(64),
-            trail: Vec::with_capacity(64),
+            frames: Vec::with_capacity(8),
+            choices: Vec::new(),
+            registers: Vec::with_capacity(16),
+            trail: Vec::with_capacity(16),
             base: 0,
             budget: Budget::new(limits.steps, limits.bytes),
             depth: limits.depth as usize,
             outside,
             patterns,
+            files,
             printed: Vec::new(),
             answers: Vec::new(),
             shown: &[],
@@ -306,7 +311,9 @@ impl<'p> Machine<'p> {
                 Some(value) => Ok(holds(!matches!(value, Value::Bool(false)))),
                 None => Err(unbound()),
             },
-            Op::Builtin { builtin, function, args, out } => self.builtin(builtin, *function, args, out),
+            Op::Builtin { builtin, function, prepared, args, out } => {
+                self.builtin(builtin, *function, prepared.as_deref(), args, out)
+            }
             Op::Walk(arg, out) => {
                 let Some(value) = self.value(arg)? else { return Err(unbound()) };
                 let _ = out;
@@ -333,7 +340,6 @@ impl<'p> Machine<'p> {
                 }
                 Ok(Flow::Next)
             }
-            Op::Fail => Ok(Flow::Fail),
         }
     }
 
@@ -385,10 +391,11 @@ impl<'p> Machine<'p> {
         &mut self,
         builtin: &'static crate::builtins::Builtin,
         function: crate::builtins::Function,
+        prepared: Option<&Prepared>,
         args: &'p [Arg],
         out: &'p Out,
     ) -> Result<Flow, Fault> {
-        if self.frames.last().is_some_and(|f| !f.context.mocks.is_empty()) {
+        if self.frames.last().is_some_and(|f| f.context.mocks.is_some()) {
             if let Some(flow) = self.mocked_builtin(builtin.name, args, out)? {
                 return Ok(flow);
             }
@@ -400,7 +407,7 @@ impl<'p> Machine<'p> {
                 None => return Err(unbound()),
             }
         }
-        match self.run_builtin(function, &values) {
+        match self.run_builtin(function, prepared, &values) {
             Ok(value) => Ok(holds(self.emit(out, &value)?)),
             Err(Fault::Undefined(_)) => Ok(Flow::Fail),
             Err(fault) => Err(fault),
@@ -410,6 +417,7 @@ impl<'p> Machine<'p> {
     pub(crate) fn run_builtin(
         &mut self,
         function: crate::builtins::Function,
+        prepared: Option<&Prepared>,
         values: &[Value],
     ) -> Result<Value, Fault> {
         let mut call = Call {
@@ -420,7 +428,10 @@ impl<'p> Machine<'p> {
             patterns: self.patterns,
             printed: Some(&mut self.printed),
         };
-        function(&mut call, values)
+        match prepared {
+            Some(prepared) => prepared.call(&mut call, values),
+            None => function(&mut call, values),
+        }
     }
 
     // --- References ---
@@ -647,7 +658,10 @@ impl<'p> Machine<'p> {
                         keys.into_iter().zip(values).for_each(|(k, v)| builder.push(k, v));
                         match builder.finish_unique()? {
                             Some(object) => Value::Object(Rc::new(object)),
-                            None => return Err(conflict("object comprehension", "has two values for one key")),
+                            None => {
+                                let what = "an object comprehension has two different values for one key";
+                                return Err(self.conflict(compr.pos, what));
+                            }
                         }
                     }
                 };
@@ -674,6 +688,27 @@ impl<'p> Machine<'p> {
         self.choices.truncate(choices);
         self.undo(trail);
         Ok(())
+    }
+
+    /// Two values where there is one: the error that ends a query.
+    pub(crate) fn conflict(&self, pos: Pos, what: &str) -> Fault {
+        let file = self.files.get(pos.file as usize).map_or("", |f| f);
+        Fault::Halt(format!("{file}:{}:{}: eval_conflict_error: {what}", pos.line, pos.col).into())
+    }
+
+    /// A rule's path, for messages.
+    pub(crate) fn shown_path(rule: &RulePlan) -> String {
+        let mut out = String::from("data");
+        for step in &rule.path {
+            match step {
+                Arg::Const(Value::String(text)) => {
+                    out.push('.');
+                    out.push_str(&String::from_utf8_lossy(text.as_bytes()));
+                }
+                _ => out.push_str("[…]"),
+            }
+        }
+        out
     }
 
     /// Pops the top frame and gives its answer to the one below.
@@ -756,11 +791,6 @@ fn index_of(text: &[u8]) -> Option<usize> {
         return None;
     }
     std::str::from_utf8(whole).ok()?.parse().ok()
-}
-
-/// Two values where there is one.
-pub(crate) fn conflict(what: &str, why: &str) -> Fault {
-    Fault::Halt(format!("eval_conflict_error: {what} {why}").into())
 }
 
 /// Used by mocks: whether a builtin is a plain function.

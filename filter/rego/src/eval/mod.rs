@@ -12,6 +12,7 @@ mod documents;
 mod jobs;
 mod machine;
 mod query;
+mod reads;
 mod terms;
 mod walk;
 
@@ -20,6 +21,7 @@ mod tests;
 
 
 pub use query::{Answer, Entry};
+pub use reads::{Paths, Reads};
 
 use std::cell::RefCell;
 use std::fmt;
@@ -32,7 +34,7 @@ use crate::value::Value;
 pub struct Policy {
     pub(crate) plan: Plan,
     pub(crate) data: Value,
-    files: Vec<String>,
+    pub(crate) files: Vec<String>,
     patterns: RefCell<PatternCache>,
 }
 
@@ -92,7 +94,7 @@ impl Default for Outside {
 pub enum Error {
     /// A bound was met.
     Limit(Limit),
-    /// Two different values where there is one: OPA's `eval_conflict_error`.
+    /// Two different values where there is one, with its place: OPA's `eval_conflict_error`.
     Conflict(String),
     /// Anything else that ends a query.
     Halt(String),
@@ -104,8 +106,7 @@ impl fmt::Display for Error {
             Error::Limit(Limit::Steps) => write!(f, "the evaluation took more steps than it may"),
             Error::Limit(Limit::Bytes) => write!(f, "the evaluation built more than it may"),
             Error::Limit(Limit::Depth) => write!(f, "the evaluation nested deeper than it may"),
-            Error::Conflict(what) => write!(f, "eval_conflict_error: {what}"),
-            Error::Halt(what) => write!(f, "{what}"),
+            Error::Conflict(what) | Error::Halt(what) => write!(f, "{what}"),
         }
     }
 }

@@ -42,7 +42,7 @@ impl Policy {
         outside: &Outside,
     ) -> Result<Option<Value>, Error> {
         let mut patterns = self.patterns.borrow_mut();
-        let mut machine = Machine::new(&self.plan, &self.data, limits, outside, &mut patterns);
+        let mut machine = Machine::new(&self.plan, &self.data, limits, outside, &mut patterns, &self.files);
         machine.query(&entry.block, &entry.shown, entry.registers, input).map_err(error)?;
         let at = entry.names.iter().position(|n| n.is_empty()).unwrap_or(0);
         Ok(machine.answers.into_iter().next().and_then(|a| a.into_iter().nth(at)).flatten())
@@ -57,7 +57,7 @@ impl Policy {
         outside: &Outside,
     ) -> Result<(Vec<Answer>, Vec<String>), Error> {
         let mut patterns = self.patterns.borrow_mut();
-        let mut machine = Machine::new(&self.plan, &self.data, limits, outside, &mut patterns);
+        let mut machine = Machine::new(&self.plan, &self.data, limits, outside, &mut patterns, &self.files);
         machine.query(&entry.block, &entry.shown, entry.registers, input).map_err(error)?;
         let answers = std::mem::take(&mut machine.answers).into_iter().map(|values| {
             let mut answer = Answer::default();
@@ -81,9 +81,7 @@ fn error(fault: Fault) -> Error {
     match fault {
         Fault::Limit(limit) => Error::Limit(limit),
         Fault::Undefined(why) => Error::Halt(why.into_owned()),
-        Fault::Halt(why) => match why.strip_prefix("eval_conflict_error: ") {
-            Some(what) => Error::Conflict(what.to_owned()),
-            None => Error::Halt(why.into_owned()),
-        },
+        Fault::Halt(why) if why.contains("eval_conflict_error: ") => Error::Conflict(why.into_owned()),
+        Fault::Halt(why) => Error::Halt(why.into_owned()),
     }
 }

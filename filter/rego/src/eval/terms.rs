@@ -196,7 +196,6 @@ impl<'p> Machine<'p> {
         match out {
             Out::Test => Ok(!matches!(value, Value::Bool(false))),
             Out::Unify(arg) => self.unify(arg, value),
-            Out::Any => Ok(true),
         }
     }
 

@@ -210,3 +210,102 @@ fn bounds_end_an_evaluation() {
     let bytes = Limits { bytes: 1000, ..most };
     assert_eq!(run("data.t.loop", &bytes), Err(Error::Limit(crate::builtins::Limit::Bytes)));
 }
+
+/// Runs on a stack as small as a module has, less what a debug build needs more.
+fn on_a_small_stack(f: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(2 << 20).spawn(f).unwrap().join().unwrap();
+}
+
+#[test]
+fn nothing_that_nests_uses_up_the_stack() {
+    on_a_small_stack(|| {
+        let nested = |open: &str, close: &str, n: usize| format!("p := {}1{}", open.repeat(n), close.repeat(n));
+        for n in [100, 1_000, 100_000] {
+            for (open, close) in [("[", "]"), ("{", "}"), ("(", ")"), ("[1 | x := ", "]"), ("count(", ")"), ("{1: ", "}"), ("-", "")] {
+                let text = nested(open, close, n);
+                let got = answer(&[&text], "", "", "data.t.p");
+                assert!(got != "undefined" || n < 1000, "{open} {n}: {got}");
+            }
+            for op in [" + 1", " | {1}", " == 1", " in [1]"] {
+                answer(&[&format!("p := 1{}", op.repeat(n))], "", "", "data.t.p");
+            }
+            let not = format!("import future.keywords.not\np if {}true{}", "not {".repeat(n), "}".repeat(n));
+            answer(&[&not], "", "", "data.t.p");
+            let every = format!("p if {}true{}", "every x in [1] {".repeat(n), "}".repeat(n));
+            answer(&[&every], "", "", "data.t.p");
+            let template = format!("p := {}1{}", "$\"{".repeat(n), "}\"".repeat(n));
+            answer(&[&template], "", "", "data.t.p");
+        }
+        let chain: String = (0..1_500).map(|i| format!("r{i} := r{}\n", i + 1)).collect();
+        assert_eq!(answer(&[&format!("{chain}r1500 := 1")], "", "", "data.t.r0"), "1");
+        let conjuncts: String = (0..3_000).map(|i| format!("  input.a{i} == {i}\n")).collect();
+        let input: Vec<String> = (0..3_000).map(|i| format!("\"a{i}\": {i}")).collect();
+        let input = format!("{{{}}}", input.join(", "));
+        assert_eq!(answer(&[&format!("p if {{\n{conjuncts}}}\np if input.b")], "", &input, "data.t.p"), "true");
+        let path: String = (0..90).map(|i| format!(".p{i}")).collect();
+        assert_eq!(answer(&[&format!("package t{path}\nx := 1")], "", "", &format!("data.t{path}.x")), "1");
+    });
+}
+
+#[test]
+fn rules_are_found_by_how_texts_begin_where_nothing_can_end_a_query() {
+    let many: String = (0..500).map(|i| format!("allow if startswith(input.path, \"/p{i}/\")\n")).collect();
+    let mut compiler = Compiler::new(Options::default());
+    compiler.module("m.rego", &format!("package t\n{many}"), Version::V1);
+    let policy = compiler.finish().unwrap();
+    let entry = policy.query("data.t.allow").unwrap();
+    let input = |path: &str| Value::from_json(format!("{{\"path\": \"{path}\"}}").as_bytes(), &mut Budget::unlimited()).ok();
+    let few = Limits { steps: 100, ..Limits::default() };
+    let run = |path: &str| policy.evaluate(&entry, input(path), &few, &Outside::default());
+    assert_eq!(run("/p499/x"), Ok(Some(Value::Bool(true))));
+    assert_eq!(run("/p499"), Ok(None));
+    // Replaced, it is asked of every rule.
+    let replaced = format!("{many}yes(_, _) := true\np := x if x := allow with startswith as yes");
+    assert_eq!(answer(&[&replaced], "", "{\"path\": \"/q\"}", "data.t.p"), "true");
+}
+
+#[test]
+fn what_a_query_can_read_is_known() {
+    let reads = |text: &str| {
+        let mut compiler = Compiler::new(Options::default());
+        compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
+        let policy = compiler.finish().unwrap();
+        let reads = policy.reads(&policy.query("data.t.p").unwrap());
+        let show = |paths: &crate::eval::Paths| {
+            paths.iter().map(|p| p.iter().map(|s| s.to_rego()).collect::<Vec<_>>().join("/")).collect::<Vec<_>>().join(" ")
+        };
+        format!("{} | {} | {:?}", show(&reads.input), show(&reads.data), reads.outside)
+    };
+    assert_eq!(reads("p if input.a.b == 1\nq if input.z"), r#""a"/"b" |  | {}"#);
+    assert_eq!(reads("p if { h := input.a.h; h.x == 1; h.y }"), r#""a"/"h"/"x" "a"/"h"/"y" |  | {}"#);
+    assert_eq!(reads("p if { h := input.a.h; h.x == 1; count(h) == 2 }"), r#""a"/"h" |  | {}"#);
+    assert_eq!(reads("p := h if { h := input.a.h; h.x == 1 }"), r#""a"/"h" |  | {}"#);
+    assert_eq!(reads("p if f(input.a)\nf(x) if x.y == data.d.e[input.k]"), r#""a" "k" | "d"/"e" | {}"#);
+    assert_eq!(reads("p if input[input.k]"), " |  | {}");
+    let mut compiler = Compiler::new(Options::default());
+    compiler.module("m.rego", "package t\np if { h := input.a.h; not h.x }", Version::V1);
+    let policy = compiler.finish().unwrap();
+    let reads_of = policy.reads(&policy.query("data.t.p").unwrap());
+    assert_eq!(reads_of.present.into_iter().collect::<Vec<_>>(), [vec![Value::from("a"), Value::from("h")]]);
+    assert_eq!(reads("p if q\nq if { not input.m == 1; time.now_ns() > 1 }"), r#""m" |  | {"time.now_ns"}"#);
+}
+
+#[test]
+fn a_rule_that_is_found_twice_is_evaluated_once() {
+    let text = r#"p contains input.n if "a" in input.xs
+p contains 2 if glob.match("a", [":"], input.s)
+p contains 3 if glob.match("a", ["."], input.s)"#;
+    let input = r#"{"xs": ["a", "a", "b"], "n": 1, "s": "a"}"#;
+    let mut compiler = Compiler::new(Options::default());
+    compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
+    let policy = compiler.finish().unwrap();
+    let entry = policy.query("data.t.p").unwrap();
+    let input = Value::from_json(input.as_bytes(), &mut Budget::unlimited()).ok();
+    let steps = |most: u64| {
+        let limits = Limits { steps: most, ..Limits::default() };
+        policy.evaluate(&entry, input.clone(), &limits, &Outside::default()).is_ok()
+    };
+    // Each of the three rules once: what it costs is known.
+    assert!(steps(60) && !steps(20));
+    assert_eq!(answer(&[text], "", r#"{"xs": ["a", "a"], "n": 1, "s": "a"}"#, "data.t.p"), "{1, 2, 3}");
+}

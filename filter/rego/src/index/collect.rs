@@ -2,10 +2,11 @@
 //!
 //! Source: `v1/ast/index.go` (`refindices`), on operations instead of trees.
 
-use std::collections::HashMap;
 
 use super::trie::{Glob, Key, Level, Slot, Trie};
 use super::{Member, Source};
+use crate::hash::Map;
+use crate::builtins::text::patterns::Prepared;
 use crate::plan::{Arg, DataAt, Op, Out, Path, Plan, RulePlan};
 use crate::syntax::Pos;
 use crate::value::Value;
@@ -32,6 +33,8 @@ enum Wanted {
     Scalar(Value),
     /// An array with these elements; None: any.
     Array(Vec<Option<Value>>),
+    /// A text that begins with this.
+    Start(Box<[u8]>),
 }
 
 impl Wanted {
@@ -52,7 +55,7 @@ struct Document {
 #[derive(Default)]
 struct Documents {
     list: Vec<Document>,
-    known: HashMap<Vec<Value>, Vec<usize>>,
+    known: Map<Vec<Value>, Vec<usize>>,
 }
 
 impl Documents {
@@ -60,6 +63,7 @@ impl Documents {
         let key = match &source {
             Source::Input(path) | Source::Data(path) => path.to_vec(),
             Source::Argument(index) => vec![Value::from(i64::from(*index))],
+            Source::Start(_) => Vec::new(),
         };
         let numbers = self.known.entry(key).or_default();
         let found = numbers.iter().find(|n| self.list.get(**n).is_some_and(|d| d.source == source));
@@ -94,11 +98,13 @@ struct Scope {
 struct Collector<'a> {
     documents: &'a mut Documents,
     rule: &'a RulePlan,
+    /// Nothing of the node can end a query.
+    pure: bool,
     /// Demands in `scratch` scopes are counted only when they reach the rule.
     scratch: u32,
 }
 
-pub(super) fn build(rules: &[u32], plan: &Plan) -> Option<Trie> {
+pub(super) fn build(rules: &[u32], plan: &Plan, pure: bool) -> Option<(Trie, bool)> {
     let mut documents = Documents::default();
     let mut paths: Vec<(Member, Ways)> = Vec::new();
     for (position, id) in rules.iter().enumerate() {
@@ -107,8 +113,8 @@ pub(super) fn build(rules: &[u32], plan: &Plan) -> Option<Trie> {
             let member = Member { position: position as u32, branch: branch as u16 };
             let mut scope = Scope::default();
             if !prints(&rule.block) {
-                let mut collector = Collector { documents: &mut documents, rule, scratch: 0 };
-                collector.body(&rule.block, &mut scope, &mut HashMap::new());
+                let mut collector = Collector { documents: &mut documents, rule, pure, scratch: 0 };
+                collector.body(&rule.block, &mut scope, &mut Map::default());
             }
             paths.push((member, ways(&scope)));
         }
@@ -136,17 +142,21 @@ pub(super) fn build(rules: &[u32], plan: &Plan) -> Option<Trie> {
     let mut sources: Vec<Option<Source>> = documents.list.into_iter().map(|d| Some(d.source)).collect();
     let levels = order.iter().filter_map(|n| sources.get_mut(*n).and_then(Option::take)).collect();
     let mut trie = Trie::new(levels);
+    let mut once = true;
     for (member, ways) in paths {
+        once &= ways.len() == 1;
         for way in ways {
-            insert(&mut trie, member, way, &level_of);
+            once &= insert(&mut trie, member, way, &level_of);
         }
     }
-    Some(trie)
+    Some((trie, once))
 }
 
-fn insert(trie: &mut Trie, member: Member, way: Vec<Demand>, level_of: &[usize]) {
+/// Puts a member where its demands lead. Whether that is one place.
+fn insert(trie: &mut Trie, member: Member, way: Vec<Demand>, level_of: &[usize]) -> bool {
     if way.is_empty() {
-        return trie.add(Slot::Early(trie.root()), member);
+        trie.add(Slot::Early(trie.root()), member);
+        return true;
     }
     let mut way: Vec<(usize, Demand)> =
         way.into_iter().map(|d| (level_of.get(d.source).copied().unwrap_or(0), d)).collect();
@@ -171,12 +181,13 @@ fn insert(trie: &mut Trie, member: Member, way: Vec<Demand>, level_of: &[usize])
                 let child = trie.child(at, level as Level, &key(&demand.key));
                 trie.add(Slot::Early(child), member);
             }
-            return;
+            return false;
         } else if let Some(demand) = same.first() {
             at = trie.child(at, level as Level, &key(&demand.key));
         }
     }
     trie.add(Slot::Tail(at), member);
+    true
 }
 
 fn key(wanted: &Wanted) -> Key {
@@ -184,6 +195,7 @@ fn key(wanted: &Wanted) -> Key {
         Wanted::Register(_) | Wanted::Any => Key::Any,
         Wanted::Scalar(value) => Key::Scalar(value.clone()),
         Wanted::Array(elements) => Key::Array(elements.clone()),
+        Wanted::Start(text) => Key::Start(text.clone()),
     }
 }
 
@@ -217,7 +229,7 @@ fn prints(block: &[Op]) -> bool {
 }
 
 impl Collector<'_> {
-    fn body(&mut self, block: &[Op], scope: &mut Scope, constants: &mut HashMap<u32, Value>) {
+    fn body(&mut self, block: &[Op], scope: &mut Scope, constants: &mut Map<u32, Value>) {
         let mut under_with = 0;
         for op in block {
             match op {
@@ -229,7 +241,7 @@ impl Collector<'_> {
         }
     }
 
-    fn operation(&mut self, op: &Op, scope: &mut Scope, constants: &mut HashMap<u32, Value>) {
+    fn operation(&mut self, op: &Op, scope: &mut Scope, constants: &mut Map<u32, Value>) {
         match op {
             Op::Ref(path, Out::Test) => {
                 if let Some(source) = self.document(path, path.steps.len()) {
@@ -242,8 +254,22 @@ impl Collector<'_> {
                     self.variable(b, a, scope, constants);
                 }
             }
-            Op::Builtin { builtin, args, out: Out::Test, .. } => match (builtin.name, &**args) {
-                ("glob.match", [pattern, delimiters, text]) => self.glob(pattern, delimiters, text, scope),
+            Op::Builtin { builtin, prepared, args, out: Out::Test, .. } => match (builtin.name, &**args) {
+                ("glob.match", [pattern, delimiters, text]) => {
+                    let before = scope.demands.len();
+                    self.glob(pattern, delimiters, text, scope);
+                    if let (Some(Prepared::Glob(glob)), true) = (prepared.as_deref(), scope.demands.len() == before) {
+                        self.start(text, glob.prefix(), scope);
+                    }
+                }
+                ("startswith", [text, Arg::Const(Value::String(start))]) => {
+                    self.start(text, Some(start.as_bytes()), scope);
+                }
+                ("regex.match", [_, text]) => {
+                    if let Some(Prepared::Regex(regex, _)) = prepared.as_deref() {
+                        self.start(text, regex.prefix(), scope);
+                    }
+                }
                 ("internal.member_2", [element, collection]) => {
                     self.member(element, collection, scope, constants);
                 }
@@ -294,7 +320,7 @@ impl Collector<'_> {
     }
 
     /// `reference = term`.
-    fn equal(&mut self, path: &Path, arg: &Arg, scope: &mut Scope, constants: &mut HashMap<u32, Value>) {
+    fn equal(&mut self, path: &Path, arg: &Arg, scope: &mut Scope, constants: &mut Map<u32, Value>) {
         if path.left_of_another {
             return;
         }
@@ -329,7 +355,7 @@ impl Collector<'_> {
     }
 
     /// `variable = term`. Whether it was a demand.
-    fn variable(&mut self, a: &Arg, b: &Arg, scope: &mut Scope, constants: &mut HashMap<u32, Value>) -> bool {
+    fn variable(&mut self, a: &Arg, b: &Arg, scope: &mut Scope, constants: &mut Map<u32, Value>) -> bool {
         let Arg::Reg(register) = a else { return false };
         if let Arg::Const(value) = b {
             constants.insert(*register, value.clone());
@@ -355,7 +381,7 @@ impl Collector<'_> {
         element: &Arg,
         collection: &Arg,
         scope: &mut Scope,
-        constants: &mut HashMap<u32, Value>,
+        constants: &mut Map<u32, Value>,
     ) {
         if let Arg::Reg(register) = element {
             if let Some(source) = self.resolve(*register, scope) {
@@ -432,6 +458,20 @@ impl Collector<'_> {
         }
     }
 
+    /// A register's text begins with this.
+    fn start(&mut self, text: &Arg, start: Option<&[u8]>, scope: &mut Scope) {
+        let (true, Arg::Reg(register), Some(start)) = (self.pure, text, start) else { return };
+        if start.is_empty() {
+            return;
+        }
+        let Some(document) = self.resolve(*register, scope) else { return };
+        let Some(source) = self.documents.list.get(document).map(|d| (d.source.clone(), d.pos)) else { return };
+        let number = self.documents.number(Source::Start(Box::new(source.0)), source.1);
+        if !scope.demands.iter().any(|d| d.source == number) {
+            self.demand(scope, number, Wanted::Start(start.into()), None);
+        }
+    }
+
     // --- `and`, `or` ---
 
     fn logical(
@@ -440,7 +480,7 @@ impl Collector<'_> {
         left: &[Op],
         right: &[Op],
         scope: &mut Scope,
-        constants: &HashMap<u32, Value>,
+        constants: &Map<u32, Value>,
     ) {
         let left = self.operand(left, scope, constants);
         if or && left.is_empty() {
@@ -458,7 +498,7 @@ impl Collector<'_> {
     }
 
     /// The ways in which an operand can hold; none: nothing is known of it.
-    fn operand(&mut self, block: &[Op], scope: &Scope, constants: &HashMap<u32, Value>) -> Ways {
+    fn operand(&mut self, block: &[Op], scope: &Scope, constants: &Map<u32, Value>) -> Ways {
         let outer = scope.demands.iter().chain(&scope.outer).cloned().collect();
         let mut inner = Scope { outer, ..Scope::default() };
         self.scratch += 1;

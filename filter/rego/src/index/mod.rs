@@ -6,12 +6,16 @@
 //! that it grows with the square of rules that ask different things; here levels that a rule does not ask about take no
 //! room: they are skipped, and visited in the order in which OPA would have come to what lies beyond them.
 //!
+//! Where nothing that is evaluated can end a query ([`Node::pure`]), nothing of that can be seen, and rules are also told
+//! apart by how texts begin: `startswith`, anchored patterns, globs.
+//!
 //! Where OPA's index leaves out a rule that holds (constant arrays in collections, escaped or non-ASCII parts of globs,
 //! replaced `glob.match`), this one does not.
 
 mod collect;
 mod trie;
 
+use crate::hash::Map;
 use crate::builtins::Fault;
 use crate::plan::{Arg, Node, Plan};
 use crate::value::Value;
@@ -23,6 +27,8 @@ pub(crate) enum Source {
     Input(Box<[Value]>),
     Data(Box<[Value]>),
     Argument(u32),
+    /// The text of another: how it begins.
+    Start(Box<Source>),
 }
 
 /// What the index reads documents through.
@@ -31,8 +37,8 @@ pub(crate) trait Resolve {
     fn data(&mut self, path: &[Value]) -> Result<Option<Value>, Fault>;
     fn argument(&self, index: usize) -> Option<Value>;
     fn step(&mut self, count: usize) -> Result<(), Fault>;
-    /// Whether the builtin is replaced.
-    fn is_replaced(&self, builtin: &'static str) -> bool;
+    /// Whether any builtin is replaced.
+    fn replaces_builtins(&self) -> bool;
 }
 
 /// A rule that may hold, and which of its branches: 0 is the rule itself.
@@ -81,13 +87,15 @@ pub(crate) struct Index {
     /// All rules, where nothing is told apart: they need not be put together anew.
     all: Vec<Candidate>,
     all_early: bool,
+    /// No rule has branches or stands in more than one place: what is found is what is evaluated.
+    plain: bool,
 }
 
 impl Index {
-    pub(crate) fn build(rules: &[u32], plan: &Plan) -> Index {
+    pub(crate) fn build(rules: &[u32], plan: &Plan, pure: bool) -> Index {
         let mut index = Index::default();
         let mut values: Vec<&Value> = Vec::new();
-        let mut known: std::collections::HashMap<&Value, u32> = std::collections::HashMap::new();
+        let mut known: Map<&Value, u32> = Map::default();
         for id in rules {
             let Some(rule) = plan.rule(*id) else { continue };
             let classes = std::iter::once(rule).chain(&rule.branches).map(|branch| match &branch.value {
@@ -108,18 +116,17 @@ impl Index {
         let mut classes = index.classes.iter().flatten();
         let first = classes.next().copied().unwrap_or(1);
         index.all_early = first != 0 && classes.all(|c| *c == first);
-        index.trie = collect::build(rules, plan);
+        let branches = index.classes.iter().any(|c| c.len() > 1);
+        if let Some((trie, once)) = collect::build(rules, plan, pure) {
+            index.plain = once && !branches;
+            index.trie = Some(trie);
+        }
         index
-    }
-
-    /// Whether rules are told apart here.
-    pub(crate) fn is_indexed(&self) -> bool {
-        self.trie.is_some()
     }
 
     pub(crate) fn lookup(&self, node: &Node, resolve: &mut dyn Resolve, found: &mut Found) -> Result<(), Fault> {
         let trie = match &self.trie {
-            Some(trie) if !(trie.has_globs() && resolve.is_replaced("glob.match")) => trie,
+            Some(trie) if !(trie.has_calls() && resolve.replaces_builtins()) => trie,
             _ => {
                 resolve.step(self.all.len())?;
                 found.rules.clone_from(&self.all);
@@ -128,19 +135,33 @@ impl Index {
             }
         };
         let mut members = Vec::new();
-        trie.visit(resolve, &mut members)?;
+        let again = trie.visit(resolve, &mut members)?;
         resolve.step(members.len())?;
-        self.arrange(node, &members, found);
+        self.arrange(node, &members, again, found);
         Ok(())
     }
 
     /// Members in order of arrival → candidates in order of the first arrival of each rule.
-    fn arrange(&self, node: &Node, members: &[Member], found: &mut Found) {
+    fn arrange(&self, node: &Node, members: &[Member], again: bool, found: &mut Found) {
         let mut early = true;
         let mut class = None;
+        if self.plain && !again {
+            found.rules.reserve(members.len());
+            for member in members {
+                let value = self.classes.get(member.position as usize).and_then(|c| c.first()).copied();
+                let value = value.unwrap_or(0);
+                early &= value != 0 && class.is_none_or(|c| c == value);
+                class = Some(value);
+                if let Some(rule) = node.rules.get(member.position as usize).copied() {
+                    found.rules.push(Candidate { rule, branches: None, count: 1 });
+                }
+            }
+            found.early = early;
+            return;
+        }
         let mut seen: Vec<(u32, Vec<u16>)> = Vec::with_capacity(members.len());
         let many = members.len() > 16;
-        let mut places: std::collections::HashMap<u32, usize> = std::collections::HashMap::new();
+        let mut places: Map<u32, usize> = Map::default();
         for member in members {
             let value = self.classes.get(member.position as usize).and_then(|c| c.get(member.branch as usize));
             let value = value.copied().unwrap_or(0);

@@ -1,8 +1,8 @@
 //! The trie itself.
 
-use std::collections::HashMap;
 
 use super::{Member, Resolve, Source};
+use crate::hash::Map;
 use crate::builtins::Fault;
 use crate::value::Value;
 
@@ -25,6 +25,7 @@ pub(crate) enum Key {
     Any,
     Scalar(Value),
     Array(Vec<Option<Value>>),
+    Start(Box<[u8]>),
 }
 
 /// Where a member is put in a node.
@@ -43,35 +44,37 @@ struct TrieNode {
     levels: Vec<(Level, Branches)>,
     /// Within an array: what its next element leads to.
     any: Option<NodeId>,
-    elements: HashMap<Value, NodeId>,
+    elements: Map<Value, NodeId>,
 }
 
 #[derive(Debug, Default)]
 struct Branches {
     any: Option<NodeId>,
-    scalars: HashMap<Value, NodeId>,
+    scalars: Map<Value, NodeId>,
     array: Option<NodeId>,
     globs: Vec<Glob>,
+    /// By length, ascending: texts that others begin with.
+    starts: Vec<(usize, Map<Box<[u8]>, NodeId>)>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Trie {
     levels: Vec<Source>,
     nodes: Vec<TrieNode>,
-    has_globs: bool,
+    has_calls: bool,
 }
 
 impl Trie {
     pub(crate) fn new(levels: Vec<Source>) -> Trie {
-        Trie { levels, nodes: vec![TrieNode::default()], has_globs: false }
+        Trie { levels, nodes: vec![TrieNode::default()], has_calls: false }
     }
 
     pub(crate) fn root(&self) -> NodeId {
         0
     }
 
-    pub(crate) fn has_globs(&self) -> bool {
-        self.has_globs
+    pub(crate) fn has_calls(&self) -> bool {
+        self.has_calls
     }
 
     pub(crate) fn add(&mut self, slot: Slot, member: Member) {
@@ -103,7 +106,7 @@ impl Trie {
     }
 
     pub(crate) fn glob(&mut self, at: NodeId, level: Level, glob: &Glob) {
-        self.has_globs = true;
+        self.has_calls = true;
         if let Some(branches) = self.branches(at, level) {
             if !branches.globs.contains(glob) {
                 branches.globs.push(glob.clone());
@@ -114,11 +117,25 @@ impl Trie {
     /// The node that a key leads to.
     pub(crate) fn child(&mut self, at: NodeId, level: Level, key: &Key) -> NodeId {
         let fresh = self.nodes.len() as NodeId;
+        self.has_calls |= matches!(key, Key::Start(_));
         let Some(branches) = self.branches(at, level) else { return at };
         let child = match key {
             Key::Any => *branches.any.get_or_insert(fresh),
             Key::Scalar(value) => *branches.scalars.entry(value.clone()).or_insert(fresh),
             Key::Array(_) => *branches.array.get_or_insert(fresh),
+            Key::Start(text) => {
+                let place = match branches.starts.binary_search_by_key(&text.len(), |(length, _)| *length) {
+                    Ok(place) => place,
+                    Err(place) => {
+                        branches.starts.insert(place, (text.len(), Map::default()));
+                        place
+                    }
+                };
+                match branches.starts.get_mut(place) {
+                    Some((_, texts)) => *texts.entry(text.clone()).or_insert(fresh),
+                    None => fresh,
+                }
+            }
         };
         if child == fresh {
             self.new_node();
@@ -140,10 +157,12 @@ impl Trie {
         at
     }
 
-    /// All members that may hold, in the order of OPA's traversal.
-    pub(crate) fn visit(&self, resolve: &mut dyn Resolve, out: &mut Vec<Member>) -> Result<(), Fault> {
-        let mut visit = Visit { trie: self, resolve, resolved: vec![None; self.levels.len()], out };
-        visit.node(0)
+    /// All members that may hold, in the order of OPA's traversal. Whether one may have been met more than once.
+    pub(crate) fn visit(&self, resolve: &mut dyn Resolve, out: &mut Vec<Member>) -> Result<bool, Fault> {
+        let resolved = vec![None; self.levels.len()];
+        let mut visit = Visit { trie: self, resolve, resolved, out, again: false };
+        visit.node(0)?;
+        Ok(visit.again)
     }
 }
 
@@ -153,6 +172,8 @@ struct Visit<'a> {
     /// Documents that were read: None: not yet.
     resolved: Vec<Option<Option<Value>>>,
     out: &'a mut Vec<Member>,
+    /// A node may have been come to twice: by equal elements of a collection, by two ways to split a text.
+    again: bool,
 }
 
 impl Visit<'_> {
@@ -169,7 +190,19 @@ impl Visit<'_> {
             if let Some(any) = branches.any {
                 self.node(any)?;
             }
+            if let (Value::String(text), false) = (&value, branches.starts.is_empty()) {
+                let text = text.as_bytes();
+                for (length, texts) in &branches.starts {
+                    let Some(start) = text.get(..*length) else { break };
+                    self.resolve.step(1 + length / 32)?;
+                    if let Some(child) = texts.get(start) {
+                        self.node(*child)?;
+                    }
+                }
+                continue;
+            }
             self.value(branches, &value)?;
+            self.again |= branches.globs.len() > 1;
             for glob in &branches.globs {
                 if let Value::String(text) = &value {
                     self.resolve.step(text.as_bytes().len() / 16 + 1)?;
@@ -188,11 +221,15 @@ impl Visit<'_> {
             return Ok(known.clone());
         }
         self.resolve.step(1)?;
-        let value = match self.trie.levels.get(level as usize) {
+        let source = match self.trie.levels.get(level as usize) {
+            Some(Source::Start(source)) => Some(&**source),
+            source => source,
+        };
+        let value = match source {
             Some(Source::Input(path)) => self.resolve.input(path),
             Some(Source::Data(path)) => self.resolve.data(path)?,
             Some(Source::Argument(index)) => self.resolve.argument(*index as usize),
-            None => None,
+            Some(Source::Start(_)) | None => None,
         };
         if let Some(slot) = self.resolved.get_mut(level as usize) {
             *slot = Some(value.clone());
@@ -225,6 +262,7 @@ impl Visit<'_> {
             self.resolve.step(1)?;
             if member.depth() == 0 {
                 if let Some(child) = branches.scalars.get(member) {
+                    self.again = true;
                     self.node(*child)?;
                 }
             }

@@ -235,17 +235,18 @@ pub(crate) fn package_conflicts(tree: &RuleTree, rules: &[Entry], modules: &[Mod
 /// Rules where base data is.
 pub(crate) fn data_conflicts(tree: &RuleTree, rules: &[Entry], data: &Value) -> Found {
     let mut found = Found::new();
-    let mut open: Vec<(NodeId, &Value)> = vec![(0, data)];
-    while let Some((id, value)) = open.pop() {
+    let mut open: Vec<(NodeId, &Value, String)> = vec![(0, data, "data".to_owned())];
+    while let Some((id, value, path)) = open.pop() {
         let Some(node) = tree.node(id) else { continue };
         for (key, child) in &node.children {
             let Some(below) = key.as_bytes().and_then(|key| value.get_str(key)) else { continue };
             let Some(child_node) = tree.node(*child) else { continue };
+            let path = format!("{path}.{}", String::from_utf8_lossy(key.as_bytes().unwrap_or_default()));
             if let Some(entry) = child_node.rules.first().and_then(|i| rules.get(*i)) {
-                let message = "this rule has the path of a base document; rename the rule or the data".to_owned();
+                let message = format!("rule `{path}` has the path of a base document; rename the rule or the data");
                 found.push((entry.rule.pos, message));
             }
-            open.push((*child, below));
+            open.push((*child, below, path));
         }
     }
     found
@@ -353,6 +354,8 @@ pub(crate) struct Graph {
     groups: Vec<Vec<usize>>,
     known: BTreeMap<Vec<Option<Value>>, usize>,
     edges: Vec<Vec<usize>>,
+    /// The other way round, once somebody asks: groups that hold a rule, rules that use a group.
+    reverse: Option<(Vec<Vec<usize>>, Vec<Vec<usize>>)>,
 }
 
 impl Graph {
@@ -441,9 +444,46 @@ impl Graph {
         group
     }
 
+    /// The rules that a reference may reach, and all that depend on them.
+    pub(crate) fn dependents(&mut self, path: &[Term], tree: &RuleTree, rules: usize) -> impl Iterator<Item = usize> {
+        let (edges, groups) = (&self.edges, &self.groups);
+        let (holders, users) = self.reverse.get_or_insert_with(|| {
+            let mut holders = vec![Vec::new(); rules];
+            let mut users = vec![Vec::new(); groups.len()];
+            for (rule, edges) in edges.iter().enumerate() {
+                for group in edges {
+                    users.get_mut(*group).into_iter().for_each(|u| u.push(rule));
+                }
+            }
+            for (group, members) in groups.iter().enumerate() {
+                for rule in members {
+                    holders.get_mut(*rule).into_iter().for_each(|h| h.push(group));
+                }
+            }
+            (holders, users)
+        });
+        let mut open = Vec::new();
+        tree.reach(path, &mut |rule| open.push(rule));
+        let mut found = BTreeSet::new();
+        let mut seen = vec![false; users.len()];
+        while let Some(rule) = open.pop() {
+            if !found.insert(rule) {
+                continue;
+            }
+            for group in holders.get(rule).into_iter().flatten() {
+                match seen.get_mut(*group) {
+                    Some(seen) if !*seen => *seen = true,
+                    _ => continue,
+                }
+                open.extend(users.get(*group).into_iter().flatten());
+            }
+        }
+        found.into_iter()
+    }
+
     /// Chains of rules that come back to their beginning, one for each place where a search comes back; and all rules, each
     /// after those that it depends on.
-    pub(crate) fn order(self, rules: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
+    pub(crate) fn order(&self, rules: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
         // Vertices: rules, then groups.
         let edges = |vertex: usize| -> &[usize] {
             if vertex < rules {

@@ -2,11 +2,11 @@
 //!
 //! Source: `v1/ast/compile.go` (`rewriteLocalVars` and below).
 
-use std::collections::HashMap;
 
 use super::names::{declared, declared_in};
 use super::safety::equality_outputs;
 use super::vars::{ALL, Skip, VarSet, vars_of};
+use crate::hash::Map;
 use crate::syntax::Pos;
 use crate::syntax::tree::{
     Body, Expr, ExprKind, Names, Rule, Sym, TemplatePart, Term, TermValue, With, call_of,
@@ -23,8 +23,8 @@ enum Met {
 
 #[derive(Clone, Default)]
 struct Scope {
-    renamed: HashMap<Sym, Sym>,
-    met: HashMap<Sym, Met>,
+    renamed: Map<Sym, Sym>,
+    met: Map<Sym, Met>,
 }
 
 /// What is wrong, and where.
@@ -63,7 +63,7 @@ impl<'a> Locals<'a> {
     }
 
     /// The names of the outermost scope.
-    pub(crate) fn outermost(&self) -> HashMap<Sym, Sym> {
+    pub(crate) fn outermost(&self) -> Map<Sym, Sym> {
         self.scopes.first().map(|s| s.renamed.clone()).unwrap_or_default()
     }
 
@@ -516,7 +516,7 @@ fn head_terms(rule: &mut Rule) -> impl Iterator<Item = &mut Term> {
         .chain(head.value.as_mut())
 }
 
-fn rename(term: &mut Term, renamed: &HashMap<Sym, Sym>) {
+fn rename(term: &mut Term, renamed: &Map<Sym, Sym>) {
     match &mut term.value {
         TermValue::Scalar(_) => {}
         TermValue::Var(sym) => {
@@ -550,11 +550,11 @@ fn rename(term: &mut Term, renamed: &HashMap<Sym, Sym>) {
     }
 }
 
-fn rename_body(body: &mut Body, renamed: &HashMap<Sym, Sym>) {
+fn rename_body(body: &mut Body, renamed: &Map<Sym, Sym>) {
     body.iter_mut().for_each(|e| rename_expr(e, renamed));
 }
 
-fn rename_expr(expr: &mut Expr, renamed: &HashMap<Sym, Sym>) {
+fn rename_expr(expr: &mut Expr, renamed: &Map<Sym, Sym>) {
     match &mut expr.kind {
         ExprKind::Term(term) => rename(term, renamed),
         ExprKind::Call(terms) | ExprKind::Some(terms) | ExprKind::SomeIn(terms) => {

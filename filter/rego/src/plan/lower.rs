@@ -1,6 +1,5 @@
 //! Rewritten trees → operations.
 
-use std::collections::HashMap;
 
 use super::error::{Code, Fault};
 use super::ops::{
@@ -9,8 +8,9 @@ use super::ops::{
 use super::tree::{NodeId, RuleTree};
 use super::vars::{ALL, VarSet};
 use super::Functions;
-use crate::builtins::{Builtin, Run};
-use crate::index::Index;
+use crate::hash::Map;
+use crate::builtins::text::patterns::Prepared;
+use crate::builtins::{self, Builtin, Run};
 use crate::syntax::tree::{Body, Expr, ExprKind, Names, Rule, Sym, Term, TermValue, With};
 use crate::syntax::Pos;
 use crate::value::Value;
@@ -54,7 +54,7 @@ impl Builder {
         rule.head.args.iter().for_each(|t| ALL.term(t, &mut candidates));
         let comprehensions = &mut self.comprehensions;
         let mut window =
-            Window { registers: HashMap::new(), scope, comprehensions, candidates, grouped: None };
+            Window { registers: Map::default(), scope, comprehensions, candidates, grouped: None };
         let head = &rule.head;
         let args = window.args(&head.args)?;
         let mut path: Vec<Arg> = package.iter().cloned().map(Arg::Const).collect();
@@ -80,8 +80,8 @@ impl Builder {
         })
     }
 
-    /// The plan of all rules.
-    pub(crate) fn finish(self, tree: &RuleTree) -> Plan {
+    /// The rules, and the nodes of the tree as yet without an index.
+    pub(crate) fn plan(self, tree: &RuleTree) -> Plan {
         let rules: Vec<RulePlan> = self.rules.into_iter().flatten().collect();
         let mut plan = Plan { nodes: Vec::with_capacity(tree.nodes.len()), rules };
         for from in &tree.nodes {
@@ -91,8 +91,7 @@ impl Builder {
             let is_open = |i: &u32| {
                 plan.rule(*i).is_some_and(|r| r.path.iter().any(|a| !matches!(a, Arg::Const(_))))
             };
-            let open = here.iter().any(is_open);
-            if open {
+            if here.iter().any(is_open) {
                 for child in from.children.values() {
                     tree.below(*child, &mut |i| here.push(i as u32));
                 }
@@ -109,13 +108,27 @@ impl Builder {
                 .map(|r| (r.path.len() as u32).saturating_sub(from.depth) + u32::from(r.key.is_some()))
                 .max()
                 .unwrap_or(0);
-            if !from.rules.is_empty() {
-                node.index = Index::build(&here, &plan);
-            }
             node.rules = here.into();
             plan.nodes.push(node);
         }
         plan
+    }
+}
+
+/// The pattern of a call, compiled, if it is constant. The error: it is too large. A pattern that is none stays: such a
+/// call is undefined.
+fn prepare(name: &str, args: &[Arg]) -> Result<Option<Box<Prepared>>, ()> {
+    let known: Vec<Option<&Value>> = args
+        .iter()
+        .map(|arg| match arg {
+            Arg::Const(value) => Some(value),
+            _ => None,
+        })
+        .collect();
+    match Prepared::new(name, &known) {
+        Ok(prepared) => Ok(prepared.map(Box::new)),
+        Err(builtins::Fault::Limit(_)) => Err(()),
+        Err(_) => Ok(None),
     }
 }
 
@@ -125,7 +138,7 @@ pub(crate) fn query(body: &Body, scope: &Scope<'_>, shown: &[Sym]) -> Result<(Bo
     let mut comprehensions = u32::MAX / 2;
     let candidates = VarSet::from([Sym::INPUT, Sym::DATA]);
     let comprehensions = &mut comprehensions;
-    let mut window = Window { registers: HashMap::new(), scope, comprehensions, candidates, grouped: None };
+    let mut window = Window { registers: Map::default(), scope, comprehensions, candidates, grouped: None };
     let block = window.block(body)?;
     let shown = shown.iter().map(|sym| window.register(*sym)).collect();
     Ok((block, shown, window.registers.len() as u32))
@@ -133,7 +146,7 @@ pub(crate) fn query(body: &Body, scope: &Scope<'_>, shown: &[Sym]) -> Result<(Bo
 
 /// The registers of one rule.
 struct Window<'a, 's> {
-    registers: HashMap<Sym, u32>,
+    registers: Map<Sym, u32>,
     scope: &'a Scope<'s>,
     comprehensions: &'a mut u32,
     /// Variables that a comprehension can be grouped by.
@@ -249,15 +262,15 @@ impl Window<'_, '_> {
                 ops.push(Op::Ref(Box::new(path), out));
             }
             TermValue::ArrayCompr(parts) => {
-                let compr = self.comprehension(Kind::Array, None, &parts.0, &parts.1)?;
+                let compr = self.comprehension(Kind::Array, None, &parts.0, &parts.1, term.pos)?;
                 ops.push(Op::Compr(Box::new(compr), out));
             }
             TermValue::SetCompr(parts) => {
-                let compr = self.comprehension(Kind::Set, None, &parts.0, &parts.1)?;
+                let compr = self.comprehension(Kind::Set, None, &parts.0, &parts.1, term.pos)?;
                 ops.push(Op::Compr(Box::new(compr), out));
             }
             TermValue::ObjectCompr(parts) => {
-                let compr = self.comprehension(Kind::Object, Some(&parts.0), &parts.1, &parts.2)?;
+                let compr = self.comprehension(Kind::Object, Some(&parts.0), &parts.1, &parts.2, term.pos)?;
                 ops.push(Op::Compr(Box::new(compr), out));
             }
             _ => {
@@ -265,21 +278,27 @@ impl Window<'_, '_> {
                 match out {
                     Out::Test => ops.push(Op::Test(arg)),
                     Out::Unify(other) => ops.push(Op::Unify(arg, other)),
-                    Out::Any => {}
                 }
             }
         }
         Ok(())
     }
 
-    fn comprehension(&mut self, kind: Kind, key: Option<&Term>, value: &Term, body: &Body) -> Result<Compr, Fault> {
+    fn comprehension(
+        &mut self,
+        kind: Kind,
+        key: Option<&Term>,
+        value: &Term,
+        body: &Body,
+        pos: Pos,
+    ) -> Result<Compr, Fault> {
         let keys = self.grouped.take().map(|syms| syms.into_iter().map(|s| self.register(s)).collect());
         let block = self.block(body)?;
         let key = key.map(|k| self.arg(k)).transpose()?.unwrap_or(Arg::Const(Value::Null));
         let value = self.arg(value)?;
         let id = *self.comprehensions;
         *self.comprehensions += 1;
-        Ok(Compr { kind, key, value, block, keys, id })
+        Ok(Compr { kind, key, value, block, keys, id, pos })
     }
 
     fn equality(&mut self, a: &Term, b: &Term, ops: &mut Vec<Op>) -> Result<(), Fault> {
@@ -353,10 +372,23 @@ impl Window<'_, '_> {
         let arity = if builtin.variadic { operands.len() } else { builtin.args.len() };
         let (args, out) = self.operands(operands, arity)?;
         match builtin.run {
-            Run::Function(function) => ops.push(Op::Builtin { builtin, function, args, out }),
+            Run::Function(function) => {
+                let prepared = match prepare(builtin.name, &args) {
+                    Ok(prepared) => prepared,
+                    Err(()) => {
+                        let message = "this pattern is too large to be compiled; split it into several";
+                        return Err(Fault::new(Code::Limit, pos, message));
+                    }
+                };
+                ops.push(Op::Builtin { builtin, function, prepared, args, out });
+            }
             Run::Relation => {
                 let arg = args.into_iter().next().unwrap_or(Arg::Const(Value::Null));
                 ops.push(Op::Walk(arg, out));
+            }
+            Run::Evaluator if builtin.name.starts_with("rego.metadata") => {
+                let message = format!("`{}` is not available here: annotations are not read", builtin.name);
+                return Err(Fault::new(Code::Type, pos, message));
             }
             Run::Evaluator => {
                 // `eq` with an output: whether both are equal.

@@ -12,13 +12,14 @@ mod locals;
 mod lower;
 mod names;
 mod ops;
+mod purity;
 mod query;
 mod safety;
 mod tree;
 mod types;
 mod vars;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 pub use error::{Code, CompileError, CompileErrors};
 pub(crate) use ops::{
@@ -27,8 +28,10 @@ pub(crate) use ops::{
 pub(crate) use query::{QueryPlan, query};
 pub(crate) use tree::{NodeId, RuleTree};
 
+use crate::hash::Map;
 use crate::builtins::{self, Builtin, Run};
 use crate::eval::Policy;
+use crate::index::Index;
 use crate::syntax::tree::{Names, Rule, Sym, Term, TermValue};
 use crate::syntax::{self, Module, Pos, Version};
 use crate::value::Value;
@@ -75,6 +78,7 @@ pub struct Compiler {
     options: Options,
     texts: Vec<Text>,
     files: Vec<String>,
+    parsing: Option<syntax::Parsing>,
     modules: Vec<Module>,
     rules: Vec<Entry>,
     names: Names,
@@ -83,6 +87,10 @@ pub struct Compiler {
     /// Number of arguments of each rule.
     arities: Vec<usize>,
     graph: checks::Graph,
+    /// A file has annotations, which are not read.
+    has_metadata: bool,
+    /// The node of each rule.
+    homes: Vec<NodeId>,
     /// Rules in the order of what they depend on.
     order: Vec<usize>,
     types: types::Types,
@@ -93,7 +101,9 @@ pub struct Compiler {
     stage: usize,
     at: usize,
     faults: Vec<Fault>,
-    plan: lower::Builder,
+    lowered: lower::Builder,
+    plan: Plan,
+    purity: purity::Purity,
 }
 
 type Stage = fn(&mut Compiler, usize);
@@ -121,7 +131,12 @@ const STAGES: &[Stage] = &[
     Compiler::types,
     Compiler::deprecated,
     Compiler::lower,
+    Compiler::pure,
+    Compiler::index,
 ];
+
+/// The last stage goes over the nodes of the rule tree instead.
+const INDEX: usize = 22;
 
 impl Compiler {
     /// A compiler without texts.
@@ -132,6 +147,7 @@ impl Compiler {
             options,
             texts: Vec::new(),
             files: Vec::new(),
+            parsing: None,
             modules: Vec::new(),
             rules: Vec::new(),
             names,
@@ -139,6 +155,8 @@ impl Compiler {
             functions,
             arities: Vec::new(),
             graph: checks::Graph::default(),
+            has_metadata: false,
+            homes: Vec::new(),
             order: Vec::new(),
             types: types::Types::default(),
             packages: BTreeMap::new(),
@@ -147,12 +165,15 @@ impl Compiler {
             stage: 0,
             at: 0,
             faults: Vec::new(),
-            plan: lower::Builder::default(),
+            lowered: lower::Builder::default(),
+            plan: Plan::default(),
+            purity: purity::Purity::default(),
         }
     }
 
     /// Adds a text under a file name. It is parsed by [`Compiler::step`].
     pub fn module(&mut self, name: &str, text: &str, version: Version) {
+        self.has_metadata |= text.contains("# METADATA");
         self.texts.push(Text { name: name.to_owned(), text: text.to_owned(), version });
     }
 
@@ -161,10 +182,11 @@ impl Compiler {
         self.data = data;
     }
 
-    /// Does a bounded amount of work: parses one text, or takes up to `rules` rules through one stage.
+    /// Does a bounded amount of work: reads some kilobytes of text, parses up to `rules` statements, or takes as many rules
+    /// through one stage.
     pub fn step(&mut self, rules: usize) -> Result<Progress, CompileErrors> {
         if self.modules.len() < self.texts.len() {
-            self.parse_next();
+            self.parse_next(rules.max(1));
             if self.modules.len() == self.texts.len() {
                 self.check()?;
                 self.collect();
@@ -172,12 +194,13 @@ impl Compiler {
             return Ok(Progress::Pending);
         }
         let Some(stage) = STAGES.get(self.stage) else { return Ok(Progress::Done) };
-        let end = self.at.saturating_add(rules.max(1)).min(self.rules.len());
+        let all = if self.stage == INDEX { self.plan.nodes.len() } else { self.rules.len() };
+        let end = self.at.saturating_add(rules.max(1)).min(all);
         while self.at < end {
             stage(self, self.at);
             self.at += 1;
         }
-        if self.at >= self.rules.len() {
+        if self.at >= all {
             self.between();
             self.check()?;
             self.stage += 1;
@@ -192,8 +215,7 @@ impl Compiler {
             self.collect();
         }
         while self.step(usize::MAX)? == Progress::Pending {}
-        let plan = self.plan.finish(&self.tree);
-        Ok(Policy::new(plan, self.data, self.files))
+        Ok(Policy::new(self.plan, self.data, self.files))
     }
 
     fn check(&mut self) -> Result<(), CompileErrors> {
@@ -222,18 +244,30 @@ impl Compiler {
         }
     }
 
-    fn parse_next(&mut self) {
+    /// Goes on with the text that is being parsed, or begins the next.
+    fn parse_next(&mut self, statements: usize) {
         let file = self.modules.len() as u32;
-        if file == 0 {
+        if file == 0 && self.parsing.is_none() {
             // OPA compiles modules in the order of their names, and places are compared by them.
             self.texts.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        let Some(text) = self.texts.get_mut(file as usize) else { return };
-        self.files.push(std::mem::take(&mut text.name));
-        let source = std::mem::take(&mut text.text);
-        let name = self.files.last().map_or("", |n| n);
-        match syntax::parse(file, name, &source, text.version, &mut self.names) {
-            Ok(module) => self.modules.push(module),
+        let parsing = match self.parsing.take() {
+            Some(parsing) => Ok(parsing),
+            None => {
+                let Some(text) = self.texts.get_mut(file as usize) else { return };
+                self.files.push(std::mem::take(&mut text.name));
+                let source = std::mem::take(&mut text.text);
+                let name = self.files.last().map_or("", |n| n);
+                syntax::Parsing::new(file, name, &source, text.version)
+            }
+        };
+        let done = parsing.and_then(|mut parsing| {
+            let module = parsing.step(statements, &mut self.names)?;
+            Ok((parsing, module))
+        });
+        match done {
+            Ok((_, Some(module))) => self.modules.push(module),
+            Ok((parsing, None)) => self.parsing = Some(parsing),
             Err(error) => {
                 let pos = Pos { file, line: error.line, col: error.col };
                 self.fault(Code::Parse, pos, error.message);
@@ -276,6 +310,12 @@ impl Compiler {
             3 => self.empty_packages(),
             11 => self.tree_conflicts(),
             17 => self.check_recursion(),
+            20 => {
+                self.plan = std::mem::take(&mut self.lowered).plan(&self.tree);
+                // What was rewritten is not needed any more.
+                self.names = Names::default();
+                self.graph = checks::Graph::default();
+            }
             _ => {}
         }
     }
@@ -321,7 +361,7 @@ impl Compiler {
     fn duplicate_imports(&mut self) {
         let mut found = Vec::new();
         for module in &self.modules {
-            let mut seen = HashMap::new();
+            let mut seen = Map::default();
             for import in module.imports.iter().filter(|_| module.strict_v1) {
                 if let Some(name) = names::import_name(import, &mut self.names) {
                     if seen.insert(name, ()).is_some() {
@@ -342,6 +382,10 @@ impl Compiler {
         let name = entry.rule.head.name().map(|sym| Value::from(self.names.text(sym)));
         let rest = entry.rule.head.reference.iter().skip(1).map_while(Term::as_scalar);
         let id = self.tree.add(module.package.iter().chain(&name).chain(rest));
+        self.homes.resize(self.rules.len(), 0);
+        if let Some(home) = self.homes.get_mut(index) {
+            *home = id;
+        }
         if let Some(node) = self.tree.nodes.get_mut(id as usize) {
             node.rules.push(index);
         }
@@ -393,10 +437,30 @@ impl Compiler {
     }
 
     fn prints(&mut self, index: usize) {
-        if self.options.print {
-            return;
-        }
-        self.with_rule(index, |_, entry| {
+        self.with_rule(index, |this, entry| {
+            if !this.has_metadata {
+                let pos = entry.rule.pos;
+                let package = this.modules.get(entry.module).map(|m| m.package.clone()).unwrap_or_default();
+                let mut path: Vec<Term> = package.into_iter().map(|step| Term::scalar(step, pos)).collect();
+                path.extend(entry.rule.head.name().map(|name| Term::string(this.names.text(name), pos)));
+                path.extend(entry.rule.head.reference.iter().skip(1).take_while(|t| t.as_scalar().is_some()).cloned());
+                let path = Term::new(TermValue::Array(path), pos);
+                each(&mut entry.rule, &mut |rule| {
+                    let head = &mut rule.head;
+                    head.key.iter_mut().chain(head.value.as_mut()).for_each(|t| hoist::metadata_term(t, &path));
+                    hoist::metadata(&mut rule.body, &path);
+                });
+            }
+            if this.options.print {
+                let Compiler { names, tree, functions, arities, .. } = this;
+                let arity = |op: &Term| arity_of(functions, tree, arities, op);
+                let mut prints = hoist::Prints { names, arity: &arity, faults: Vec::new() };
+                each(&mut entry.rule, &mut |rule| prints.rule(rule));
+                for (pos, message) in prints.faults {
+                    this.fault(Code::Compile, pos, message);
+                }
+                return;
+            }
             each(&mut entry.rule, &mut |rule| {
                 let head = &mut rule.head;
                 for term in head.args.iter_mut().chain(head.key.as_mut()).chain(head.value.as_mut()) {
@@ -555,7 +619,7 @@ impl Compiler {
     }
 
     fn check_recursion(&mut self) {
-        let (cycles, order) = std::mem::take(&mut self.graph).order(self.rules.len());
+        let (cycles, order) = self.graph.order(self.rules.len());
         self.order = order;
         for cycle in cycles {
             let Some(first) = cycle.first().and_then(|i| self.rules.get(*i)) else { continue };
@@ -584,10 +648,11 @@ impl Compiler {
 
     fn types(&mut self, index: usize) {
         let Some(index) = self.order.get(index).copied() else { return };
-        let Compiler { rules, modules, types, tree, functions, names, .. } = self;
+        let Compiler { rules, modules, types, tree, functions, names, graph, homes, .. } = self;
         let Some(entry) = rules.get(index) else { return };
         let package = modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
-        let mut checker = types::Checker::new(types, tree, functions, names);
+        let mut depend = |path: &[Term]| graph.dependents(path, tree, rules.len()).filter_map(|r| homes.get(r).copied()).collect();
+        let mut checker = types::Checker::new(types, tree, functions, names, &mut depend);
         checker.rule(&entry.rule, package);
         entry.rule.branches.iter().for_each(|b| checker.rule(b, package));
         for (pos, message) in checker.faults {
@@ -619,7 +684,7 @@ impl Compiler {
 
     fn lower(&mut self, index: usize) {
         self.with_rule(index, |this, entry| {
-            let Compiler { tree, functions, plan, modules, names, arities, .. } = this;
+            let Compiler { tree, functions, lowered: plan, modules, names, arities, .. } = this;
             let package = modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
             let scope = lower::Scope { tree, functions, names, arities };
             let lowered = plan.rule(index, &entry.rule, package, &scope);
@@ -627,6 +692,34 @@ impl Compiler {
                 this.fault(fault.code, fault.pos, fault.message);
             }
         });
+    }
+}
+
+impl Compiler {
+    fn pure(&mut self, index: usize) {
+        // In the order of what they depend on: what a rule refers to is known before it.
+        if let Some(index) = self.order.get(index) {
+            self.purity.rule(*index as u32, &self.plan);
+        }
+        if let Some(entry) = self.rules.get_mut(index) {
+            entry.rule = placeholder();
+        }
+    }
+
+    fn index(&mut self, id: usize) {
+        let pure = self.purity.node(id as NodeId, &self.plan);
+        let Some(node) = self.plan.nodes.get_mut(id) else { return };
+        node.pure = pure;
+        let rules = std::mem::take(&mut node.rules);
+        if !rules.is_empty() {
+            let index = Index::build(&rules, &self.plan, pure);
+            if let Some(node) = self.plan.nodes.get_mut(id) {
+                node.index = index;
+            }
+        }
+        if let Some(node) = self.plan.nodes.get_mut(id) {
+            node.rules = rules;
+        }
     }
 }
 
@@ -662,8 +755,8 @@ fn placeholder() -> Rule {
 /// The builtins, found by the symbols of their names.
 #[derive(Debug, Default)]
 pub(crate) struct Functions {
-    simple: HashMap<Sym, &'static Builtin>,
-    dotted: HashMap<Sym, Vec<&'static Builtin>>,
+    simple: Map<Sym, &'static Builtin>,
+    dotted: Map<Sym, Vec<&'static Builtin>>,
 }
 
 impl Functions {

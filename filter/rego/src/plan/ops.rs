@@ -4,6 +4,7 @@
 //! that they stand in. A body is a list of operations; one that has several answers leaves a choice behind, and failing
 //! goes back to the last choice.
 
+use crate::builtins::text::patterns::Prepared;
 use crate::builtins::{Builtin, Function};
 use crate::index::Index;
 use crate::syntax::Pos;
@@ -29,8 +30,6 @@ pub(crate) enum Out {
     Test,
     /// It is unified with this.
     Unify(Arg),
-    /// Anything is fine.
-    Any,
 }
 
 /// Where a reference begins.
@@ -42,7 +41,7 @@ pub(crate) enum DataAt {
     Rules(NodeId),
     /// `data`, and no rules are that way.
     Base,
-    /// `data`, and after the constant steps there are rules below.
+    /// `data`, and after the constant steps there are rules below this node.
     Tree(NodeId),
 }
 
@@ -78,6 +77,7 @@ pub(crate) struct Compr {
     pub(crate) keys: Option<Box<[u32]>>,
     /// Its number in the plan.
     pub(crate) id: u32,
+    pub(crate) pos: Pos,
 }
 
 /// What a `with` replaces.
@@ -110,7 +110,14 @@ pub(crate) enum Op {
     Ref(Box<Path>, Out),
     Unify(Arg, Arg),
     Test(Arg),
-    Builtin { builtin: &'static Builtin, function: Function, args: Box<[Arg]>, out: Out },
+    Builtin {
+        builtin: &'static Builtin,
+        function: Function,
+        /// Its pattern, compiled.
+        prepared: Option<Box<Prepared>>,
+        args: Box<[Arg]>,
+        out: Out,
+    },
     /// `walk`.
     Walk(Arg, Out),
     Call { node: NodeId, args: Box<[Arg]>, out: Out },
@@ -122,8 +129,6 @@ pub(crate) enum Op {
     /// Until the matching `EndWith`, documents and functions are replaced.
     With(Box<[WithPlan]>),
     EndWith,
-    /// Never holds.
-    Fail,
 }
 
 /// A rule, or one `else` branch of it.
@@ -165,6 +170,8 @@ pub(crate) struct Node {
     /// No rule has variables in its name.
     pub(crate) ground: bool,
     pub(crate) arity: u32,
+    /// Evaluating it never ends a query: neither order nor what is left out can be seen.
+    pub(crate) pure: bool,
     /// The most steps below here that decide which rules give a value.
     pub(crate) span: u32,
     pub(crate) index: Index,

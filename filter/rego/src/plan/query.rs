@@ -39,7 +39,7 @@ fn compile(plan: &Plan, text: &str) -> Result<QueryPlan, Vec<Fault>> {
         vec![Fault::new(Code::Parse, pos, error.message)]
     })?;
     let (tree, arities) = tree_of(plan);
-    names::resolve_query(&names::Globals::new(), &mut body);
+    names::resolve_query(&names::Globals::default(), &mut body);
     // The value of a query that is one term: it is put into a variable, and then tested for nothing.
     let whole = match body.as_slice() {
         [Expr { kind: ExprKind::Term(_), negated: false, .. }] => true,

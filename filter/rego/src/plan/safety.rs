@@ -5,9 +5,10 @@
 //! variables has become safe, in this pass if it stands later, in the next if it stands earlier.
 //! Source: `v1/ast/compile.go` (`reorderBodyForSafety`, `outputVarsForExpr`), `v1/ast/unify.go`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::vars::{BINDABLE, OUTPUT, SAFETY, SAFETY_OPERANDS, Skip, VarSet, vars_of};
+use crate::hash::Map;
 use crate::syntax::Pos;
 use crate::syntax::tree::{Body, Expr, ExprKind, Sym, TemplatePart, Term, TermValue};
 
@@ -118,7 +119,7 @@ fn order(body: &Body, globals: &VarSet, arity: Arity<'_>) -> Result<Vec<usize>, 
         waiting.push(Waiting { own: vars, closed: VarSet::new() });
     }
     let mut safe: VarSet = names.intersection(globals).copied().collect();
-    let mut wakes: HashMap<Sym, Vec<usize>> = HashMap::new();
+    let mut wakes: Map<Sym, Vec<usize>> = Map::default();
     for (index, (expr, wait)) in body.iter().zip(&mut waiting).enumerate() {
         wait.own.retain(|v| !safe.contains(v));
         let mut closed = VarSet::new();

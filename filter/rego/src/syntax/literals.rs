@@ -6,7 +6,7 @@ use super::tree::{
 };
 use super::{Parsed, Parser};
 
-impl Parser<'_> {
+impl Parser {
     /// Expressions up to `end`, which is taken.
     pub(super) fn body(&mut self, end: &str) -> Parsed<Body> {
         self.enter()?;
@@ -30,7 +30,7 @@ impl Parser<'_> {
     }
 
     /// Expressions to the end of the text.
-    pub(super) fn query(&mut self, _whole: bool) -> Parsed<Body> {
+    pub(super) fn query(&mut self) -> Parsed<Body> {
         let mut body = Vec::new();
         loop {
             if self.peek().kind == Kind::End && !body.is_empty() {

@@ -10,8 +10,32 @@ const V1_KEYWORDS: &[&str] = &[
     "every", "if", "in",
 ];
 
-impl Parser<'_> {
-    pub(super) fn module(&mut self) -> Parsed<Module> {
+impl Parser {
+    /// Parses so many statements; whether the text ends there.
+    pub(super) fn statements(&mut self, count: usize, module: &mut Option<Module>) -> Parsed<bool> {
+        let out = match module {
+            Some(module) => module,
+            None => module.insert(self.beginning()?),
+        };
+        for _ in 0..count {
+            if self.peek().kind == Kind::End {
+                out.strict_v1 = self.rego_v1;
+                return Ok(true);
+            }
+            if self.is_keyword("package") {
+                return self.unexpected("a file has one `package`, at its beginning");
+            }
+            if self.is_keyword("import") {
+                let import = self.import()?;
+                out.imports.push(import);
+            } else {
+                self.rule(&mut out.rules)?;
+            }
+        }
+        Ok(false)
+    }
+
+    fn beginning(&mut self) -> Parsed<Module> {
         let token = self.peek();
         if token.kind == Kind::End {
             return self.refuse(token, "the file is empty; it begins with `package`");
@@ -20,21 +44,7 @@ impl Parser<'_> {
             return self.unexpected("a file begins with `package`");
         }
         let package = self.package()?;
-        let mut module =
-            Module { package, pos: token.pos, imports: Vec::new(), rules: Vec::new(), strict_v1: self.rego_v1 };
-        while self.peek().kind != Kind::End {
-            if self.is_keyword("package") {
-                return self.unexpected("a file has one `package`, at its beginning");
-            }
-            if self.is_keyword("import") {
-                let import = self.import()?;
-                module.imports.push(import);
-                continue;
-            }
-            self.rule(&mut module.rules)?;
-        }
-        module.strict_v1 = self.rego_v1;
-        Ok(module)
+        Ok(Module { package, pos: token.pos, imports: Vec::new(), rules: Vec::new(), strict_v1: self.rego_v1 })
     }
 
     fn package(&mut self) -> Parsed<Vec<Value>> {
@@ -172,6 +182,8 @@ impl Parser<'_> {
         if name.kind != Kind::Ident || keyword {
             return self.unexpected("a rule begins with its name");
         }
+        let after = self.peek_at(1);
+        let spaced = after.space && (self.token_is_symbol(after, "[") || self.token_is_symbol(after, "("));
         let (mut head, contains, written) = self.head(name)?;
         if default {
             return self.default_rule(first, head, written, rules);
@@ -210,6 +222,9 @@ impl Parser<'_> {
             self.advance();
             rule.body = self.body("}")?;
         } else {
+            if spaced && !contains {
+                return self.refuse(first, "a rule without a body has no space after its name; remove it");
+            }
             if !contains && !written {
                 let function = !rule.head.args.is_empty();
                 let long = rule.head.reference.len() > 2;

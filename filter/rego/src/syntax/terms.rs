@@ -1,16 +1,16 @@
 //! Terms and operators.
 
-use std::collections::HashMap;
 
 use super::tokens::{Kind, Token};
 use super::tree::{Body, Expr, ExprKind, Sym, TemplatePart, Term, TermValue, call_of};
 use super::{Parsed, Parser};
+use crate::hash::Map;
 use crate::value::{Number, Value};
 
 /// Binding strength of `==`, the weakest operator but `in`.
 const RELATION: u8 = 1;
 
-impl Parser<'_> {
+impl Parser {
     /// A term with operators, `in` included; `k, v in xs` where `pair` allows it.
     pub(super) fn infix(&mut self, pair: bool) -> Parsed<Term> {
         self.infix_after(None, pair)
@@ -396,7 +396,7 @@ impl Parser<'_> {
         }
         value = self.infix_after(Some(value), false)?;
         let mut pairs = vec![(key, value)];
-        let mut known: HashMap<Value, usize> = HashMap::new();
+        let mut known: Map<Value, usize> = Map::default();
         if let Some(constant) = pairs.first().and_then(|(key, _)| key.constant()) {
             known.insert(constant, 0);
         }

@@ -1,6 +1,6 @@
 //! The tree that the parser makes and the compiler rewrites. Every node knows its place.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::value::Value;
@@ -26,7 +26,7 @@ pub struct Sym(pub u32);
 #[derive(Debug)]
 pub struct Names {
     texts: Vec<Rc<str>>,
-    found: HashMap<Rc<str>, Sym>,
+    found: BTreeMap<Rc<str>, Sym>,
     made: u32,
 }
 
@@ -56,7 +56,7 @@ known! {
 
 impl Default for Names {
     fn default() -> Self {
-        let mut names = Names { texts: Vec::new(), found: HashMap::new(), made: 0 };
+        let mut names = Names { texts: Vec::new(), found: BTreeMap::new(), made: 0 };
         for text in KNOWN {
             names.intern(text);
         }
@@ -65,6 +65,11 @@ impl Default for Names {
 }
 
 impl Names {
+    /// Names that stand in while the real ones are elsewhere.
+    pub(crate) fn empty() -> Names {
+        Names { texts: Vec::new(), found: BTreeMap::new(), made: 0 }
+    }
+
     /// The symbol of a written name.
     pub fn intern(&mut self, text: &str) -> Sym {
         if let Some(sym) = self.found.get(text) {

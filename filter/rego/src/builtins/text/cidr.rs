@@ -325,7 +325,7 @@ fn merge(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     for item in items {
         blocks.push(block(item.as_bytes().ok_or(ELEMENT)?).ok_or(ELEMENT)?);
     }
-    blocks.sort_by_key(|block| (block.last, block.first));
+    blocks.sort_unstable_by_key(|block| (block.last, block.first));
     let mut merged: Vec<Block> = Vec::new();
     let mut above: Option<Block> = None;
     for block in blocks.into_iter().rev() {

@@ -1,9 +1,10 @@
 //! The check of rules, in the order of what they depend on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::{FunctionType, Known, MOST_MEMBERS, Type, compare, keys, or, select, show, unifies, values};
+use crate::hash::Map;
 use crate::builtins::Builtin;
 use crate::plan::tree::{NodeId, RuleTree};
 use crate::plan::{Functions, checks};
@@ -17,7 +18,7 @@ pub(crate) struct Types {
     nodes: Vec<Known>,
     /// There is a type here or below.
     on_path: Vec<bool>,
-    builtins: HashMap<&'static str, Rc<FunctionType>>,
+    builtins: Map<&'static str, Rc<FunctionType>>,
 }
 
 impl Types {
@@ -134,11 +135,14 @@ pub(crate) struct Checker<'a> {
     pub(crate) names: &'a Names,
     pub(crate) faults: Vec<(Pos, String)>,
     /// Variables, innermost body last.
-    scopes: Vec<HashMap<Sym, Type>>,
+    scopes: Vec<Map<Sym, Type>>,
     /// Types of comprehensions that were checked, by their place in the tree.
-    known: HashMap<*const TermValue, Known>,
-    /// Base and virtual documents are replaced: nothing is known of them.
-    replaced: u32,
+    known: Map<*const TermValue, Known>,
+    /// Nodes that depend on what a `with` around replaces: nothing is known of them.
+    relaxed: Vec<(Rc<BTreeSet<NodeId>>, bool)>,
+    depend: &'a mut dyn FnMut(&[Term]) -> BTreeSet<NodeId>,
+    /// What was found for a target.
+    found: BTreeMap<Vec<Value>, Rc<BTreeSet<NodeId>>>,
 }
 
 impl<'a> Checker<'a> {
@@ -147,14 +151,16 @@ impl<'a> Checker<'a> {
         tree: &'a RuleTree,
         functions: &'a Functions,
         names: &'a Names,
+        depend: &'a mut dyn FnMut(&[Term]) -> BTreeSet<NodeId>,
     ) -> Checker<'a> {
-        let (faults, scopes, known) = (Vec::new(), vec![HashMap::new()], HashMap::new());
-        Checker { types, tree, functions, names, faults, scopes, known, replaced: 0 }
+        let (faults, scopes, known) = (Vec::new(), vec![Map::default()], Map::default());
+        let (relaxed, found) = (Vec::new(), BTreeMap::new());
+        Checker { types, tree, functions, names, faults, scopes, known, relaxed, depend, found }
     }
 
     /// Checks a rule, and keeps its type.
     pub(crate) fn rule(&mut self, rule: &Rule, package: &[Value]) {
-        self.scopes = vec![HashMap::new()];
+        self.scopes = vec![Map::default()];
         self.known.clear();
         let before = self.faults.len();
         self.body(&rule.body);
@@ -243,16 +249,51 @@ impl<'a> Checker<'a> {
 
     fn body(&mut self, body: &Body) {
         for expr in body {
-            let replaces = expr.with.iter().any(|w| match &w.target.value {
-                TermValue::Ref(path) => path.first().and_then(Term::as_var) == Some(Sym::DATA),
-                _ => false,
-            });
-            self.replaced += u32::from(replaces);
+            let before = self.relaxed.len();
+            for with in &expr.with {
+                self.relax(&with.target);
+            }
             self.closures(expr);
             self.references(expr);
             self.expr(expr);
-            self.replaced -= u32::from(replaces);
+            self.relaxed.truncate(before);
         }
+    }
+
+    /// Nothing is known of what is replaced, and of what depends on it; a function that is replaced keeps its arguments.
+    fn relax(&mut self, target: &Term) {
+        let TermValue::Ref(path) = &target.value else { return };
+        if path.first().and_then(Term::as_var) != Some(Sym::DATA) {
+            return;
+        }
+        let key: Vec<Value> = path.iter().skip(1).map_while(|t| t.as_scalar().cloned()).collect();
+        let nodes = match self.found.get(&key) {
+            Some(nodes) => nodes.clone(),
+            None => {
+                let nodes = Rc::new((self.depend)(path));
+                self.found.insert(key, nodes.clone());
+                nodes
+            }
+        };
+        let home = self.tree.find(path);
+        let is_function = home.is_some_and(|id| matches!(self.types.node(id), Some(Type::Function(_))));
+        if is_function {
+            let mut others = (*nodes).clone();
+            home.iter().for_each(|id| {
+                others.remove(id);
+            });
+            self.relaxed.push((Rc::new(others), false));
+        } else {
+            self.relaxed.push((nodes, false));
+            if let Some(home) = home {
+                self.relaxed.push((Rc::new(BTreeSet::from([home])), true));
+            }
+        }
+    }
+
+    /// Whether nothing is known of a node, as it, or with it what is below it, is replaced.
+    fn is_relaxed(&self, id: NodeId) -> bool {
+        self.relaxed.iter().any(|(nodes, _)| nodes.contains(&id))
     }
 
     // --- Comprehensions ---
@@ -304,7 +345,7 @@ impl<'a> Checker<'a> {
             _ => return None,
         };
         let before = self.faults.len();
-        self.scopes.push(HashMap::new());
+        self.scopes.push(Map::default());
         self.body(body);
         let of = if self.faults.len() > before {
             None
@@ -364,7 +405,6 @@ impl<'a> Checker<'a> {
         let (first, rest) = path.split_first()?;
         match first.as_var() {
             Some(Sym::INPUT) => Some(Type::any()),
-            Some(Sym::DATA) if self.replaced > 0 => Some(Type::any()),
             Some(Sym::DATA) => self.data_type(rest),
             Some(sym) => {
                 if let (Some(builtin), None) = (self.functions.find_path(path), self.variable(sym)) {
@@ -380,7 +420,7 @@ impl<'a> Checker<'a> {
     fn data_type(&mut self, rest: &[Term]) -> Known {
         let mut at: NodeId = 0;
         for (index, step) in rest.iter().enumerate() {
-            if !self.types.is_on_path(at) && at != 0 {
+            if self.is_relaxed(at) || (!self.types.is_on_path(at) && at != 0) {
                 return Some(Type::any());
             }
             let child = step.as_scalar().and_then(|key| self.tree.child(at, key));
@@ -401,11 +441,14 @@ impl<'a> Checker<'a> {
                 None => return Some(Type::any()),
             }
         }
-        Some(self.extent(at))
+        if self.is_relaxed(at) { Some(Type::any()) } else { Some(self.extent(at)) }
     }
 
     /// The type of all that is at a node and below.
     fn extent(&self, id: NodeId) -> Type {
+        if self.is_relaxed(id) {
+            return Type::any();
+        }
         if let Some(of) = self.types.node(id) {
             return of;
         }
@@ -427,10 +470,17 @@ impl<'a> Checker<'a> {
             return;
         }
         match first.as_var() {
-            Some(Sym::DATA) if self.replaced == 0 => self.data_reference(rest, path, pos),
-            Some(Sym::INPUT | Sym::DATA) => self.steps(Type::any(), rest, path, pos),
+            Some(Sym::DATA) => self.data_reference(rest, path, pos),
+            Some(Sym::INPUT) => self.steps(Type::any(), rest, path, pos),
             Some(sym) => {
-                let of = self.variable(sym).unwrap_or_else(Type::any);
+                let of = match self.variable(sym) {
+                    Some(of) => of,
+                    None => {
+                        // An argument: anything.
+                        self.put(sym, Some(Type::any()));
+                        Type::any()
+                    }
+                };
                 self.steps(of, rest, path, pos);
             }
             None => {}
@@ -466,7 +516,7 @@ impl<'a> Checker<'a> {
                 return self.steps(Type::any(), here.get(1..).unwrap_or_default(), path, pos);
             }
             let child = step.as_scalar().and_then(|key| self.tree.child(at, key));
-            let Some(child) = child.filter(|c| self.types.is_on_path(*c)) else {
+            let Some(child) = child.filter(|c| self.types.is_on_path(*c) && !self.is_relaxed(*c)) else {
                 return self.steps(Type::any(), here, path, pos);
             };
             if let Some(of) = self.types.node(child) {
@@ -563,7 +613,9 @@ impl<'a> Checker<'a> {
 
     fn expr(&mut self, expr: &Expr) {
         for with in &expr.with {
+            let relaxed = std::mem::take(&mut self.relaxed);
             let (target, value) = (self.type_of(&with.target), self.type_of(&with.value));
+            self.relaxed = relaxed;
             if let (Some(Type::Function(_)), Some(Type::Function(_))) = (&target, &value) {
                 if !unifies(&target, &value) {
                     let message = "`with` replaces a function by one of as many arguments, of the same types";

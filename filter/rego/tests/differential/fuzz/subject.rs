@@ -1,7 +1,12 @@
 //! This side: what our own evaluator answers, in the words of the oracle.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use portcullis_rego::builtins::{self, Budget, Call, Fault, PatternCache};
-use portcullis_rego::value::Value;
+
+use portcullis_rego::{Compiler, Entry, Error, Limits, Options, Outside, Policy, Value, Version};
 
 use super::arguments::Arg;
 use super::oracle::CaseAnswer;
@@ -138,47 +143,53 @@ pub enum Refusal {
 }
 
 /// A policy that loaded.
-pub struct Loaded(portcullis_rego::Policy);
+pub struct Loaded {
+    policy: Policy,
+    entries: RefCell<HashMap<String, Rc<Entry>>>,
+}
+
+fn read(json: &str) -> Value {
+    Value::from_json(json.as_bytes(), &mut Budget::unlimited()).unwrap_or_else(|e| panic!("{json}: {e}"))
+}
 
 /// Loads modules and base data.
 pub fn load(modules: &[(String, String)], v0: bool, data: &str) -> Result<Loaded, Refusal> {
-    use portcullis_rego::{Compiler, Options, Version};
-    let mut compiler = Compiler::new(Options::default());
+    let mut compiler = Compiler::new(Options { print: true, ..Options::default() });
     for (name, text) in modules {
         compiler.module(name, text, if v0 { Version::V0 } else { Version::V1 });
     }
-    compiler.data(Value::from_json(data.as_bytes(), &mut Budget::unlimited()).map_err(|e| Refusal::Error(format!("{e:?}")))?);
-    compiler.finish().map(Loaded).map_err(|errors| {
-        let text = errors.to_string();
-        if text.contains("is not available here") { Refusal::ByName(text) } else { Refusal::Error(text) }
-    })
+    compiler.data(read(data));
+    match compiler.finish() {
+        Ok(policy) => Ok(Loaded { policy, entries: RefCell::default() }),
+        Err(errors) => {
+            let text = errors.to_string();
+            Err(if text.contains("not available") { Refusal::ByName(text) } else { Refusal::Error(text) })
+        }
+    }
 }
 
 impl Loaded {
     pub fn value(&self, query: &str, input: Option<&str>, _indexed: bool) -> Result<Option<Value>, String> {
-        use portcullis_rego::{Error, Limits, Outside};
-        let entry = self.0.query(query).map_err(|e| format!("query {e}"))?;
-        let input = match input {
-            Some(text) => Some(self.input(text)?),
-            None => None,
-        };
-        match self.0.evaluate(&entry, input, &Limits::default(), &Outside::default()) {
-            Ok(value) => Ok(value),
-            Err(Error::Conflict(_)) => Err("eval_conflict_error".into()),
-            Err(Error::Limit(limit)) => Err(format!("limit {limit:?}")),
-            Err(Error::Halt(why)) => Err(why.split(':').next().unwrap_or_default().into()),
-        }
+        self.under(query, input, &Limits::default())
     }
 
-    /// JSON, or a term of Rego.
-    fn input(&self, text: &str) -> Result<Value, String> {
-        use portcullis_rego::{Limits, Outside};
-        if let Ok(value) = Value::from_json(text.as_bytes(), &mut Budget::unlimited()) {
-            return Ok(value);
+    fn entry(&self, query: &str) -> Result<Rc<Entry>, String> {
+        if let Some(entry) = self.entries.borrow().get(query) {
+            return Ok(entry.clone());
         }
-        let entry = self.0.query(text).map_err(|e| format!("input {e}"))?;
-        let value = self.0.evaluate(&entry, None, &Limits::default(), &Outside::default());
-        value.map_err(|e| e.to_string())?.ok_or_else(|| "input undefined".into())
+        let entry = Rc::new(self.policy.query(query).map_err(|e| format!("query {e}"))?);
+        self.entries.borrow_mut().insert(query.to_string(), entry.clone());
+        Ok(entry)
+    }
+
+    fn under(&self, query: &str, input: Option<&str>, limits: &Limits) -> Result<Option<Value>, String> {
+        let outside = Outside { now_ns: super::policies::NOW_NS, ..Outside::default() };
+        let entry = self.entry(query)?;
+        self.policy.evaluate(&entry, input.map(read), limits, &outside).map_err(|e| match e {
+            Error::Conflict(_) => "eval_conflict_error".to_string(),
+            Error::Limit(limit) => format!("limit {limit:?}"),
+            Error::Halt(why) => format!("halt {why}"),
+        })
     }
 
     pub fn evaluate(&self, query: &str, input: Option<&str>, indexed: bool) -> Outcome {
@@ -190,11 +201,10 @@ impl Loaded {
     }
 
     /// An evaluation with next to nothing to spend: it must end, in whatever way.
-    pub fn starve(&self, query: &str, _input: Option<&str>, steps: u64) {
-        use portcullis_rego::{Limits, Outside};
-        let Ok(entry) = self.0.query(query) else { return };
-        let limits = Limits { steps, ..Limits::default() };
-        let _ = self.0.evaluate(&entry, None, &limits, &Outside::default());
+    pub fn starve(&self, query: &str, input: Option<&str>, steps: u64) {
+        let _ = self.under(query, input, &Limits { steps, ..Limits::default() });
+        let _ = self.under(query, input, &Limits { bytes: steps * 8, ..Limits::default() });
+        let _ = self.under(query, input, &Limits { depth: (steps % 8) as u32, ..Limits::default() });
     }
 }
 

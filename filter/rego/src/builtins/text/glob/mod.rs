@@ -76,6 +76,7 @@ impl Glob {
     /// Compiles a pattern; no delimiters: `*` crosses everything.
     ///
     /// Errors: undefined where OPA refuses the pattern, a limit where it is too large to compile.
+    #[inline(never)]
     pub fn compile(pattern: &[u8], delimiters: &[char], budget: &mut Budget) -> Result<Glob, Fault> {
         if pattern.len() > MOST_PATTERN || delimiters.len() > 64 {
             return Err(Fault::Limit(Limit::Bytes));

@@ -4,6 +4,7 @@
 //! known, so that `^`, `$` and `\b` look both ways. The table is bounded: a full one is emptied and made again.
 
 use super::super::hash::Map;
+use super::super::unicode;
 use regex_automata::nfa::thompson::{NFA, State};
 use regex_automata::util::look::Look;
 use regex_automata::util::primitives::StateID;
@@ -149,7 +150,7 @@ impl Dfa {
             _ if matched => MATCH,
             None => DEAD,
             Some(byte) => {
-                let mut members: Vec<u32> = Vec::new();
+                let mut members: Vec<u64> = Vec::new();
                 for id in &self.reached {
                     let to = match self.nfa.state(*id) {
                         State::ByteRange { trans } => trans.matches_byte(byte).then_some(trans.next),
@@ -157,13 +158,14 @@ impl Dfa {
                         State::Dense(transitions) => transitions.matches_byte(byte),
                         _ => None,
                     };
-                    members.extend(to.map(|to| to.as_u32()));
+                    members.extend(to.map(|to| u64::from(to.as_u32())));
                 }
-                members.sort_unstable();
+                unicode::sort(&mut members);
                 members.dedup();
                 if members.is_empty() && self.anchored {
                     DEAD
                 } else {
+                    let set: Box<[u32]> = members.iter().map(|id| *id as u32).collect();
                     let before = match byte {
                         b'\n' if self.lines => Before::Newline,
                         _ if self.words && is_word(byte) => Before::Word,
@@ -173,9 +175,9 @@ impl Dfa {
                         || self.members > MOST_SETS
                     {
                         self.empty();
-                        return self.state((before, members.into_boxed_slice()));
+                        return self.state((before, set));
                     }
-                    self.state((before, members.into_boxed_slice()))
+                    self.state((before, set))
                 }
             }
         };

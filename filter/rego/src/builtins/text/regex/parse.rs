@@ -120,6 +120,7 @@ struct Parser<'a> {
 /// Reads a pattern.
 ///
 /// Errors: undefined for what Go refuses; a limit for what is larger than we compile.
+#[inline(never)]
 pub(super) fn parse(pattern: &[u8]) -> Result<Parsed, Fault> {
     if pattern.len() > MOST_PATTERN {
         return Err(Fault::Limit(Limit::Bytes));

@@ -3,7 +3,7 @@
 
 use super::dfa::Dfa;
 use super::parse::{self, Parsed};
-use super::search::{self, Slots};
+use super::search::{self, Finding, Slots};
 use crate::builtins::{Budget, Fault, Limit};
 use regex_automata::nfa::thompson::{Compiler, Config, NFA, WhichCaptures};
 use regex_syntax::hir::{Hir, HirKind, Look};
@@ -22,7 +22,7 @@ pub struct Regex {
     /// For "does it match": without groups.
     matching: OnceCell<Result<RefCell<Dfa>, Fault>>,
     /// For where, with groups.
-    finding: OnceCell<Result<NFA, Fault>>,
+    finding: OnceCell<Result<Finding, Fault>>,
     states: usize,
 }
 
@@ -45,6 +45,7 @@ enum End {
     Line,
 }
 
+#[inline(never)]
 fn compile(hir: &Hir, captures: WhichCaptures) -> Result<NFA, Fault> {
     let config = Config::new().which_captures(captures).nfa_size_limit(Some(MOST_NFA)).shrink(false);
     // What else could fail is not in a tree that we made.
@@ -55,6 +56,7 @@ impl Regex {
     /// Compiles a pattern of Go's grammar.
     ///
     /// Errors: undefined where Go refuses the pattern, a limit where it is too large to compile.
+    #[inline(never)]
     pub fn compile(pattern: &[u8]) -> Result<Regex, Fault> {
         let Parsed { hir, names, too_high } = parse::parse(pattern)?;
         if too_high {
@@ -145,12 +147,18 @@ impl Regex {
         if most == 0 || !self.is_match(text, budget)? {
             return Ok(Vec::new());
         }
-        let nfa = match self.finding.get_or_init(|| compile(&self.hir, WhichCaptures::All)) {
-            Ok(nfa) => nfa,
+        if let Some(Plain { text: literal, start: false, end: End::Open }) = &self.plain {
+            return found_literal(literal, self.names.len(), text, most, budget);
+        }
+        let finding = match self.finding.get_or_init(|| {
+            let nfa = compile(&self.hir, WhichCaptures::All)?;
+            Ok(Finding { begins: search::begins(&nfa), nfa })
+        }) {
+            Ok(finding) => finding,
             Err(fault) => return Err(fault.clone()),
         };
         let (haystack, places) = readable(text);
-        let mut found = search::find_all(nfa, self.names.len(), haystack.as_bytes(), most, budget)?;
+        let mut found = search::find_all(finding, self.names.len(), haystack.as_bytes(), most, budget)?;
         if let Some(places) = places {
             for slot in found.iter_mut().flatten().flatten() {
                 *slot = places.get(*slot).copied().unwrap_or(text.len());
@@ -158,6 +166,27 @@ impl Regex {
         }
         Ok(found)
     }
+}
+
+/// Where a plain text is, one place after another. Groups that are repeated no times are not in the tree, but there.
+fn found_literal(
+    literal: &[u8],
+    groups: usize,
+    text: &[u8],
+    most: usize,
+    budget: &mut Budget,
+) -> Result<Vec<Slots>, Fault> {
+    let mut found = Vec::new();
+    for at in memchr::memmem::find_iter(text, literal).take(most) {
+        budget.step(1)?;
+        budget.bytes(32 * groups as u64 + 24)?;
+        let mut slots = vec![None; 2 * groups];
+        for (slot, place) in slots.iter_mut().zip([at, at + literal.len()]) {
+            *slot = Some(place);
+        }
+        found.push(slots);
+    }
+    Ok(found)
 }
 
 /// The text with U+FFFD for each bad byte, as Go reads it, and the place in the text of each of its places.

@@ -137,6 +137,7 @@ pub(super) fn next_in_circle(c: u32) -> u32 {
 }
 
 /// Adds the others in the circle of `c`.
+#[inline(never)]
 fn add_circle(c: u32, out: &mut Vec<Range>) {
     let mut next = next_in_circle(c);
     // The longest circle has four members.
@@ -177,11 +178,20 @@ pub(super) fn fold(ranges: &mut Vec<Range>) {
     ranges.append(&mut more);
 }
 
+/// Sorts: one copy of the code for all that are numbers.
+#[inline(never)]
+pub(super) fn sort(numbers: &mut [u64]) {
+    numbers.sort_unstable();
+}
+
 /// Sorts ranges and joins those that touch.
 pub(super) fn normalize(ranges: &mut Vec<Range>) {
-    ranges.sort_unstable();
+    let mut sorted: Vec<u64> =
+        ranges.iter().map(|(low, high)| u64::from(*low) << 32 | u64::from(*high)).collect();
+    sort(&mut sorted);
     let mut out: Vec<Range> = Vec::with_capacity(ranges.len());
-    for &(low, high) in ranges.iter() {
+    for range in sorted {
+        let (low, high) = ((range >> 32) as u32, range as u32);
         match out.last_mut() {
             Some((_, last)) if low <= last.saturating_add(1) => *last = high.max(*last),
             _ => out.push((low, high)),

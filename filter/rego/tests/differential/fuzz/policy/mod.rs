@@ -71,6 +71,8 @@ pub struct Draw<'r> {
     has_every: bool,
     has_if: bool,
     has_contains: bool,
+    /// `not { … }`, `and`, `or`.
+    has_logic: bool,
     package: String,
     /// Imports of the current file: what they are called, and what stands behind.
     imports: Vec<(String, String)>,
@@ -93,6 +95,7 @@ impl<'r> Draw<'r> {
             has_every: true,
             has_if: true,
             has_contains: true,
+            has_logic: false,
             package: String::new(),
             imports: Vec::new(),
             known: Vec::new(),
@@ -111,6 +114,9 @@ impl<'r> Draw<'r> {
         for known in &draw.known {
             if !matches!(known.shape, Shape::Function(..)) && !known.path.contains('[') {
                 queries.push(format!("data.{}.{}", known.package, known.path));
+                if !matches!(known.shape, Shape::Value(_)) && r.chance(40) {
+                    queries.push(format!("data.{}.{}[{}]", known.package, known.path, r.word(&["\"a\"", "\"k\"", "1", "\"read\"", "\"admin\""])));
+                }
             }
         }
         queries.dedup();
@@ -120,6 +126,9 @@ impl<'r> Draw<'r> {
         if r.chance(7) {
             let at = r.below(modules.len());
             modules[at] = tokens::mutated(r, &modules[at].to_string());
+        } else if r.chance(8) {
+            let at = r.below(modules.len());
+            modules[at] = tokens::laid_out(r, &modules[at].to_string());
         }
         Policy { v0, modules, queries }
     }
@@ -127,6 +136,7 @@ impl<'r> Draw<'r> {
     fn module(&mut self, package: String) -> Node {
         self.package = package;
         self.imports.clear();
+        self.has_logic = false;
         let mut head = Vec::new();
         if self.v0 {
             self.has_in = self.r.chance(60);
@@ -152,7 +162,9 @@ impl<'r> Draw<'r> {
             }
             self.has_in |= self.has_every;
         } else if self.r.chance(6) {
-            head.push(text(self.r.word(&["import future.keywords", "import future.keywords.not", "import future.keywords.in", "import rego.v1"])));
+            let import = self.r.word(&["import future.keywords", "import future.keywords", "import future.keywords.not", "import future.keywords.in", "import rego.v1", "import future.keywords.and", "import future.keywords.or"]);
+            self.has_logic = import.ends_with("keywords");
+            head.push(text(import));
         }
         let mut others: Vec<Known> = self.known.iter().filter(|k| k.package != self.package).cloned().collect();
         if !others.is_empty() && self.r.chance(60) {

@@ -220,12 +220,20 @@ impl Draw<'_> {
             }
             3 => self.comparison(s, next),
             4 => {
-                let was = std::mem::replace(&mut s.negated, true);
                 let vars = s.vars.clone();
-                let inner = self.statement(s, next);
-                s.vars = vars;
-                s.negated = was;
-                join([text("not "), inner])
+                if self.has_logic && self.r.chance(30) {
+                    let declared = std::mem::take(&mut s.declared);
+                    let mut body = vec![self.generator(s, next), self.statement(s, next)];
+                    self.use_all(s, &mut body);
+                    (s.vars, s.declared) = (vars, declared);
+                    join([text("not { "), list(body, "; ", 1), text(" }")])
+                } else {
+                    let was = std::mem::replace(&mut s.negated, true);
+                    let inner = self.statement(s, next);
+                    s.vars = vars;
+                    s.negated = was;
+                    join([text("not "), inner])
+                }
             }
             5 if self.has_every => self.every(s, next),
             5 => self.comparison(s, next),
@@ -277,6 +285,17 @@ impl Draw<'_> {
                     let arg = self.term(s, Hint::Many, next);
                     join([text("count("), arg, text(", "), out, text(")")])
                 }
+            }
+            10 if self.has_logic && self.r.chance(30) => {
+                let operator = self.r.word(&[" and ", " or "]);
+                let was = std::mem::replace(&mut s.negated, true);
+                let (left, right) = (self.comparison(s, next), self.comparison(s, next));
+                s.negated = was;
+                join([left, text(operator), right])
+            }
+            10 if self.r.chance(4) => {
+                let what = self.term(s, Hint::Any, next);
+                join([text("print(\"x\", "), what, text(")")])
             }
             10 => {
                 if self.r.chance(50) {

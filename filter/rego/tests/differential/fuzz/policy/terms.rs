@@ -177,6 +177,12 @@ impl Draw<'_> {
         if self.r.chance(2) {
             return text(root);
         }
+        if self.r.chance(1) {
+            return text(format!("{root}{}", self.r.word(&[".if", ".in", ".not", ".contains", "[\"every\"]", ".with.as", ".else[0]", ".default", ".import"])));
+        }
+        if self.r.chance(1) && self.r.chance(30) {
+            return text(self.r.word(&["rego.metadata.rule()", "rego.metadata.chain()", "data.t", "data", "input[_]", "opa.runtime()"]));
+        }
         let fits = |k: Kind| match hint {
             Hint::Any => true,
             Hint::Text => matches!(k, Kind::Text | Kind::Texts | Kind::Object | Kind::Deep | Kind::Items),
@@ -312,8 +318,12 @@ impl Draw<'_> {
             Hint::Set if n > 0 => join([text("{"), list((0..n).map(|_| self.term(s, Hint::Text, fuel)).collect(), ", ", 1), text("}")]),
             Hint::Array | Hint::Set => join([text("["), list((0..n).map(|_| self.term(s, Hint::Any, fuel)).collect(), ", ", 0), text("]")]),
             Hint::Text if !self.v0 && self.r.chance(20) => {
-                let inside = self.term(s, Hint::Any, 0);
-                join([text("$\"a {"), inside, text("} b\"")])
+                let inside = self.term(s, Hint::Any, fuel.min(1));
+                if self.r.chance(30) {
+                    let second = self.term(s, Hint::Any, 0);
+                    return join([text("$\"{"), inside, text("}{"), second, text("}\"")]);
+                }
+                join([text(self.r.word(&["$\"a {", "$\"\\{{", "$\"\\u0061{ "])), inside, text("} b\"")])
             }
             _ => self.literal(hint),
         }

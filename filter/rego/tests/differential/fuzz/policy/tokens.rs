@@ -82,3 +82,23 @@ pub fn mutated(r: &Random, module: &str) -> Node {
     }
     list(lines.into_iter().map(|l| list(l.into_iter().map(text).collect(), "", 0)).collect(), "\n", 0)
 }
+
+/// The same tokens in another layout: line breaks, comments and spaces where they may or may not stand.
+pub fn laid_out(r: &Random, module: &str) -> Node {
+    let mut lines: Vec<Vec<String>> = module.lines().map(split).collect();
+    let ends = if r.chance(15) { "\r\n" } else { "\n" };
+    for _ in 0..1 + r.below(6) {
+        if lines.len() < 2 {
+            break;
+        }
+        let at = 1 + r.below(lines.len() - 1);
+        let line = &mut lines[at];
+        if line.is_empty() {
+            continue;
+        }
+        let i = r.below(line.len() + 1);
+        let what = r.word(&["\n", "\n", " ", "\t", "\n\n", " # c\n", "\n\t", ";", ",", "\r\n", "\u{c}", "\n\n\n", " \n ", "()"]);
+        line.insert(i, what.to_string());
+    }
+    list(lines.into_iter().map(|l| list(l.into_iter().map(text).collect(), "", 0)).collect(), ends, 0)
+}
