@@ -150,7 +150,7 @@ fn run(case: &Json, oracle: &mut Option<Oracle>) -> (Verdict, String, String) {
         }
     };
     let got = match subject::load(&modules, false, &data) {
-        Ok(policy) => policy.value(&entry, input.as_deref(), true),
+        Ok(policy) => policy.value(&entry, input.as_deref()),
         Err(Refusal::ByName(why)) => return (Verdict::Named, String::new(), why),
         Err(Refusal::Error(why)) => return (Verdict::Refused, case["want_result"].to_string(), why),
     };

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! cargo run -p portcullis-rego --release --example differential -- calls [--only regex] [--seed 1] [--seconds 60]
+//! … policies [--seed 1] [--seconds 60] [--show 2] [--skip KIND]
+//! … corpus --only FOLDER [--seed 1] …        a folder of compliance cases, with a few tokens changed
 //! ```
 //! It needs the oracle of `tests/oracle` (`REGO_ORACLE`, or Go to build it).
 
@@ -56,6 +58,7 @@ fn main() {
     match o.mode.as_str() {
         "calls" => calls(&o, &mut oracle),
         "pools" => pools(&o, &mut oracle),
+        "corpus" => corpus(&o, &mut oracle),
         "policies" => policies(&o, &mut oracle),
         "generate" => generate(&o, &mut oracle),
         _ => {
@@ -87,12 +90,77 @@ fn policies(o: &Options, oracle: &mut Oracle) {
         seed += 1;
     }
     println!(
-        "{} policies ({} loaded, {} refused by both), {} evaluations ({} conflicts), {} indexed = scanned, seeds {}..{seed}",
-        all.policies, all.loaded, all.refused_by_both, all.evaluations, all.conflicts, all.indexed, o.seed
+        "{} policies ({} loaded, {} refused by both), {} evaluations ({} conflicts), {} indexed = scanned, {} by OPA's index, {} where OPA fails, seeds {}..{seed}",
+        all.policies, all.loaded, all.refused_by_both, all.evaluations, all.conflicts, all.indexed, all.index_faults, all.broken, o.seed
     );
     for (name, n) in &all.by_name {
         println!("  {n:6} refused by name: {name}");
     }
+    for (kind, n) in &kinds {
+        println!("  {n:6} {kind}");
+    }
+}
+
+/// Cases of a folder with a few tokens changed, moved, or taken from one another.
+fn corpus(o: &Options, oracle: &mut Oracle) {
+    use fuzz::documents::Doc;
+    let folder = o.only.clone().expect("--only FOLDER");
+    let mut cases = Vec::new();
+    let mut folders = vec![std::path::PathBuf::from(folder)];
+    while let Some(folder) = folders.pop() {
+        let mut entries: Vec<_> = std::fs::read_dir(&folder).expect("a folder").map(|e| e.expect("an entry").path()).collect();
+        entries.sort();
+        for path in entries {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).expect("a file")).expect("JSON");
+            for case in json["cases"].as_array().into_iter().flatten() {
+                let modules: Vec<String> = case["modules"].as_array().into_iter().flatten().map(|m| m.as_str().unwrap_or_default().to_string()).collect();
+                let Some((query, _)) = case["query"].as_str().and_then(|q| q.split_once(" = ")) else { continue };
+                let heavy = modules.iter().any(|m| ["io.jwt", "crypto.", "graphql.", "http.send", "providers.", "rand.", "uuid.rfc", "time.now", "opa.runtime", "net.lookup", "template_match"].iter().any(|w| m.contains(w)));
+                if heavy || modules.is_empty() || !query.starts_with("data.") {
+                    continue;
+                }
+                let data = if case["data"].is_object() { Doc::of(&case["data"]) } else { Doc::Object(vec![]) };
+                let input = case.get("input").map(Doc::of);
+                cases.push((modules, data, input, query.to_string()));
+            }
+        }
+    }
+    println!("{} cases", cases.len());
+    let end = Instant::now() + Duration::from_secs(o.seconds);
+    let mut all = fuzz::policies::Policies::new(oracle);
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    let mut seed = o.seed;
+    while Instant::now() < end {
+        let r = Random::new(seed);
+        let (modules, data, input, query) = &cases[r.below(cases.len())];
+        let mut modules = modules.clone();
+        if r.chance(15) {
+            modules.extend(cases[r.below(cases.len())].0.iter().take(1).cloned());
+        }
+        let at = r.below(modules.len());
+        let nodes = modules.iter().enumerate().map(|(i, m)| match r.below(5) {
+            _ if i != at => fuzz::tree::text(m.clone()),
+            0 => fuzz::policy::tokens::laid_out(&r, m),
+            _ => fuzz::policy::tokens::mutated(&r, m),
+        });
+        let policy = fuzz::policy::Policy { v0: r.chance(3), modules: nodes.collect(), queries: vec![] };
+        let package = query.rsplit_once('.').map_or(query.clone(), |(p, _)| p.to_string());
+        let inputs = vec![input.clone(), Doc::input(&r)];
+        let s = fuzz::policies::Situation { policy, data: data.clone(), inputs, queries: vec![query.clone(), package] };
+        if let Some(d) = all.given(&s, seed, false) {
+            let n = kinds.entry(format!("{:?}", d.kind)).or_default();
+            *n += 1;
+            if *n <= o.show && !o.skip.iter().any(|s| format!("{:?}", d.kind).contains(s.as_str())) {
+                println!("{}\n", all.given(&s, seed, true).unwrap_or(d));
+            }
+        }
+        seed += 1;
+    }
+    println!("{} policies ({} loaded, {} refused by both), {} evaluations ({} conflicts), {} by OPA's index, seeds {}..{seed}", all.policies, all.loaded, all.refused_by_both, all.evaluations, all.conflicts, all.index_faults, o.seed);
     for (kind, n) in &kinds {
         println!("  {n:6} {kind}");
     }

@@ -2,7 +2,7 @@
 
 use super::operands::{all, array, object};
 use super::{Builtin, Call, Fault, Type};
-use crate::value::{Array, Object, Set, Value};
+use crate::value::{Array, Object, Set, Value, sort_by_key};
 use std::borrow::Cow;
 use std::rc::Rc;
 
@@ -128,9 +128,9 @@ fn merge_all(call: &mut Call<'_>, objects: &[&Rc<Object>]) -> Result<Rc<Object>,
     let count = objects.iter().map(|object| object.len()).fold(0, usize::saturating_add);
     call.room(count.saturating_mul(2))?;
     call.sorting(count as u64, count)?;
-    let mut entries: Vec<&(Value, Value)> = Vec::with_capacity(count);
-    objects.iter().rev().for_each(|object| entries.extend(object.iter()));
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut entries: Vec<(Value, Value)> = Vec::with_capacity(count);
+    objects.iter().rev().for_each(|object| entries.extend(object.iter().cloned()));
+    sort_by_key(&mut entries);
     let mut pairs = Vec::with_capacity(count);
     for same in entries.chunk_by(|a, b| a.0 == b.0) {
         let Some((key, last)) = same.first() else { continue };

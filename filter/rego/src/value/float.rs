@@ -106,10 +106,6 @@ impl Float {
         self.mantissa.bits() == 0
     }
 
-    pub(crate) fn precision(&self) -> u64 {
-        self.precision
-    }
-
     pub(crate) fn abs(mut self) -> Float {
         self.negative = false;
         self
@@ -205,9 +201,7 @@ impl Float {
             text.push('-');
         }
         let decimal = self.shortest();
-        if self.is_integer() {
-            decimal.write_plain(&mut text);
-        } else if (-3..=6).contains(&decimal.point) {
+        if self.is_integer() || (-3..=6).contains(&decimal.point) {
             decimal.write_plain(&mut text);
         } else {
             decimal.write_scientific(&mut text);

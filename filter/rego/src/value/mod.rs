@@ -12,6 +12,7 @@ mod quote;
 mod shortest;
 mod text;
 
+pub(crate) use collections::sort_by_key;
 pub use collections::{Array, Object, ObjectBuilder, Set, SetBuilder};
 pub(crate) use float::Float;
 pub use json::{JsonError, JsonReader};

@@ -155,6 +155,15 @@ impl Doc {
         Doc::Object(all)
     }
 
+    /// A document that was read.
+    pub fn of(json: &serde_json::Value) -> Doc {
+        match json {
+            serde_json::Value::Array(items) => Doc::Array(items.iter().map(Doc::of).collect()),
+            serde_json::Value::Object(pairs) => Doc::Object(pairs.iter().map(|(k, v)| (k.clone(), Doc::of(v))).collect()),
+            other => Doc::Scalar(other.to_string()),
+        }
+    }
+
     /// All documents that are a little smaller, the smallest first.
     pub fn smaller(&self) -> Vec<Doc> {
         let mut out = Vec::new();

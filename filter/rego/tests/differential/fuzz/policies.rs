@@ -144,7 +144,7 @@ impl<'a> Policies<'a> {
             for query in &s.queries {
                 let Some(theirs) = opa.get(i) else { return None };
                 i += 1;
-                let here = ours.evaluate(query, input.as_ref().map(Doc::to_string).as_deref(), true);
+                let here = ours.evaluate(query, input.as_ref().map(Doc::to_string).as_deref());
                 if count {
                     self.evaluations += 1;
                     self.conflicts += u64::from(theirs.class().contains("conflict"));
@@ -170,16 +170,16 @@ impl<'a> Policies<'a> {
                     }
                     return Some(differ(Kind::Answer(theirs.class().into(), here.class().into()), theirs, &here));
                 }
-                let scanned = ours.evaluate(query, input.as_ref().map(Doc::to_string).as_deref(), false);
+                if count && i % 7 == 0 {
+                    ours.starve(query, input.as_ref().map(Doc::to_string).as_deref(), i as u64 * 13 % 97);
+                }
+                let Some(scanned) = ours.scanned(query, input.as_ref().map(Doc::to_string).as_deref()) else { continue };
                 self.indexed += u64::from(count);
                 if scanned != here && !matches!(theirs, Outcome::Broken) {
                     // Which of two conflicting rules is reached may depend on it; a value may not.
                     if !scanned.class().contains("conflict") && !here.class().contains("conflict") {
                         return Some(differ(Kind::Index, &scanned, &here));
                     }
-                }
-                if count && i % 7 == 0 {
-                    ours.starve(query, input.as_ref().map(Doc::to_string).as_deref(), i as u64 * 13 % 97);
                 }
             }
         }
@@ -191,6 +191,12 @@ impl<'a> Policies<'a> {
         let mut one = s.clone();
         (one.queries, one.inputs) = (vec![query.to_string()], vec![input.cloned()]);
         self.ask(&one, Some(false)).ok()?.into_iter().next()
+    }
+
+    /// A situation that is given; its differences bear this seed.
+    pub fn given(&mut self, s: &Situation, seed: u64, shrink: bool) -> Option<Difference> {
+        let found = self.compare(s, seed, true)?;
+        Some(if shrink { self.shrink(found) } else { found })
     }
 
     /// One random situation.

@@ -169,7 +169,7 @@ pub fn load(modules: &[(String, String)], v0: bool, data: &str) -> Result<Loaded
 }
 
 impl Loaded {
-    pub fn value(&self, query: &str, input: Option<&str>, _indexed: bool) -> Result<Option<Value>, String> {
+    pub fn value(&self, query: &str, input: Option<&str>) -> Result<Option<Value>, String> {
         self.under(query, input, &Limits::default())
     }
 
@@ -192,12 +192,17 @@ impl Loaded {
         })
     }
 
-    pub fn evaluate(&self, query: &str, input: Option<&str>, indexed: bool) -> Outcome {
-        match self.value(query, input, indexed) {
+    pub fn evaluate(&self, query: &str, input: Option<&str>) -> Outcome {
+        match self.value(query, input) {
             Ok(Some(value)) => Outcome::Value(text_of(&value)),
             Ok(None) => Outcome::Undefined,
             Err(code) => Outcome::Error(code),
         }
+    }
+
+    /// The same without looking rules up, where that can be switched off.
+    pub fn scanned(&self, _query: &str, _input: Option<&str>) -> Option<Outcome> {
+        None
     }
 
     /// An evaluation with next to nothing to spend: it must end, in whatever way.

@@ -5,7 +5,7 @@
 mod rules;
 mod statements;
 mod terms;
-mod tokens;
+pub mod tokens;
 
 use super::random::Random;
 use super::tree::{Node, join, list, text};
@@ -77,6 +77,8 @@ pub struct Draw<'r> {
     /// Imports of the current file: what they are called, and what stands behind.
     imports: Vec<(String, String)>,
     known: Vec<Known>,
+    /// 0 to 2: how long bodies and how deep terms are.
+    rich: usize,
     /// Names of variables anywhere in the rule that is drawn.
     used: Vec<String>,
     names: usize,
@@ -99,6 +101,7 @@ impl<'r> Draw<'r> {
             package: String::new(),
             imports: Vec::new(),
             known: Vec::new(),
+            rich: r.weighted(&[50, 35, 15]),
             used: Vec::new(),
             names: 0,
         };
@@ -190,7 +193,7 @@ impl<'r> Draw<'r> {
             head.push(text(self.r.word(&["import input.o", "import input.roles as rs", "import data.d", "import data.d.items as grants", "import input as i"])));
         }
         let mut rules = Vec::new();
-        for _ in 0..1 + self.r.below(5) {
+        for _ in 0..1 + self.r.below(4 + self.rich) {
             let mut group = self.group();
             if self.r.chance(15) && !rules.is_empty() {
                 let at = self.r.below(rules.len());

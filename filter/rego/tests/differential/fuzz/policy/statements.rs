@@ -6,10 +6,10 @@ use super::{Draw, Hint, Scope, Shape};
 impl Draw<'_> {
     /// A body of some statements, and the variables that it binds, in `s`.
     pub(super) fn body(&mut self, s: &mut Scope, most: usize) -> Vec<Node> {
-        let n = 1 + self.r.below(self.r.below(most) + 1);
+        let n = 1 + self.r.below(self.r.below(most + self.rich) + 1);
         let mut out = Vec::new();
         for i in 0..n {
-            let fuel = *self.r.pick(&[0, 1, 1, 1, 2]);
+            let fuel = *self.r.pick(&[0, 1, 1, 1, 2]) + self.rich.saturating_sub(1);
             let node = if i == 0 && self.r.chance(35) { self.generator(s, fuel.min(1)) } else { self.statement(s, fuel) };
             out.push(node);
         }
