@@ -12,7 +12,7 @@ const PARTS: Type = Type::Union(&[Type::ANY_OBJECT, Type::ANY_SET, Type::ANY_ARR
 
 /// The table of this file.
 pub(super) const BUILTINS: &[Builtin] = &[
-    Builtin::new("object.filter", &[Type::ANY_OBJECT, KEYS], Type::Any, filter, SOURCE),
+    Builtin::new("object.filter", &[Type::ANY_OBJECT, KEYS], Type::ANY_OBJECT, filter, SOURCE),
     Builtin::new("object.get", &[Type::ANY_OBJECT, Type::Any, Type::Any], Type::Any, get, SOURCE),
     Builtin::new("object.keys", &[Type::ANY_OBJECT], Type::ANY_SET, keys, SOURCE),
     Builtin::new("object.remove", &[Type::ANY_OBJECT, KEYS], Type::ANY_OBJECT, remove, SOURCE),
