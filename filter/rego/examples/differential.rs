@@ -102,16 +102,26 @@ fn policies(o: &Options, oracle: &mut Oracle) {
 fn pools(o: &Options, oracle: &mut Oracle) {
     let r = Random::new(o.seed);
     for b in portcullis_rego::builtins::all() {
-        if o.only.as_deref().is_some_and(|only| !b.name.contains(only)) || b.nondeterministic || b.name == "http.send" {
+        if o.only.as_deref().is_some_and(|only| !b.name.contains(only))
+            || b.nondeterministic
+            || b.name == "http.send"
+        {
             continue;
         }
         let calls: Vec<_> = (0..300).map(|_| fuzz::calls::arguments(&r, b)).collect();
         let request = fuzz::oracle::Request {
-            calls: calls.iter().map(|a| fuzz::oracle::CallRequest { builtin: b.name.into(), args: a.iter().map(|a| a.to_string()).collect() }).collect(),
+            calls: calls
+                .iter()
+                .map(|a| fuzz::oracle::CallRequest {
+                    builtin: b.name.into(),
+                    args: a.iter().map(|a| a.to_string()).collect(),
+                })
+                .collect(),
             ..Default::default()
         };
         let answer = oracle.ask(&request);
-        let values: std::collections::BTreeSet<_> = answer.results.iter().filter_map(|r| r.value.clone()).collect();
+        let values: std::collections::BTreeSet<_> =
+            answer.results.iter().filter_map(|r| r.value.clone()).collect();
         let n = answer.results.iter().filter(|r| r.value.is_some()).count();
         let broken = answer.results.iter().filter(|r| r.timeout || r.crash || !r.panic.is_empty()).count();
         println!("{:40} {:3}% values, {} different, {broken} broken", b.name, n / 3, values.len());
@@ -138,19 +148,32 @@ fn generate(o: &Options, oracle: &mut Oracle) {
         for _ in 0..10 {
             let input = fuzz::documents::Doc::input(&r);
             for q in &policy.queries {
-                cases.push(fuzz::oracle::Case { query: q.clone(), input: input.as_ref().map(|i| raw(i.to_string())) });
+                cases.push(fuzz::oracle::Case {
+                    query: q.clone(),
+                    input: input.as_ref().map(|i| raw(i.to_string())),
+                });
             }
         }
-        let request = fuzz::oracle::Request { modules: names.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect(), v0: policy.v0, data: Some(raw(data.clone())), cases, ..Default::default() };
+        let request = fuzz::oracle::Request {
+            modules: names.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect(),
+            v0: policy.v0,
+            data: Some(raw(data.clone())),
+            cases,
+            ..Default::default()
+        };
         let answer = oracle.ask(&request);
         all += 1;
-        if answer.compile.is_empty() { taken += 1 }
+        if answer.compile.is_empty() {
+            taken += 1
+        }
         for e in answer.compile.iter().take(1) {
-            *why.entry(format!("{} {}", e.code, e.message.chars().take(60).collect::<String>())).or_default() += 1;
+            *why.entry(format!("{} {}", e.code, e.message.chars().take(60).collect::<String>()))
+                .or_default() += 1;
         }
         let q = policy.queries.len();
         for i in 1..q {
-            let mut all: Vec<String> = answer.results.iter().skip(i).step_by(q).map(|c| format!("{c:?}")).collect();
+            let mut all: Vec<String> =
+                answer.results.iter().skip(i).step_by(q).map(|c| format!("{c:?}")).collect();
             if !all.is_empty() {
                 all.sort();
                 all.dedup();
@@ -192,7 +215,10 @@ fn calls(o: &Options, oracle: &mut Oracle) {
         }
         seed += 1;
     }
-    println!("{} calls compared, {} ended in a bound, seeds {}..{seed}; differences by function (counted up to 20 a batch):", calls.compared, calls.capped, o.seed);
+    println!(
+        "{} calls compared, {} ended in a bound, seeds {}..{seed}; differences by function (counted up to 20 a batch):",
+        calls.compared, calls.capped, o.seed
+    );
     for (name, n) in &by_name {
         println!("  {n:6} {name}");
     }

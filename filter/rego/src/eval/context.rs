@@ -75,7 +75,11 @@ impl Context {
 /// Puts a value at a path of a document; what is no object on the way is replaced.
 ///
 /// Source: `v1/topdown/input.go` (`mergeTermWithValues`).
-pub(crate) fn put(document: Option<Value>, path: &[Value], value: Value) -> Result<Value, crate::value::TooDeep> {
+pub(crate) fn put(
+    document: Option<Value>,
+    path: &[Value],
+    value: Value,
+) -> Result<Value, crate::value::TooDeep> {
     let Some((key, rest)) = path.split_first() else { return Ok(value) };
     let mut object = match document {
         Some(Value::Object(object)) => (*object).clone(),

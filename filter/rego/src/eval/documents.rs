@@ -108,7 +108,9 @@ impl<'p> Machine<'p> {
         self.step(1)?;
         let Some(context) = self.context() else { return Ok(None) };
         place.step(key, self.plan, &context);
-        let node = place.node.filter(|id| self.plan.node(*id).is_some_and(|n| !n.rules.is_empty() || n.default.is_some()));
+        let node = place
+            .node
+            .filter(|id| self.plan.node(*id).is_some_and(|n| !n.rules.is_empty() || n.default.is_some()));
         Ok(node)
     }
 
@@ -314,4 +316,3 @@ impl Resolve for Resolver<'_, '_> {
         !self.context.mocks.is_empty() && self.context.mock(&Mocked::Builtin(builtin)).is_some()
     }
 }
-

@@ -6,8 +6,8 @@ use super::context::Context;
 use super::documents::{Extent, Place};
 use super::jobs::Job;
 use super::terms::unbound;
-use super::{Limits, Outside};
 use super::walk;
+use super::{Limits, Outside};
 use crate::builtins::{Budget, Call, Fault, Limit, PatternCache, Run};
 use crate::plan::{Arg, Compr, DataAt, Kind, Op, Out, Path, Plan};
 use crate::value::{ObjectBuilder, Value};
@@ -163,7 +163,12 @@ impl<'p> Machine<'p> {
     }
 
     /// Pushes a frame on the current window.
-    pub(crate) fn push(&mut self, block: &'p [Op], context: Rc<Context>, role: Role<'p>) -> Result<(), Fault> {
+    pub(crate) fn push(
+        &mut self,
+        block: &'p [Op],
+        context: Rc<Context>,
+        role: Role<'p>,
+    ) -> Result<(), Fault> {
         if self.frames.len() >= self.depth {
             return Err(Fault::Limit(Limit::Depth));
         }
@@ -647,7 +652,9 @@ impl<'p> Machine<'p> {
                         keys.into_iter().zip(values).for_each(|(k, v)| builder.push(k, v));
                         match builder.finish_unique()? {
                             Some(object) => Value::Object(Rc::new(object)),
-                            None => return Err(conflict("object comprehension", "has two values for one key")),
+                            None => {
+                                return Err(conflict("object comprehension", "has two values for one key"));
+                            }
                         }
                     }
                 };
@@ -764,12 +771,11 @@ pub(crate) fn conflict(what: &str, why: &str) -> Fault {
 }
 
 /// Used by mocks: whether a builtin is a plain function.
-pub(crate) fn plain_function(builtin: &'static crate::builtins::Builtin) -> Option<crate::builtins::Function> {
+pub(crate) fn plain_function(
+    builtin: &'static crate::builtins::Builtin,
+) -> Option<crate::builtins::Function> {
     match builtin.run {
         Run::Function(function) => Some(function),
         _ => None,
     }
 }
-
-
-

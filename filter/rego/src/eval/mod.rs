@@ -18,7 +18,6 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-
 pub use query::{Answer, Entry};
 
 use std::cell::RefCell;

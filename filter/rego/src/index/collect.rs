@@ -289,7 +289,11 @@ impl Collector<'_> {
         }
         let long = matches!(&key, Wanted::Array(elements) if elements.len() > MOST_DEMANDS);
         if scope.demands.len() < MOST_DEMANDS {
-            scope.demands.push(if long { Demand { source, key: Wanted::Any, glob: None } } else { Demand { source, key, glob } });
+            scope.demands.push(if long {
+                Demand { source, key: Wanted::Any, glob: None }
+            } else {
+                Demand { source, key, glob }
+            });
         }
     }
 
@@ -498,9 +502,7 @@ impl Collector<'_> {
 /// A constant as a demand: an array by its elements, other composites only as defined.
 fn constant(value: &Value) -> Wanted {
     match value {
-        Value::Array(array) => {
-            Wanted::Array(array.iter().map(|v| is_scalar(v).then(|| v.clone())).collect())
-        }
+        Value::Array(array) => Wanted::Array(array.iter().map(|v| is_scalar(v).then(|| v.clone())).collect()),
         Value::Object(_) | Value::Set(_) => Wanted::Any,
         scalar => Wanted::Scalar(scalar.clone()),
     }

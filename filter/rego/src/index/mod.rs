@@ -117,7 +117,12 @@ impl Index {
         self.trie.is_some()
     }
 
-    pub(crate) fn lookup(&self, node: &Node, resolve: &mut dyn Resolve, found: &mut Found) -> Result<(), Fault> {
+    pub(crate) fn lookup(
+        &self,
+        node: &Node,
+        resolve: &mut dyn Resolve,
+        found: &mut Found,
+    ) -> Result<(), Fault> {
         let trie = match &self.trie {
             Some(trie) if !(trie.has_globs() && resolve.is_replaced("glob.match")) => trie,
             _ => {
@@ -142,7 +147,8 @@ impl Index {
         let many = members.len() > 16;
         let mut places: std::collections::HashMap<u32, usize> = std::collections::HashMap::new();
         for member in members {
-            let value = self.classes.get(member.position as usize).and_then(|c| c.get(member.branch as usize));
+            let value =
+                self.classes.get(member.position as usize).and_then(|c| c.get(member.branch as usize));
             let value = value.copied().unwrap_or(0);
             early &= value != 0 && class.is_none_or(|c| c == value);
             class = Some(value);

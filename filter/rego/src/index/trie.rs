@@ -217,7 +217,11 @@ impl Visit<'_> {
         }
     }
 
-    fn members<'v>(&mut self, branches: &Branches, members: impl Iterator<Item = &'v Value>) -> Result<(), Fault> {
+    fn members<'v>(
+        &mut self,
+        branches: &Branches,
+        members: impl Iterator<Item = &'v Value>,
+    ) -> Result<(), Fault> {
         if branches.scalars.is_empty() {
             return Ok(());
         }

@@ -164,8 +164,12 @@ fn expand_term(names: &mut Names, term: &mut Term, out: &mut Body) {
 
 pub(crate) fn comprehension_heads(names: &mut Names, rule: &mut Rule) {
     let head = &mut rule.head;
-    for term in
-        head.args.iter_mut().chain(head.reference.iter_mut()).chain(head.key.as_mut()).chain(head.value.as_mut())
+    for term in head
+        .args
+        .iter_mut()
+        .chain(head.reference.iter_mut())
+        .chain(head.key.as_mut())
+        .chain(head.value.as_mut())
     {
         comprehension_term(names, term);
     }
@@ -347,7 +351,13 @@ impl Templates<'_> {
         rule.head.args.iter().for_each(|t| super::vars::ALL.term(t, &mut safe));
         let safe = self.body(&mut rule.body, &safe);
         let head = &mut rule.head;
-        for term in head.reference.iter_mut().chain(head.args.iter_mut()).chain(head.key.as_mut()).chain(head.value.as_mut()) {
+        for term in head
+            .reference
+            .iter_mut()
+            .chain(head.args.iter_mut())
+            .chain(head.key.as_mut())
+            .chain(head.value.as_mut())
+        {
             self.term(term, &safe);
         }
     }
@@ -390,7 +400,10 @@ impl Templates<'_> {
     fn term(&mut self, term: &mut Term, safe: &super::vars::VarSet) {
         match &mut term.value {
             TermValue::Scalar(_) | TermValue::Var(_) => {}
-            TermValue::Ref(terms) | TermValue::Call(terms) | TermValue::Array(terms) | TermValue::Set(terms) => {
+            TermValue::Ref(terms)
+            | TermValue::Call(terms)
+            | TermValue::Array(terms)
+            | TermValue::Set(terms) => {
                 terms.iter_mut().for_each(|t| self.term(t, safe));
             }
             TermValue::Object(pairs) => pairs.iter_mut().for_each(|(k, v)| {
@@ -436,7 +449,8 @@ impl Templates<'_> {
             ExprKind::Term(term) => term,
             ExprKind::Call(terms) => {
                 if terms.first().is_some_and(|op| (self.is_relation)(op)) {
-                    self.faults.push((pos, "a relation has many values and cannot be printed in a template".into()));
+                    self.faults
+                        .push((pos, "a relation has many values and cannot be printed in a template".into()));
                     return None;
                 }
                 Term::new(TermValue::Call(terms), pos)

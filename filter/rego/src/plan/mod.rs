@@ -331,7 +331,8 @@ impl Compiler {
             }
         }
         for (pos, name) in found {
-            let message = format!("a second import is called `{}`; give one another name", self.names.text(name));
+            let message =
+                format!("a second import is called `{}`; give one another name", self.names.text(name));
             self.fault(Code::Compile, pos, message);
         }
     }
@@ -611,7 +612,8 @@ impl Compiler {
                 });
             });
             for (pos, name) in found {
-                let message = format!("`{name}` is deprecated and not in Rego v1; write it with what Rego v1 has");
+                let message =
+                    format!("`{name}` is deprecated and not in Rego v1; write it with what Rego v1 has");
                 this.fault(Code::Type, pos, message);
             }
         });

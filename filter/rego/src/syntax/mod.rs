@@ -196,7 +196,11 @@ impl Parser<'_> {
     }
 
     fn expect_symbol(&mut self, text: &str) -> Parsed<Token> {
-        if self.is_symbol(text) { Ok(self.advance()) } else { self.unexpected(&format!("`{text}` is expected")) }
+        if self.is_symbol(text) {
+            Ok(self.advance())
+        } else {
+            self.unexpected(&format!("`{text}` is expected"))
+        }
     }
 
     /// Whether the word is a keyword in this text, here.

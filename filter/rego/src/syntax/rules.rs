@@ -20,8 +20,13 @@ impl Parser<'_> {
             return self.unexpected("a file begins with `package`");
         }
         let package = self.package()?;
-        let mut module =
-            Module { package, pos: token.pos, imports: Vec::new(), rules: Vec::new(), strict_v1: self.rego_v1 };
+        let mut module = Module {
+            package,
+            pos: token.pos,
+            imports: Vec::new(),
+            rules: Vec::new(),
+            strict_v1: self.rego_v1,
+        };
         while self.peek().kind != Kind::End {
             if self.is_keyword("package") {
                 return self.unexpected("a file has one `package`, at its beginning");
@@ -101,7 +106,10 @@ impl Parser<'_> {
             Version::V0 => V1_KEYWORDS.iter().take(11).any(|k| *k == last),
         };
         if alias.is_none() && root != Some(Sym::FUTURE) && keyword {
-            return self.refuse(token, format!("an import cannot end in the keyword `{last}`; give it a name with `as`"));
+            return self.refuse(
+                token,
+                format!("an import cannot end in the keyword `{last}`; give it a name with `as`"),
+            );
         }
         let import = Import { path, alias, pos };
         match root {
@@ -166,9 +174,8 @@ impl Parser<'_> {
             self.advance();
         }
         let name = self.peek();
-        let keyword = name.kind == Kind::Ident
-            && self.is_keyword_text(self.text_of(name))
-            && !self.begins_reference();
+        let keyword =
+            name.kind == Kind::Ident && self.is_keyword_text(self.text_of(name)) && !self.begins_reference();
         if name.kind != Kind::Ident || keyword {
             return self.unexpected("a rule begins with its name");
         }
@@ -190,7 +197,8 @@ impl Parser<'_> {
                 // `p[x] { … }`, `p["a"]`: a set, before Rego v1.
                 if self.rego_v1 {
                     let wanted = if has_body { "`if` before the body" } else { "a value or a body" };
-                    return self.refuse(first, format!("this rule needs {wanted}; a set is written `contains`"));
+                    return self
+                        .refuse(first, format!("this rule needs {wanted}; a set is written `contains`"));
                 }
                 head.key = head.reference.pop();
                 head.value = None;
@@ -300,8 +308,7 @@ impl Parser<'_> {
         let (saved, depth) = (self.at, self.depth);
         match self.literal() {
             Ok(expr) => {
-                let is_set =
-                    matches!(&expr.kind, ExprKind::Term(Term { value: TermValue::Set(_), .. }) if expr.with.is_empty());
+                let is_set = matches!(&expr.kind, ExprKind::Term(Term { value: TermValue::Set(_), .. }) if expr.with.is_empty());
                 if !(braces && is_set) {
                     return Ok(vec![expr]);
                 }
@@ -357,13 +364,7 @@ impl Parser<'_> {
         Ok((head, false, written))
     }
 
-    fn default_rule(
-        &mut self,
-        first: Token,
-        head: Head,
-        written: bool,
-        rules: &mut Vec<Rule>,
-    ) -> Parsed<()> {
+    fn default_rule(&mut self, first: Token, head: Head, written: bool, rules: &mut Vec<Rule>) -> Parsed<()> {
         if !written {
             return self.refuse(first, "a default rule needs a value");
         }

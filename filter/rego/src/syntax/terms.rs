@@ -128,7 +128,9 @@ impl Parser<'_> {
                 let value = if text.contains('\\') {
                     match super::unescape(text) {
                         Some(text) => Value::from(text.as_str()),
-                        None => return self.refuse(token, "this string holds an escape that JSON does not know"),
+                        None => {
+                            return self.refuse(token, "this string holds an escape that JSON does not know");
+                        }
                     }
                 } else {
                     Value::from(text)
@@ -271,8 +273,8 @@ impl Parser<'_> {
                 "(" => {
                     let call = self.call(path, pos)?;
                     let next = self.peek();
-                    let more = !next.space
-                        && (self.token_is_symbol(next, ".") || self.token_is_symbol(next, "["));
+                    let more =
+                        !next.space && (self.token_is_symbol(next, ".") || self.token_is_symbol(next, "["));
                     if more {
                         self.enter()?;
                         let term = self.reference(call)?;

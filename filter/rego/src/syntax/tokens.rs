@@ -73,7 +73,11 @@ pub(crate) const MOST_BYTES: usize = 4 << 20;
 pub(crate) fn tokens(file: u32, name: &str, text: &str) -> Result<Tokens, Refusal> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > MOST_BYTES {
-        return Err((1, 1, format!("the text is longer than {MOST_BYTES} bytes; split it into several files")));
+        return Err((
+            1,
+            1,
+            format!("the text is longer than {MOST_BYTES} bytes; split it into several files"),
+        ));
     }
     if text.contains('\0') {
         return Err((1, 1, "the text holds a NUL character; remove it".into()));
@@ -129,7 +133,11 @@ fn read(file: u32, source: &Source, tokens: &mut Tokens) -> Result<(), Refusal> 
                 Some(b'$' | b'~' | b'!' | b'@' | b'?' | b'^' | b'\\' | b'\'') | Some(0x80..)
                     if span.end == span.start + 1 =>
                 {
-                    return Err((span.line, span.col, "this character means nothing in Rego; remove it".into()));
+                    return Err((
+                        span.line,
+                        span.col,
+                        "this character means nothing in Rego; remove it".into(),
+                    ));
                 }
                 _ => (Kind::Symbol, 0),
             },
@@ -151,7 +159,10 @@ fn read(file: u32, source: &Source, tokens: &mut Tokens) -> Result<(), Refusal> 
         let first = bytes.get(span.start as usize).copied();
         if kind == Kind::Number && first == Some(b'-') {
             split(&mut next, tokens, Kind::Symbol, Kind::Number, 1);
-        } else if kind == Kind::Ident && span.end > span.start && bytes.get(span.end as usize - 1) == Some(&b'(') {
+        } else if kind == Kind::Ident
+            && span.end > span.start
+            && bytes.get(span.end as usize - 1) == Some(&b'(')
+        {
             let name = span.end - span.start - 1;
             split(&mut next, tokens, Kind::Ident, Kind::Symbol, name);
         }
@@ -294,7 +305,9 @@ impl<'a> Blank<'a> {
                             self.close();
                             stack.pop();
                         }
-                        b'\n' if !raw => return Err(self.fault("a template string ends before its closing quote")),
+                        b'\n' if !raw => {
+                            return Err(self.fault("a template string ends before its closing quote"));
+                        }
                         _ => {
                             let text = self.part(raw)?;
                             if let Some(part) = template.parts.last_mut() {

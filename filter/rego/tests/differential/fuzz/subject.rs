@@ -120,7 +120,8 @@ pub fn call(name: &str, args: &[Arg], patterns: &mut PatternCache, now_ns: i64) 
     let args: Vec<Value> = args.iter().map(Arg::value).collect();
     let mut budget = Budget::new(50_000_000, 200_000_000);
     let runtime = Value::Null;
-    let mut context = Call { budget: &mut budget, now_ns, seed: [1, 2], runtime: &runtime, patterns, printed: None };
+    let mut context =
+        Call { budget: &mut budget, now_ns, seed: [1, 2], runtime: &runtime, patterns, printed: None };
     match builtins::call(name, &args, &mut context) {
         Ok(value) => Outcome::Value(text_of(&value)),
         Err(Fault::Undefined(_)) => Outcome::Undefined,
@@ -147,7 +148,10 @@ pub fn load(modules: &[(String, String)], v0: bool, data: &str) -> Result<Loaded
     for (name, text) in modules {
         compiler.module(name, text, if v0 { Version::V0 } else { Version::V1 });
     }
-    compiler.data(Value::from_json(data.as_bytes(), &mut Budget::unlimited()).map_err(|e| Refusal::Error(format!("{e:?}")))?);
+    compiler.data(
+        Value::from_json(data.as_bytes(), &mut Budget::unlimited())
+            .map_err(|e| Refusal::Error(format!("{e:?}")))?,
+    );
     compiler.finish().map(Loaded).map_err(|errors| {
         let text = errors.to_string();
         if text.contains("is not available here") { Refusal::ByName(text) } else { Refusal::Error(text) }

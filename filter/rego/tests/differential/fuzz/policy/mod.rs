@@ -143,7 +143,12 @@ impl<'r> Draw<'r> {
                     (self.has_in, self.has_every, self.has_if, self.has_contains) = (true, true, true, true);
                 }
                 _ => {
-                    for (has, word) in [(self.has_in, "in"), (self.has_every, "every"), (self.has_if, "if"), (self.has_contains, "contains")] {
+                    for (has, word) in [
+                        (self.has_in, "in"),
+                        (self.has_every, "every"),
+                        (self.has_if, "if"),
+                        (self.has_contains, "contains"),
+                    ] {
                         if has {
                             head.push(text(format!("import future.keywords.{word}")));
                         }
@@ -152,9 +157,15 @@ impl<'r> Draw<'r> {
             }
             self.has_in |= self.has_every;
         } else if self.r.chance(6) {
-            head.push(text(self.r.word(&["import future.keywords", "import future.keywords.not", "import future.keywords.in", "import rego.v1"])));
+            head.push(text(self.r.word(&[
+                "import future.keywords",
+                "import future.keywords.not",
+                "import future.keywords.in",
+                "import rego.v1",
+            ])));
         }
-        let mut others: Vec<Known> = self.known.iter().filter(|k| k.package != self.package).cloned().collect();
+        let mut others: Vec<Known> =
+            self.known.iter().filter(|k| k.package != self.package).cloned().collect();
         if !others.is_empty() && self.r.chance(60) {
             let of = others.swap_remove(self.r.below(others.len()));
             let last = of.package.rsplit('.').next().unwrap_or_default().to_string();
@@ -175,7 +186,13 @@ impl<'r> Draw<'r> {
             }
         }
         if self.r.chance(8) {
-            head.push(text(self.r.word(&["import input.o", "import input.roles as rs", "import data.d", "import data.d.items as grants", "import input as i"])));
+            head.push(text(self.r.word(&[
+                "import input.o",
+                "import input.roles as rs",
+                "import data.d",
+                "import data.d.items as grants",
+                "import input as i",
+            ])));
         }
         let mut rules = Vec::new();
         for _ in 0..1 + self.r.below(5) {
@@ -217,7 +234,9 @@ impl<'r> Draw<'r> {
     fn fresh(&mut self, scope: &Scope) -> String {
         for _ in 0..6 {
             let name = self.r.word(&["x", "y", "z", "v", "w", "k", "r", "u", "item"]);
-            let taken = scope.vars.iter().any(|(n, _)| n == name) || self.used.iter().any(|n| n == name) || self.known.iter().any(|k| k.path == name);
+            let taken = scope.vars.iter().any(|(n, _)| n == name)
+                || self.used.iter().any(|n| n == name)
+                || self.known.iter().any(|k| k.path == name);
             if !taken || (self.r.chance(1) && self.r.chance(30)) {
                 self.used.push(name.to_string());
                 return name.to_string();
@@ -228,6 +247,17 @@ impl<'r> Draw<'r> {
     }
 
     fn a_hint(&self) -> Hint {
-        *self.r.pick(&[Hint::Text, Hint::Text, Hint::Text, Hint::Number, Hint::Number, Hint::Bool, Hint::Array, Hint::Object, Hint::Set, Hint::Any])
+        *self.r.pick(&[
+            Hint::Text,
+            Hint::Text,
+            Hint::Text,
+            Hint::Number,
+            Hint::Number,
+            Hint::Bool,
+            Hint::Array,
+            Hint::Object,
+            Hint::Set,
+            Hint::Any,
+        ])
     }
 }
