@@ -39,14 +39,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(input: Option<Value>) -> Context {
-        Context {
-            input,
-            replaced: None,
-            targets: None,
-            mocks: None,
-            caches: Rc::default(),
-            parent: None,
-        }
+        Context { input, replaced: None, targets: None, mocks: None, caches: Rc::default(), parent: None }
     }
 
     /// The replacement of a function.
@@ -68,14 +61,21 @@ impl Context {
 
     /// Whether only the replacement counts at a path.
     pub(crate) fn is_target(&self, path: &[Value]) -> bool {
-        self.targets.iter().flat_map(|t| t.iter()).any(|target| path.get(..target.len()).is_some_and(|start| start == &**target))
+        self.targets
+            .iter()
+            .flat_map(|t| t.iter())
+            .any(|target| path.get(..target.len()).is_some_and(|start| start == &**target))
     }
 }
 
 /// Puts a value at a path of a document; what is no object on the way is replaced.
 ///
 /// Source: `v1/topdown/input.go` (`mergeTermWithValues`).
-pub(crate) fn put(document: Option<Value>, path: &[Value], value: Value) -> Result<Value, crate::value::TooDeep> {
+pub(crate) fn put(
+    document: Option<Value>,
+    path: &[Value],
+    value: Value,
+) -> Result<Value, crate::value::TooDeep> {
     let Some((key, rest)) = path.split_first() else { return Ok(value) };
     let mut object = match document {
         Some(Value::Object(object)) => (*object).clone(),

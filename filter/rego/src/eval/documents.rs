@@ -108,7 +108,9 @@ impl<'p> Machine<'p> {
         self.step(1)?;
         let Some(context) = self.context() else { return Ok(None) };
         place.step(key, self.plan, &context);
-        let node = place.node.filter(|id| self.plan.node(*id).is_some_and(|n| !n.rules.is_empty() || n.default.is_some()));
+        let node = place
+            .node
+            .filter(|id| self.plan.node(*id).is_some_and(|n| !n.rules.is_empty() || n.default.is_some()));
         Ok(node)
     }
 
@@ -311,7 +313,10 @@ impl Resolve for Resolver<'_, '_> {
     }
 
     fn replaces_builtins(&self) -> bool {
-        self.context.mocks.iter().flat_map(|m| m.iter()).any(|(mocked, _)| matches!(mocked, Mocked::Builtin(_)))
+        self.context
+            .mocks
+            .iter()
+            .flat_map(|m| m.iter())
+            .any(|(mocked, _)| matches!(mocked, Mocked::Builtin(_)))
     }
 }
-

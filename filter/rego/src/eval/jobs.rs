@@ -106,7 +106,13 @@ impl<'p> Machine<'p> {
     }
 
     /// Pushes a frame for a node's rules.
-    pub(crate) fn start(&mut self, id: NodeId, ask: Ask, context: Rc<Context>, resume: usize) -> Result<Flow, Fault> {
+    pub(crate) fn start(
+        &mut self,
+        id: NodeId,
+        ask: Ask,
+        context: Rc<Context>,
+        resume: usize,
+    ) -> Result<Flow, Fault> {
         let plan = self.plan;
         let Some(node) = plan.node(id) else { return Ok(Flow::Fail) };
         let args: &[Value] = match &ask {
@@ -328,7 +334,13 @@ impl<'p> Machine<'p> {
         self.call_with(id, values, out, context)
     }
 
-    fn call_with(&mut self, id: NodeId, args: Vec<Value>, out: &'p Out, context: Rc<Context>) -> Result<Flow, Fault> {
+    fn call_with(
+        &mut self,
+        id: NodeId,
+        args: Vec<Value>,
+        out: &'p Out,
+        context: Rc<Context>,
+    ) -> Result<Flow, Fault> {
         for arg in args.iter().filter(|a| a.depth() > 0) {
             self.step(arg.weight() as usize)?;
         }
@@ -363,7 +375,13 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn mocked(&mut self, mock: Mock, args: &'p [Arg], out: &'p Out, context: &Rc<Context>) -> Result<Flow, Fault> {
+    fn mocked(
+        &mut self,
+        mock: Mock,
+        args: &'p [Arg],
+        out: &'p Out,
+        context: &Rc<Context>,
+    ) -> Result<Flow, Fault> {
         let mut values = Vec::with_capacity(args.len());
         for arg in args {
             match self.value(arg)? {
@@ -439,7 +457,11 @@ impl<'p> Machine<'p> {
     }
 
     /// A document of `data` with what replaces it.
-    pub(crate) fn merged(&mut self, over: Option<Value>, under: Option<Value>) -> Result<Option<Value>, Fault> {
+    pub(crate) fn merged(
+        &mut self,
+        over: Option<Value>,
+        under: Option<Value>,
+    ) -> Result<Option<Value>, Fault> {
         Ok(match (over, under) {
             (Some(over), Some(under)) => {
                 self.step(over.weight() as usize)?;

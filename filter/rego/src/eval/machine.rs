@@ -6,8 +6,8 @@ use super::context::Context;
 use super::documents::{Extent, Place};
 use super::jobs::Job;
 use super::terms::unbound;
-use super::{Limits, Outside};
 use super::walk;
+use super::{Limits, Outside};
 use crate::builtins::text::patterns::Prepared;
 use crate::builtins::{Budget, Call, Fault, Limit, PatternCache, Run};
 use crate::plan::{Arg, Compr, DataAt, Kind, Op, Out, Path, Plan, RulePlan};
@@ -168,7 +168,12 @@ impl<'p> Machine<'p> {
     }
 
     /// Pushes a frame on the current window.
-    pub(crate) fn push(&mut self, block: &'p [Op], context: Rc<Context>, role: Role<'p>) -> Result<(), Fault> {
+    pub(crate) fn push(
+        &mut self,
+        block: &'p [Op],
+        context: Rc<Context>,
+        role: Role<'p>,
+    ) -> Result<(), Fault> {
         if self.frames.len() >= self.depth {
             return Err(Fault::Limit(Limit::Depth));
         }
@@ -794,12 +799,11 @@ fn index_of(text: &[u8]) -> Option<usize> {
 }
 
 /// Used by mocks: whether a builtin is a plain function.
-pub(crate) fn plain_function(builtin: &'static crate::builtins::Builtin) -> Option<crate::builtins::Function> {
+pub(crate) fn plain_function(
+    builtin: &'static crate::builtins::Builtin,
+) -> Option<crate::builtins::Function> {
     match builtin.run {
         Run::Function(function) => Some(function),
         _ => None,
     }
 }
-
-
-

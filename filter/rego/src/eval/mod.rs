@@ -19,7 +19,6 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-
 pub use query::{Answer, Entry};
 pub use reads::{Paths, Reads};
 

@@ -35,12 +35,8 @@ impl Paths {
         if (0..path.len()).any(|n| path.get(..n).is_some_and(|start| self.0.contains(start))) {
             return;
         }
-        let below: Vec<Vec<Value>> = self
-            .0
-            .range(path.clone()..)
-            .take_while(|have| have.starts_with(&path))
-            .cloned()
-            .collect();
+        let below: Vec<Vec<Value>> =
+            self.0.range(path.clone()..).take_while(|have| have.starts_with(&path)).cloned().collect();
         below.iter().for_each(|p| {
             self.0.remove(p);
         });
@@ -65,13 +61,16 @@ pub struct Reads {
 impl Policy {
     /// What a query can read at most, whatever the input.
     pub fn reads(&self, entry: &Entry) -> Reads {
-        let mut reader = Reader { plan: &self.plan, reads: Reads::default(), seen: BTreeSet::new(), open: Vec::new() };
+        let mut reader =
+            Reader { plan: &self.plan, reads: Reads::default(), seen: BTreeSet::new(), open: Vec::new() };
         reader.window(&entry.block, &[&entry.shown.iter().map(|r| Arg::Reg(*r)).collect::<Vec<_>>()]);
         while let Some(id) = reader.open.pop() {
             reader.node(id);
         }
         let Reads { input, present, .. } = &mut reader.reads;
-        present.retain(|path| !(0..=path.len()).any(|n| path.get(..n).is_some_and(|start| input.0.contains(start))));
+        present.retain(|path| {
+            !(0..=path.len()).any(|n| path.get(..n).is_some_and(|start| input.0.contains(start)))
+        });
         reader.reads
     }
 }

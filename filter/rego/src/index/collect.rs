@@ -2,11 +2,10 @@
 //!
 //! Source: `v1/ast/index.go` (`refindices`), on operations instead of trees.
 
-
 use super::trie::{Glob, Key, Level, Slot, Trie};
 use super::{Member, Source};
-use crate::hash::Map;
 use crate::builtins::text::patterns::Prepared;
+use crate::hash::Map;
 use crate::plan::{Arg, DataAt, Op, Out, Path, Plan, RulePlan};
 use crate::syntax::Pos;
 use crate::value::Value;
@@ -292,7 +291,9 @@ impl Collector<'_> {
                 ("glob.match", [pattern, delimiters, text]) => {
                     let before = scope.demands.len();
                     self.glob(pattern, delimiters, text, scope);
-                    if let (Some(Prepared::Glob(glob)), true) = (prepared.as_deref(), scope.demands.len() == before) {
+                    if let (Some(Prepared::Glob(glob)), true) =
+                        (prepared.as_deref(), scope.demands.len() == before)
+                    {
                         self.start(text, glob.prefix(), scope);
                     }
                 }
@@ -349,7 +350,11 @@ impl Collector<'_> {
         }
         let long = matches!(&key, Wanted::Array(elements) if elements.len() > MOST_DEMANDS);
         if scope.demands.len() < MOST_DEMANDS {
-            scope.demands.push(if long { Demand { source, key: Wanted::Any, glob: None } } else { Demand { source, key, glob } });
+            scope.demands.push(if long {
+                Demand { source, key: Wanted::Any, glob: None }
+            } else {
+                Demand { source, key, glob }
+            });
         }
     }
 
@@ -499,7 +504,9 @@ impl Collector<'_> {
             return;
         }
         let Some(document) = self.resolve(*register, scope) else { return };
-        let Some(source) = self.documents.list.get(document).map(|d| (d.source.clone(), d.pos)) else { return };
+        let Some(source) = self.documents.list.get(document).map(|d| (d.source.clone(), d.pos)) else {
+            return;
+        };
         let number = self.documents.number(Source::Start(Box::new(source.0)), source.1);
         if !scope.demands.iter().any(|d| d.source == number) {
             self.demand(scope, number, Wanted::Start(start.into()), None);
@@ -572,9 +579,7 @@ impl Collector<'_> {
 /// A constant as a demand: an array by its elements, other composites only as defined.
 fn constant(value: &Value) -> Wanted {
     match value {
-        Value::Array(array) => {
-            Wanted::Array(array.iter().map(|v| is_scalar(v).then(|| v.clone())).collect())
-        }
+        Value::Array(array) => Wanted::Array(array.iter().map(|v| is_scalar(v).then(|| v.clone())).collect()),
         Value::Object(_) | Value::Set(_) => Wanted::Any,
         scalar => Wanted::Scalar(scalar.clone()),
     }

@@ -15,8 +15,8 @@
 mod collect;
 mod trie;
 
-use crate::hash::Map;
 use crate::builtins::Fault;
+use crate::hash::Map;
 use crate::plan::{Arg, Node, Plan};
 use crate::value::Value;
 use trie::Trie;
@@ -150,7 +150,12 @@ impl Building {
 }
 
 impl Index {
-    pub(crate) fn lookup(&self, node: &Node, resolve: &mut dyn Resolve, found: &mut Found) -> Result<(), Fault> {
+    pub(crate) fn lookup(
+        &self,
+        node: &Node,
+        resolve: &mut dyn Resolve,
+        found: &mut Found,
+    ) -> Result<(), Fault> {
         let trie = match &self.trie {
             Some(trie) if !(trie.has_calls() && resolve.replaces_builtins()) => trie,
             _ => {
@@ -189,7 +194,8 @@ impl Index {
         let many = members.len() > 16;
         let mut places: Map<u32, usize> = Map::default();
         for member in members {
-            let value = self.classes.get(member.position as usize).and_then(|c| c.get(member.branch as usize));
+            let value =
+                self.classes.get(member.position as usize).and_then(|c| c.get(member.branch as usize));
             let value = value.copied().unwrap_or(0);
             early &= value != 0 && class.is_none_or(|c| c == value);
             class = Some(value);

@@ -1,9 +1,8 @@
 //! The trie itself.
 
-
 use super::{Member, Resolve, Source};
-use crate::hash::Map;
 use crate::builtins::Fault;
+use crate::hash::Map;
 use crate::value::Value;
 
 /// Which document a level is about.
@@ -254,7 +253,11 @@ impl Visit<'_> {
         }
     }
 
-    fn members<'v>(&mut self, branches: &Branches, members: impl Iterator<Item = &'v Value>) -> Result<(), Fault> {
+    fn members<'v>(
+        &mut self,
+        branches: &Branches,
+        members: impl Iterator<Item = &'v Value>,
+    ) -> Result<(), Fault> {
         if branches.scalars.is_empty() {
             return Ok(());
         }

@@ -9,8 +9,8 @@ use super::tree::{NodeId, RuleTree};
 use super::vars::{bodies_of_expr, bodies_of_term};
 use super::{Entry, Functions};
 use crate::builtins::{Run, Type};
-use crate::syntax::tree::{Body, Expr, ExprKind, Module, Names, Rule, RuleKind, Sym, Term, TermValue};
 use crate::syntax::Pos;
+use crate::syntax::tree::{Body, Expr, ExprKind, Module, Names, Rule, RuleKind, Sym, Term, TermValue};
 use crate::value::Value;
 
 /// Places and sentences.
@@ -127,7 +127,9 @@ pub(crate) fn with(
             for step in steps {
                 let Some(child) = step.as_scalar().and_then(|key| tree.child(at, key)) else { break };
                 if tree.node(child).is_some_and(|n| !n.rules.is_empty()) {
-                    return Err("`with` cannot replace a part of what a rule defines; replace the whole rule".into());
+                    return Err(
+                        "`with` cannot replace a part of what a rule defines; replace the whole rule".into(),
+                    );
                 }
                 at = child;
             }
@@ -221,11 +223,14 @@ pub(crate) fn package_conflicts(tree: &RuleTree, rules: &[Entry], modules: &[Mod
     for module in modules {
         let end = module.package.iter().try_fold(0, |at, key| tree.child(at, key));
         let Some(node) = end.and_then(|id| tree.node(id)) else { continue };
-        let ground = node.rules.iter().filter_map(|i| rules.get(*i)).find(|e| {
-            e.rule.head.reference.iter().skip(1).all(Term::is_ground)
-        });
+        let ground = node
+            .rules
+            .iter()
+            .filter_map(|i| rules.get(*i))
+            .find(|e| e.rule.head.reference.iter().skip(1).all(Term::is_ground));
         if let Some(entry) = ground {
-            let message = format!("this package has the path of the rule at line {}; rename one", entry.rule.pos.line);
+            let message =
+                format!("this package has the path of the rule at line {}; rename one", entry.rule.pos.line);
             found.push((module.pos, message));
         }
     }
@@ -243,7 +248,8 @@ pub(crate) fn data_conflicts(tree: &RuleTree, rules: &[Entry], data: &Value) -> 
             let Some(child_node) = tree.node(*child) else { continue };
             let path = format!("{path}.{}", String::from_utf8_lossy(key.as_bytes().unwrap_or_default()));
             if let Some(entry) = child_node.rules.first().and_then(|i| rules.get(*i)) {
-                let message = format!("rule `{path}` has the path of a base document; rename the rule or the data");
+                let message =
+                    format!("rule `{path}` has the path of a base document; rename the rule or the data");
                 found.push((entry.rule.pos, message));
             }
             open.push((*child, below, path));
@@ -445,7 +451,12 @@ impl Graph {
     }
 
     /// The rules that a reference may reach, and all that depend on them.
-    pub(crate) fn dependents(&mut self, path: &[Term], tree: &RuleTree, rules: usize) -> impl Iterator<Item = usize> {
+    pub(crate) fn dependents(
+        &mut self,
+        path: &[Term],
+        tree: &RuleTree,
+        rules: usize,
+    ) -> impl Iterator<Item = usize> {
         let (edges, groups) = (&self.edges, &self.groups);
         let (holders, users) = self.reverse.get_or_insert_with(|| {
             let mut holders = vec![Vec::new(); rules];

@@ -63,8 +63,14 @@ struct Check<'a> {
     refused: bool,
 }
 
-const STEPS: Skip =
-    Skip { ref_head: true, call_head: false, closures: false, sets: false, object_keys: false, operands: false };
+const STEPS: Skip = Skip {
+    ref_head: true,
+    call_head: false,
+    closures: false,
+    sets: false,
+    object_keys: false,
+    operands: false,
+};
 
 impl Check<'_> {
     fn meets(&mut self, vars: &VarSet) {

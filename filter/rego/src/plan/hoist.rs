@@ -78,7 +78,9 @@ pub(crate) fn metadata(body: &mut Body, path: &Term) {
         if let ExprKind::Call(terms) = &mut expr.kind {
             if let Some(answer) = metadata_answer(terms, path) {
                 expr.kind = match terms.pop() {
-                    Some(out) if !terms.is_empty() => ExprKind::Call(call_of(Sym::EQ, vec![out, answer], expr.pos)),
+                    Some(out) if !terms.is_empty() => {
+                        ExprKind::Call(call_of(Sym::EQ, vec![out, answer], expr.pos))
+                    }
                     _ => ExprKind::Term(answer),
                 };
                 expr.negated = false;
@@ -279,8 +281,12 @@ fn expand_term(names: &mut Names, term: &mut Term, out: &mut Body) {
 
 pub(crate) fn comprehension_heads(names: &mut Names, rule: &mut Rule) {
     let head = &mut rule.head;
-    for term in
-        head.args.iter_mut().chain(head.reference.iter_mut()).chain(head.key.as_mut()).chain(head.value.as_mut())
+    for term in head
+        .args
+        .iter_mut()
+        .chain(head.reference.iter_mut())
+        .chain(head.key.as_mut())
+        .chain(head.value.as_mut())
     {
         comprehension_term(names, term);
     }
@@ -467,7 +473,13 @@ impl Templates<'_> {
         rule.head.args.iter().for_each(|t| super::vars::ALL.term(t, &mut safe));
         let safe = self.body(&mut rule.body, &safe);
         let head = &mut rule.head;
-        for term in head.reference.iter_mut().chain(head.args.iter_mut()).chain(head.key.as_mut()).chain(head.value.as_mut()) {
+        for term in head
+            .reference
+            .iter_mut()
+            .chain(head.args.iter_mut())
+            .chain(head.key.as_mut())
+            .chain(head.value.as_mut())
+        {
             self.term(term, &safe);
         }
     }
@@ -510,7 +522,10 @@ impl Templates<'_> {
     fn term(&mut self, term: &mut Term, safe: &super::vars::VarSet) {
         match &mut term.value {
             TermValue::Scalar(_) | TermValue::Var(_) => {}
-            TermValue::Ref(terms) | TermValue::Call(terms) | TermValue::Array(terms) | TermValue::Set(terms) => {
+            TermValue::Ref(terms)
+            | TermValue::Call(terms)
+            | TermValue::Array(terms)
+            | TermValue::Set(terms) => {
                 terms.iter_mut().for_each(|t| self.term(t, safe));
             }
             TermValue::Object(pairs) => pairs.iter_mut().for_each(|(k, v)| {
@@ -556,7 +571,8 @@ impl Templates<'_> {
             ExprKind::Term(term) => term,
             ExprKind::Call(terms) => {
                 if terms.first().is_some_and(|op| (self.is_relation)(op)) {
-                    self.faults.push((pos, "a relation has many values and cannot be printed in a template".into()));
+                    self.faults
+                        .push((pos, "a relation has many values and cannot be printed in a template".into()));
                     return None;
                 }
                 Term::new(TermValue::Call(terms), pos)

@@ -28,9 +28,9 @@ pub(crate) use ops::{
 pub(crate) use query::{QueryPlan, query};
 pub(crate) use tree::{NodeId, RuleTree};
 
-use crate::hash::Map;
 use crate::builtins::{self, Builtin, Run};
 use crate::eval::Policy;
+use crate::hash::Map;
 use crate::index::Building;
 use crate::syntax::tree::{Names, Rule, Sym, Term, TermValue};
 use crate::syntax::{self, Module, Pos, Version};
@@ -376,7 +376,8 @@ impl Compiler {
             }
         }
         for (pos, name) in found {
-            let message = format!("a second import is called `{}`; give one another name", self.names.text(name));
+            let message =
+                format!("a second import is called `{}`; give one another name", self.names.text(name));
             self.fault(Code::Compile, pos, message);
         }
     }
@@ -448,11 +449,16 @@ impl Compiler {
                 let package = this.modules.get(entry.module).map(|m| m.package.clone()).unwrap_or_default();
                 let mut path: Vec<Term> = package.into_iter().map(|step| Term::scalar(step, pos)).collect();
                 path.extend(entry.rule.head.name().map(|name| Term::string(this.names.text(name), pos)));
-                path.extend(entry.rule.head.reference.iter().skip(1).take_while(|t| t.as_scalar().is_some()).cloned());
+                path.extend(
+                    entry.rule.head.reference.iter().skip(1).take_while(|t| t.as_scalar().is_some()).cloned(),
+                );
                 let path = Term::new(TermValue::Array(path), pos);
                 each(&mut entry.rule, &mut |rule| {
                     let head = &mut rule.head;
-                    head.key.iter_mut().chain(head.value.as_mut()).for_each(|t| hoist::metadata_term(t, &path));
+                    head.key
+                        .iter_mut()
+                        .chain(head.value.as_mut())
+                        .for_each(|t| hoist::metadata_term(t, &path));
                     hoist::metadata(&mut rule.body, &path);
                 });
             }
@@ -656,7 +662,9 @@ impl Compiler {
         let Compiler { rules, modules, types, tree, functions, names, graph, homes, .. } = self;
         let Some(entry) = rules.get(index) else { return };
         let package = modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
-        let mut depend = |path: &[Term]| graph.dependents(path, tree, rules.len()).filter_map(|r| homes.get(r).copied()).collect();
+        let mut depend = |path: &[Term]| {
+            graph.dependents(path, tree, rules.len()).filter_map(|r| homes.get(r).copied()).collect()
+        };
         let mut checker = types::Checker::new(types, tree, functions, names, &mut depend);
         checker.rule(&entry.rule, package);
         entry.rule.branches.iter().for_each(|b| checker.rule(b, package));
@@ -681,7 +689,8 @@ impl Compiler {
                 });
             });
             for (pos, name) in found {
-                let message = format!("`{name}` is deprecated and not in Rego v1; write it with what Rego v1 has");
+                let message =
+                    format!("`{name}` is deprecated and not in Rego v1; write it with what Rego v1 has");
                 this.fault(Code::Type, pos, message);
             }
         });

@@ -2,7 +2,6 @@
 //!
 //! Source: `v1/ast/compile.go` (`resolveRefsInRule`, `declaredVars`).
 
-
 use super::vars::{VarSet, vars_of};
 use crate::hash::Map;
 use crate::syntax::tree::{

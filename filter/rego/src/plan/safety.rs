@@ -188,7 +188,10 @@ fn closures(expr: &Expr, out: &mut VarSet) {
     fn of_term(term: &Term, out: &mut VarSet) {
         match &term.value {
             TermValue::Scalar(_) | TermValue::Var(_) | TermValue::Template(_) => {}
-            TermValue::Ref(terms) | TermValue::Call(terms) | TermValue::Array(terms) | TermValue::Set(terms) => {
+            TermValue::Ref(terms)
+            | TermValue::Call(terms)
+            | TermValue::Array(terms)
+            | TermValue::Set(terms) => {
                 terms.iter().for_each(|t| of_term(t, out));
             }
             TermValue::Object(pairs) => pairs.iter().for_each(|(k, v)| {

@@ -88,7 +88,8 @@ impl Parser {
                 return self.fold(vec![not], false, pos);
             }
             if self.is_keyword("some") || self.is_keyword("every") {
-                return self.unexpected("`some` and `every` cannot be negated; negate a rule that holds them");
+                return self
+                    .unexpected("`some` and `every` cannot be negated; negate a rule that holds them");
             }
             return self.expression(true, pos);
         }
@@ -134,7 +135,8 @@ impl Parser {
                 return self.refuse(first, "an operand of `and` or `or` that begins with a brace is a body; put parentheses around this value");
             }
             if !with.is_empty() {
-                return self.unexpected("`with` on an operand of `and` or `or` needs braces around the operand");
+                return self
+                    .unexpected("`with` on an operand of `and` or `or` needs braces around the operand");
             }
             let expr = self.or_chain(vec![expr], false, pos)?;
             return self.attach_with(expr);
@@ -281,8 +283,7 @@ impl Parser {
                 right = vec![self.and_chain(right, explicit_right, pos)?];
                 explicit_right = false;
             }
-            let logical =
-                Logical { or: true, left, right, explicit_left: explicit, explicit_right };
+            let logical = Logical { or: true, left, right, explicit_left: explicit, explicit_right };
             left = vec![Expr::new(ExprKind::Logical(Box::new(logical)), pos)];
             explicit = false;
             links += 1;
@@ -324,7 +325,8 @@ impl Parser {
             if let Some(Expr { kind: ExprKind::Call(terms), .. }) = body.first() {
                 let union = op_of(terms).is_some_and(|op| self.names.text(op) == "or");
                 if union {
-                    return self.unexpected("`{ … | … }` here is a body; put parentheses around the set union");
+                    return self
+                        .unexpected("`{ … | … }` here is a body; put parentheses around the set union");
                 }
             }
             self.leave();

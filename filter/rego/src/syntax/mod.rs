@@ -18,7 +18,6 @@ mod terms;
 pub(crate) mod tokens;
 pub mod tree;
 
-
 pub use tree::{Module, Names, Pos, Version};
 
 use tokens::{Kind, Refusal, Template, Token};
@@ -85,7 +84,11 @@ impl Parsing {
     }
 
     /// Reads a piece of the text, or so many statements of it. The module, when it is complete.
-    pub(crate) fn step(&mut self, statements: usize, names: &mut Names) -> Result<Option<Module>, SyntaxError> {
+    pub(crate) fn step(
+        &mut self,
+        statements: usize,
+        names: &mut Names,
+    ) -> Result<Option<Module>, SyntaxError> {
         if let Some(reading) = &mut self.reading {
             if reading.step().map_err(refuse)? {
                 if let Some(reading) = self.reading.take() {
@@ -233,7 +236,11 @@ impl Parser {
     }
 
     fn expect_symbol(&mut self, text: &str) -> Parsed<Token> {
-        if self.is_symbol(text) { Ok(self.advance()) } else { self.unexpected(&format!("`{text}` is expected")) }
+        if self.is_symbol(text) {
+            Ok(self.advance())
+        } else {
+            self.unexpected(&format!("`{text}` is expected"))
+        }
     }
 
     /// Whether the word is a keyword in this text, here.

@@ -44,7 +44,13 @@ impl Parser {
             return self.unexpected("a file begins with `package`");
         }
         let package = self.package()?;
-        Ok(Module { package, pos: token.pos, imports: Vec::new(), rules: Vec::new(), strict_v1: self.rego_v1 })
+        Ok(Module {
+            package,
+            pos: token.pos,
+            imports: Vec::new(),
+            rules: Vec::new(),
+            strict_v1: self.rego_v1,
+        })
     }
 
     fn package(&mut self) -> Parsed<Vec<Value>> {
@@ -111,7 +117,10 @@ impl Parser {
             Version::V0 => V1_KEYWORDS.iter().take(11).any(|k| *k == last),
         };
         if alias.is_none() && root != Some(Sym::FUTURE) && keyword {
-            return self.refuse(token, format!("an import cannot end in the keyword `{last}`; give it a name with `as`"));
+            return self.refuse(
+                token,
+                format!("an import cannot end in the keyword `{last}`; give it a name with `as`"),
+            );
         }
         let import = Import { path, alias, pos };
         match root {
@@ -176,9 +185,8 @@ impl Parser {
             self.advance();
         }
         let name = self.peek();
-        let keyword = name.kind == Kind::Ident
-            && self.is_keyword_text(self.text_of(name))
-            && !self.begins_reference();
+        let keyword =
+            name.kind == Kind::Ident && self.is_keyword_text(self.text_of(name)) && !self.begins_reference();
         if name.kind != Kind::Ident || keyword {
             return self.unexpected("a rule begins with its name");
         }
@@ -202,7 +210,8 @@ impl Parser {
                 // `p[x] { … }`, `p["a"]`: a set, before Rego v1.
                 if self.rego_v1 {
                     let wanted = if has_body { "`if` before the body" } else { "a value or a body" };
-                    return self.refuse(first, format!("this rule needs {wanted}; a set is written `contains`"));
+                    return self
+                        .refuse(first, format!("this rule needs {wanted}; a set is written `contains`"));
                 }
                 head.key = head.reference.pop();
                 head.value = None;
@@ -315,8 +324,7 @@ impl Parser {
         let (saved, depth) = (self.at, self.depth);
         match self.literal() {
             Ok(expr) => {
-                let is_set =
-                    matches!(&expr.kind, ExprKind::Term(Term { value: TermValue::Set(_), .. }) if expr.with.is_empty());
+                let is_set = matches!(&expr.kind, ExprKind::Term(Term { value: TermValue::Set(_), .. }) if expr.with.is_empty());
                 if !(braces && is_set) {
                     return Ok(vec![expr]);
                 }
@@ -373,13 +381,7 @@ impl Parser {
         Ok((head, false, written))
     }
 
-    fn default_rule(
-        &mut self,
-        first: Token,
-        head: Head,
-        written: bool,
-        rules: &mut Vec<Rule>,
-    ) -> Parsed<()> {
+    fn default_rule(&mut self, first: Token, head: Head, written: bool, rules: &mut Vec<Rule>) -> Parsed<()> {
         if !written {
             return self.refuse(first, "a default rule needs a value");
         }

@@ -1,6 +1,5 @@
 //! Terms and operators.
 
-
 use super::tokens::{Kind, Token};
 use super::tree::{Body, Expr, ExprKind, Sym, TemplatePart, Term, TermValue, call_of};
 use super::{Parsed, Parser};
@@ -128,7 +127,9 @@ impl Parser {
                 let value = if text.contains('\\') {
                     match super::unescape(text) {
                         Some(text) => Value::from(text.as_str()),
-                        None => return self.refuse(token, "this string holds an escape that JSON does not know"),
+                        None => {
+                            return self.refuse(token, "this string holds an escape that JSON does not know");
+                        }
                     }
                 } else {
                     Value::from(text)
@@ -271,8 +272,8 @@ impl Parser {
                 "(" => {
                     let call = self.call(path, pos)?;
                     let next = self.peek();
-                    let more = !next.space
-                        && (self.token_is_symbol(next, ".") || self.token_is_symbol(next, "["));
+                    let more =
+                        !next.space && (self.token_is_symbol(next, ".") || self.token_is_symbol(next, "["));
                     if more {
                         self.enter()?;
                         let term = self.reference(call)?;

@@ -14,7 +14,9 @@ fn places(text: &str, version: Version) -> Result<usize, (u32, u32)> {
 fn a_text_is_read_in_pieces_as_if_it_were_one() {
     let mut text = String::from("\u{feff}package t\n");
     for i in 0..3000 {
-        text.push_str(&format!("r{i} := `a\nb # \" {i}` if {{ # a comment with ` and \"\n  x := \"#`\\\"\"; x\n}}\n"));
+        text.push_str(&format!(
+            "r{i} := `a\nb # \" {i}` if {{ # a comment with ` and \"\n  x := \"#`\\\"\"; x\n}}\n"
+        ));
     }
     assert_eq!(places(&text, Version::V1), Ok(3000));
     text.push_str("r := [1\n");
@@ -74,7 +76,13 @@ fn what_opa_takes_and_refuses() {
     for text in refused {
         assert!(places(&format!("package t\n{text}"), Version::V1).is_err(), "{text}");
     }
-    for text in ["p[x] { x := 1 }", "p[x] = y { x := 1; y := 2 }", "if := 1", "p { true }", "import future.keywords.in\np { 1 in [1] }"] {
+    for text in [
+        "p[x] { x := 1 }",
+        "p[x] = y { x := 1; y := 2 }",
+        "if := 1",
+        "p { true }",
+        "import future.keywords.in\np { 1 in [1] }",
+    ] {
         assert!(places(&format!("package t\n{text}"), Version::V0).is_ok(), "{text}");
     }
     assert!(places("package t\np { 1 in [1] }", Version::V0).is_err());

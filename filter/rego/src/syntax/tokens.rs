@@ -87,7 +87,11 @@ impl Reading {
     pub(crate) fn new(file: u32, name: &str, text: &str) -> Result<Reading, Refusal> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.len() > MOST_BYTES {
-            return Err((1, 1, format!("the text is longer than {MOST_BYTES} bytes; split it into several files")));
+            return Err((
+                1,
+                1,
+                format!("the text is longer than {MOST_BYTES} bytes; split it into several files"),
+            ));
         }
         if text.contains('\0') {
             return Err((1, 1, "the text holds a NUL character; remove it".into()));
@@ -149,7 +153,11 @@ impl Reading {
                     Some(b'$' | b'~' | b'!' | b'@' | b'?' | b'^' | b'\\' | b'\'') | Some(0x80..)
                         if end == start + 1 =>
                     {
-                        return Err((line, span.col, "this character means nothing in Rego; remove it".into()));
+                        return Err((
+                            line,
+                            span.col,
+                            "this character means nothing in Rego; remove it".into(),
+                        ));
                     }
                     _ => (Kind::Symbol, 0),
                 },
@@ -362,7 +370,9 @@ impl<'a> Blank<'a> {
                             self.close();
                             stack.pop();
                         }
-                        b'\n' if !raw => return Err(self.fault("a template string ends before its closing quote")),
+                        b'\n' if !raw => {
+                            return Err(self.fault("a template string ends before its closing quote"));
+                        }
                         _ => {
                             let text = self.part(raw)?;
                             if let Some(part) = template.parts.last_mut() {

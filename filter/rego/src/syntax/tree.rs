@@ -395,7 +395,10 @@ impl Term {
                 Value::set(terms.iter().map(Term::constant).collect::<Option<Vec<_>>>()?).ok()
             }
             TermValue::Object(pairs) => Value::object(
-                pairs.iter().map(|(k, v)| Some((k.constant()?, v.constant()?))).collect::<Option<Vec<_>>>()?,
+                pairs
+                    .iter()
+                    .map(|(k, v)| Some((k.constant()?, v.constant()?)))
+                    .collect::<Option<Vec<_>>>()?,
             )
             .ok(),
             _ => None,

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::{FunctionType, Known, MOST_MEMBERS, Type, compare, keys, or, select, show, unifies, values};
-use crate::hash::Map;
 use crate::builtins::Builtin;
+use crate::hash::Map;
 use crate::plan::tree::{NodeId, RuleTree};
 use crate::plan::{Functions, checks};
 use crate::syntax::Pos;
@@ -222,7 +222,9 @@ impl<'a> Checker<'a> {
                     self.put(*sym, Some(Type::any()));
                 }
             }
-            TermValue::Array(terms) | TermValue::Set(terms) => terms.iter().for_each(|t| self.open_arguments(t)),
+            TermValue::Array(terms) | TermValue::Set(terms) => {
+                terms.iter().for_each(|t| self.open_arguments(t))
+            }
             TermValue::Object(pairs) => pairs.iter().for_each(|(k, v)| {
                 self.open_arguments(k);
                 self.open_arguments(v);
@@ -322,7 +324,10 @@ impl<'a> Checker<'a> {
             TermValue::ArrayCompr(_) | TermValue::SetCompr(_) | TermValue::ObjectCompr(_) => {
                 self.comprehension(term);
             }
-            TermValue::Ref(terms) | TermValue::Call(terms) | TermValue::Array(terms) | TermValue::Set(terms) => {
+            TermValue::Ref(terms)
+            | TermValue::Call(terms)
+            | TermValue::Array(terms)
+            | TermValue::Set(terms) => {
                 terms.iter().for_each(|t| self.closures_of(t));
             }
             TermValue::Object(pairs) => pairs.iter().for_each(|(k, v)| {
@@ -391,7 +396,9 @@ impl<'a> Checker<'a> {
                 path.iter().skip(1).for_each(|t| self.references_of(t));
             }
             TermValue::Call(terms) => terms.iter().skip(1).for_each(|t| self.references_of(t)),
-            TermValue::Array(terms) | TermValue::Set(terms) => terms.iter().for_each(|t| self.references_of(t)),
+            TermValue::Array(terms) | TermValue::Set(terms) => {
+                terms.iter().for_each(|t| self.references_of(t))
+            }
             TermValue::Object(pairs) => pairs.iter().for_each(|(k, v)| {
                 self.references_of(k);
                 self.references_of(v);
@@ -628,7 +635,8 @@ impl<'a> Checker<'a> {
         if let (Some(Sym::EQ | Sym::ASSIGN), [a, b]) = (expr.op(), args) {
             let (type_a, type_b) = (self.type_of(a), self.type_of(b));
             if !self.unify2(a, &type_a, b, &type_b) {
-                let message = format!("these two can never be equal: {} and {}", show(&type_a), show(&type_b));
+                let message =
+                    format!("these two can never be equal: {} and {}", show(&type_a), show(&type_b));
                 self.fault(expr.pos, message);
             }
             return;
@@ -638,7 +646,10 @@ impl<'a> Checker<'a> {
         let function = match of {
             Some(Type::Function(function)) => function,
             Some(of) if of.is_any() => return,
-            _ => return self.fault(expr.pos, format!("undefined function `{name}`; define it, or correct its name")),
+            _ => {
+                return self
+                    .fault(expr.pos, format!("undefined function `{name}`; define it, or correct its name"));
+            }
         };
         if function.variadic {
             return;

@@ -125,7 +125,8 @@ pub fn call(name: &str, args: &[Arg], patterns: &mut PatternCache, now_ns: i64) 
     let args: Vec<Value> = args.iter().map(Arg::value).collect();
     let mut budget = Budget::new(50_000_000, 200_000_000);
     let runtime = Value::Null;
-    let mut context = Call { budget: &mut budget, now_ns, seed: [1, 2], runtime: &runtime, patterns, printed: None };
+    let mut context =
+        Call { budget: &mut budget, now_ns, seed: [1, 2], runtime: &runtime, patterns, printed: None };
     match builtins::call(name, &args, &mut context) {
         Ok(value) => Outcome::Value(text_of(&value)),
         Err(Fault::Undefined(_)) => Outcome::Undefined,

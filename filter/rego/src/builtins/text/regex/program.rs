@@ -84,7 +84,16 @@ impl Regex {
 
     /// How many bytes it takes, about.
     pub(in super::super) fn size(&self) -> usize {
-        512 + self.states * 48 + self.plain.as_ref().map_or(0, |plain| plain.text.len())
+        match &self.plain {
+            Some(plain) => 512 + plain.text.len(),
+            // Both automata, and what the DFA may come to.
+            None => 16 * 1024 + self.states * 96,
+        }
+    }
+
+    /// How many steps compiling it is worth, in sixteenths.
+    pub(in super::super) fn cost(&self) -> u64 {
+        8 + self.states as u64
     }
 
     /// Whether the pattern matches somewhere in the text.
@@ -104,7 +113,10 @@ impl Regex {
         let mut dfa = dfa.borrow_mut();
         Ok(match std::str::from_utf8(text) {
             Ok(text) => dfa.is_match(text.as_bytes()),
-            Err(_) => dfa.is_match(crate::value::lossy(text).as_bytes()),
+            Err(_) => {
+                budget.bytes(3 * text.len() as u64)?;
+                dfa.is_match(crate::value::lossy(text).as_bytes())
+            }
         })
     }
 
@@ -157,6 +169,9 @@ impl Regex {
             Ok(finding) => finding,
             Err(fault) => return Err(fault.clone()),
         };
+        if std::str::from_utf8(text).is_err() {
+            budget.bytes(24 * text.len() as u64)?;
+        }
         let (haystack, places) = readable(text);
         let mut found = search::find_all(finding, self.names.len(), haystack.as_bytes(), most, budget)?;
         if let Some(places) = places {
