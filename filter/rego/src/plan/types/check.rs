@@ -217,10 +217,8 @@ impl<'a> Checker<'a> {
 
     fn open_arguments(&mut self, term: &Term) {
         match &term.value {
-            TermValue::Var(sym) => {
-                if self.variable(*sym).is_none() {
-                    self.put(*sym, Some(Type::any()));
-                }
+            TermValue::Var(sym) if self.variable(*sym).is_none() => {
+                self.put(*sym, Some(Type::any()));
             }
             TermValue::Array(terms) | TermValue::Set(terms) => {
                 terms.iter().for_each(|t| self.open_arguments(t))
@@ -579,11 +577,11 @@ impl<'a> Checker<'a> {
                         return;
                     }
                 }
-                TermValue::Array(_) | TermValue::Object(_) | TermValue::Set(_) => {
-                    if !self.unify1(step, &wanted, false) {
-                        self.undefined(path, pos, "a step has the wrong type");
-                        return;
-                    }
+                TermValue::Array(_) | TermValue::Object(_) | TermValue::Set(_)
+                    if !self.unify1(step, &wanted, false) =>
+                {
+                    self.undefined(path, pos, "a step has the wrong type");
+                    return;
                 }
                 _ => {}
             }
@@ -623,11 +621,11 @@ impl<'a> Checker<'a> {
             let relaxed = std::mem::take(&mut self.relaxed);
             let (target, value) = (self.type_of(&with.target), self.type_of(&with.value));
             self.relaxed = relaxed;
-            if let (Some(Type::Function(_)), Some(Type::Function(_))) = (&target, &value) {
-                if !unifies(&target, &value) {
-                    let message = "`with` replaces a function by one of as many arguments, of the same types";
-                    return self.fault(with.pos, message.into());
-                }
+            if let (Some(Type::Function(_)), Some(Type::Function(_))) = (&target, &value)
+                && !unifies(&target, &value)
+            {
+                let message = "`with` replaces a function by one of as many arguments, of the same types";
+                return self.fault(with.pos, message.into());
             }
         }
         let ExprKind::Call(terms) = &expr.kind else { return };
