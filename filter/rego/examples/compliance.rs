@@ -60,10 +60,16 @@ fn main() {
     for file in &files {
         let text = std::fs::read_to_string(file).expect("a file");
         let json: Json = serde_json::from_str(&text).expect("JSON");
-        let folder = file.parent().and_then(Path::file_name).map(|f| f.to_string_lossy().into_owned()).unwrap_or_default();
+        let folder = file
+            .parent()
+            .and_then(Path::file_name)
+            .map(|f| f.to_string_lossy().into_owned())
+            .unwrap_or_default();
         for case in json["cases"].as_array().into_iter().flatten() {
             let note = case["note"].as_str().unwrap_or_default();
-            if o.only.as_deref().is_some_and(|only| !note.contains(only)) || o.show.as_deref().is_some_and(|show| !note.contains(show)) {
+            if o.only.as_deref().is_some_and(|only| !note.contains(only))
+                || o.show.as_deref().is_some_and(|show| !note.contains(show))
+            {
                 continue;
             }
             let (verdict, want, got) = run(case, &mut oracle);
@@ -115,7 +121,9 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 fn simple(query: &str) -> Option<(&str, &str)> {
     let (path, var) = query.split_once(" = ")?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "._[]\"".contains(c);
-    let ground = path.starts_with("data") && path.chars().all(plain) && path.split('[').skip(1).all(|p| p.starts_with('"'));
+    let ground = path.starts_with("data")
+        && path.chars().all(plain)
+        && path.split('[').skip(1).all(|p| p.starts_with('"'));
     (ground && var.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')).then_some((path, var))
 }
 
@@ -145,12 +153,18 @@ fn run(case: &Json, oracle: &mut Option<Oracle>) -> (Verdict, String, String) {
         Some((path, _)) => path.to_string(),
         None => {
             let vars: Vec<String> = variables(case).iter().map(|v| format!("\"{v}\": {v}")).collect();
-            modules.push(("query.rego".into(), format!("package query_of_case\n\nresult contains {{{}}} if {{ {query} }}\n", vars.join(", "))));
+            modules.push((
+                "query.rego".into(),
+                format!(
+                    "package query_of_case\n\nresult contains {{{}}} if {{ {query} }}\n",
+                    vars.join(", ")
+                ),
+            ));
             "data.query_of_case.result".to_string()
         }
     };
     let got = match subject::load(&modules, false, &data) {
-        Ok(policy) => policy.value(&entry, input.as_deref(), true),
+        Ok(policy) => policy.value(&entry, input.as_deref()),
         Err(Refusal::ByName(why)) => return (Verdict::Named, String::new(), why),
         Err(Refusal::Error(why)) => return (Verdict::Refused, case["want_result"].to_string(), why),
     };
@@ -174,13 +188,17 @@ fn run(case: &Json, oracle: &mut Option<Oracle>) -> (Verdict, String, String) {
             ..Default::default()
         };
         let answer = oracle.ask(&request);
-        let Some(want) = answer.results.first().map(Outcome::of) else { return (Verdict::Skipped, format!("{:?}", answer.compile), got.to_string()) };
+        let Some(want) = answer.results.first().map(Outcome::of) else {
+            return (Verdict::Skipped, format!("{:?}", answer.compile), got.to_string());
+        };
         let verdict = if want == got { Verdict::Pass } else { Verdict::Wrong };
         return (verdict, want.to_string(), got.to_string());
     }
     if let Some(code) = case["want_error_code"].as_str().or_else(|| case["want_error"].as_str()) {
         return match &got {
-            Outcome::Error(e) if case["want_error_code"].is_null() || e == code => (Verdict::Pass, code.into(), got.to_string()),
+            Outcome::Error(e) if case["want_error_code"].is_null() || e == code => {
+                (Verdict::Pass, code.into(), got.to_string())
+            }
             Outcome::Error(_) => (Verdict::Wrong, code.into(), got.to_string()),
             _ => (Verdict::Loose, code.into(), got.to_string()),
         };

@@ -38,12 +38,19 @@ fn measure(policy: &Policy, query: &str, input: &Value) -> (f64, String) {
 
 fn main() {
     let json = |text: &str| Value::from_json(text.as_bytes(), &mut Budget::unlimited()).expect("JSON");
-    println!("{:>8} {:>12} {:>12} {:>12} {:>14} {:>14}", "n", "bodies ns", "prefixes ns", "tenants ns", "compile ms", "KiB text");
+    println!(
+        "{:>8} {:>12} {:>12} {:>12} {:>14} {:>14}",
+        "n", "bodies ns", "prefixes ns", "tenants ns", "compile ms", "KiB text"
+    );
     for n in [1usize, 10, 100, 1000, 10_000] {
         let at = n / 2;
         let mut text = String::from("package shop\ndefault allow := false\n");
         for i in 0..n {
-            let _ = writeln!(text, "allow if {{\n  input.method == \"GET\"\n  input.parsed_path[0] == \"p{i}\"\n  input.user.role == \"r{}\"\n}}", i % 7);
+            let _ = writeln!(
+                text,
+                "allow if {{\n  input.method == \"GET\"\n  input.parsed_path[0] == \"p{i}\"\n  input.user.role == \"r{}\"\n}}",
+                i % 7
+            );
         }
         let kib = text.len() as f64 / 1024.0;
         let start = Instant::now();
@@ -57,12 +64,19 @@ fn main() {
         assert_eq!(answer, "true");
         let mut text = String::from("package shop\ndefault allow := false\n");
         for i in 0..n {
-            let _ = writeln!(text, "allow if {{\n  input.method == \"GET\"\n  startswith(input.path, \"/p{i}/\")\n}}");
+            let _ = writeln!(
+                text,
+                "allow if {{\n  input.method == \"GET\"\n  startswith(input.path, \"/p{i}/\")\n}}"
+            );
         }
         let policy = compile(&[("shop.rego".into(), text)], "{}");
-        let (prefixes, answer) = if n <= 1000 { measure(&policy, "data.shop.allow", &input) } else { (f64::NAN, "true".into()) };
+        let (prefixes, answer) =
+            if n <= 1000 { measure(&policy, "data.shop.allow", &input) } else { (f64::NAN, "true".into()) };
         assert_eq!(answer, "true");
-        let mut modules = vec![("gate.rego".into(), "package gate\ndefault allow := false\nallow if data.tenants[input.tenant].allow".to_owned())];
+        let mut modules = vec![(
+            "gate.rego".into(),
+            "package gate\ndefault allow := false\nallow if data.tenants[input.tenant].allow".to_owned(),
+        )];
         for i in 0..n {
             modules.push((
                 format!("t{i}.rego"),
@@ -84,7 +98,8 @@ allow if {
 }"#;
     let mut grants = String::from(r#"{"grants": {"#);
     for r in 0..4 {
-        let list: Vec<String> = (0..4).map(|g| format!(r#"{{"method": "GET", "path": "/role{r}/*/item{g}"}}"#)).collect();
+        let list: Vec<String> =
+            (0..4).map(|g| format!(r#"{{"method": "GET", "path": "/role{r}/*/item{g}"}}"#)).collect();
         let _ = write!(grants, "{}\"role{r}\": [{}]", if r > 0 { ", " } else { "" }, list.join(", "));
     }
     grants.push_str("}}");

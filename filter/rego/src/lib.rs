@@ -25,12 +25,13 @@
 
 pub mod builtins;
 pub mod eval;
+mod hash;
 pub mod index;
 pub mod plan;
 pub mod syntax;
 pub mod value;
 
-pub use eval::{Answer, Entry, Error, Limits, Outside, Policy};
+pub use eval::{Answer, Entry, Error, Limits, Outside, Paths, Policy, Reads};
 pub use plan::{Code, CompileError, CompileErrors, Compiler, Options, Progress};
 pub use syntax::Version;
 pub use value::Value;

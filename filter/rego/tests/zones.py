@@ -1,166 +1,190 @@
-import zipfile,struct,math,zlib,sys
-z=zipfile.ZipFile('/usr/local/go/lib/time/zoneinfo.zip')
-def parse(b):
-    assert b[:4]==b'TZif'
-    def hdr(o): return struct.unpack('>6l',b[o+20:o+44])
-    ver=b[4:5]
-    o=0
-    g,s,l,t,ty,c=hdr(0)
-    size=4
-    if ver>=b'2':
-        o=44+t*4+t+ty*6+c+l*8+s+g
-        g,s,l,t,ty,c=hdr(o); size=8
-    p=o+44
-    times=struct.unpack('>%d%s'%(t,'q' if size==8 else 'l'),b[p:p+t*size]);p+=t*size
-    idx=list(b[p:p+t]);p+=t
-    types=[struct.unpack('>lBB',b[p+i*6:p+i*6+6]) for i in range(ty)];p+=ty*6
-    ab=b[p:p+c];p+=c+l*(size+4)+s+g
-    foot=b[p:].strip(b'\n').decode() if size==8 else ''
-    types=[(o,bool(d),ab[a:ab.index(b'\0',a)].decode()) for o,d,a in types]
-    # first zone as Go
-    first=0
-    if t and types:
-        used0=any(i==0 for i in idx)
-        if not used0: first=0
+"""Packs Go's time zones into the table that `src/builtins/time/zones.rs` reads.
+
+    python3 tests/zones.py "$(go env GOROOT)/lib/time/zoneinfo.zip" src/builtins/time/zones.bin
+
+Table, all of it compressed with zlib: number of names, number of zones and bytes of names (16 bits each, low byte first);
+for each name, sorted: how much of the last one is kept, how much is added, what is added, which zone; for each zone the
+length of its record (16 bits); the records. A record: kinds (offset, abbreviation), the rule for the future, changes:
+the first in seconds, then `(seconds since the last * kinds + kind) * 2 + unit`, where unit 0 is half an hour.
+Numbers are of seven bits a byte, signed ones with the sign in the lowest bit. What the rule says anyway is left out.
+"""
+
+import calendar
+import datetime
+import struct
+import sys
+import zipfile
+import zlib
+
+
+def read_zone(data):
+    """Times, kinds of them, kinds, rule, and the kind that holds before any change, as Go's `lookupFirstZone` says."""
+    assert data[:4] == b"TZif"
+    head = lambda at: struct.unpack(">6l", data[at + 20 : at + 44])
+    at, size = 0, 4
+    isut, isstd, leap, times, kinds, chars = head(0)
+    if data[4:5] >= b"2":
+        at = 44 + times * 5 + kinds * 6 + chars + leap * 8 + isstd + isut
+        isut, isstd, leap, times, kinds, chars = head(at)
+        size = 8
+    at += 44
+    when = list(struct.unpack(">%d%s" % (times, "q" if size == 8 else "l"), data[at : at + times * size]))
+    at += times * size
+    kind_of = list(data[at : at + times])
+    at += times
+    raw = [struct.unpack(">lBB", data[at + i * 6 : at + i * 6 + 6]) for i in range(kinds)]
+    at += kinds * 6
+    names = data[at : at + chars]
+    at += chars + leap * (size + 4) + isstd + isut
+    rule = data[at:].strip(b"\n").decode() if size == 8 else ""
+    all_kinds = [(offset, bool(dst), names[i : names.index(b"\0", i)].decode()) for offset, dst, i in raw]
+    first = 0
+    if when and 0 in kind_of:
+        standard = [i for i in range(kind_of[0] - 1, -1, -1) if not all_kinds[i][1]] if all_kinds[kind_of[0]][1] else []
+        standard += [i for i, kind in enumerate(all_kinds) if not kind[1]]
+        first = standard[0] if standard else 0
+    return when, kind_of, all_kinds, rule, first
+
+
+# === the rule for the future (POSIX TZ) ===
+
+
+def number(text):
+    digits = len(text) - len(text.lstrip("0123456789"))
+    return int(text[:digits]), text[digits:]
+
+
+def name(text):
+    if text[0] == "<":
+        end = text.index(">")
+        return text[1:end], text[end + 1 :]
+    end = next((i for i, c in enumerate(text) if c in "0123456789,-+"), len(text))
+    return text[:end], text[end:]
+
+
+def seconds(text):
+    negative = text[0] == "-"
+    value, text = number(text.lstrip("+-"))
+    value *= 3600
+    for unit in (60, 1):
+        if text[:1] == ":":
+            more, text = number(text[1:])
+            value += more * unit
+    return (-value if negative else value), text
+
+
+def change(text):
+    if text[0] == "J":
+        day, text = number(text[1:])
+        on = lambda year: day - 1 + (calendar.isleap(year) and day >= 60)
+    elif text[0] == "M":
+        month, text = number(text[1:])
+        week, text = number(text[1:])
+        weekday, text = number(text[1:])
+
+        def on(year):
+            first = datetime.date(year, month, 1)
+            day = (weekday - first.isoweekday()) % 7
+            for _ in range(1, week):
+                if day + 7 < calendar.monthrange(year, month)[1]:
+                    day += 7
+            return (first - datetime.date(year, 1, 1)).days + day
+
+    else:
+        day, text = number(text)
+        on = lambda year: day
+    time = 7200
+    if text[:1] == "/":
+        time, text = seconds(text[1:])
+    return (lambda year, offset: on(year) * 86400 + time - offset), text
+
+
+def future(rule, unix):
+    """Offset and abbreviation."""
+    standard, text = name(rule)
+    offset, text = seconds(text)
+    offset = -offset
+    if not text:
+        return offset, standard
+    summer, text = name(text)
+    ahead = offset + 3600
+    if text[0] != ",":
+        ahead, text = seconds(text)
+        ahead = -ahead
+    starts, text = change(text[1:])
+    ends, text = change(text[1:])
+    year = datetime.datetime.fromtimestamp(unix, datetime.timezone.utc).year
+    within = unix - calendar.timegm((year, 1, 1, 0, 0, 0))
+    on, off = starts(year, offset), ends(year, ahead)
+    is_summer = on <= within < off if on <= off else not off <= within < on
+    return (ahead, summer) if is_summer else (offset, standard)
+
+
+def cut(when, kind_of, kinds, rule):
+    """Drops changes at the end that the rule says too: asked every 20 days and at the changes."""
+    while rule and len(when) > 1 and not (when[-2] < 0 and "," in rule):
+        before, after = ((kinds[i][0], kinds[i][2]) for i in kind_of[-2:])
+        asked = [*range(when[-2], when[-1], 86400 * 20), when[-2] + 1, when[-1] - 1]
+        if any(future(rule, unix) != before for unix in asked) or future(rule, when[-1]) != after:
+            break
+        when.pop()
+        kind_of.pop()
+
+
+# === the table ===
+
+
+def unsigned(value):
+    out = b""
+    while value >= 128:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
+
+
+def signed(value):
+    return unsigned(value << 1 if value >= 0 else (-value << 1) - 1)
+
+
+def record(data):
+    when, kind_of, kinds, rule, first = read_zone(data)
+    cut(when, kind_of, kinds, rule)
+    plain = [(kinds[i][0], kinds[i][2]) for i in [first, *kind_of]]
+    used = list(dict.fromkeys(plain))
+    changes, now = [], 0
+    for at, kind in zip(when, (used.index(kind) for kind in plain[1:])):
+        # The last one stays, changed or not: the rule begins with it.
+        if kind != now or at == when[-1]:
+            changes.append((at, kind))
+            now = kind
+    out = unsigned(len(used))
+    for offset, abbreviation in used:
+        out += signed(offset) + bytes([len(abbreviation)]) + abbreviation.encode()
+    out += bytes([len(rule)]) + rule.encode() + unsigned(len(changes))
+    last = None
+    for at, kind in changes:
+        if last is None:
+            out += signed(at) + unsigned(kind)
         else:
-            first=None
-            if types[idx[0]][1]:
-                for zi in range(idx[0]-1,-1,-1):
-                    if not types[zi][1]: first=zi;break
-            if first is None:
-                for zi,x in enumerate(types):
-                    if not x[1]: first=zi;break
-                else: first=0
-    return list(times),idx,types,foot,first
-# posix footer evaluation as Go's tzset
-def tznum(s,mn,mx):
-    i=0
-    while i<len(s) and s[i].isdigit(): i+=1
-    assert i; return int(s[:i]),s[i:]
-def tzname(s):
-    if s[0]=='<': i=s.index('>'); return s[1:i],s[i+1:]
-    i=0
-    while i<len(s) and s[i] not in '0123456789,-+': i+=1
-    return s[:i],s[i:]
-def tzoff(s):
-    neg=False
-    if s[0] in '+-': neg=s[0]=='-'; s=s[1:]
-    h,s=tznum(s,0,168); o=h*3600
-    if s[:1]==':':
-        m,s=tznum(s[1:],0,59); o+=m*60
-        if s[:1]==':': x,s=tznum(s[1:],0,59); o+=x
-    return (-o if neg else o),s
-def rule(s):
-    if s[0]=='J': d,s=tznum(s[1:],1,365); r=('J',d)
-    elif s[0]=='M':
-        m,s=tznum(s[1:],1,12);w,s=tznum(s[1:],1,5);d,s=tznum(s[1:],0,6); r=('M',m,w,d)
-    else: d,s=tznum(s,0,365); r=('D',d)
-    t=7200
-    if s[:1]=='/': t,s=tzoff(s[1:])
-    return r+(t,),s
-import calendar,datetime
-def rtime(y,r,off):
-    if r[0]=='M':
-        _,m,w,d,t=r
-        dow=(datetime.date(y,m,1).weekday()+1)%7
-        dd=d-dow
-        if dd<0: dd+=7
-        for i in range(1,w):
-            if dd+7>=calendar.monthrange(y,m)[1]: break
-            dd+=7
-        day=(datetime.date(y,m,1)-datetime.date(y,1,1)).days+dd
-    elif r[0]=='J': day=r[1]-1+(1 if calendar.isleap(y) and r[1]>=60 else 0); t=r[2]
-    else: day=r[1]; t=r[2]
-    return day*86400+t-off
-def tzset(f,sec):
-    n,s=tzname(f);o,s=tzoff(s);o=-o
-    if not s or s[0]==',': return n,o
-    dn,s=tzname(s)
-    if not s or s[0]==',': do=o+3600
-    else: do,s=tzoff(s);do=-do
-    if not s: s=',M3.2.0,M11.1.0'
-    a,s=rule(s[1:]);b,s=rule(s[1:]);assert not s
-    y=datetime.datetime.fromtimestamp(sec,datetime.timezone.utc).year
-    ys=calendar.timegm((y,1,1,0,0,0)); q=sec-ys
-    st,en=rtime(y,a,o),rtime(y,b,do)
-    if en<st: st,en=en,st; n,dn=dn,n; o,do=do,o
-    return (n,o) if q<st or q>=en else (dn,do)
-def leb(n):
-    o=b''
-    while True:
-        b=n&127;n>>=7
-        if n:o+=bytes([b|128])
-        else: return o+bytes([b])
-def zz(n): return leb(n<<1 if n>=0 else (-n<<1)-1)
-zones={};names=[]
-tot=0
-for n in sorted(z.namelist()):
-    if n.endswith('/'): continue
-    times,idx,types,foot,first=parse(z.read(n))
-    # drop what the footer says
-    while len(times)>1 and foot:
-        # transition len-1 can go if footer gives the same just before next change for all up to it: from times[-2] on
-        t0=times[-1]
-        ok=True
-        if times[-2]<0 and (',' in foot): break
-        # at times[-2]..end the footer must give the right answer
-        ty=types[idx[-2]]
-        lo,hi=times[-2],times[-1]
-        for s in (lo,lo+1,(lo+hi)//2,hi-1): ok=ok and tzset(foot,s)==(ty[2],ty[0])
-        ty=types[idx[-1]]
-        ok=ok and tzset(foot,hi)==(ty[2],ty[0])
-        # every rule change inside must not exist: step by days
-        s=lo
-        while ok and s<hi:
-            ok=tzset(foot,s)==(types[idx[-2]][2],types[idx[-2]][0]); s+=86400*20
-        if not ok: break
-        times.pop();idx.pop()
-    # drop no-op transitions? keep
-    used=[first]+idx
-    order=[]
-    for i in used:
-        k=(types[i][0],types[i][2])
-        if k not in order: order.append(k)
-    ii=[order.index((types[i][0],types[i][2])) for i in idx]
-    # merge transitions that change nothing
-    T=[];I=[];cur=0
-    for t,i in zip(times,ii):
-        if i==cur: 
-            # keep if it is the last (start of the footer)
-            if t!=times[-1]: continue
-        T.append(t);I.append(i);cur=i
-    rec=leb(len(order))
-    for o,a in order: rec+=zz(o)+bytes([len(a)])+a.encode()
-    rec+=bytes([len(foot)])+foot.encode()
-    d=[b-a for a,b in zip(T,T[1:])]
-    unit=0
-    for x in d[1:] if False else d: unit=math.gcd(unit,x)
-    # the first delta may be odd: find best
-    units=[3600,1800,900,300,60,20,1]
-    rec+=leb(len(T))
-    if T:
-        rec+=zz(T[0])+leb(I[0])
-        prev=T[0]
-        for t,i in zip(T[1:],I[1:]):
-            # align: transitions after are kept as absolute/900 if exact else flagged
-            x=t-prev
-            if x%1800==0: rec+=leb((x//1800*len(order)+i)*2)
-            else: rec+=leb((x*len(order)+i)*2+1)
-            prev=t
-    tot+=len(T)
-    if rec not in zones: zones[rec]=len(zones)
-    names.append((n,zones[rec]))
-print(len(names),len(zones),tot)
-nb=b'';prev=''
-for n,i in names:
-    k=0
-    while k<min(len(prev),len(n)) and prev[k]==n[k]: k+=1
-    nb+=bytes([k,len(n)-k])+n[k:].encode()+leb(i)
-    prev=n
-recs=list(zones)
-offs=b'';o=0
-for r in recs: offs+=struct.pack('<H',len(r))
-body=b''.join(recs)
-out=struct.pack('<HHH',len(names),len(recs),len(nb))+nb+offs+body
-print(len(nb),len(offs),len(body),len(out),len(zlib.compress(out,9)))
-if len(sys.argv)>1: open(sys.argv[1],'wb').write(out)
+            half_hours, rest = divmod(at - last, 1800)
+            step, unit = (at - last, 1) if rest else (half_hours, 0)
+            out += unsigned((step * len(used) + kind) * 2 + unit)
+        last = at
+    return out
+
+
+def main():
+    archive = zipfile.ZipFile(sys.argv[1])
+    records, names, last = {}, b"", ""
+    listed = sorted(name for name in archive.namelist() if not name.endswith("/"))
+    for zone in listed:
+        index = records.setdefault(record(archive.read(zone)), len(records))
+        kept = next((i for i, (a, b) in enumerate(zip(last, zone)) if a != b), min(len(last), len(zone)))
+        names += bytes([kept, len(zone) - kept]) + zone[kept:].encode() + unsigned(index)
+        last = zone
+    table = struct.pack("<HHH", len(listed), len(records), len(names)) + names
+    table += b"".join(struct.pack("<H", len(record)) for record in records) + b"".join(records)
+    open(sys.argv[2], "wb").write(zlib.compress(table, 9))
+
+
+main()

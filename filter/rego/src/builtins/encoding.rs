@@ -1,8 +1,8 @@
 //! base64, hexadecimal and URL queries. Source: `v1/topdown/encoding.go`, Go's `encoding/base64`, `net/url`.
 
-use super::operands::{all, bytes, object, text};
+use super::operands::{all, bytes, items, object, text};
 use super::{Builtin, Call, Fault, Type};
-use crate::value::Value;
+use crate::value::{Object, Value, sort_by_key};
 
 const SOURCE: &str = "v1/topdown/encoding.go";
 const STRING: &[Type] = &[Type::String];
@@ -153,6 +153,11 @@ fn digit(hex: &[u8; 16], value: u8) -> u8 {
     hex.get(usize::from(value)).copied().unwrap_or(b'0')
 }
 
+/// A hexadecimal digit, in upper case.
+pub(super) fn digit_of(value: u8) -> u8 {
+    digit(b"0123456789ABCDEF", value)
+}
+
 /// The value of a hexadecimal digit.
 pub(super) fn hex_value(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).map(|value| value as u8)
@@ -191,8 +196,7 @@ pub(super) fn query_escape(bytes: &[u8], out: &mut Vec<u8>) {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(*byte),
             b' ' => out.push(b'+'),
             _ => {
-                let upper = |value| digit(b"0123456789ABCDEF", value);
-                out.extend([b'%', upper(byte >> 4), upper(byte & 15)]);
+                out.extend([b'%', digit_of(byte >> 4), digit_of(byte & 15)]);
             }
         }
     }
@@ -262,15 +266,15 @@ fn query_decode_object(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fau
         }
         let mut halves = part.splitn(2, |byte| *byte == b'=');
         let mut half = || unescape(halves.next().unwrap_or_default(), true).ok_or(ESCAPE);
-        pairs.push((half()?, half()?));
+        pairs.push((Value::from(half()?), Value::from(half()?)));
     }
     // Values of one key keep their order.
-    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    sort_by_key(&mut pairs);
     let mut object = Vec::new();
     for same in pairs.chunk_by(|a, b| a.0 == b.0) {
         let Some((key, _)) = same.first() else { continue };
-        let values = same.iter().map(|(_, value)| Value::from(value.clone())).collect();
-        object.push((Value::from(key.clone()), Value::array(values)?));
+        let values = same.iter().map(|(_, value)| value.clone()).collect();
+        object.push((key.clone(), Value::array(values)?));
     }
     Ok(Value::object(object)?)
 }
@@ -285,34 +289,37 @@ fn query_encode_object(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fau
     let mut keyed = Vec::with_capacity(object.len());
     for (key, value) in object.iter() {
         let key = match key {
-            Value::String(text) => text.as_bytes().to_vec(),
+            Value::String(_) => key.clone(),
             key => {
                 let mut text = Vec::new();
                 key.write_json(&mut text, call.budget)?;
-                text
+                Value::from(text)
             }
         };
-        let values = match value {
-            Value::String(_) => std::slice::from_ref(value),
-            Value::Array(array) => array.items(),
-            Value::Set(set) => set.members(),
-            _ => return Err(Fault::undefined("values must be strings, or arrays or sets of them")),
-        };
-        keyed.push((key, values));
+        keyed.push((key, value.clone()));
     }
-    // Of keys with one text the last stays.
-    keyed.reverse();
-    keyed.sort_by(|a, b| a.0.cmp(&b.0));
-    keyed.dedup_by(|later, kept| later.0 == kept.0);
+    // Of keys with one text the last value stays.
+    let valid = |value: &Value| match value {
+        Value::String(_) => true,
+        Value::Array(_) | Value::Set(_) => {
+            items(value).is_ok_and(|items| items.iter().all(|item| matches!(item, Value::String(_))))
+        }
+        _ => false,
+    };
+    let keyed = Object::from_pairs(keyed)?;
+    if !keyed.values().all(valid) {
+        return Err(Fault::undefined("values must be strings, or arrays or sets of them"));
+    }
     let mut out = Vec::new();
-    for (key, values) in keyed {
-        for value in values {
+    for (key, value) in keyed.iter() {
+        let key = bytes(key)?;
+        for value in items(value).unwrap_or(std::slice::from_ref(value)) {
             let value = bytes(value)?;
             call.bytes(2 + 3 * (key.len() + value.len()))?;
             if !out.is_empty() {
                 out.push(b'&');
             }
-            query_escape(&key, &mut out);
+            query_escape(key, &mut out);
             out.push(b'=');
             query_escape(value, &mut out);
         }

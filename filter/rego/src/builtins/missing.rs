@@ -11,7 +11,6 @@ const SCHEMA: &str = "JSON schemas are not available";
 const PARSE: &str = "the syntax tree of a module is not available";
 const AWS: &str = "requests to AWS are not available";
 const TEMPLATE: &str = "text templates are not available";
-const PENDING: &str = "not available";
 
 /// The table of what is missing.
 pub(super) const BUILTINS: &[Builtin] = &[
@@ -307,6 +306,25 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/jsonschema.go",
     ),
     Builtin::missing(
+        "net.lookup_ip_addr",
+        &[Type::String],
+        Type::Set(&Type::String),
+        DNS,
+        "v1/topdown/net.go",
+    )
+    .nondeterministic(),
+    Builtin::missing(
+        "providers.aws.sign_req",
+        &[
+            Type::object_of(&Type::String, &Type::Any),
+            Type::object_of(&Type::String, &Type::Any),
+            Type::Number,
+        ],
+        Type::ANY_OBJECT,
+        AWS,
+        "v1/topdown/providers.go",
+    ),
+    Builtin::missing(
         "rego.parse_module",
         &[Type::String, Type::String],
         Type::object_of(&Type::String, &Type::Any),
@@ -320,31 +338,4 @@ pub(super) const BUILTINS: &[Builtin] = &[
         TEMPLATE,
         "v1/topdown/template.go",
     ),
-    Builtin::missing("uri.is_valid", &[Type::String], Type::Boolean, PENDING, ""),
-    Builtin::missing(
-        "uri.parse",
-        &[Type::String],
-        Type::object_of(&Type::String, &Type::String),
-        PENDING,
-        "",
-    ),
-    Builtin::missing(
-        "providers.aws.sign_req",
-        &[
-            Type::object_of(&Type::String, &Type::Any),
-            Type::object_of(&Type::String, &Type::Any),
-            Type::Number,
-        ],
-        Type::ANY_OBJECT,
-        AWS,
-        "v1/topdown/providers.go",
-    ),
-    Builtin::missing(
-        "net.lookup_ip_addr",
-        &[Type::String],
-        Type::Set(&Type::String),
-        DNS,
-        "v1/topdown/net.go",
-    )
-    .nondeterministic(),
 ];

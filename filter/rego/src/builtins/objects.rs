@@ -2,7 +2,7 @@
 
 use super::operands::{all, array, object};
 use super::{Builtin, Call, Fault, Type};
-use crate::value::{Array, Object, Set, Value};
+use crate::value::{Array, Object, Set, Value, sort_by_key};
 use std::borrow::Cow;
 use std::rc::Rc;
 
@@ -12,12 +12,12 @@ const PARTS: Type = Type::Union(&[Type::ANY_OBJECT, Type::ANY_SET, Type::ANY_ARR
 
 /// The table of this file.
 pub(super) const BUILTINS: &[Builtin] = &[
-    Builtin::new("object.filter", &[Type::ANY_OBJECT, KEYS], Type::Any, filter, SOURCE),
+    Builtin::new("object.filter", &[Type::ANY_OBJECT, KEYS], Type::ANY_OBJECT, filter, SOURCE),
     Builtin::new("object.get", &[Type::ANY_OBJECT, Type::Any, Type::Any], Type::Any, get, SOURCE),
     Builtin::new("object.keys", &[Type::ANY_OBJECT], Type::ANY_SET, keys, SOURCE),
     Builtin::new("object.remove", &[Type::ANY_OBJECT, KEYS], Type::ANY_OBJECT, remove, SOURCE),
-    Builtin::new("object.subset", &[PARTS, PARTS], Type::Any, subset, "v1/topdown/subset.go"),
-    Builtin::new("object.union", &[Type::ANY_OBJECT, Type::ANY_OBJECT], Type::Any, union, SOURCE),
+    Builtin::new("object.subset", &[PARTS, PARTS], Type::Boolean, subset, "v1/topdown/subset.go"),
+    Builtin::new("object.union", &[Type::ANY_OBJECT, Type::ANY_OBJECT], Type::ANY_OBJECT, union, SOURCE),
     Builtin::new("object.union_n", &[Type::array_of(&Type::ANY_OBJECT)], Type::ANY_OBJECT, union_n, SOURCE),
 ];
 
@@ -128,9 +128,9 @@ fn merge_all(call: &mut Call<'_>, objects: &[&Rc<Object>]) -> Result<Rc<Object>,
     let count = objects.iter().map(|object| object.len()).fold(0, usize::saturating_add);
     call.room(count.saturating_mul(2))?;
     call.sorting(count as u64, count)?;
-    let mut entries: Vec<&(Value, Value)> = Vec::with_capacity(count);
-    objects.iter().rev().for_each(|object| entries.extend(object.iter()));
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut entries: Vec<(Value, Value)> = Vec::with_capacity(count);
+    objects.iter().rev().for_each(|object| entries.extend(object.iter().cloned()));
+    sort_by_key(&mut entries);
     let mut pairs = Vec::with_capacity(count);
     for same in entries.chunk_by(|a, b| a.0 == b.0) {
         let Some((key, last)) = same.first() else { continue };

@@ -1,30 +1,44 @@
 //! What was evaluated in a context is not evaluated again in it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
 
+use crate::hash::Map;
 use crate::plan::NodeId;
 use crate::value::Value;
 
-/// Node numbers are spread well enough by a multiplication.
-#[derive(Default)]
-pub(crate) struct Spread(u64);
+/// The most entries that are looked through one by one.
+const FEW: usize = 12;
 
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
-    }
-    fn write_u32(&mut self, number: u32) {
-        self.0 = u64::from(number).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(20);
+/// Something for each of some nodes, mostly few.
+#[derive(Debug)]
+pub(crate) struct ByNode<T> {
+    few: Vec<(NodeId, T)>,
+    many: Map<NodeId, T>,
+}
+
+impl<T> Default for ByNode<T> {
+    fn default() -> Self {
+        ByNode { few: Vec::new(), many: Map::default() }
     }
 }
 
-pub(crate) type ByNode<T> = HashMap<NodeId, T, BuildHasherDefault<Spread>>;
+impl<T> ByNode<T> {
+    pub(crate) fn get(&self, id: NodeId) -> Option<&T> {
+        match self.few.iter().find(|(have, _)| *have == id) {
+            Some((_, found)) => Some(found),
+            None if self.many.is_empty() => None,
+            None => self.many.get(&id),
+        }
+    }
+
+    pub(crate) fn insert(&mut self, id: NodeId, value: T) {
+        if self.few.len() < FEW {
+            self.few.push((id, value));
+        } else {
+            self.many.insert(id, value);
+        }
+    }
+}
 
 /// `None` inside stands for "undefined".
 #[derive(Debug, Default)]

@@ -30,28 +30,21 @@ pub(crate) struct Context {
     /// What stands in place of base data, merged over it.
     pub(crate) replaced: Option<Value>,
     /// Paths of `data` where only the replacement counts.
-    pub(crate) targets: Rc<[Box<[Value]>]>,
+    pub(crate) targets: Option<Rc<[Box<[Value]>]>>,
     /// The last one counts.
-    pub(crate) mocks: Rc<[(Mocked, Mock)]>,
+    pub(crate) mocks: Option<Rc<[(Mocked, Mock)]>>,
     pub(crate) caches: Rc<RefCell<Caches>>,
     pub(crate) parent: Option<Rc<Context>>,
 }
 
 impl Context {
     pub(crate) fn new(input: Option<Value>) -> Context {
-        Context {
-            input,
-            replaced: None,
-            targets: Rc::from([]),
-            mocks: Rc::from([]),
-            caches: Rc::default(),
-            parent: None,
-        }
+        Context { input, replaced: None, targets: None, mocks: None, caches: Rc::default(), parent: None }
     }
 
     /// The replacement of a function.
     pub(crate) fn mock(&self, function: &Mocked) -> Option<&Mock> {
-        self.mocks.iter().rev().find(|(mocked, _)| mocked == function).map(|(_, mock)| mock)
+        self.mocks.as_ref()?.iter().rev().find(|(mocked, _)| mocked == function).map(|(_, mock)| mock)
     }
 
     /// The same context in which no function is replaced: inside a replacement.
@@ -60,7 +53,7 @@ impl Context {
             input: self.input.clone(),
             replaced: self.replaced.clone(),
             targets: self.targets.clone(),
-            mocks: Rc::from([]),
+            mocks: None,
             caches: self.caches.clone(),
             parent: Some(self.clone()),
         })
@@ -68,14 +61,21 @@ impl Context {
 
     /// Whether only the replacement counts at a path.
     pub(crate) fn is_target(&self, path: &[Value]) -> bool {
-        self.targets.iter().any(|target| path.get(..target.len()).is_some_and(|start| start == &**target))
+        self.targets
+            .iter()
+            .flat_map(|t| t.iter())
+            .any(|target| path.get(..target.len()).is_some_and(|start| start == &**target))
     }
 }
 
 /// Puts a value at a path of a document; what is no object on the way is replaced.
 ///
 /// Source: `v1/topdown/input.go` (`mergeTermWithValues`).
-pub(crate) fn put(document: Option<Value>, path: &[Value], value: Value) -> Result<Value, crate::value::TooDeep> {
+pub(crate) fn put(
+    document: Option<Value>,
+    path: &[Value],
+    value: Value,
+) -> Result<Value, crate::value::TooDeep> {
     let Some((key, rest)) = path.split_first() else { return Ok(value) };
     let mut object = match document {
         Some(Value::Object(object)) => (*object).clone(),

@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use super::context::{Context, Mocked, merge};
 use super::jobs::Ask;
-use super::machine::{Alternatives, Flow, Machine, Role, base_get};
+use super::machine::{Alternatives, Flow, Machine, Role};
+use super::references::base_get;
 use crate::builtins::Fault;
 use crate::index::Resolve;
 use crate::plan::{NodeId, Out, Path, Plan};
@@ -41,7 +42,7 @@ impl Place {
     fn step(&mut self, key: &Value, plan: &Plan, context: &Context) {
         self.base = self.base.as_ref().and_then(|d| base_get(d, key)).cloned();
         self.over = self.over.as_ref().and_then(|d| d.get(key)).cloned();
-        if !context.targets.is_empty() {
+        if context.targets.is_some() {
             self.path.push(key.clone());
             self.replaced = self.replaced || context.is_target(&self.path);
         }
@@ -108,7 +109,9 @@ impl<'p> Machine<'p> {
         self.step(1)?;
         let Some(context) = self.context() else { return Ok(None) };
         place.step(key, self.plan, &context);
-        let node = place.node.filter(|id| self.plan.node(*id).is_some_and(|n| !n.rules.is_empty() || n.default.is_some()));
+        let node = place
+            .node
+            .filter(|id| self.plan.node(*id).is_some_and(|n| !n.rules.is_empty() || n.default.is_some()));
         Ok(node)
     }
 
@@ -168,7 +171,7 @@ impl<'p> Machine<'p> {
             self.step(1)?;
             if id != root && (!node.rules.is_empty() || node.default.is_some()) {
                 if node.arity == 0 {
-                    let hidden = (!context.targets.is_empty() && context.is_target(&path)).then(|| {
+                    let hidden = (context.targets.is_some() && context.is_target(&path)).then(|| {
                         let replaced = context.replaced.as_ref();
                         path.iter().try_fold(replaced?, |document, key| document.get(key)).cloned()
                     });
@@ -181,7 +184,7 @@ impl<'p> Machine<'p> {
                     continue;
                 }
                 let mut below = Vec::new();
-                if !context.targets.is_empty() {
+                if context.targets.is_some() {
                     below.clone_from(&path);
                     below.push(key.clone());
                 }
@@ -212,7 +215,7 @@ impl<'p> Machine<'p> {
                 continue;
             }
             let context = frame.context.clone();
-            let cached = context.caches.borrow().whole.get(&id).cloned();
+            let cached = context.caches.borrow().whole.get(id).cloned();
             if let Some(value) = cached {
                 extent.put(value);
                 continue;
@@ -290,7 +293,7 @@ impl Resolve for Resolver<'_, '_> {
 
     fn data(&mut self, path: &[Value]) -> Result<Option<Value>, Fault> {
         let base = path.iter().try_fold(self.machine.data, |at, key| base_get(at, key)).cloned();
-        if self.context.targets.is_empty() {
+        if self.context.targets.is_none() {
             return Ok(base);
         }
         let over = self.context.replaced.as_ref();
@@ -311,7 +314,10 @@ impl Resolve for Resolver<'_, '_> {
     }
 
     fn replaces_builtins(&self) -> bool {
-        self.context.mocks.iter().any(|(mocked, _)| matches!(mocked, Mocked::Builtin(_)))
+        self.context
+            .mocks
+            .iter()
+            .flat_map(|m| m.iter())
+            .any(|(mocked, _)| matches!(mocked, Mocked::Builtin(_)))
     }
 }
-

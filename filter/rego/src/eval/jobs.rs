@@ -64,7 +64,7 @@ impl<'p> Machine<'p> {
         if node.arity > 0 {
             return Ok(Flow::Fail);
         }
-        let cached = context.caches.borrow().whole.get(&id).cloned();
+        let cached = context.caches.borrow().whole.get(id).cloned();
         if let Some(cached) = cached {
             return match cached {
                 Some(value) => self.go(path, out, value, step, false),
@@ -106,7 +106,13 @@ impl<'p> Machine<'p> {
     }
 
     /// Pushes a frame for a node's rules.
-    pub(crate) fn start(&mut self, id: NodeId, ask: Ask, context: Rc<Context>, resume: usize) -> Result<Flow, Fault> {
+    pub(crate) fn start(
+        &mut self,
+        id: NodeId,
+        ask: Ask,
+        context: Rc<Context>,
+        resume: usize,
+    ) -> Result<Flow, Fault> {
         let plan = self.plan;
         let Some(node) = plan.node(id) else { return Ok(Flow::Fail) };
         let args: &[Value] = match &ask {
@@ -198,10 +204,10 @@ impl<'p> Machine<'p> {
                 let tail = rule.path.get(depth..).unwrap_or_default();
                 let pairs = tail.iter().chain(&rule.key).zip(&keys);
                 for (pattern, key) in pairs {
-                    if let Some(key) = key {
-                        if !self.unify(pattern, key)? {
-                            return Ok(false);
-                        }
+                    if let Some(key) = key
+                        && !self.unify(pattern, key)?
+                    {
+                        return Ok(false);
                     }
                 }
                 Ok(true)
@@ -313,10 +319,10 @@ impl<'p> Machine<'p> {
 
     pub(crate) fn call(&mut self, id: NodeId, args: &'p [Arg], out: &'p Out) -> Result<Flow, Fault> {
         let Some(context) = self.context() else { return Ok(Flow::Fail) };
-        if !context.mocks.is_empty() {
-            if let Some(mock) = context.mock(&Mocked::Function(id)).cloned() {
-                return self.mocked(mock, args, out, &context);
-            }
+        if context.mocks.is_some()
+            && let Some(mock) = context.mock(&Mocked::Function(id)).cloned()
+        {
+            return self.mocked(mock, args, out, &context);
         }
         let mut values = Vec::with_capacity(args.len());
         for arg in args {
@@ -328,7 +334,16 @@ impl<'p> Machine<'p> {
         self.call_with(id, values, out, context)
     }
 
-    fn call_with(&mut self, id: NodeId, args: Vec<Value>, out: &'p Out, context: Rc<Context>) -> Result<Flow, Fault> {
+    fn call_with(
+        &mut self,
+        id: NodeId,
+        args: Vec<Value>,
+        out: &'p Out,
+        context: Rc<Context>,
+    ) -> Result<Flow, Fault> {
+        for arg in args.iter().filter(|a| a.depth() > 0) {
+            self.step(arg.weight() as usize)?;
+        }
         let key = (id, args);
         let cached = context.caches.borrow().calls.get(&key).cloned();
         if let Some(cached) = cached {
@@ -360,7 +375,13 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn mocked(&mut self, mock: Mock, args: &'p [Arg], out: &'p Out, context: &Rc<Context>) -> Result<Flow, Fault> {
+    fn mocked(
+        &mut self,
+        mock: Mock,
+        args: &'p [Arg],
+        out: &'p Out,
+        context: &Rc<Context>,
+    ) -> Result<Flow, Fault> {
         let mut values = Vec::with_capacity(args.len());
         for arg in args {
             match self.value(arg)? {
@@ -415,10 +436,8 @@ impl<'p> Machine<'p> {
                 _ => return Ok(Flow::Fail),
             }
         }
-        let targets: Rc<[_]> =
-            if targets.is_empty() { context.targets.clone() } else { context.targets.iter().cloned().chain(targets).collect() };
-        let mocks: Rc<[_]> =
-            if mocks.is_empty() { context.mocks.clone() } else { context.mocks.iter().cloned().chain(mocks).collect() };
+        let targets = added(&context.targets, targets);
+        let mocks = added(&context.mocks, mocks);
         let inner = Context { input, replaced, targets, mocks, caches: Rc::default(), parent: Some(context) };
         if let Some(frame) = self.frames.last_mut() {
             frame.context = Rc::new(inner);
@@ -438,7 +457,11 @@ impl<'p> Machine<'p> {
     }
 
     /// A document of `data` with what replaces it.
-    pub(crate) fn merged(&mut self, over: Option<Value>, under: Option<Value>) -> Result<Option<Value>, Fault> {
+    pub(crate) fn merged(
+        &mut self,
+        over: Option<Value>,
+        under: Option<Value>,
+    ) -> Result<Option<Value>, Fault> {
         Ok(match (over, under) {
             (Some(over), Some(under)) => {
                 self.step(over.weight() as usize)?;
@@ -454,15 +477,15 @@ impl<'p> Job<'p> {
     /// The next rule or branch to evaluate; the default where nothing else gave a value.
     fn advance(&mut self, plan: &'p crate::plan::Plan) -> Option<&'p RulePlan> {
         loop {
-            if let (Some(candidate), false) = (&self.candidate, self.found) {
-                if let Some(branch) = candidate.branch(self.branch) {
-                    self.branch += 1;
-                    let rule = plan.rule(candidate.rule)?;
-                    return match branch {
-                        0 => Some(rule),
-                        n => rule.branches.get(n as usize - 1),
-                    };
-                }
+            if let (Some(candidate), false) = (&self.candidate, self.found)
+                && let Some(branch) = candidate.branch(self.branch)
+            {
+                self.branch += 1;
+                let rule = plan.rule(candidate.rule)?;
+                return match branch {
+                    0 => Some(rule),
+                    n => rule.branches.get(n as usize - 1),
+                };
             }
             self.found = false;
             self.branch = 0;
@@ -545,6 +568,14 @@ impl Gathered {
             }
         })
     }
+}
+
+/// A list with more at its end.
+fn added<T: Clone>(list: &Option<Rc<[T]>>, more: Vec<T>) -> Option<Rc<[T]>> {
+    if more.is_empty() {
+        return list.clone();
+    }
+    Some(list.iter().flat_map(|l| l.iter()).cloned().chain(more).collect())
 }
 
 /// The keys, if all have a value.

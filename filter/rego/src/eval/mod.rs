@@ -12,14 +12,16 @@ mod documents;
 mod jobs;
 mod machine;
 mod query;
+mod reads;
+mod references;
 mod terms;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
-
 pub use query::{Answer, Entry};
+pub use reads::{Paths, Reads};
 
 use std::cell::RefCell;
 use std::fmt;

@@ -179,7 +179,10 @@ impl<'p> Machine<'p> {
                         }
                         opened = true;
                     }
-                    (Arg::Const(_) | Arg::Array(_) | Arg::Object(_) | Arg::Set(_), Arg::Const(_) | Arg::Array(_) | Arg::Object(_) | Arg::Set(_)) => return Ok(false),
+                    (
+                        Arg::Const(_) | Arg::Array(_) | Arg::Object(_) | Arg::Set(_),
+                        Arg::Const(_) | Arg::Array(_) | Arg::Object(_) | Arg::Set(_),
+                    ) => return Ok(false),
                     _ => left.push((a, b)),
                 }
             }

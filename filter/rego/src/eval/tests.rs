@@ -90,6 +90,8 @@ fn membership_and_patterns() {
         ("p if 18446744073709551617 == 18446744073709551616", "", "data.t.p", "undefined"),
         ("p := 10 / 3", "", "data.t.p", "3.3333333333333333333"),
         ("p if [p1, q] = [q, 1]", "", "data.t.p", "true"),
+        ("p() := 1", "", "data.t.p", "1"),
+        ("q.a() := 2", "", "data.t.q", r#"{"a": 2}"#),
     ]);
 }
 
@@ -141,7 +143,11 @@ fn the_index_decides_what_is_reached() {
     for (module, input, want) in [
         (with_c("allow if input.a == 1\nallow if c == 1"), r#"{"a": 1}"#, "conflict"),
         (with_c("allow if input.a == 1\nallow if { input.a == 1; c == 1 }"), r#"{"a": 1}"#, "true"),
-        (with_c("default allow := false\nallow if input.role == \"admin\"\nallow if c == 1"), r#"{"role": "admin"}"#, "conflict"),
+        (
+            with_c("default allow := false\nallow if input.role == \"admin\"\nallow if c == 1"),
+            r#"{"role": "admin"}"#,
+            "conflict",
+        ),
         (with_c("allow if { c == 1; input.role == \"x\" }"), r#"{"role": "y"}"#, "undefined"),
         (with_c("allow if { c == 1; startswith(input.role, \"x\") }"), r#"{"role": "y"}"#, "conflict"),
     ] {
@@ -165,12 +171,27 @@ fn replaced_documents_and_functions() {
     for (modules, input, query, want) in [
         (vec!["p := y if y := data.u.z with data.u.y as 3", u], "{}", "data.t.p", "3"),
         (vec!["p := z if z := data.u.z with data.u as {\"k\": 1}", u], "{}", "data.t.p", "undefined"),
-        (vec!["p if input.x == 1\nq := x if x := p with equal as true", u], r#"{"x": 2}"#, "data.t.q", "undefined"),
+        (
+            vec!["p if input.x == 1\nq := x if x := p with equal as true", u],
+            r#"{"x": 2}"#,
+            "data.t.q",
+            "undefined",
+        ),
         (vec!["h(x) := count(x)\np := n if n := count([1]) with count as h"], "", "data.t.p", "1"),
         (vec!["f(x) := x\np := n if n := f(1) with f as 5"], "", "data.t.p", "5"),
         (vec!["p := i if i := input with input.a.y as 1"], r#"{"a": 5}"#, "data.t.p", r#"{"a": {"y": 1}}"#),
-        (vec!["p := i if i := input with input.b as 2 with input as {\"a\": 1}"], "{}", "data.t.p", r#"{"a": 1}"#),
-        (vec!["q := input.x\np := [q, r] if { r := q with input.x as 2 }"], r#"{"x": 1}"#, "data.t.p", "[1, 2]"),
+        (
+            vec!["p := i if i := input with input.b as 2 with input as {\"a\": 1}"],
+            "{}",
+            "data.t.p",
+            r#"{"a": 1}"#,
+        ),
+        (
+            vec!["q := input.x\np := [q, r] if { r := q with input.x as 2 }"],
+            r#"{"x": 1}"#,
+            "data.t.p",
+            "[1, 2]",
+        ),
     ] {
         assert_eq!(answer(&modules, "", input, query), want, "{modules:?}");
     }
@@ -184,7 +205,10 @@ f(x) := x
 s contains 1 if false"#;
     let modules = [t, "package t.sub\nx := 1 if false", "package t.empty"];
     assert_eq!(answer(&modules, "", "{}", "data.t"), r#"{"a": 1, "empty": {}, "s": set(), "sub": {}}"#);
-    assert_eq!(answer(&[t], r#"{"t": {"base": [1]}}"#, "{}", "data.t"), r#"{"a": 1, "base": [1], "s": set()}"#);
+    assert_eq!(
+        answer(&[t], r#"{"t": {"base": [1]}}"#, "{}", "data.t"),
+        r#"{"a": 1, "base": [1], "s": set()}"#
+    );
     assert_eq!(answer(&[t], "", "{}", "[k | data.t[k]]"), r#"["a", "s"]"#);
     let lib = ["import data.lib.x\nx := 1\ny := x", "package lib\nx := 2"];
     assert_eq!(answer(&lib, "", "", "data.t.y"), "2");
@@ -195,7 +219,9 @@ s contains 1 if false"#;
 fn bounds_end_an_evaluation() {
     let mut compiler = Compiler::new(Options::default());
     let chain: String = (0..500).map(|i| format!("r{i} := r{}\n", i + 1)).collect();
-    let text = format!("package t\n{chain}r500 := 1\nloop := count([1 | some i in numbers.range(1, 3000); some j in numbers.range(1, 3000); i == j])");
+    let text = format!(
+        "package t\n{chain}r500 := 1\nloop := count([1 | some i in numbers.range(1, 3000); some j in numbers.range(1, 3000); i == j])"
+    );
     compiler.module("m.rego", &text, Version::V1);
     let policy = compiler.finish().unwrap();
     let run = |query: &str, limits: &Limits| {
@@ -219,9 +245,18 @@ fn on_a_small_stack(f: impl FnOnce() + Send + 'static) {
 #[test]
 fn nothing_that_nests_uses_up_the_stack() {
     on_a_small_stack(|| {
-        let nested = |open: &str, close: &str, n: usize| format!("p := {}1{}", open.repeat(n), close.repeat(n));
+        let nested =
+            |open: &str, close: &str, n: usize| format!("p := {}1{}", open.repeat(n), close.repeat(n));
         for n in [100, 1_000, 100_000] {
-            for (open, close) in [("[", "]"), ("{", "}"), ("(", ")"), ("[1 | x := ", "]"), ("count(", ")"), ("{1: ", "}"), ("-", "")] {
+            for (open, close) in [
+                ("[", "]"),
+                ("{", "}"),
+                ("(", ")"),
+                ("[1 | x := ", "]"),
+                ("count(", ")"),
+                ("{1: ", "}"),
+                ("-", ""),
+            ] {
                 let text = nested(open, close, n);
                 let got = answer(&[&text], "", "", "data.t.p");
                 assert!(got != "undefined" || n < 1000, "{open} {n}: {got}");
@@ -241,7 +276,10 @@ fn nothing_that_nests_uses_up_the_stack() {
         let conjuncts: String = (0..3_000).map(|i| format!("  input.a{i} == {i}\n")).collect();
         let input: Vec<String> = (0..3_000).map(|i| format!("\"a{i}\": {i}")).collect();
         let input = format!("{{{}}}", input.join(", "));
-        assert_eq!(answer(&[&format!("p if {{\n{conjuncts}}}\np if input.b")], "", &input, "data.t.p"), "true");
+        assert_eq!(
+            answer(&[&format!("p if {{\n{conjuncts}}}\np if input.b")], "", &input, "data.t.p"),
+            "true"
+        );
         let path: String = (0..90).map(|i| format!(".p{i}")).collect();
         assert_eq!(answer(&[&format!("package t{path}\nx := 1")], "", "", &format!("data.t{path}.x")), "1");
     });
@@ -254,7 +292,9 @@ fn rules_are_found_by_how_texts_begin_where_nothing_can_end_a_query() {
     compiler.module("m.rego", &format!("package t\n{many}"), Version::V1);
     let policy = compiler.finish().unwrap();
     let entry = policy.query("data.t.allow").unwrap();
-    let input = |path: &str| Value::from_json(format!("{{\"path\": \"{path}\"}}").as_bytes(), &mut Budget::unlimited()).ok();
+    let input = |path: &str| {
+        Value::from_json(format!("{{\"path\": \"{path}\"}}").as_bytes(), &mut Budget::unlimited()).ok()
+    };
     let few = Limits { steps: 100, ..Limits::default() };
     let run = |path: &str| policy.evaluate(&entry, input(path), &few, &Outside::default());
     assert_eq!(run("/p499/x"), Ok(Some(Value::Bool(true))));
@@ -262,4 +302,72 @@ fn rules_are_found_by_how_texts_begin_where_nothing_can_end_a_query() {
     // Replaced, it is asked of every rule.
     let replaced = format!("{many}yes(_, _) := true\np := x if x := allow with startswith as yes");
     assert_eq!(answer(&[&replaced], "", "{\"path\": \"/q\"}", "data.t.p"), "true");
+}
+
+#[test]
+fn what_a_query_can_read_is_known() {
+    let reads = |text: &str| {
+        let mut compiler = Compiler::new(Options::default());
+        compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
+        let policy = compiler.finish().unwrap();
+        let reads = policy.reads(&policy.query("data.t.p").unwrap());
+        let show = |paths: &crate::eval::Paths| {
+            paths
+                .iter()
+                .map(|p| p.iter().map(|s| s.to_rego()).collect::<Vec<_>>().join("/"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        format!("{} | {} | {:?}", show(&reads.input), show(&reads.data), reads.outside)
+    };
+    assert_eq!(reads("p if input.a.b == 1\nq if input.z"), r#""a"/"b" |  | {}"#);
+    assert_eq!(reads("p if { h := input.a.h; h.x == 1; h.y }"), r#""a"/"h"/"x" "a"/"h"/"y" |  | {}"#);
+    assert_eq!(reads("p if { h := input.a.h; h.x == 1; count(h) == 2 }"), r#""a"/"h" |  | {}"#);
+    assert_eq!(reads("p := h if { h := input.a.h; h.x == 1 }"), r#""a"/"h" |  | {}"#);
+    assert_eq!(reads("p if f(input.a)\nf(x) if x.y == data.d.e[input.k]"), r#""a" "k" | "d"/"e" | {}"#);
+    assert_eq!(reads("p if input[input.k]"), " |  | {}");
+    let mut compiler = Compiler::new(Options::default());
+    compiler.module("m.rego", "package t\np if { h := input.a.h; not h.x }", Version::V1);
+    let policy = compiler.finish().unwrap();
+    let reads_of = policy.reads(&policy.query("data.t.p").unwrap());
+    assert_eq!(reads_of.present.into_iter().collect::<Vec<_>>(), [vec![Value::from("a"), Value::from("h")]]);
+    assert_eq!(reads("p if q\nq if { not input.m == 1; time.now_ns() > 1 }"), r#""m" |  | {"time.now_ns"}"#);
+}
+
+#[test]
+fn a_rule_that_is_found_twice_is_evaluated_once() {
+    let text = r#"p contains input.n if "a" in input.xs
+p contains 2 if glob.match("a", [":"], input.s)
+p contains 3 if glob.match("a", ["."], input.s)"#;
+    let input = r#"{"xs": ["a", "a", "b"], "n": 1, "s": "a"}"#;
+    let mut compiler = Compiler::new(Options::default());
+    compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
+    let policy = compiler.finish().unwrap();
+    let entry = policy.query("data.t.p").unwrap();
+    let input = Value::from_json(input.as_bytes(), &mut Budget::unlimited()).ok();
+    let steps = |most: u64| {
+        let limits = Limits { steps: most, ..Limits::default() };
+        policy.evaluate(&entry, input.clone(), &limits, &Outside::default()).is_ok()
+    };
+    // Each of the three rules once: what it costs is known.
+    assert!(steps(60) && !steps(20));
+    assert_eq!(answer(&[text], "", r#"{"xs": ["a", "a"], "n": 1, "s": "a"}"#, "data.t.p"), "{1, 2, 3}");
+}
+
+#[test]
+fn types_that_cannot_meet_are_refused_at_load() {
+    table(&[
+        ("x := 1\np if x == \"a\"", "", "data.t.p", "rego_type_error"),
+        ("p if count(5)", "", "data.t.p", "rego_type_error"),
+        ("x := {\"a\": 1}\np := x.b", "", "data.t.p", "rego_type_error"),
+        ("s contains 1\np := s.b", "", "data.t.p", "rego_type_error"),
+        ("p := [1, 2][5]", "", "data.t.p", "rego_type_error"),
+        ("f(x) := x\np := f", "", "data.t.p", "rego_type_error"),
+        ("f(x) := x + 1\np := f(\"a\")", "", "data.t.p", "rego_type_error"),
+        ("p if not startswith(\"a\")", "", "data.t.p", "rego_type_error"),
+        ("r := 2\np if data.t.r.x with data.t.r as 1", "", "data.t.p", "rego_type_error"),
+        ("r := 2\np if data.t.r.x with data.t.r as {\"x\": 1}", "", "data.t.p", "true"),
+        ("r := q\nq := 2\np if data.t.r.x with data.t.q as {\"x\": 1}", "", "data.t.p", "true"),
+        ("p if { some x in input.xs; x == 1; startswith(x, \"a\") }", "{}", "data.t.p", "undefined"),
+    ]);
 }

@@ -2,11 +2,10 @@
 //!
 //! Source: `v1/ast/index.go` (`refindices`), on operations instead of trees.
 
-use std::collections::HashMap;
-
 use super::trie::{Glob, Key, Level, Slot, Trie};
 use super::{Member, Source};
 use crate::builtins::text::patterns::Prepared;
+use crate::hash::Map;
 use crate::plan::{Arg, DataAt, Op, Out, Path, Plan, RulePlan};
 use crate::syntax::Pos;
 use crate::value::Value;
@@ -55,7 +54,7 @@ struct Document {
 #[derive(Default)]
 struct Documents {
     list: Vec<Document>,
-    known: HashMap<Vec<Value>, Vec<usize>>,
+    known: Map<Vec<Value>, Vec<usize>>,
 }
 
 impl Documents {
@@ -104,55 +103,93 @@ struct Collector<'a> {
     scratch: u32,
 }
 
-pub(super) fn build(rules: &[u32], plan: &Plan, pure: bool) -> Option<Trie> {
-    let mut documents = Documents::default();
-    let mut paths: Vec<(Member, Ways)> = Vec::new();
-    for (position, id) in rules.iter().enumerate() {
-        let Some(rule) = plan.rule(*id) else { continue };
-        for (branch, rule) in std::iter::once(rule).chain(&rule.branches).enumerate() {
-            let member = Member { position: position as u32, branch: branch as u16 };
-            let mut scope = Scope::default();
-            if !prints(&rule.block) {
-                let mut collector = Collector { documents: &mut documents, rule, pure, scratch: 0 };
-                collector.body(&rule.block, &mut scope, &mut HashMap::new());
-            }
-            paths.push((member, ways(&scope)));
-        }
-    }
-    if documents.list.is_empty() {
-        return None;
-    }
-    let mut order: Vec<usize> = (0..documents.list.len()).collect();
-    order.sort_by(|a, b| {
-        let (Some(a), Some(b)) = (documents.list.get(*a), documents.list.get(*b)) else {
-            return std::cmp::Ordering::Equal;
-        };
-        // Arguments have no place and come last.
-        b.count.cmp(&a.count).then_with(|| match (a.pos, b.pos) {
-            (Some(a), Some(b)) => a.cmp(&b),
-            (a, b) => b.is_some().cmp(&a.is_some()),
-        })
-    });
-    let mut level_of = vec![0; documents.list.len()];
-    for (level, number) in order.iter().enumerate() {
-        if let Some(slot) = level_of.get_mut(*number) {
-            *slot = level;
-        }
-    }
-    let mut sources: Vec<Option<Source>> = documents.list.into_iter().map(|d| Some(d.source)).collect();
-    let levels = order.iter().filter_map(|n| sources.get_mut(*n).and_then(Option::take)).collect();
-    let mut trie = Trie::new(levels);
-    for (member, ways) in paths {
-        for way in ways {
-            insert(&mut trie, member, way, &level_of);
-        }
-    }
-    Some(trie)
+/// An index that is being built, some rules at a time.
+pub(super) struct Building {
+    documents: Documents,
+    paths: Vec<(Member, Ways)>,
+    /// Rules whose bodies were looked at.
+    next: usize,
+    trie: Option<(Trie, Vec<usize>, std::vec::IntoIter<(Member, Ways)>)>,
+    /// Every member stands in one place.
+    once: bool,
 }
 
-fn insert(trie: &mut Trie, member: Member, way: Vec<Demand>, level_of: &[usize]) {
+impl Building {
+    pub(super) fn new() -> Building {
+        Building { documents: Documents::default(), paths: Vec::new(), next: 0, trie: None, once: true }
+    }
+
+    /// Takes up to `count` rules further. Whether all is done.
+    pub(super) fn step(&mut self, rules: &[u32], plan: &Plan, pure: bool, count: usize) -> bool {
+        if let Some((trie, level_of, paths)) = &mut self.trie {
+            for (member, ways) in paths.by_ref().take(count) {
+                self.once &= ways.len() == 1;
+                for way in ways {
+                    self.once &= insert(trie, member, way, level_of);
+                }
+            }
+            return paths.len() == 0;
+        }
+        let end = self.next.saturating_add(count).min(rules.len());
+        for (position, id) in rules.iter().enumerate().take(end).skip(self.next) {
+            let Some(rule) = plan.rule(*id) else { continue };
+            for (branch, rule) in std::iter::once(rule).chain(&rule.branches).enumerate() {
+                let member = Member { position: position as u32, branch: branch as u16 };
+                let mut scope = Scope::default();
+                if !prints(&rule.block) {
+                    let mut collector = Collector { documents: &mut self.documents, rule, pure, scratch: 0 };
+                    collector.body(&rule.block, &mut scope, &mut Map::default());
+                }
+                self.paths.push((member, ways(&scope)));
+            }
+        }
+        self.next = end;
+        if self.next < rules.len() {
+            return false;
+        }
+        if self.documents.list.is_empty() {
+            return true;
+        }
+        self.order();
+        false
+    }
+
+    /// All is known that is asked: levels in the order of how often.
+    fn order(&mut self) {
+        let documents = std::mem::take(&mut self.documents).list;
+        let mut order: Vec<usize> = (0..documents.len()).collect();
+        order.sort_by(|a, b| {
+            let (Some(a), Some(b)) = (documents.get(*a), documents.get(*b)) else {
+                return std::cmp::Ordering::Equal;
+            };
+            // Arguments have no place and come last.
+            b.count.cmp(&a.count).then_with(|| match (a.pos, b.pos) {
+                (Some(a), Some(b)) => a.cmp(&b),
+                (a, b) => b.is_some().cmp(&a.is_some()),
+            })
+        });
+        let mut level_of = vec![0; documents.len()];
+        for (level, number) in order.iter().enumerate() {
+            if let Some(slot) = level_of.get_mut(*number) {
+                *slot = level;
+            }
+        }
+        let mut sources: Vec<Option<Source>> = documents.into_iter().map(|d| Some(d.source)).collect();
+        let levels = order.iter().filter_map(|n| sources.get_mut(*n).and_then(Option::take)).collect();
+        self.trie = Some((Trie::new(levels), level_of, std::mem::take(&mut self.paths).into_iter()));
+    }
+
+    /// The trie, and whether every member stands in one place; None: there is nothing to be told apart by.
+    pub(super) fn finish(self) -> Option<(Trie, bool)> {
+        self.trie.map(|(trie, _, _)| (trie, self.once))
+    }
+}
+
+/// Puts a member where its demands lead. Whether that is one place.
+fn insert(trie: &mut Trie, member: Member, way: Vec<Demand>, level_of: &[usize]) -> bool {
     if way.is_empty() {
-        return trie.add(Slot::Early(trie.root()), member);
+        trie.add(Slot::Early(trie.root()), member);
+        return true;
     }
     let mut way: Vec<(usize, Demand)> =
         way.into_iter().map(|d| (level_of.get(d.source).copied().unwrap_or(0), d)).collect();
@@ -177,12 +214,13 @@ fn insert(trie: &mut Trie, member: Member, way: Vec<Demand>, level_of: &[usize])
                 let child = trie.child(at, level as Level, &key(&demand.key));
                 trie.add(Slot::Early(child), member);
             }
-            return;
+            return false;
         } else if let Some(demand) = same.first() {
             at = trie.child(at, level as Level, &key(&demand.key));
         }
     }
     trie.add(Slot::Tail(at), member);
+    true
 }
 
 fn key(wanted: &Wanted) -> Key {
@@ -224,7 +262,7 @@ fn prints(block: &[Op]) -> bool {
 }
 
 impl Collector<'_> {
-    fn body(&mut self, block: &[Op], scope: &mut Scope, constants: &mut HashMap<u32, Value>) {
+    fn body(&mut self, block: &[Op], scope: &mut Scope, constants: &mut Map<u32, Value>) {
         let mut under_with = 0;
         for op in block {
             match op {
@@ -236,7 +274,7 @@ impl Collector<'_> {
         }
     }
 
-    fn operation(&mut self, op: &Op, scope: &mut Scope, constants: &mut HashMap<u32, Value>) {
+    fn operation(&mut self, op: &Op, scope: &mut Scope, constants: &mut Map<u32, Value>) {
         match op {
             Op::Ref(path, Out::Test) => {
                 if let Some(source) = self.document(path, path.steps.len()) {
@@ -244,16 +282,16 @@ impl Collector<'_> {
                 }
             }
             Op::Ref(path, Out::Unify(arg)) => self.equal(path, arg, scope, constants),
-            Op::Unify(a, b) => {
-                if !self.variable(a, b, scope, constants) {
-                    self.variable(b, a, scope, constants);
-                }
+            Op::Unify(a, b) if !self.variable(a, b, scope, constants) => {
+                self.variable(b, a, scope, constants);
             }
             Op::Builtin { builtin, prepared, args, out: Out::Test, .. } => match (builtin.name, &**args) {
                 ("glob.match", [pattern, delimiters, text]) => {
                     let before = scope.demands.len();
                     self.glob(pattern, delimiters, text, scope);
-                    if let (Some(Prepared::Glob(glob)), true) = (prepared.as_deref(), scope.demands.len() == before) {
+                    if let (Some(Prepared::Glob(glob)), true) =
+                        (prepared.as_deref(), scope.demands.len() == before)
+                    {
                         self.start(text, glob.prefix(), scope);
                     }
                 }
@@ -310,12 +348,16 @@ impl Collector<'_> {
         }
         let long = matches!(&key, Wanted::Array(elements) if elements.len() > MOST_DEMANDS);
         if scope.demands.len() < MOST_DEMANDS {
-            scope.demands.push(if long { Demand { source, key: Wanted::Any, glob: None } } else { Demand { source, key, glob } });
+            scope.demands.push(if long {
+                Demand { source, key: Wanted::Any, glob: None }
+            } else {
+                Demand { source, key, glob }
+            });
         }
     }
 
     /// `reference = term`.
-    fn equal(&mut self, path: &Path, arg: &Arg, scope: &mut Scope, constants: &mut HashMap<u32, Value>) {
+    fn equal(&mut self, path: &Path, arg: &Arg, scope: &mut Scope, constants: &mut Map<u32, Value>) {
         if path.left_of_another {
             return;
         }
@@ -327,10 +369,10 @@ impl Collector<'_> {
                 Arg::Const(value) => Some(value.clone()),
                 _ => None,
             };
-            if let Some(value) = value.filter(is_scalar) {
-                if let Some(source) = self.document(path, path.steps.len() - 1) {
-                    self.demand(scope, source, Wanted::Scalar(value), None);
-                }
+            if let Some(value) = value.filter(is_scalar)
+                && let Some(source) = self.document(path, path.steps.len() - 1)
+            {
+                self.demand(scope, source, Wanted::Scalar(value), None);
             }
             return;
         }
@@ -350,7 +392,7 @@ impl Collector<'_> {
     }
 
     /// `variable = term`. Whether it was a demand.
-    fn variable(&mut self, a: &Arg, b: &Arg, scope: &mut Scope, constants: &mut HashMap<u32, Value>) -> bool {
+    fn variable(&mut self, a: &Arg, b: &Arg, scope: &mut Scope, constants: &mut Map<u32, Value>) -> bool {
         let Arg::Reg(register) = a else { return false };
         if let Arg::Const(value) = b {
             constants.insert(*register, value.clone());
@@ -376,29 +418,29 @@ impl Collector<'_> {
         element: &Arg,
         collection: &Arg,
         scope: &mut Scope,
-        constants: &mut HashMap<u32, Value>,
+        constants: &mut Map<u32, Value>,
     ) {
-        if let Arg::Reg(register) = element {
-            if let Some(source) = self.resolve(*register, scope) {
-                let collection = match collection {
-                    Arg::Reg(register) => constants.get(register).cloned(),
-                    Arg::Const(value) => Some(value.clone()),
-                    _ => None,
-                };
-                match collection {
-                    Some(Value::Array(array)) => {
-                        array.iter().for_each(|v| self.demand(scope, source, constant(v), None));
-                    }
-                    Some(Value::Set(set)) => {
-                        set.iter().for_each(|v| self.demand(scope, source, constant(v), None));
-                    }
-                    Some(Value::Object(object)) => {
-                        object.values().for_each(|v| self.demand(scope, source, constant(v), None));
-                    }
-                    _ => {}
+        if let Arg::Reg(register) = element
+            && let Some(source) = self.resolve(*register, scope)
+        {
+            let collection = match collection {
+                Arg::Reg(register) => constants.get(register).cloned(),
+                Arg::Const(value) => Some(value.clone()),
+                _ => None,
+            };
+            match collection {
+                Some(Value::Array(array)) => {
+                    array.iter().for_each(|v| self.demand(scope, source, constant(v), None));
                 }
-                return;
+                Some(Value::Set(set)) => {
+                    set.iter().for_each(|v| self.demand(scope, source, constant(v), None));
+                }
+                Some(Value::Object(object)) => {
+                    object.values().for_each(|v| self.demand(scope, source, constant(v), None));
+                }
+                _ => {}
             }
+            return;
         }
         let wanted = match element {
             Arg::Reg(register) => match constants.get(register) {
@@ -460,7 +502,9 @@ impl Collector<'_> {
             return;
         }
         let Some(document) = self.resolve(*register, scope) else { return };
-        let Some(source) = self.documents.list.get(document).map(|d| (d.source.clone(), d.pos)) else { return };
+        let Some(source) = self.documents.list.get(document).map(|d| (d.source.clone(), d.pos)) else {
+            return;
+        };
         let number = self.documents.number(Source::Start(Box::new(source.0)), source.1);
         if !scope.demands.iter().any(|d| d.source == number) {
             self.demand(scope, number, Wanted::Start(start.into()), None);
@@ -475,7 +519,7 @@ impl Collector<'_> {
         left: &[Op],
         right: &[Op],
         scope: &mut Scope,
-        constants: &HashMap<u32, Value>,
+        constants: &Map<u32, Value>,
     ) {
         let left = self.operand(left, scope, constants);
         if or && left.is_empty() {
@@ -493,7 +537,7 @@ impl Collector<'_> {
     }
 
     /// The ways in which an operand can hold; none: nothing is known of it.
-    fn operand(&mut self, block: &[Op], scope: &Scope, constants: &HashMap<u32, Value>) -> Ways {
+    fn operand(&mut self, block: &[Op], scope: &Scope, constants: &Map<u32, Value>) -> Ways {
         let outer = scope.demands.iter().chain(&scope.outer).cloned().collect();
         let mut inner = Scope { outer, ..Scope::default() };
         self.scratch += 1;
@@ -533,9 +577,7 @@ impl Collector<'_> {
 /// A constant as a demand: an array by its elements, other composites only as defined.
 fn constant(value: &Value) -> Wanted {
     match value {
-        Value::Array(array) => {
-            Wanted::Array(array.iter().map(|v| is_scalar(v).then(|| v.clone())).collect())
-        }
+        Value::Array(array) => Wanted::Array(array.iter().map(|v| is_scalar(v).then(|| v.clone())).collect()),
         Value::Object(_) | Value::Set(_) => Wanted::Any,
         scalar => Wanted::Scalar(scalar.clone()),
     }

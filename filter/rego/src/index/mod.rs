@@ -16,6 +16,7 @@ mod collect;
 mod trie;
 
 use crate::builtins::Fault;
+use crate::hash::Map;
 use crate::plan::{Arg, Node, Plan};
 use crate::value::Value;
 use trie::Trie;
@@ -86,23 +87,34 @@ pub(crate) struct Index {
     /// All rules, where nothing is told apart: they need not be put together anew.
     all: Vec<Candidate>,
     all_early: bool,
+    /// No rule has branches or stands in more than one place: what is found is what is evaluated.
+    plain: bool,
 }
 
-impl Index {
-    pub(crate) fn build(rules: &[u32], plan: &Plan, pure: bool) -> Index {
+/// An index that is being built, some rules at a time.
+pub(crate) struct Building {
+    index: Index,
+    collected: collect::Building,
+    pure: bool,
+}
+
+impl std::fmt::Debug for Building {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Building").finish_non_exhaustive()
+    }
+}
+
+impl Building {
+    /// Begins with what all rules have in common; `pure`: nothing that they evaluate can end a query.
+    pub(crate) fn new(rules: &[u32], plan: &Plan, pure: bool) -> Building {
         let mut index = Index::default();
-        let mut values: Vec<&Value> = Vec::new();
-        let mut known: std::collections::HashMap<&Value, u32> = std::collections::HashMap::new();
+        let mut known: Map<&Value, u32> = Map::default();
         for id in rules {
             let Some(rule) = plan.rule(*id) else { continue };
             let classes = std::iter::once(rule).chain(&rule.branches).map(|branch| match &branch.value {
                 Some(Arg::Const(value)) if rule.is_complete() => {
-                    let next = values.len() as u32 + 1;
-                    let class = *known.entry(value).or_insert(next);
-                    if class == next {
-                        values.push(value);
-                    }
-                    class
+                    let next = known.len() as u32 + 1;
+                    *known.entry(value).or_insert(next)
                 }
                 _ => 0,
             });
@@ -113,16 +125,37 @@ impl Index {
         let mut classes = index.classes.iter().flatten();
         let first = classes.next().copied().unwrap_or(1);
         index.all_early = first != 0 && classes.all(|c| *c == first);
-        index.trie = collect::build(rules, plan, pure);
+        Building { index, collected: collect::Building::new(), pure }
+    }
+
+    /// Takes up to `count` rules further. Whether all is done.
+    pub(crate) fn step(&mut self, rules: &[u32], plan: &Plan, count: usize) -> bool {
+        self.collected.step(rules, plan, self.pure, count)
+    }
+
+    pub(crate) fn finish(self) -> Index {
+        let mut index = self.index;
+        let branches = index.classes.iter().any(|c| c.len() > 1);
+        if let Some((trie, once)) = self.collected.finish() {
+            index.plain = once && !branches;
+            index.trie = Some(trie);
+        }
         index
     }
 
-    /// Whether rules are told apart here.
-    pub(crate) fn is_indexed(&self) -> bool {
-        self.trie.is_some()
+    /// An index by which nothing is told apart.
+    pub(crate) fn scan(self) -> Index {
+        self.index
     }
+}
 
-    pub(crate) fn lookup(&self, node: &Node, resolve: &mut dyn Resolve, found: &mut Found) -> Result<(), Fault> {
+impl Index {
+    pub(crate) fn lookup(
+        &self,
+        node: &Node,
+        resolve: &mut dyn Resolve,
+        found: &mut Found,
+    ) -> Result<(), Fault> {
         let trie = match &self.trie {
             Some(trie) if !(trie.has_calls() && resolve.replaces_builtins()) => trie,
             _ => {
@@ -133,21 +166,36 @@ impl Index {
             }
         };
         let mut members = Vec::new();
-        trie.visit(resolve, &mut members)?;
+        let again = trie.visit(resolve, &mut members)?;
         resolve.step(members.len())?;
-        self.arrange(node, &members, found);
+        self.arrange(node, &members, again, found);
         Ok(())
     }
 
     /// Members in order of arrival → candidates in order of the first arrival of each rule.
-    fn arrange(&self, node: &Node, members: &[Member], found: &mut Found) {
+    fn arrange(&self, node: &Node, members: &[Member], again: bool, found: &mut Found) {
         let mut early = true;
         let mut class = None;
+        if self.plain && !again {
+            found.rules.reserve(members.len());
+            for member in members {
+                let value = self.classes.get(member.position as usize).and_then(|c| c.first()).copied();
+                let value = value.unwrap_or(0);
+                early &= value != 0 && class.is_none_or(|c| c == value);
+                class = Some(value);
+                if let Some(rule) = node.rules.get(member.position as usize).copied() {
+                    found.rules.push(Candidate { rule, branches: None, count: 1 });
+                }
+            }
+            found.early = early;
+            return;
+        }
         let mut seen: Vec<(u32, Vec<u16>)> = Vec::with_capacity(members.len());
         let many = members.len() > 16;
-        let mut places: std::collections::HashMap<u32, usize> = std::collections::HashMap::new();
+        let mut places: Map<u32, usize> = Map::default();
         for member in members {
-            let value = self.classes.get(member.position as usize).and_then(|c| c.get(member.branch as usize));
+            let value =
+                self.classes.get(member.position as usize).and_then(|c| c.get(member.branch as usize));
             let value = value.copied().unwrap_or(0);
             early &= value != 0 && class.is_none_or(|c| c == value);
             class = Some(value);

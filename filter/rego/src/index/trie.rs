@@ -1,9 +1,8 @@
 //! The trie itself.
 
-use std::collections::HashMap;
-
 use super::{Member, Resolve, Source};
 use crate::builtins::Fault;
+use crate::hash::Map;
 use crate::value::Value;
 
 /// Which document a level is about.
@@ -44,17 +43,17 @@ struct TrieNode {
     levels: Vec<(Level, Branches)>,
     /// Within an array: what its next element leads to.
     any: Option<NodeId>,
-    elements: HashMap<Value, NodeId>,
+    elements: Map<Value, NodeId>,
 }
 
 #[derive(Debug, Default)]
 struct Branches {
     any: Option<NodeId>,
-    scalars: HashMap<Value, NodeId>,
+    scalars: Map<Value, NodeId>,
     array: Option<NodeId>,
     globs: Vec<Glob>,
     /// By length, ascending: texts that others begin with.
-    starts: Vec<(usize, HashMap<Box<[u8]>, NodeId>)>,
+    starts: Vec<(usize, Map<Box<[u8]>, NodeId>)>,
 }
 
 #[derive(Debug)]
@@ -107,10 +106,10 @@ impl Trie {
 
     pub(crate) fn glob(&mut self, at: NodeId, level: Level, glob: &Glob) {
         self.has_calls = true;
-        if let Some(branches) = self.branches(at, level) {
-            if !branches.globs.contains(glob) {
-                branches.globs.push(glob.clone());
-            }
+        if let Some(branches) = self.branches(at, level)
+            && !branches.globs.contains(glob)
+        {
+            branches.globs.push(glob.clone());
         }
     }
 
@@ -127,7 +126,7 @@ impl Trie {
                 let place = match branches.starts.binary_search_by_key(&text.len(), |(length, _)| *length) {
                     Ok(place) => place,
                     Err(place) => {
-                        branches.starts.insert(place, (text.len(), HashMap::new()));
+                        branches.starts.insert(place, (text.len(), Map::default()));
                         place
                     }
                 };
@@ -157,10 +156,12 @@ impl Trie {
         at
     }
 
-    /// All members that may hold, in the order of OPA's traversal.
-    pub(crate) fn visit(&self, resolve: &mut dyn Resolve, out: &mut Vec<Member>) -> Result<(), Fault> {
-        let mut visit = Visit { trie: self, resolve, resolved: vec![None; self.levels.len()], out };
-        visit.node(0)
+    /// All members that may hold, in the order of OPA's traversal. Whether one may have been met more than once.
+    pub(crate) fn visit(&self, resolve: &mut dyn Resolve, out: &mut Vec<Member>) -> Result<bool, Fault> {
+        let resolved = vec![None; self.levels.len()];
+        let mut visit = Visit { trie: self, resolve, resolved, out, again: false };
+        visit.node(0)?;
+        Ok(visit.again)
     }
 }
 
@@ -170,6 +171,8 @@ struct Visit<'a> {
     /// Documents that were read: None: not yet.
     resolved: Vec<Option<Option<Value>>>,
     out: &'a mut Vec<Member>,
+    /// A node may have been come to twice: by equal elements of a collection, by two ways to split a text.
+    again: bool,
 }
 
 impl Visit<'_> {
@@ -198,6 +201,7 @@ impl Visit<'_> {
                 continue;
             }
             self.value(branches, &value)?;
+            self.again |= branches.globs.len() > 1;
             for glob in &branches.globs {
                 if let Value::String(text) = &value {
                     self.resolve.step(text.as_bytes().len() / 16 + 1)?;
@@ -249,16 +253,21 @@ impl Visit<'_> {
         }
     }
 
-    fn members<'v>(&mut self, branches: &Branches, members: impl Iterator<Item = &'v Value>) -> Result<(), Fault> {
+    fn members<'v>(
+        &mut self,
+        branches: &Branches,
+        members: impl Iterator<Item = &'v Value>,
+    ) -> Result<(), Fault> {
         if branches.scalars.is_empty() {
             return Ok(());
         }
         for member in members {
             self.resolve.step(1)?;
-            if member.depth() == 0 {
-                if let Some(child) = branches.scalars.get(member) {
-                    self.node(*child)?;
-                }
+            if member.depth() == 0
+                && let Some(child) = branches.scalars.get(member)
+            {
+                self.again = true;
+                self.node(*child)?;
             }
         }
         Ok(())

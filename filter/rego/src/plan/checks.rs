@@ -9,8 +9,8 @@ use super::tree::{NodeId, RuleTree};
 use super::vars::{bodies_of_expr, bodies_of_term};
 use super::{Entry, Functions};
 use crate::builtins::{Run, Type};
-use crate::syntax::tree::{Body, Expr, ExprKind, Module, Names, Rule, RuleKind, Sym, Term, TermValue};
 use crate::syntax::Pos;
+use crate::syntax::tree::{Body, Expr, ExprKind, Module, Names, Rule, RuleKind, Sym, Term, TermValue};
 use crate::value::Value;
 
 /// Places and sentences.
@@ -102,10 +102,10 @@ pub(crate) fn with(
 ) -> Result<bool, String> {
     // A builtin's bare name is a reference to it.
     for term in [&mut *value, &mut *target] {
-        if let TermValue::Var(sym) = term.value {
-            if functions.find(term).is_some() {
-                term.value = TermValue::Ref(vec![Term::var(sym, term.pos)]);
-            }
+        if let TermValue::Var(sym) = term.value
+            && functions.find(term).is_some()
+        {
+            term.value = TermValue::Ref(vec![Term::var(sym, term.pos)]);
         }
     }
     let is_function_node = |path: &[Term]| {
@@ -127,17 +127,19 @@ pub(crate) fn with(
             for step in steps {
                 let Some(child) = step.as_scalar().and_then(|key| tree.child(at, key)) else { break };
                 if tree.node(child).is_some_and(|n| !n.rules.is_empty()) {
-                    return Err("`with` cannot replace a part of what a rule defines; replace the whole rule".into());
+                    return Err(
+                        "`with` cannot replace a part of what a rule defines; replace the whole rule".into(),
+                    );
                 }
                 at = child;
             }
             if is_function_node(path) && names_function(value) {
                 return Ok(false);
             }
-            if let TermValue::Ref(value_path) = &value.value {
-                if is_function_node(value_path) {
-                    return Ok(false);
-                }
+            if let TermValue::Ref(value_path) = &value.value
+                && is_function_node(value_path)
+            {
+                return Ok(false);
             }
             Ok(evaluates)
         }
@@ -173,10 +175,10 @@ pub(crate) fn conflicts(tree: &RuleTree, rules: &[Entry]) -> Found {
             let mut hit = None;
             for child in node.children.values() {
                 tree.below(*child, &mut |index| {
-                    if let Some(entry) = rules.get(index) {
-                        if !only_functions || entry.rule.kind() == RuleKind::Function {
-                            hit = hit.or(Some(entry.rule.pos));
-                        }
+                    if let Some(entry) = rules.get(index)
+                        && (!only_functions || entry.rule.kind() == RuleKind::Function)
+                    {
+                        hit = hit.or(Some(entry.rule.pos));
                     }
                 });
             }
@@ -221,11 +223,14 @@ pub(crate) fn package_conflicts(tree: &RuleTree, rules: &[Entry], modules: &[Mod
     for module in modules {
         let end = module.package.iter().try_fold(0, |at, key| tree.child(at, key));
         let Some(node) = end.and_then(|id| tree.node(id)) else { continue };
-        let ground = node.rules.iter().filter_map(|i| rules.get(*i)).find(|e| {
-            e.rule.head.reference.iter().skip(1).all(Term::is_ground)
-        });
+        let ground = node
+            .rules
+            .iter()
+            .filter_map(|i| rules.get(*i))
+            .find(|e| e.rule.head.reference.iter().skip(1).all(Term::is_ground));
         if let Some(entry) = ground {
-            let message = format!("this package has the path of the rule at line {}; rename one", entry.rule.pos.line);
+            let message =
+                format!("this package has the path of the rule at line {}; rename one", entry.rule.pos.line);
             found.push((module.pos, message));
         }
     }
@@ -243,7 +248,8 @@ pub(crate) fn data_conflicts(tree: &RuleTree, rules: &[Entry], data: &Value) -> 
             let Some(child_node) = tree.node(*child) else { continue };
             let path = format!("{path}.{}", String::from_utf8_lossy(key.as_bytes().unwrap_or_default()));
             if let Some(entry) = child_node.rules.first().and_then(|i| rules.get(*i)) {
-                let message = format!("rule `{path}` has the path of a base document; rename the rule or the data");
+                let message =
+                    format!("rule `{path}` has the path of a base document; rename the rule or the data");
                 found.push((entry.rule.pos, message));
             }
             open.push((*child, below, path));
@@ -354,6 +360,8 @@ pub(crate) struct Graph {
     groups: Vec<Vec<usize>>,
     known: BTreeMap<Vec<Option<Value>>, usize>,
     edges: Vec<Vec<usize>>,
+    /// The other way round, once somebody asks: groups that hold a rule, rules that use a group.
+    reverse: Option<(Vec<Vec<usize>>, Vec<Vec<usize>>)>,
 }
 
 impl Graph {
@@ -442,9 +450,51 @@ impl Graph {
         group
     }
 
+    /// The rules that a reference may reach, and all that depend on them.
+    pub(crate) fn dependents(
+        &mut self,
+        path: &[Term],
+        tree: &RuleTree,
+        rules: usize,
+    ) -> impl Iterator<Item = usize> {
+        let (edges, groups) = (&self.edges, &self.groups);
+        let (holders, users) = self.reverse.get_or_insert_with(|| {
+            let mut holders = vec![Vec::new(); rules];
+            let mut users = vec![Vec::new(); groups.len()];
+            for (rule, edges) in edges.iter().enumerate() {
+                for group in edges {
+                    users.get_mut(*group).into_iter().for_each(|u| u.push(rule));
+                }
+            }
+            for (group, members) in groups.iter().enumerate() {
+                for rule in members {
+                    holders.get_mut(*rule).into_iter().for_each(|h| h.push(group));
+                }
+            }
+            (holders, users)
+        });
+        let mut open = Vec::new();
+        tree.reach(path, &mut |rule| open.push(rule));
+        let mut found = BTreeSet::new();
+        let mut seen = vec![false; users.len()];
+        while let Some(rule) = open.pop() {
+            if !found.insert(rule) {
+                continue;
+            }
+            for group in holders.get(rule).into_iter().flatten() {
+                match seen.get_mut(*group) {
+                    Some(seen) if !*seen => *seen = true,
+                    _ => continue,
+                }
+                open.extend(users.get(*group).into_iter().flatten());
+            }
+        }
+        found.into_iter()
+    }
+
     /// Chains of rules that come back to their beginning, one for each place where a search comes back; and all rules, each
     /// after those that it depends on.
-    pub(crate) fn order(self, rules: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
+    pub(crate) fn order(&self, rules: usize) -> (Vec<Vec<usize>>, Vec<usize>) {
         // Vertices: rules, then groups.
         let edges = |vertex: usize| -> &[usize] {
             if vertex < rules {

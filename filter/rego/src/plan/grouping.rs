@@ -63,8 +63,14 @@ struct Check<'a> {
     refused: bool,
 }
 
-const STEPS: Skip =
-    Skip { ref_head: true, call_head: false, closures: false, sets: false, object_keys: false, operands: false };
+const STEPS: Skip = Skip {
+    ref_head: true,
+    call_head: false,
+    closures: false,
+    sets: false,
+    object_keys: false,
+    operands: false,
+};
 
 impl Check<'_> {
     fn meets(&mut self, vars: &VarSet) {
@@ -78,11 +84,11 @@ impl Check<'_> {
     fn expr(&mut self, expr: &Expr) {
         match &expr.kind {
             ExprKind::Call(terms) => {
-                if op_of(terms) == Some(Sym::WALK) {
-                    if let Some(output) = terms.get(2) {
-                        let vars = super::vars::vars_of(output);
-                        self.meets(&vars);
-                    }
+                if op_of(terms) == Some(Sym::WALK)
+                    && let Some(output) = terms.get(2)
+                {
+                    let vars = super::vars::vars_of(output);
+                    self.meets(&vars);
                 }
                 terms.iter().for_each(|t| self.term(t));
             }

@@ -2,11 +2,10 @@
 //!
 //! Source: `v1/ast/compile.go` (`rewriteLocalVars` and below).
 
-use std::collections::HashMap;
-
 use super::names::{declared, declared_in};
 use super::safety::equality_outputs;
 use super::vars::{ALL, Skip, VarSet, vars_of};
+use crate::hash::Map;
 use crate::syntax::Pos;
 use crate::syntax::tree::{
     Body, Expr, ExprKind, Names, Rule, Sym, TemplatePart, Term, TermValue, With, call_of,
@@ -23,8 +22,8 @@ enum Met {
 
 #[derive(Clone, Default)]
 struct Scope {
-    renamed: HashMap<Sym, Sym>,
-    met: HashMap<Sym, Met>,
+    renamed: Map<Sym, Sym>,
+    met: Map<Sym, Met>,
 }
 
 /// What is wrong, and where.
@@ -63,7 +62,7 @@ impl<'a> Locals<'a> {
     }
 
     /// The names of the outermost scope.
-    pub(crate) fn outermost(&self) -> HashMap<Sym, Sym> {
+    pub(crate) fn outermost(&self) -> Map<Sym, Sym> {
         self.scopes.first().map(|s| s.renamed.clone()).unwrap_or_default()
     }
 
@@ -81,7 +80,9 @@ impl<'a> Locals<'a> {
                 *sym = renamed;
             }
             TermValue::Object(pairs) => pairs.iter_mut().for_each(|(_, v)| self.argument(v)),
-            TermValue::Array(terms) | TermValue::Ref(terms) => terms.iter_mut().for_each(|t| self.argument(t)),
+            TermValue::Array(terms) | TermValue::Ref(terms) => {
+                terms.iter_mut().for_each(|t| self.argument(t))
+            }
             TermValue::Call(_) => {
                 self.fault(term.pos, "the arguments in a function's head hold no calls; compare in the body");
             }
@@ -122,7 +123,10 @@ impl<'a> Locals<'a> {
                     }
                 }
             }
-            TermValue::Ref(terms) | TermValue::Call(terms) | TermValue::Array(terms) | TermValue::Set(terms) => {
+            TermValue::Ref(terms)
+            | TermValue::Call(terms)
+            | TermValue::Array(terms)
+            | TermValue::Set(terms) => {
                 terms.iter_mut().for_each(|t| self.nested(t));
             }
             TermValue::Object(pairs) => pairs.iter_mut().for_each(|(k, v)| {
@@ -185,9 +189,15 @@ impl<'a> Locals<'a> {
         let name = self.names.text(sym);
         let fault = match self.met(sym) {
             Some(Met::Seen) => format!("variable `{name}` is used before it is declared here; move this up"),
-            Some(Met::Assigned) => format!("variable `{name}` is assigned a second time; give this one another name"),
-            Some(Met::Declared) => format!("variable `{name}` is declared a second time; give this one another name"),
-            Some(Met::Argument) => format!("argument `{name}` is declared again; give this variable another name"),
+            Some(Met::Assigned) => {
+                format!("variable `{name}` is assigned a second time; give this one another name")
+            }
+            Some(Met::Declared) => {
+                format!("variable `{name}` is declared a second time; give this one another name")
+            }
+            Some(Met::Argument) => {
+                format!("argument `{name}` is declared again; give this variable another name")
+            }
             None => {
                 let fresh = self.fresh(sym);
                 self.insert(sym, fresh, met);
@@ -242,7 +252,8 @@ impl<'a> Locals<'a> {
             if self.names.is_made(sym) {
                 continue;
             }
-            let pos = shown.iter().find(|(vars, _)| vars.contains(&sym)).or(shown.first()).map(|(_, pos)| *pos);
+            let pos =
+                shown.iter().find(|(vars, _)| vars.contains(&sym)).or(shown.first()).map(|(_, pos)| *pos);
             let pos = pos.or(body.first().map(|e| e.pos)).unwrap_or_default();
             let message = format!("declared variable `{}` is never used; remove it", self.names.text(sym));
             self.fault(pos, message);
@@ -274,7 +285,8 @@ impl<'a> Locals<'a> {
 
     fn assignment(&mut self, expr: &mut Expr) {
         if expr.negated {
-            return self.fault(expr.pos, "`:=` cannot stand under `not`; assign before, and compare with `==`");
+            return self
+                .fault(expr.pos, "`:=` cannot stand under `not`; assign before, and compare with `==`");
         }
         let ExprKind::Call(terms) = &mut expr.kind else { return };
         let [_, left, right] = terms.as_mut_slice() else { return };
@@ -301,7 +313,10 @@ impl<'a> Locals<'a> {
                         term.value = TermValue::Var(fresh);
                     }
                 } else {
-                    self.fault(term.pos, "only names and patterns of names can be assigned; compare with `==`");
+                    self.fault(
+                        term.pos,
+                        "only names and patterns of names can be assigned; compare with `==`",
+                    );
                 }
             }
             _ => self.fault(term.pos, "only names and patterns of names can be assigned; compare with `==`"),
@@ -379,10 +394,9 @@ impl<'a> Locals<'a> {
 
     fn logical(&mut self, expr: &mut Expr) {
         let ExprKind::Logical(logical) = &mut expr.kind else { return };
-        for (body, explicit) in [
-            (&mut logical.left, logical.explicit_left),
-            (&mut logical.right, logical.explicit_right),
-        ] {
+        for (body, explicit) in
+            [(&mut logical.left, logical.explicit_left), (&mut logical.right, logical.explicit_right)]
+        {
             if explicit {
                 self.scopes.push(Scope::default());
                 self.body(body, &VarSet::new());
@@ -432,10 +446,10 @@ impl<'a> Locals<'a> {
                     with.target.value = TermValue::Ref(vec![Term::var(Sym::INPUT, pos)]);
                 }
                 TermValue::Ref(path) => {
-                    if let Some(first) = path.first_mut() {
-                        if first.as_var() == Some(hidden) {
-                            first.value = TermValue::Var(Sym::INPUT);
-                        }
+                    if let Some(first) = path.first_mut()
+                        && first.as_var() == Some(hidden)
+                    {
+                        first.value = TermValue::Var(Sym::INPUT);
                     }
                 }
                 _ => {}
@@ -470,7 +484,10 @@ impl<'a> Locals<'a> {
             TermValue::Call(terms) => {
                 let called = terms.first().map(vars_of).unwrap_or_default();
                 if called.into_iter().any(|v| self.renamed(v).is_some_and(|to| to != v)) {
-                    self.fault(term.pos, "a local variable has the name of the function called here; rename it");
+                    self.fault(
+                        term.pos,
+                        "a local variable has the name of the function called here; rename it",
+                    );
                 }
                 terms.iter_mut().for_each(|t| self.term(t));
             }
@@ -516,7 +533,7 @@ fn head_terms(rule: &mut Rule) -> impl Iterator<Item = &mut Term> {
         .chain(head.value.as_mut())
 }
 
-fn rename(term: &mut Term, renamed: &HashMap<Sym, Sym>) {
+fn rename(term: &mut Term, renamed: &Map<Sym, Sym>) {
     match &mut term.value {
         TermValue::Scalar(_) => {}
         TermValue::Var(sym) => {
@@ -550,11 +567,11 @@ fn rename(term: &mut Term, renamed: &HashMap<Sym, Sym>) {
     }
 }
 
-fn rename_body(body: &mut Body, renamed: &HashMap<Sym, Sym>) {
+fn rename_body(body: &mut Body, renamed: &Map<Sym, Sym>) {
     body.iter_mut().for_each(|e| rename_expr(e, renamed));
 }
 
-fn rename_expr(expr: &mut Expr, renamed: &HashMap<Sym, Sym>) {
+fn rename_expr(expr: &mut Expr, renamed: &Map<Sym, Sym>) {
     match &mut expr.kind {
         ExprKind::Term(term) => rename(term, renamed),
         ExprKind::Call(terms) | ExprKind::Some(terms) | ExprKind::SomeIn(terms) => {

@@ -1,18 +1,17 @@
 //! Rewritten trees → operations.
 
-use std::collections::HashMap;
-
+use super::Functions;
 use super::error::{Code, Fault};
 use super::ops::{
     Arg, Compr, DataAt, Kind, Node, Op, Out, Path, Plan, Replacement, RulePlan, Target, WithPlan,
 };
 use super::tree::{NodeId, RuleTree};
 use super::vars::{ALL, VarSet};
-use super::Functions;
 use crate::builtins::text::patterns::Prepared;
 use crate::builtins::{self, Builtin, Run};
-use crate::syntax::tree::{Body, Expr, ExprKind, Names, Rule, Sym, Term, TermValue, With};
+use crate::hash::Map;
 use crate::syntax::Pos;
+use crate::syntax::tree::{Body, Expr, ExprKind, Names, Rule, Sym, Term, TermValue, With};
 use crate::value::Value;
 
 /// What lowering looks things up in.
@@ -34,7 +33,13 @@ pub(crate) struct Builder {
 
 impl Builder {
     /// Lowers a rule and its branches.
-    pub(crate) fn rule(&mut self, index: usize, rule: &Rule, package: &[Value], scope: &Scope<'_>) -> Result<(), Fault> {
+    pub(crate) fn rule(
+        &mut self,
+        index: usize,
+        rule: &Rule,
+        package: &[Value],
+        scope: &Scope<'_>,
+    ) -> Result<(), Fault> {
         let mut plan = self.one(rule, package, scope)?;
         plan.branches =
             rule.branches.iter().map(|b| self.one(b, package, scope)).collect::<Result<Box<[_]>, _>>()?;
@@ -54,7 +59,7 @@ impl Builder {
         rule.head.args.iter().for_each(|t| ALL.term(t, &mut candidates));
         let comprehensions = &mut self.comprehensions;
         let mut window =
-            Window { registers: HashMap::new(), scope, comprehensions, candidates, grouped: None };
+            Window { registers: Map::default(), scope, comprehensions, candidates, grouped: None };
         let head = &rule.head;
         let args = window.args(&head.args)?;
         let mut path: Vec<Arg> = package.iter().cloned().map(Arg::Const).collect();
@@ -88,15 +93,15 @@ impl Builder {
             let children = from.children.iter().map(|(k, id)| (k.clone(), *id)).collect();
             let mut node = Node { depth: from.depth, children, hide: from.hide, ..Node::default() };
             let mut here: Vec<u32> = from.rules.iter().map(|i| *i as u32).collect();
-            let is_open = |i: &u32| {
-                plan.rule(*i).is_some_and(|r| r.path.iter().any(|a| !matches!(a, Arg::Const(_))))
-            };
+            let is_open =
+                |i: &u32| plan.rule(*i).is_some_and(|r| r.path.iter().any(|a| !matches!(a, Arg::Const(_))));
             if here.iter().any(is_open) {
                 for child in from.children.values() {
                     tree.below(*child, &mut |i| here.push(i as u32));
                 }
             }
-            node.default = here.iter().rev().find(|i| self.defaults.get(**i as usize) == Some(&true)).copied();
+            node.default =
+                here.iter().rev().find(|i| self.defaults.get(**i as usize) == Some(&true)).copied();
             node.ground = !here.iter().any(is_open);
             here.retain(|i| self.defaults.get(*i as usize) != Some(&true));
             let first = from.rules.first().and_then(|i| plan.rules.get(*i));
@@ -133,12 +138,16 @@ fn prepare(name: &str, args: &[Arg]) -> Result<Option<Box<Prepared>>, ()> {
 }
 
 /// Lowers a query: its operations, and the number of registers.
-pub(crate) fn query(body: &Body, scope: &Scope<'_>, shown: &[Sym]) -> Result<(Box<[Op]>, Vec<u32>, u32), Fault> {
+pub(crate) fn query(
+    body: &Body,
+    scope: &Scope<'_>,
+    shown: &[Sym],
+) -> Result<(Box<[Op]>, Vec<u32>, u32), Fault> {
     // Numbers that no rule's comprehension has.
     let mut comprehensions = u32::MAX / 2;
     let candidates = VarSet::from([Sym::INPUT, Sym::DATA]);
     let comprehensions = &mut comprehensions;
-    let mut window = Window { registers: HashMap::new(), scope, comprehensions, candidates, grouped: None };
+    let mut window = Window { registers: Map::default(), scope, comprehensions, candidates, grouped: None };
     let block = window.block(body)?;
     let shown = shown.iter().map(|sym| window.register(*sym)).collect();
     Ok((block, shown, window.registers.len() as u32))
@@ -146,7 +155,7 @@ pub(crate) fn query(body: &Body, scope: &Scope<'_>, shown: &[Sym]) -> Result<(Bo
 
 /// The registers of one rule.
 struct Window<'a, 's> {
-    registers: HashMap<Sym, u32>,
+    registers: Map<Sym, u32>,
     scope: &'a Scope<'s>,
     comprehensions: &'a mut u32,
     /// Variables that a comprehension can be grouped by.
@@ -185,7 +194,13 @@ impl Window<'_, '_> {
                 out.sort_by_key(|(key, _)| !matches!(key, Arg::Const(_)));
                 Arg::Object(out.into())
             }
-            _ => return Err(Fault::new(Code::Compile, term.pos, "this term is too deep to be evaluated here")),
+            _ => {
+                return Err(Fault::new(
+                    Code::Compile,
+                    term.pos,
+                    "this term is too deep to be evaluated here",
+                ));
+            }
         })
     }
 
@@ -305,7 +320,10 @@ impl Window<'_, '_> {
         let evaluates = |t: &Term| {
             matches!(
                 t.value,
-                TermValue::Ref(_) | TermValue::ArrayCompr(_) | TermValue::SetCompr(_) | TermValue::ObjectCompr(_)
+                TermValue::Ref(_)
+                    | TermValue::ArrayCompr(_)
+                    | TermValue::SetCompr(_)
+                    | TermValue::ObjectCompr(_)
             )
         };
         match (evaluates(a), evaluates(b)) {
@@ -368,7 +386,13 @@ impl Window<'_, '_> {
         Ok((args, out))
     }
 
-    fn builtin(&mut self, builtin: &'static Builtin, operands: &[Term], pos: Pos, ops: &mut Vec<Op>) -> Result<(), Fault> {
+    fn builtin(
+        &mut self,
+        builtin: &'static Builtin,
+        operands: &[Term],
+        pos: Pos,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), Fault> {
         let arity = if builtin.variadic { operands.len() } else { builtin.args.len() };
         let (args, out) = self.operands(operands, arity)?;
         match builtin.run {
@@ -430,7 +454,13 @@ impl Window<'_, '_> {
                 }
                 Ok(Path { at: DataAt::Tree(at), done, steps, left_of_another: false, pos })
             }
-            Some(sym) => Ok(Path { at: DataAt::Local(self.register(sym)), done: 0, steps, left_of_another: false, pos }),
+            Some(sym) => Ok(Path {
+                at: DataAt::Local(self.register(sym)),
+                done: 0,
+                steps,
+                left_of_another: false,
+                pos,
+            }),
             None => Err(Fault::new(Code::Compile, pos, "the head of a reference was left over")),
         }
     }
@@ -470,7 +500,11 @@ impl Window<'_, '_> {
                 } else if let Some(node) = function_at(path) {
                     Replacement::Function(node)
                 } else {
-                    return Err(Fault::new(Code::Compile, with.pos, "`with` needs a value or a function here"));
+                    return Err(Fault::new(
+                        Code::Compile,
+                        with.pos,
+                        "`with` needs a value or a function here",
+                    ));
                 }
             }
             _ => Replacement::Value(self.arg(&with.value)?),

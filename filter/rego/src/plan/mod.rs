@@ -6,36 +6,39 @@
 
 mod checks;
 mod error;
+mod functions;
 mod grouping;
 mod hoist;
 mod locals;
 mod lower;
 mod names;
 mod ops;
+mod prints;
 mod purity;
 mod query;
 mod safety;
+mod stages;
+mod templates;
 mod tree;
 mod types;
 mod vars;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 pub use error::{Code, CompileError, CompileErrors};
+pub(crate) use functions::Functions;
 pub(crate) use ops::{
     Arg, Compr, DataAt, Kind, Node, Op, Out, Path, Plan, Replacement, RulePlan, Target, WithPlan,
 };
 pub(crate) use query::{QueryPlan, query};
 pub(crate) use tree::{NodeId, RuleTree};
 
-use crate::builtins::{self, Builtin, Run};
 use crate::eval::Policy;
-use crate::index::Index;
+use crate::index::Building;
 use crate::syntax::tree::{Names, Rule, Sym, Term, TermValue};
 use crate::syntax::{self, Module, Pos, Version};
 use crate::value::Value;
 use error::Fault;
-use vars::{ALL, SAFETY, VarSet};
 
 /// The most faults that are kept.
 const MOST_FAULTS: usize = 10;
@@ -47,6 +50,8 @@ pub struct Options {
     pub print: bool,
     /// Leave rules out that are tests by their names.
     pub without_tests: bool,
+    /// Build no index: every rule of a name is evaluated, in the order of the text. For tests of the index.
+    pub scan: bool,
 }
 
 /// Whether a compilation has more to do.
@@ -79,6 +84,7 @@ pub struct Compiler {
     options: Options,
     texts: Vec<Text>,
     files: Vec<String>,
+    parsing: Option<syntax::Parsing>,
     modules: Vec<Module>,
     rules: Vec<Entry>,
     names: Names,
@@ -89,6 +95,8 @@ pub struct Compiler {
     graph: checks::Graph,
     /// A file has annotations, which are not read.
     has_metadata: bool,
+    /// The node of each rule.
+    homes: Vec<NodeId>,
     /// Rules in the order of what they depend on.
     order: Vec<usize>,
     types: types::Types,
@@ -102,6 +110,7 @@ pub struct Compiler {
     lowered: lower::Builder,
     plan: Plan,
     purity: purity::Purity,
+    building: Option<Building>,
 }
 
 type Stage = fn(&mut Compiler, usize);
@@ -130,11 +139,7 @@ const STAGES: &[Stage] = &[
     Compiler::deprecated,
     Compiler::lower,
     Compiler::pure,
-    Compiler::index,
 ];
-
-/// The last stage goes over the nodes of the rule tree instead.
-const INDEX: usize = 22;
 
 impl Compiler {
     /// A compiler without texts.
@@ -145,6 +150,7 @@ impl Compiler {
             options,
             texts: Vec::new(),
             files: Vec::new(),
+            parsing: None,
             modules: Vec::new(),
             rules: Vec::new(),
             names,
@@ -153,6 +159,7 @@ impl Compiler {
             arities: Vec::new(),
             graph: checks::Graph::default(),
             has_metadata: false,
+            homes: Vec::new(),
             order: Vec::new(),
             types: types::Types::default(),
             packages: BTreeMap::new(),
@@ -164,6 +171,7 @@ impl Compiler {
             lowered: lower::Builder::default(),
             plan: Plan::default(),
             purity: purity::Purity::default(),
+            building: None,
         }
     }
 
@@ -178,18 +186,24 @@ impl Compiler {
         self.data = data;
     }
 
-    /// Does a bounded amount of work: parses one text, or takes up to `rules` rules through one stage.
+    /// Does a bounded amount of work: reads some kilobytes of text, parses up to `rules` statements, or takes as many rules
+    /// through one stage.
     pub fn step(&mut self, rules: usize) -> Result<Progress, CompileErrors> {
         if self.modules.len() < self.texts.len() {
-            self.parse_next();
+            self.parse_next(rules.max(1));
             if self.modules.len() == self.texts.len() {
                 self.check()?;
                 self.collect();
             }
             return Ok(Progress::Pending);
         }
-        let Some(stage) = STAGES.get(self.stage) else { return Ok(Progress::Done) };
-        let all = if self.stage == INDEX { self.plan.nodes.len() } else { self.rules.len() };
+        let Some(stage) = STAGES.get(self.stage) else {
+            // The last goes over the nodes of the rule tree instead.
+            self.index(rules);
+            let done = self.at >= self.plan.nodes.len();
+            return Ok(if done { Progress::Done } else { Progress::Pending });
+        };
+        let all = self.rules.len();
         let end = self.at.saturating_add(rules.max(1)).min(all);
         while self.at < end {
             stage(self, self.at);
@@ -201,7 +215,7 @@ impl Compiler {
             self.stage += 1;
             self.at = 0;
         }
-        Ok(if self.stage < STAGES.len() { Progress::Pending } else { Progress::Done })
+        Ok(Progress::Pending)
     }
 
     /// Does all work that is left, and gives the policy.
@@ -239,18 +253,30 @@ impl Compiler {
         }
     }
 
-    fn parse_next(&mut self) {
+    /// Goes on with the text that is being parsed, or begins the next.
+    fn parse_next(&mut self, statements: usize) {
         let file = self.modules.len() as u32;
-        if file == 0 {
+        if file == 0 && self.parsing.is_none() {
             // OPA compiles modules in the order of their names, and places are compared by them.
             self.texts.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        let Some(text) = self.texts.get_mut(file as usize) else { return };
-        self.files.push(std::mem::take(&mut text.name));
-        let source = std::mem::take(&mut text.text);
-        let name = self.files.last().map_or("", |n| n);
-        match syntax::parse(file, name, &source, text.version, &mut self.names) {
-            Ok(module) => self.modules.push(module),
+        let parsing = match self.parsing.take() {
+            Some(parsing) => Ok(parsing),
+            None => {
+                let Some(text) = self.texts.get_mut(file as usize) else { return };
+                self.files.push(std::mem::take(&mut text.name));
+                let source = std::mem::take(&mut text.text);
+                let name = self.files.last().map_or("", |n| n);
+                syntax::Parsing::new(file, name, &source, text.version)
+            }
+        };
+        let done = parsing.and_then(|mut parsing| {
+            let module = parsing.step(statements, &mut self.names)?;
+            Ok((parsing, module))
+        });
+        match done {
+            Ok((_, Some(module))) => self.modules.push(module),
+            Ok((parsing, None)) => self.parsing = Some(parsing),
             Err(error) => {
                 let pos = Pos { file, line: error.line, col: error.col };
                 self.fault(Code::Parse, pos, error.message);
@@ -301,398 +327,9 @@ impl Compiler {
                 self.plan = std::mem::take(&mut self.lowered).plan(&self.tree);
                 // What was rewritten is not needed any more.
                 self.names = Names::default();
+                self.graph = checks::Graph::default();
             }
             _ => {}
-        }
-    }
-
-    // --- Stages ---
-
-    fn with_rule(&mut self, index: usize, f: impl FnOnce(&mut Compiler, &mut Entry)) {
-        // The rule is taken out while it is rewritten, so that the compiler's tables can be used.
-        let Some(slot) = self.rules.get_mut(index) else { return };
-        let empty = Entry { module: slot.module, rule: placeholder() };
-        let mut entry = std::mem::replace(slot, empty);
-        f(self, &mut entry);
-        if let Some(slot) = self.rules.get_mut(index) {
-            *slot = entry;
-        }
-    }
-
-    fn resolve(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            let Some(globals) = this.globals.get(entry.module) else { return };
-            if let Err(root) = names::resolve(globals, &mut entry.rule) {
-                let message = format!("an argument hides `{root}`; give it another name");
-                this.fault(Code::Compile, entry.rule.pos, message);
-            }
-        });
-    }
-
-    fn head_references(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| hoist::head_reference(&mut this.names, &mut entry.rule));
-    }
-
-    fn keyword_overrides(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            if this.modules.get(entry.module).is_some_and(|m| m.strict_v1) {
-                for (pos, name) in checks::root_overrides(&entry.rule) {
-                    let message = format!("`{name}` is a document and cannot be a name here; choose another");
-                    this.fault(Code::Compile, pos, message);
-                }
-            }
-        });
-    }
-
-    fn duplicate_imports(&mut self) {
-        let mut found = Vec::new();
-        for module in &self.modules {
-            let mut seen = HashMap::new();
-            for import in module.imports.iter().filter(|_| module.strict_v1) {
-                if let Some(name) = names::import_name(import, &mut self.names) {
-                    if seen.insert(name, ()).is_some() {
-                        found.push((import.pos, name));
-                    }
-                }
-            }
-        }
-        for (pos, name) in found {
-            let message = format!("a second import is called `{}`; give one another name", self.names.text(name));
-            self.fault(Code::Compile, pos, message);
-        }
-    }
-
-    fn enter_tree(&mut self, index: usize) {
-        let Some(entry) = self.rules.get(index) else { return };
-        let Some(module) = self.modules.get(entry.module) else { return };
-        let name = entry.rule.head.name().map(|sym| Value::from(self.names.text(sym)));
-        let rest = entry.rule.head.reference.iter().skip(1).map_while(Term::as_scalar);
-        let id = self.tree.add(module.package.iter().chain(&name).chain(rest));
-        if let Some(node) = self.tree.nodes.get_mut(id as usize) {
-            node.rules.push(index);
-        }
-    }
-
-    fn empty_packages(&mut self) {
-        let mut filled: BTreeMap<&[Value], bool> = BTreeMap::new();
-        for entry in &self.rules {
-            if let Some(module) = self.modules.get(entry.module) {
-                filled.insert(&module.package, true);
-            }
-        }
-        for module in &self.modules {
-            if !filled.contains_key(module.package.as_slice()) {
-                self.tree.add(module.package.iter());
-            }
-        }
-    }
-
-    fn local_variables(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            let Compiler { names, functions, .. } = this;
-            let is_builtin = |sym: Sym| functions.simple.contains_key(&sym);
-            let mut locals = locals::Locals::new(names, &is_builtin);
-            locals.rule(&mut entry.rule);
-            for (pos, message) in std::mem::take(&mut locals.faults) {
-                this.fault(Code::Compile, pos, message);
-            }
-        });
-    }
-
-    fn template_strings(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            let Compiler { names, tree, functions, arities, rules, .. } = this;
-            let arity = |op: &Term| arity_of(functions, tree, arities, op);
-            let mut templates = hoist::Templates {
-                names,
-                always: &|path| checks::is_always_defined(tree, rules, path),
-                is_relation: &|op| functions.find(op).is_some_and(|b| matches!(b.run, Run::Relation)),
-                arity: &arity,
-                faults: Vec::new(),
-            };
-            templates.rule(&mut entry.rule);
-            entry.rule.branches.iter_mut().for_each(|b| templates.rule(b));
-            for (pos, message) in templates.faults {
-                this.fault(Code::Compile, pos, message);
-            }
-        });
-    }
-
-    fn prints(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            if !this.has_metadata {
-                let pos = entry.rule.pos;
-                let package = this.modules.get(entry.module).map(|m| m.package.clone()).unwrap_or_default();
-                let mut path: Vec<Term> = package.into_iter().map(|step| Term::scalar(step, pos)).collect();
-                path.extend(entry.rule.head.name().map(|name| Term::string(this.names.text(name), pos)));
-                path.extend(entry.rule.head.reference.iter().skip(1).take_while(|t| t.as_scalar().is_some()).cloned());
-                let path = Term::new(TermValue::Array(path), pos);
-                each(&mut entry.rule, &mut |rule| {
-                    let head = &mut rule.head;
-                    head.key.iter_mut().chain(head.value.as_mut()).for_each(|t| hoist::metadata_term(t, &path));
-                    hoist::metadata(&mut rule.body, &path);
-                });
-            }
-            if this.options.print {
-                return;
-            }
-            each(&mut entry.rule, &mut |rule| {
-                let head = &mut rule.head;
-                for term in head.args.iter_mut().chain(head.key.as_mut()).chain(head.value.as_mut()) {
-                    vars::bodies_of_term(term, &mut hoist::erase_prints);
-                }
-                hoist::erase_prints(&mut rule.body);
-            });
-        });
-    }
-
-    fn expression_terms(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            each(&mut entry.rule, &mut |rule| hoist::expression_terms(&mut this.names, rule));
-        });
-    }
-
-    fn comprehension_heads(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            each(&mut entry.rule, &mut |rule| hoist::comprehension_heads(&mut this.names, rule));
-        });
-    }
-
-    fn head_terms(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            each(&mut entry.rule, &mut |rule| hoist::head_terms(&mut this.names, rule));
-        });
-    }
-
-    fn with_values(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            let mut found = Vec::new();
-            let Compiler { names, tree, functions, rules, .. } = this;
-            each(&mut entry.rule, &mut |rule| {
-                let mut evaluates = |target: &mut Term, value: &mut Term, pos: Pos| {
-                    checks::with(tree, rules, functions, target, value).unwrap_or_else(|message| {
-                        found.push((pos, message));
-                        false
-                    })
-                };
-                let head = &mut rule.head;
-                for term in head.args.iter_mut().chain(head.key.as_mut()).chain(head.value.as_mut()) {
-                    vars::bodies_of_term(term, &mut |b| hoist::with_values(names, b, &mut evaluates));
-                }
-                hoist::with_values(names, &mut rule.body, &mut evaluates);
-            });
-            for (pos, message) in found {
-                this.fault(Code::Compile, pos, message);
-            }
-        });
-    }
-
-    fn rule_conflicts(&mut self, _index: usize) {}
-
-    fn tree_conflicts(&mut self) {
-        let mut found = checks::conflicts(&self.tree, &self.rules);
-        found.extend(checks::package_conflicts(&self.tree, &self.rules, &self.modules));
-        found.extend(checks::data_conflicts(&self.tree, &self.rules, &self.data));
-        for (pos, message) in found {
-            self.fault(Code::Type, pos, message);
-        }
-    }
-
-    fn undefined_functions(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            let mut found = Vec::new();
-            {
-                let Compiler { names, tree, functions, arities, .. } = &*this;
-                let arity = |op: &Term| arity_of(functions, tree, arities, op);
-                each(&mut entry.rule, &mut |rule| {
-                    checks::calls(rule, &arity, functions, names, &mut found);
-                });
-            }
-            for (pos, message) in found {
-                this.fault(Code::Type, pos, message);
-            }
-        });
-    }
-
-    fn safe_heads(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            each(&mut entry.rule, &mut |rule| {
-                let mut bound = VarSet::new();
-                SAFETY.body(&rule.body, &mut bound);
-                let mut head = VarSet::new();
-                rule.head.args.iter().for_each(|t| ALL.term(t, &mut bound));
-                let terms = rule.head.reference.iter().skip(1).chain(&rule.head.key).chain(&rule.head.value);
-                terms.for_each(|t| ALL.term(t, &mut head));
-                for var in head.difference(&bound) {
-                    if *var != Sym::INPUT && *var != Sym::DATA && !this.names.is_made(*var) {
-                        let name = this.names.text(*var).to_owned();
-                        this.unsafe_variable(rule.head.pos, &name);
-                    }
-                }
-            });
-        });
-    }
-
-    fn unsafe_variable(&mut self, pos: Pos, name: &str) {
-        let message = format!(
-            "variable `{name}` is unsafe: nothing gives it a value; bind it with `:=`, `some … in`, or a reference without `not`"
-        );
-        self.fault(Code::UnsafeVar, pos, message);
-    }
-
-    fn safe_bodies(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            each(&mut entry.rule, &mut |rule| {
-                let mut globals = VarSet::from([Sym::INPUT, Sym::DATA]);
-                rule.head.args.iter().for_each(|t| ALL.term(t, &mut globals));
-                let mut found = Vec::new();
-                {
-                    let Compiler { tree, functions, arities, .. } = &*this;
-                    let arity = |op: &Term| arity_of(functions, tree, arities, op);
-                    safety::reorder(&mut rule.body, &globals, &arity, &mut found);
-                }
-                this.unsafe_variables(found);
-            });
-        });
-    }
-
-    fn unsafe_variables(&mut self, mut found: safety::Unsafe) {
-        found.sort_by_key(|(sym, pos)| (*pos, *sym));
-        found.dedup();
-        // Names of the compiler's own are said only if nothing else explains the fault.
-        if found.iter().any(|(sym, _)| !self.names.is_made(*sym)) {
-            found.retain(|(sym, _)| !self.names.is_made(*sym));
-        }
-        for (sym, pos) in found {
-            let name = self.names.text(sym).to_owned();
-            let name = if self.names.is_made(sym) { "the value of this expression".to_owned() } else { name };
-            self.unsafe_variable(pos, &name);
-        }
-    }
-
-    fn equals(&mut self, index: usize) {
-        self.with_rule(index, |_, entry| {
-            each(&mut entry.rule, &mut |rule| {
-                let head = &mut rule.head;
-                for term in head.args.iter_mut().chain(head.key.as_mut()).chain(head.value.as_mut()) {
-                    vars::bodies_of_term(term, &mut hoist::equals);
-                }
-                hoist::equals(&mut rule.body);
-            });
-        });
-    }
-
-    fn dynamic_terms(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            each(&mut entry.rule, &mut |rule| hoist::dynamic_terms(&mut this.names, &mut rule.body));
-        });
-    }
-
-    fn recursion(&mut self, index: usize) {
-        let Some(entry) = self.rules.get(index) else { return };
-        self.graph.add(index, &entry.rule, &self.tree);
-    }
-
-    fn check_recursion(&mut self) {
-        let (cycles, order) = std::mem::take(&mut self.graph).order(self.rules.len());
-        self.order = order;
-        for cycle in cycles {
-            let Some(first) = cycle.first().and_then(|i| self.rules.get(*i)) else { continue };
-            let pos = first.rule.pos;
-            let path = cycle.iter().map(|i| self.path_of(*i)).collect::<Vec<_>>().join(" → ");
-            let message = format!("rules must not reach themselves: {path}; break the chain");
-            self.fault(Code::Recursion, pos, message);
-        }
-    }
-
-    /// A rule's path, for messages.
-    fn path_of(&self, index: usize) -> String {
-        let Some(entry) = self.rules.get(index) else { return String::new() };
-        let mut path = String::from("data");
-        let package = self.modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
-        for step in package {
-            path.push('.');
-            path.push_str(&String::from_utf8_lossy(step.as_bytes().unwrap_or_default()));
-        }
-        if let Some(name) = entry.rule.head.name() {
-            path.push('.');
-            path.push_str(self.names.text(name));
-        }
-        path
-    }
-
-    fn types(&mut self, index: usize) {
-        let Some(index) = self.order.get(index).copied() else { return };
-        let Compiler { rules, modules, types, tree, functions, names, .. } = self;
-        let Some(entry) = rules.get(index) else { return };
-        let package = modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
-        let mut checker = types::Checker::new(types, tree, functions, names);
-        checker.rule(&entry.rule, package);
-        entry.rule.branches.iter().for_each(|b| checker.rule(b, package));
-        for (pos, message) in checker.faults {
-            self.fault(Code::Type, pos, message);
-        }
-    }
-
-    fn deprecated(&mut self, index: usize) {
-        let Some(entry) = self.rules.get(index) else { return };
-        if !self.modules.get(entry.module).is_some_and(|m| m.strict_v1) {
-            return;
-        }
-        self.with_rule(index, |this, entry| {
-            let mut found = Vec::new();
-            each(&mut entry.rule, &mut |rule| {
-                checks::each_call(rule, &mut |terms, pos| {
-                    let builtin = terms.first().and_then(|op| this.functions.find(op));
-                    if let Some(builtin) = builtin.filter(|b| b.deprecated) {
-                        found.push((pos, builtin.name));
-                    }
-                });
-            });
-            for (pos, name) in found {
-                let message = format!("`{name}` is deprecated and not in Rego v1; write it with what Rego v1 has");
-                this.fault(Code::Type, pos, message);
-            }
-        });
-    }
-
-    fn lower(&mut self, index: usize) {
-        self.with_rule(index, |this, entry| {
-            let Compiler { tree, functions, lowered: plan, modules, names, arities, .. } = this;
-            let package = modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
-            let scope = lower::Scope { tree, functions, names, arities };
-            let lowered = plan.rule(index, &entry.rule, package, &scope);
-            if let Err(fault) = lowered {
-                this.fault(fault.code, fault.pos, fault.message);
-            }
-        });
-    }
-}
-
-impl Compiler {
-    fn pure(&mut self, index: usize) {
-        // In the order of what they depend on: what a rule refers to is known before it.
-        if let Some(index) = self.order.get(index) {
-            self.purity.rule(*index as u32, &self.plan);
-        }
-        if let Some(entry) = self.rules.get_mut(index) {
-            entry.rule = placeholder();
-        }
-    }
-
-    fn index(&mut self, id: usize) {
-        let pure = self.purity.node(id as NodeId, &self.plan);
-        let Some(node) = self.plan.nodes.get_mut(id) else { return };
-        node.pure = pure;
-        let rules = std::mem::take(&mut node.rules);
-        if !rules.is_empty() {
-            let index = Index::build(&rules, &self.plan, pure);
-            if let Some(node) = self.plan.nodes.get_mut(id) {
-                node.index = index;
-            }
-        }
-        if let Some(node) = self.plan.nodes.get_mut(id) {
-            node.rules = rules;
         }
     }
 }
@@ -729,52 +366,4 @@ fn placeholder() -> Rule {
         pos: Pos::default(),
     };
     Rule { head, body: Vec::new(), branches: Vec::new(), default: false, pos: Pos::default() }
-}
-
-/// The builtins, found by the symbols of their names.
-#[derive(Debug, Default)]
-pub(crate) struct Functions {
-    simple: HashMap<Sym, &'static Builtin>,
-    dotted: HashMap<Sym, Vec<&'static Builtin>>,
-}
-
-impl Functions {
-    fn new(names: &mut Names) -> Functions {
-        let mut functions = Functions::default();
-        for builtin in builtins::all() {
-            match builtin.name.split_once('.') {
-                None => {
-                    functions.simple.insert(names.intern(builtin.name), builtin);
-                }
-                Some((first, _)) => {
-                    functions.dotted.entry(names.intern(first)).or_default().push(builtin);
-                }
-            }
-        }
-        functions
-    }
-
-    /// The builtin that an operator, or the path of a reference, names.
-    pub(crate) fn find(&self, op: &Term) -> Option<&'static Builtin> {
-        match &op.value {
-            TermValue::Ref(path) => self.find_path(path),
-            TermValue::Var(sym) => self.simple.get(sym).copied(),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn find_path(&self, path: &[Term]) -> Option<&'static Builtin> {
-        let (first, rest) = path.split_first()?;
-        let sym = first.as_var()?;
-        if rest.is_empty() {
-            return self.simple.get(&sym).copied();
-        }
-        self.dotted.get(&sym)?.iter().copied().find(|builtin| {
-            let mut words = builtin.name.split('.').skip(1);
-            rest.iter().all(|step| {
-                let word = words.next();
-                word.is_some() && step.as_scalar().and_then(Value::as_bytes) == word.map(str::as_bytes)
-            }) && words.next().is_none()
-        })
-    }
 }

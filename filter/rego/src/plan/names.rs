@@ -2,20 +2,19 @@
 //!
 //! Source: `v1/ast/compile.go` (`resolveRefsInRule`, `declaredVars`).
 
-use std::collections::HashMap;
-
 use super::vars::{VarSet, vars_of};
+use crate::hash::Map;
 use crate::syntax::tree::{
     Body, Expr, ExprKind, Import, Module, Names, Rule, Sym, TemplatePart, Term, TermValue,
 };
 use crate::value::Value;
 
 /// Name → path.
-pub(crate) type Globals = HashMap<Sym, Vec<Term>>;
+pub(crate) type Globals = Map<Sym, Vec<Term>>;
 
 /// The names that a module sees: rules of its package (in any module), and its imports, which win.
 pub(crate) fn globals(module: &Module, rules: &[Sym], names: &mut Names) -> Globals {
-    let mut globals = Globals::new();
+    let mut globals = Globals::default();
     let pos = module.pos;
     for sym in rules {
         let mut path = vec![Term::var(Sym::DATA, pos)];
@@ -134,10 +133,10 @@ impl Resolver<'_> {
                     *terms = path;
                 } else if let Some(first) = terms.first_mut() {
                     // A head that is a root stays one.
-                    if let TermValue::Ref(inner) = &mut first.value {
-                        if let (1, Some(root)) = (inner.len(), inner.pop()) {
-                            *first = root;
-                        }
+                    if let TermValue::Ref(inner) = &mut first.value
+                        && let (1, Some(root)) = (inner.len(), inner.pop())
+                    {
+                        *first = root;
                     }
                 }
             }

@@ -120,12 +120,25 @@ pub(crate) enum Op {
     },
     /// `walk`.
     Walk(Arg, Out),
-    Call { node: NodeId, args: Box<[Arg]>, out: Out },
+    Call {
+        node: NodeId,
+        args: Box<[Arg]>,
+        out: Out,
+    },
     Compr(Box<Compr>, Out),
     Not(Box<[Op]>),
-    Every { key: Arg, value: Arg, domain: Arg, block: Box<[Op]> },
+    Every {
+        key: Arg,
+        value: Arg,
+        domain: Arg,
+        block: Box<[Op]>,
+    },
     /// `and` (both), `or` (either).
-    Logical { or: bool, left: Box<[Op]>, right: Box<[Op]> },
+    Logical {
+        or: bool,
+        left: Box<[Op]>,
+        right: Box<[Op]>,
+    },
     /// Until the matching `EndWith`, documents and functions are replaced.
     With(Box<[WithPlan]>),
     EndWith,

@@ -51,7 +51,8 @@ impl Purity {
 
     fn node_is_pure(&self, id: NodeId, plan: &Plan) -> Known {
         let Some(node) = plan.node(id) else { return Known::Open };
-        let bodies = node.rules.iter().chain(&node.default).all(|r| self.rules.get(*r as usize) == Some(&true));
+        let bodies =
+            node.rules.iter().chain(&node.default).all(|r| self.rules.get(*r as usize) == Some(&true));
         if !bodies {
             return Known::Impure;
         }
@@ -71,9 +72,9 @@ impl Purity {
             // One definition that has one solution, or one value for all.
             let single = match rules.as_slice() {
                 [] => true,
-                [rule] => std::iter::once(*rule).chain(&rule.branches).all(|r| {
-                    matches!(r.value, Some(Arg::Const(_))) || once(&r.block)
-                }),
+                [rule] => std::iter::once(*rule)
+                    .chain(&rule.branches)
+                    .all(|r| matches!(r.value, Some(Arg::Const(_))) || once(&r.block)),
                 _ => false,
             };
             return if same || single { Known::Pure } else { Known::Impure };
@@ -123,7 +124,9 @@ impl Purity {
             },
             Op::Call { node, .. } => self.node(*node, plan),
             Op::Unify(..) | Op::Test(_) | Op::Walk(..) | Op::EndWith => true,
-            Op::Builtin { builtin, .. } => !builtin.name.starts_with("internal.t") && builtin.name != "http.send",
+            Op::Builtin { builtin, .. } => {
+                !builtin.name.starts_with("internal.t") && builtin.name != "http.send"
+            }
             Op::Compr(compr, _) => {
                 (compr.kind != Kind::Object || compr.keys.is_some()) && self.block(&compr.block, plan)
             }
@@ -131,7 +134,8 @@ impl Purity {
             Op::Logical { left, right, .. } => self.block(left, plan) && self.block(right, plan),
             // What replaces a function may be anything.
             Op::With(withs) => withs.iter().all(|w| {
-                matches!(w.target, Target::Input(_) | Target::Data(_)) && matches!(w.value, Replacement::Value(_))
+                matches!(w.target, Target::Input(_) | Target::Data(_))
+                    && matches!(w.value, Replacement::Value(_))
             }),
         })
     }

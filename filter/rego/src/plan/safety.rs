@@ -5,9 +5,10 @@
 //! variables has become safe, in this pass if it stands later, in the next if it stands earlier.
 //! Source: `v1/ast/compile.go` (`reorderBodyForSafety`, `outputVarsForExpr`), `v1/ast/unify.go`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::vars::{BINDABLE, OUTPUT, SAFETY, SAFETY_OPERANDS, Skip, VarSet, vars_of};
+use crate::hash::Map;
 use crate::syntax::Pos;
 use crate::syntax::tree::{Body, Expr, ExprKind, Sym, TemplatePart, Term, TermValue};
 
@@ -118,7 +119,7 @@ fn order(body: &Body, globals: &VarSet, arity: Arity<'_>) -> Result<Vec<usize>, 
         waiting.push(Waiting { own: vars, closed: VarSet::new() });
     }
     let mut safe: VarSet = names.intersection(globals).copied().collect();
-    let mut wakes: HashMap<Sym, Vec<usize>> = HashMap::new();
+    let mut wakes: Map<Sym, Vec<usize>> = Map::default();
     for (index, (expr, wait)) in body.iter().zip(&mut waiting).enumerate() {
         wait.own.retain(|v| !safe.contains(v));
         let mut closed = VarSet::new();
@@ -187,7 +188,10 @@ fn closures(expr: &Expr, out: &mut VarSet) {
     fn of_term(term: &Term, out: &mut VarSet) {
         match &term.value {
             TermValue::Scalar(_) | TermValue::Var(_) | TermValue::Template(_) => {}
-            TermValue::Ref(terms) | TermValue::Call(terms) | TermValue::Array(terms) | TermValue::Set(terms) => {
+            TermValue::Ref(terms)
+            | TermValue::Call(terms)
+            | TermValue::Array(terms)
+            | TermValue::Set(terms) => {
                 terms.iter().for_each(|t| of_term(t, out));
             }
             TermValue::Object(pairs) => pairs.iter().for_each(|(k, v)| {
@@ -346,23 +350,17 @@ impl Unifier<'_> {
             }
             (Var(a), Array(_) | Object(_)) => self.all(*a, b),
             (Array(_) | Object(_), Var(b)) => self.all(*b, a),
-            (Var(var), Ref(path)) | (Ref(path), Var(var)) => {
-                if ref_is_safe(path, self.safe) {
-                    self.mark(*var);
-                }
+            (Var(var), Ref(path)) | (Ref(path), Var(var)) if ref_is_safe(path, self.safe) => {
+                self.mark(*var);
             }
             (Var(var), Call(_)) => self.from_call(b, &[*var]),
             (Call(_), Var(var)) => self.from_call(a, &[*var]),
             (Var(var), _) | (_, Var(var)) => self.mark(*var),
-            (Ref(path), Array(_) | Object(_)) => {
-                if ref_is_safe(path, self.safe) {
-                    self.mark_all(b);
-                }
+            (Ref(path), Array(_) | Object(_)) if ref_is_safe(path, self.safe) => {
+                self.mark_all(b);
             }
-            (Array(_) | Object(_), Ref(path)) => {
-                if ref_is_safe(path, self.safe) {
-                    self.mark_all(a);
-                }
+            (Array(_) | Object(_), Ref(path)) if ref_is_safe(path, self.safe) => {
+                self.mark_all(a);
             }
             (Call(_), Array(_) | Object(_)) => self.from_call(a, &bindable(b)),
             (Array(_) | Object(_), Call(_)) => self.from_call(b, &bindable(a)),

@@ -25,13 +25,25 @@ pub(crate) struct Skip {
 }
 
 /// What the safety check looks at.
-pub(crate) const SAFETY: Skip =
-    Skip { ref_head: false, call_head: true, closures: true, sets: false, object_keys: false, operands: false };
+pub(crate) const SAFETY: Skip = Skip {
+    ref_head: false,
+    call_head: true,
+    closures: true,
+    sets: false,
+    object_keys: false,
+    operands: false,
+};
 /// The same, with what operands without braces need from outside.
 pub(crate) const SAFETY_OPERANDS: Skip = Skip { operands: true, ..SAFETY };
 /// What an expression can bind by unification.
-pub(crate) const BINDABLE: Skip =
-    Skip { ref_head: true, call_head: false, closures: true, sets: false, object_keys: true, operands: false };
+pub(crate) const BINDABLE: Skip = Skip {
+    ref_head: true,
+    call_head: false,
+    closures: true,
+    sets: false,
+    object_keys: true,
+    operands: false,
+};
 /// What an output operand of a call can bind.
 pub(crate) const OUTPUT: Skip = Skip { sets: true, ..BINDABLE };
 /// Everything.
@@ -97,10 +109,10 @@ impl Skip {
 
     fn call(self, terms: &[Term], out: &mut VarSet) {
         let mut terms = terms.iter();
-        if let Some(op) = terms.next() {
-            if !self.call_head {
-                self.term(op, out);
-            }
+        if let Some(op) = terms.next()
+            && !self.call_head
+        {
+            self.term(op, out);
         }
         terms.for_each(|t| self.term(t, out));
     }
@@ -194,7 +206,9 @@ impl Skip {
                 }
             }
         }
-        out.extend(seen.iter().filter(|(var, count)| *count == 1 || !bound.contains(var)).map(|(var, _)| *var));
+        out.extend(
+            seen.iter().filter(|(var, count)| *count == 1 || !bound.contains(var)).map(|(var, _)| *var),
+        );
     }
 }
 
@@ -209,7 +223,9 @@ pub(crate) fn vars_of(term: &Term) -> VarSet {
 pub(crate) fn requires_evaluation(term: &Term) -> bool {
     match &term.value {
         TermValue::Scalar(_) | TermValue::Var(_) => false,
-        TermValue::Ref(_) | TermValue::ArrayCompr(_) | TermValue::SetCompr(_) | TermValue::ObjectCompr(_) => true,
+        TermValue::Ref(_) | TermValue::ArrayCompr(_) | TermValue::SetCompr(_) | TermValue::ObjectCompr(_) => {
+            true
+        }
         TermValue::Call(_) | TermValue::Template(_) => true,
         TermValue::Array(terms) | TermValue::Set(terms) => terms.iter().any(requires_evaluation),
         TermValue::Object(pairs) => {

@@ -6,7 +6,7 @@ use super::tree::{
 };
 use super::{Parsed, Parser};
 
-impl Parser<'_> {
+impl Parser {
     /// Expressions up to `end`, which is taken.
     pub(super) fn body(&mut self, end: &str) -> Parsed<Body> {
         self.enter()?;
@@ -30,7 +30,7 @@ impl Parser<'_> {
     }
 
     /// Expressions to the end of the text.
-    pub(super) fn query(&mut self, _whole: bool) -> Parsed<Body> {
+    pub(super) fn query(&mut self) -> Parsed<Body> {
         let mut body = Vec::new();
         loop {
             if self.peek().kind == Kind::End && !body.is_empty() {
@@ -62,18 +62,19 @@ impl Parser<'_> {
         if self.logical() && self.is_symbol("{") {
             let (saved, depth) = (self.at, self.depth);
             self.advance();
-            if let Ok(body) = self.body("}") {
-                if self.is_logical_operator() {
-                    let expr = self.or_chain(body, true, pos)?;
-                    return self.attach_with(expr);
-                }
+            if let Ok(body) = self.body("}")
+                && self.is_logical_operator()
+            {
+                let expr = self.or_chain(body, true, pos)?;
+                return self.attach_with(expr);
             }
             (self.at, self.depth) = (saved, depth);
         }
-        if self.logical() && self.is_symbol("(") {
-            if let Some((body, explicit)) = self.group(false)? {
-                return self.fold(body, explicit, pos);
-            }
+        if self.logical()
+            && self.is_symbol("(")
+            && let Some((body, explicit)) = self.group(false)?
+        {
+            return self.fold(body, explicit, pos);
         }
         let token = self.peek();
         if token.kind == Kind::Ident && self.is_keyword_text(self.text_of(token)) && self.begins_reference() {
@@ -88,7 +89,8 @@ impl Parser<'_> {
                 return self.fold(vec![not], false, pos);
             }
             if self.is_keyword("some") || self.is_keyword("every") {
-                return self.unexpected("`some` and `every` cannot be negated; negate a rule that holds them");
+                return self
+                    .unexpected("`some` and `every` cannot be negated; negate a rule that holds them");
             }
             return self.expression(true, pos);
         }
@@ -114,12 +116,16 @@ impl Parser<'_> {
     }
 
     fn expression(&mut self, negated: bool, pos: Pos) -> Parsed<Expr> {
-        if negated && self.keywords.not_bodies && self.is_symbol("(") {
-            if let Some((body, explicit)) = self.group(true)? {
-                let not = Expr::new(ExprKind::Not(Box::new(NotBody { body, explicit })), pos);
-                return self.fold(vec![not], false, pos);
-            }
+        if negated
+            && self.keywords.not_bodies
+            && self.is_symbol("(")
+            && let Some((body, explicit)) = self.group(true)?
+        {
+            let not = Expr::new(ExprKind::Not(Box::new(NotBody { body, explicit })), pos);
+            return self.fold(vec![not], false, pos);
         }
+        let first = self.peek();
+        let braces = self.is_symbol("{");
         let mut expr = self.plain(pos)?;
         let with = self.withs()?;
         if negated && self.keywords.not_bodies {
@@ -128,8 +134,12 @@ impl Parser<'_> {
             expr.negated = negated;
         }
         if self.is_logical_operator() {
+            if braces && !negated {
+                return self.refuse(first, "an operand of `and` or `or` that begins with a brace is a body; put parentheses around this value");
+            }
             if !with.is_empty() {
-                return self.unexpected("`with` on an operand of `and` or `or` needs braces around the operand");
+                return self
+                    .unexpected("`with` on an operand of `and` or `or` needs braces around the operand");
             }
             let expr = self.or_chain(vec![expr], false, pos)?;
             return self.attach_with(expr);
@@ -211,16 +221,16 @@ impl Parser<'_> {
         let pos = self.advance().pos;
         let (saved, depth) = (self.at, self.depth);
         let token = self.peek();
-        if let Ok(term) = self.infix(true) {
-            if matches!(term.value, TermValue::Call(_)) {
-                return match self.membership(term) {
-                    Some(terms) => {
-                        let expr = Expr::new(ExprKind::SomeIn(terms), pos);
-                        self.attach_with(expr)
-                    }
-                    None => self.refuse(token, "`some` takes names, `x in xs` or `k, v in xs`"),
-                };
-            }
+        if let Ok(term) = self.infix(true)
+            && matches!(term.value, TermValue::Call(_))
+        {
+            return match self.membership(term) {
+                Some(terms) => {
+                    let expr = Expr::new(ExprKind::SomeIn(terms), pos);
+                    self.attach_with(expr)
+                }
+                None => self.refuse(token, "`some` takes names, `x in xs` or `k, v in xs`"),
+            };
         }
         (self.at, self.depth) = (saved, depth);
         let mut names = Vec::new();
@@ -276,8 +286,7 @@ impl Parser<'_> {
                 right = vec![self.and_chain(right, explicit_right, pos)?];
                 explicit_right = false;
             }
-            let logical =
-                Logical { or: true, left, right, explicit_left: explicit, explicit_right };
+            let logical = Logical { or: true, left, right, explicit_left: explicit, explicit_right };
             left = vec![Expr::new(ExprKind::Logical(Box::new(logical)), pos)];
             explicit = false;
             links += 1;
@@ -319,7 +328,8 @@ impl Parser<'_> {
             if let Some(Expr { kind: ExprKind::Call(terms), .. }) = body.first() {
                 let union = op_of(terms).is_some_and(|op| self.names.text(op) == "or");
                 if union {
-                    return self.unexpected("`{ … | … }` here is a body; put parentheses around the set union");
+                    return self
+                        .unexpected("`{ … | … }` here is a body; put parentheses around the set union");
                 }
             }
             self.leave();
@@ -335,15 +345,16 @@ impl Parser<'_> {
                 return Ok((vec![Expr::new(ExprKind::Not(Box::new(not)), pos)], false));
             }
         }
-        if self.is_symbol("(") && (!negated || self.keywords.not_bodies) {
-            if let Some((body, explicit)) = self.group(true)? {
-                self.leave();
-                if negated {
-                    let not = NotBody { body, explicit };
-                    return Ok((vec![Expr::new(ExprKind::Not(Box::new(not)), pos)], false));
-                }
-                return Ok((body, explicit));
+        if self.is_symbol("(")
+            && (!negated || self.keywords.not_bodies)
+            && let Some((body, explicit)) = self.group(true)?
+        {
+            self.leave();
+            if negated {
+                let not = NotBody { body, explicit };
+                return Ok((vec![Expr::new(ExprKind::Not(Box::new(not)), pos)], false));
             }
+            return Ok((body, explicit));
         }
         let mut expr = self.plain(pos)?;
         if negated && self.keywords.not_bodies {

@@ -18,8 +18,6 @@ mod terms;
 pub(crate) mod tokens;
 pub mod tree;
 
-use std::collections::HashMap;
-
 pub use tree::{Module, Names, Pos, Version};
 
 use tokens::{Kind, Refusal, Template, Token};
@@ -55,12 +53,13 @@ struct Keywords {
 }
 
 /// A parser of one text; it yields a module statement by statement.
-pub(crate) struct Parser<'n> {
+#[derive(Debug)]
+pub(crate) struct Parser {
     text: String,
     tokens: Vec<Token>,
-    templates: HashMap<u32, Template>,
+    templates: Map<u32, Template>,
     at: usize,
-    names: &'n mut Names,
+    names: Names,
     keywords: Keywords,
     version: Version,
     rego_v1: bool,
@@ -70,6 +69,45 @@ pub(crate) struct Parser<'n> {
 
 type Parsed<T> = Result<T, Refusal>;
 
+/// A text on its way to a module, a bounded piece at a time.
+#[derive(Debug)]
+pub(crate) struct Parsing {
+    reading: Option<tokens::Reading>,
+    parser: Parser,
+    module: Option<Module>,
+}
+
+impl Parsing {
+    pub(crate) fn new(file: u32, name: &str, text: &str, version: Version) -> Result<Parsing, SyntaxError> {
+        let reading = tokens::Reading::new(file, name, text).map_err(refuse)?;
+        Ok(Parsing { reading: Some(reading), parser: Parser::new(version), module: None })
+    }
+
+    /// Reads a piece of the text, or so many statements of it. The module, when it is complete.
+    pub(crate) fn step(
+        &mut self,
+        statements: usize,
+        names: &mut Names,
+    ) -> Result<Option<Module>, SyntaxError> {
+        if let Some(reading) = &mut self.reading {
+            if reading.step().map_err(refuse)?
+                && let Some(reading) = self.reading.take()
+            {
+                self.parser.take(reading.finish());
+            }
+            return Ok(None);
+        }
+        std::mem::swap(&mut self.parser.names, names);
+        let done = self.parser.statements(statements, &mut self.module);
+        std::mem::swap(&mut self.parser.names, names);
+        Ok(if done.map_err(refuse)? { self.module.take() } else { None })
+    }
+}
+
+fn refuse((line, col, message): Refusal) -> SyntaxError {
+    SyntaxError { line, col, message }
+}
+
 /// Parses one text.
 pub fn parse(
     file: u32,
@@ -78,44 +116,23 @@ pub fn parse(
     version: Version,
     names: &mut Names,
 ) -> Result<Module, SyntaxError> {
-    let refuse = |(line, col, message): Refusal| SyntaxError { line, col, message };
-    let read = tokens::tokens(file, name, text).map_err(refuse)?;
-    let mut parser = Parser {
-        text: read.text,
-        tokens: read.list,
-        templates: read.templates,
-        at: 0,
-        names,
-        keywords: Keywords::default(),
-        version,
-        rego_v1: version == Version::V1,
-        depth: 0,
-        reads: 0,
-    };
-    if version == Version::V1 {
-        parser.keywords =
-            Keywords { contains: true, every: true, if_: true, in_: true, ..Keywords::default() };
+    let mut parsing = Parsing::new(file, name, text, version)?;
+    loop {
+        if let Some(module) = parsing.step(usize::MAX, names)? {
+            return Ok(module);
+        }
     }
-    parser.module().map_err(refuse)
 }
 
 /// Parses a query, such as `data.a.b; x := input.y`.
 pub fn parse_query(file: u32, text: &str, names: &mut Names) -> Result<tree::Body, SyntaxError> {
-    let refuse = |(line, col, message): Refusal| SyntaxError { line, col, message };
-    let read = tokens::tokens(file, "query", text).map_err(refuse)?;
-    let mut parser = Parser {
-        text: read.text,
-        tokens: read.list,
-        templates: read.templates,
-        at: 0,
-        names,
-        keywords: Keywords { contains: true, every: true, if_: true, in_: true, ..Keywords::default() },
-        version: Version::V1,
-        rego_v1: true,
-        depth: 0,
-        reads: 0,
-    };
-    parser.query(true).map_err(refuse)
+    let reading = tokens::Reading::new(file, "query", text).map_err(refuse)?;
+    let mut parser = Parser::new(Version::V1);
+    parser.take(reading.all().map_err(refuse)?);
+    std::mem::swap(&mut parser.names, names);
+    let body = parser.query();
+    std::mem::swap(&mut parser.names, names);
+    body.map_err(refuse)
 }
 
 /// Parses an expression of `with` targets and the like: one term, to the end.
@@ -141,7 +158,30 @@ const END: Token = Token {
     space: true,
 };
 
-impl Parser<'_> {
+impl Parser {
+    fn new(version: Version) -> Parser {
+        let v1 = version == Version::V1;
+        let keywords = Keywords { contains: v1, every: v1, if_: v1, in_: v1, ..Keywords::default() };
+        Parser {
+            text: String::new(),
+            tokens: Vec::new(),
+            templates: Map::default(),
+            at: 0,
+            names: Names::empty(),
+            keywords,
+            version,
+            rego_v1: v1,
+            depth: 0,
+            reads: 0,
+        }
+    }
+
+    fn take(&mut self, tokens: tokens::Tokens) {
+        self.text = tokens.text;
+        self.tokens = tokens.list;
+        self.templates = tokens.templates;
+    }
+
     fn peek(&self) -> Token {
         self.tokens.get(self.at).or_else(|| self.tokens.last()).copied().unwrap_or(END)
     }
@@ -196,7 +236,11 @@ impl Parser<'_> {
     }
 
     fn expect_symbol(&mut self, text: &str) -> Parsed<Token> {
-        if self.is_symbol(text) { Ok(self.advance()) } else { self.unexpected(&format!("`{text}` is expected")) }
+        if self.is_symbol(text) {
+            Ok(self.advance())
+        } else {
+            self.unexpected(&format!("`{text}` is expected"))
+        }
     }
 
     /// Whether the word is a keyword in this text, here.
@@ -221,6 +265,12 @@ impl Parser<'_> {
             && self.text_of(token) == text
             && self.is_keyword_text(text)
             && !self.begins_reference()
+    }
+
+    /// Whether the keyword `text` stands here, whatever follows it.
+    fn is_word(&self, text: &str) -> bool {
+        let token = self.peek();
+        token.kind == Kind::Ident && self.text_of(token) == text && self.is_keyword_text(text)
     }
 
     fn take_keyword(&mut self, text: &str) -> bool {
@@ -312,3 +362,7 @@ fn hex(chars: &mut std::str::Chars<'_>) -> Option<u32> {
     }
     Some(code)
 }
+
+#[cfg(test)]
+mod tests;
+use crate::hash::Map;

@@ -10,8 +10,32 @@ const V1_KEYWORDS: &[&str] = &[
     "every", "if", "in",
 ];
 
-impl Parser<'_> {
-    pub(super) fn module(&mut self) -> Parsed<Module> {
+impl Parser {
+    /// Parses so many statements; whether the text ends there.
+    pub(super) fn statements(&mut self, count: usize, module: &mut Option<Module>) -> Parsed<bool> {
+        let out = match module {
+            Some(module) => module,
+            None => module.insert(self.beginning()?),
+        };
+        for _ in 0..count {
+            if self.peek().kind == Kind::End {
+                out.strict_v1 = self.rego_v1;
+                return Ok(true);
+            }
+            if self.is_keyword("package") {
+                return self.unexpected("a file has one `package`, at its beginning");
+            }
+            if self.is_keyword("import") {
+                let import = self.import()?;
+                out.imports.push(import);
+            } else {
+                self.rule(&mut out.rules)?;
+            }
+        }
+        Ok(false)
+    }
+
+    fn beginning(&mut self) -> Parsed<Module> {
         let token = self.peek();
         if token.kind == Kind::End {
             return self.refuse(token, "the file is empty; it begins with `package`");
@@ -20,21 +44,13 @@ impl Parser<'_> {
             return self.unexpected("a file begins with `package`");
         }
         let package = self.package()?;
-        let mut module =
-            Module { package, pos: token.pos, imports: Vec::new(), rules: Vec::new(), strict_v1: self.rego_v1 };
-        while self.peek().kind != Kind::End {
-            if self.is_keyword("package") {
-                return self.unexpected("a file has one `package`, at its beginning");
-            }
-            if self.is_keyword("import") {
-                let import = self.import()?;
-                module.imports.push(import);
-                continue;
-            }
-            self.rule(&mut module.rules)?;
-        }
-        module.strict_v1 = self.rego_v1;
-        Ok(module)
+        Ok(Module {
+            package,
+            pos: token.pos,
+            imports: Vec::new(),
+            rules: Vec::new(),
+            strict_v1: self.rego_v1,
+        })
     }
 
     fn package(&mut self) -> Parsed<Vec<Value>> {
@@ -101,7 +117,10 @@ impl Parser<'_> {
             Version::V0 => V1_KEYWORDS.iter().take(11).any(|k| *k == last),
         };
         if alias.is_none() && root != Some(Sym::FUTURE) && keyword {
-            return self.refuse(token, format!("an import cannot end in the keyword `{last}`; give it a name with `as`"));
+            return self.refuse(
+                token,
+                format!("an import cannot end in the keyword `{last}`; give it a name with `as`"),
+            );
         }
         let import = Import { path, alias, pos };
         match root {
@@ -166,19 +185,18 @@ impl Parser<'_> {
             self.advance();
         }
         let name = self.peek();
-        let keyword = name.kind == Kind::Ident
-            && self.is_keyword_text(self.text_of(name))
-            && !self.begins_reference();
+        let keyword =
+            name.kind == Kind::Ident && self.is_keyword_text(self.text_of(name)) && !self.begins_reference();
         if name.kind != Kind::Ident || keyword {
             return self.unexpected("a rule begins with its name");
         }
         let after = self.peek_at(1);
-        let spaced = after.space && (self.token_is_symbol(after, "[") || self.token_is_symbol(after, "("));
+        let spaced = after.space && ["[", "(", "."].iter().any(|s| self.token_is_symbol(after, s));
         let (mut head, contains, written) = self.head(name)?;
         if default {
             return self.default_rule(first, head, written, rules);
         }
-        let has_if = self.is_keyword("if");
+        let has_if = self.is_word("if");
         let two = head.reference.len() == 2 && head.args.is_empty() && !contains;
         let has_body = has_if || self.is_symbol("{");
         if two && has_if && head.value.is_some() {
@@ -192,7 +210,8 @@ impl Parser<'_> {
                 // `p[x] { … }`, `p["a"]`: a set, before Rego v1.
                 if self.rego_v1 {
                     let wanted = if has_body { "`if` before the body" } else { "a value or a body" };
-                    return self.refuse(first, format!("this rule needs {wanted}; a set is written `contains`"));
+                    return self
+                        .refuse(first, format!("this rule needs {wanted}; a set is written `contains`"));
                 }
                 head.key = head.reference.pop();
                 head.value = None;
@@ -305,8 +324,7 @@ impl Parser<'_> {
         let (saved, depth) = (self.at, self.depth);
         match self.literal() {
             Ok(expr) => {
-                let is_set =
-                    matches!(&expr.kind, ExprKind::Term(Term { value: TermValue::Set(_), .. }) if expr.with.is_empty());
+                let is_set = matches!(&expr.kind, ExprKind::Term(Term { value: TermValue::Set(_), .. }) if expr.with.is_empty());
                 if !(braces && is_set) {
                     return Ok(vec![expr]);
                 }
@@ -328,6 +346,7 @@ impl Parser<'_> {
         let follows = next.kind == Kind::Symbol && matches!(self.text_of(next), "." | "[" | "(");
         // White space may stand between the name and what follows it, as nowhere else.
         let term = if follows { self.reference(var)? } else { var };
+        let called = matches!(term.value, TermValue::Call(_));
         let (reference, args) = match term.value {
             TermValue::Var(_) => (vec![term], Vec::new()),
             TermValue::Ref(path) => (path, Vec::new()),
@@ -345,8 +364,8 @@ impl Parser<'_> {
         }
         let mut head =
             Head { reference, args, key: None, value: None, assign: false, object_key: false, pos: name.pos };
-        if self.is_keyword("contains") {
-            if !head.args.is_empty() {
+        if self.is_word("contains") {
+            if called {
                 return self.unexpected("`contains` is for sets, not for functions");
             }
             self.advance();
@@ -362,13 +381,7 @@ impl Parser<'_> {
         Ok((head, false, written))
     }
 
-    fn default_rule(
-        &mut self,
-        first: Token,
-        head: Head,
-        written: bool,
-        rules: &mut Vec<Rule>,
-    ) -> Parsed<()> {
+    fn default_rule(&mut self, first: Token, head: Head, written: bool, rules: &mut Vec<Rule>) -> Parsed<()> {
         if !written {
             return self.refuse(first, "a default rule needs a value");
         }

@@ -1,16 +1,15 @@
 //! Terms and operators.
 
-use std::collections::HashMap;
-
 use super::tokens::{Kind, Token};
 use super::tree::{Body, Expr, ExprKind, Sym, TemplatePart, Term, TermValue, call_of};
 use super::{Parsed, Parser};
+use crate::hash::Map;
 use crate::value::{Number, Value};
 
 /// Binding strength of `==`, the weakest operator but `in`.
 const RELATION: u8 = 1;
 
-impl Parser<'_> {
+impl Parser {
     /// A term with operators, `in` included; `k, v in xs` where `pair` allows it.
     pub(super) fn infix(&mut self, pair: bool) -> Parsed<Term> {
         self.infix_after(None, pair)
@@ -128,7 +127,9 @@ impl Parser<'_> {
                 let value = if text.contains('\\') {
                     match super::unescape(text) {
                         Some(text) => Value::from(text.as_str()),
-                        None => return self.refuse(token, "this string holds an escape that JSON does not know"),
+                        None => {
+                            return self.refuse(token, "this string holds an escape that JSON does not know");
+                        }
                     }
                 } else {
                     Value::from(text)
@@ -271,8 +272,8 @@ impl Parser<'_> {
                 "(" => {
                     let call = self.call(path, pos)?;
                     let next = self.peek();
-                    let more = !next.space
-                        && (self.token_is_symbol(next, ".") || self.token_is_symbol(next, "["));
+                    let more =
+                        !next.space && (self.token_is_symbol(next, ".") || self.token_is_symbol(next, "["));
                     if more {
                         self.enter()?;
                         let term = self.reference(call)?;
@@ -324,10 +325,11 @@ impl Parser<'_> {
         }
         let comprehension = !self.take_symbol(",");
         let head = self.term()?;
-        if comprehension && self.is_symbol("|") {
-            if let Some(body) = self.comprehension("]")? {
-                return Ok(Term::new(TermValue::ArrayCompr(Box::new((head, body))), open.pos));
-            }
+        if comprehension
+            && self.is_symbol("|")
+            && let Some(body) = self.comprehension("]")?
+        {
+            return Ok(Term::new(TermValue::ArrayCompr(Box::new((head, body))), open.pos));
         }
         let mut terms = vec![self.infix_after(Some(head), false)?];
         if self.take_symbol(",") {
@@ -364,10 +366,11 @@ impl Parser<'_> {
         }
         let comprehension = !self.take_symbol(",");
         let mut head = self.term()?;
-        if comprehension && self.is_symbol("|") {
-            if let Some(body) = self.comprehension("}")? {
-                return Ok(Term::new(TermValue::SetCompr(Box::new((head, body))), open.pos));
-            }
+        if comprehension
+            && self.is_symbol("|")
+            && let Some(body) = self.comprehension("}")?
+        {
+            return Ok(Term::new(TermValue::SetCompr(Box::new((head, body))), open.pos));
         }
         head = self.infix_after(Some(head), false)?;
         if self.take_symbol(":") {
@@ -396,7 +399,7 @@ impl Parser<'_> {
         }
         value = self.infix_after(Some(value), false)?;
         let mut pairs = vec![(key, value)];
-        let mut known: HashMap<Value, usize> = HashMap::new();
+        let mut known: Map<Value, usize> = Map::default();
         if let Some(constant) = pairs.first().and_then(|(key, _)| key.constant()) {
             known.insert(constant, 0);
         }

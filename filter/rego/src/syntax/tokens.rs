@@ -4,7 +4,6 @@
 //! takes `-1` for one token. So a template's literal parts are blanked before and kept aside, its quotes become symbols, and
 //! its expressions stay where they are: positions hold. Everything else is put right on the tokens.
 
-use std::collections::HashMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use regorus::unstable::{Lexer, Source, TokenKind};
@@ -60,7 +59,7 @@ pub(crate) struct Tokens {
     pub(crate) text: String,
     pub(crate) list: Vec<Token>,
     /// By the offset of their `$`.
-    pub(crate) templates: HashMap<u32, Template>,
+    pub(crate) templates: Map<u32, Template>,
 }
 
 /// A refusal: where and why.
@@ -69,28 +68,157 @@ pub(crate) type Refusal = (u32, u32, String);
 /// The most bytes of one text.
 pub(crate) const MOST_BYTES: usize = 4 << 20;
 
-/// The tokens of `text`.
-pub(crate) fn tokens(file: u32, name: &str, text: &str) -> Result<Tokens, Refusal> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.len() > MOST_BYTES {
-        return Err((1, 1, format!("the text is longer than {MOST_BYTES} bytes; split it into several files")));
+/// A text that is read in pieces of whole lines.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    file: u32,
+    name: String,
+    /// Where the pieces begin and end, and the line before.
+    pieces: std::vec::IntoIter<(usize, usize, u32)>,
+    tokens: Tokens,
+    last_end: u32,
+    last_line: u32,
+}
+
+/// About how many bytes are read at a time.
+const PIECE: usize = 16 << 10;
+
+impl Reading {
+    pub(crate) fn new(file: u32, name: &str, text: &str) -> Result<Reading, Refusal> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if text.len() > MOST_BYTES {
+            return Err((
+                1,
+                1,
+                format!("the text is longer than {MOST_BYTES} bytes; split it into several files"),
+            ));
+        }
+        if text.contains('\0') {
+            return Err((1, 1, "the text holds a NUL character; remove it".into()));
+        }
+        let mut tokens = Tokens::default();
+        let text = if text.contains("$\"") || text.contains("$`") {
+            Blank::new(text, &mut tokens.templates)?
+        } else {
+            text.to_owned()
+        };
+        tokens.text = lone_carriage_returns(text);
+        let pieces = pieces(tokens.text.as_bytes()).into_iter();
+        Ok(Reading { file, name: name.to_owned(), pieces, tokens, last_end: 0, last_line: 1 })
     }
-    if text.contains('\0') {
-        return Err((1, 1, "the text holds a NUL character; remove it".into()));
+
+    /// Reads one piece. Whether that was the last.
+    pub(crate) fn step(&mut self) -> Result<bool, Refusal> {
+        let Some((start, end, line)) = self.pieces.next() else { return Ok(true) };
+        let most = NonZeroUsize::MAX;
+        let piece = self.tokens.text.get(start..end).unwrap_or_default().to_owned();
+        let source = Source::from_contents_with_limits(self.name.clone(), piece, most, most)
+            .map_err(|error| (line + 1, 1, error.to_string()))?;
+        self.read(&source, start as u32, line, self.pieces.len() == 0)?;
+        Ok(self.pieces.len() == 0)
     }
-    let mut tokens = Tokens::default();
-    let text = if text.contains("$\"") || text.contains("$`") {
-        Blank::new(text, &mut tokens.templates)?
-    } else {
-        text.to_owned()
-    };
-    let text = lone_carriage_returns(text);
-    let most = NonZeroUsize::MAX;
-    let source = Source::from_contents_with_limits(name.to_owned(), text, most, most)
-        .map_err(|error| (1, 1, error.to_string()))?;
-    read(file, &source, &mut tokens)?;
-    tokens.text = source.contents().clone();
-    Ok(tokens)
+
+    /// All tokens, once everything is read.
+    pub(crate) fn finish(self) -> Tokens {
+        self.tokens
+    }
+
+    /// Reads all that is left.
+    pub(crate) fn all(mut self) -> Result<Tokens, Refusal> {
+        while !self.step()? {}
+        Ok(self.tokens)
+    }
+
+    fn read(&mut self, source: &Source, offset: u32, lines: u32, last: bool) -> Result<(), Refusal> {
+        let mut lexer = Lexer::new(source);
+        lexer.set_max_col(NonZeroU32::MAX);
+        lexer.set_unknown_char_is_symbol(true);
+        loop {
+            let token = lexer
+                .next_token()
+                .map_err(|error| refusal(&error.to_string(), self.last_line.saturating_sub(lines), lines))?;
+            let span = &token.1;
+            let (start, end, line) = (span.start + offset, span.end + offset, span.line + lines);
+            let bytes = self.tokens.text.as_bytes();
+            let (kind, quote) = match token.0 {
+                TokenKind::Ident => (Kind::Ident, 0),
+                TokenKind::Number => (Kind::Number, 0),
+                TokenKind::String => (Kind::String, 1),
+                TokenKind::RawString => (Kind::Raw, 1),
+                TokenKind::Eof if last => (Kind::End, 0),
+                TokenKind::Eof => return Ok(()),
+                TokenKind::Symbol => match bytes.get(start as usize) {
+                    Some(b'$') if self.tokens.templates.contains_key(&start) => (Kind::Template, 0),
+                    Some(b'~') if !self.tokens.templates.is_empty() => (Kind::TemplateEnd, 0),
+                    Some(b'$' | b'~' | b'!' | b'@' | b'?' | b'^' | b'\\' | b'\'') | Some(0x80..)
+                        if end == start + 1 =>
+                    {
+                        return Err((
+                            line,
+                            span.col,
+                            "this character means nothing in Rego; remove it".into(),
+                        ));
+                    }
+                    _ => (Kind::Symbol, 0),
+                },
+            };
+            let from = start.saturating_sub(quote);
+            let gap = bytes.get(self.last_end as usize..from as usize).unwrap_or_default();
+            let mut next = Token {
+                kind,
+                start,
+                end,
+                full_end: end + quote,
+                pos: Pos { file: self.file, line, col: span.col.saturating_sub(quote) },
+                newline: gap.contains(&b'\n'),
+                space: !gap.is_empty(),
+            };
+            self.last_end = next.full_end;
+            self.last_line = line;
+            // `-1` is `-` and `1`; `set(` is `set` and `(`.
+            let first = bytes.get(start as usize).copied();
+            if kind == Kind::Number && first == Some(b'-') {
+                split(&mut next, &mut self.tokens, Kind::Symbol, Kind::Number, 1);
+            } else if kind == Kind::Ident && end > start && bytes.get(end as usize - 1) == Some(&b'(') {
+                split(&mut next, &mut self.tokens, Kind::Ident, Kind::Symbol, end - start - 1);
+            }
+            self.tokens.list.push(next);
+            if kind == Kind::End {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Pieces of whole lines; none ends within a string that goes over lines.
+fn pieces(text: &[u8]) -> Vec<(usize, usize, u32)> {
+    let mut out = Vec::new();
+    let (mut start, mut start_line, mut line) = (0, 0, 0);
+    let mut inside = 0u8;
+    let mut at = 0;
+    while let Some(byte) = text.get(at) {
+        match (inside, byte) {
+            (0, b'#') => inside = b'#',
+            (0, b'"') => inside = b'"',
+            (0, b'`') => inside = b'`',
+            (b'"', b'\\') => at += 1,
+            (b'"', b'"') | (b'`', b'`') => inside = 0,
+            (_, b'\n') => {
+                line += 1;
+                if inside != b'`' {
+                    inside = 0;
+                    if at + 1 - start >= PIECE {
+                        out.push((start, at + 1, start_line));
+                        (start, start_line) = (at + 1, line);
+                    }
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    out.push((start, text.len(), start_line));
+    out
 }
 
 /// Go's scanner takes a carriage return for white space anywhere; the lexer only before a line feed.
@@ -106,62 +234,6 @@ fn lone_carriage_returns(text: String) -> String {
     out
 }
 
-fn read(file: u32, source: &Source, tokens: &mut Tokens) -> Result<(), Refusal> {
-    let mut lexer = Lexer::new(source);
-    lexer.set_max_col(NonZeroU32::MAX);
-    lexer.set_unknown_char_is_symbol(true);
-    let bytes = source.contents().as_bytes();
-    let mut last_end = 0u32;
-    let mut last_line = 1u32;
-    loop {
-        let token = lexer.next_token().map_err(|error| refusal(&error.to_string(), last_line))?;
-        let span = &token.1;
-        let at = |back: u32| Pos { file, line: span.line, col: span.col.saturating_sub(back) };
-        let (kind, quote) = match token.0 {
-            TokenKind::Ident => (Kind::Ident, 0),
-            TokenKind::Number => (Kind::Number, 0),
-            TokenKind::String => (Kind::String, 1),
-            TokenKind::RawString => (Kind::Raw, 1),
-            TokenKind::Eof => (Kind::End, 0),
-            TokenKind::Symbol => match bytes.get(span.start as usize) {
-                Some(b'$') if tokens.templates.contains_key(&span.start) => (Kind::Template, 0),
-                Some(b'~') if !tokens.templates.is_empty() => (Kind::TemplateEnd, 0),
-                Some(b'$' | b'~' | b'!' | b'@' | b'?' | b'^' | b'\\' | b'\'') | Some(0x80..)
-                    if span.end == span.start + 1 =>
-                {
-                    return Err((span.line, span.col, "this character means nothing in Rego; remove it".into()));
-                }
-                _ => (Kind::Symbol, 0),
-            },
-        };
-        let from = span.start.saturating_sub(quote);
-        let gap = bytes.get(last_end as usize..from as usize).unwrap_or_default();
-        let mut next = Token {
-            kind,
-            start: span.start,
-            end: span.end,
-            full_end: span.end + quote,
-            pos: at(quote),
-            newline: gap.contains(&b'\n'),
-            space: !gap.is_empty(),
-        };
-        last_end = next.full_end;
-        last_line = span.line;
-        // `-1` is `-` and `1`; `set(` is `set` and `(`.
-        let first = bytes.get(span.start as usize).copied();
-        if kind == Kind::Number && first == Some(b'-') {
-            split(&mut next, tokens, Kind::Symbol, Kind::Number, 1);
-        } else if kind == Kind::Ident && span.end > span.start && bytes.get(span.end as usize - 1) == Some(&b'(') {
-            let name = span.end - span.start - 1;
-            split(&mut next, tokens, Kind::Ident, Kind::Symbol, name);
-        }
-        tokens.list.push(next);
-        if kind == Kind::End {
-            return Ok(());
-        }
-    }
-}
-
 /// Pushes the first `len` bytes of the token as one of kind `first`; what is left becomes one of kind `second`.
 fn split(next: &mut Token, tokens: &mut Tokens, first: Kind, second: Kind, len: u32) {
     let cut = next.start + len;
@@ -174,12 +246,12 @@ fn split(next: &mut Token, tokens: &mut Tokens, first: Kind, second: Kind, len: 
 }
 
 /// The lexer's message with a place of ours: it begins `--> file:line:col` and ends `error: text`.
-fn refusal(message: &str, last_line: u32) -> Refusal {
+fn refusal(message: &str, last_line: u32, lines: u32) -> Refusal {
     let mut place = message.lines().find(|l| l.starts_with("-->")).unwrap_or_default().rsplit(':');
     let col = place.next().and_then(|c| c.trim().parse().ok()).unwrap_or(1);
     let line = place.next().and_then(|l| l.trim().parse().ok()).unwrap_or(last_line);
     let text = message.lines().find_map(|l| l.strip_prefix("error: ")).unwrap_or("not a token").trim();
-    (line, col, text.to_owned())
+    (line + lines, col, text.to_owned())
 }
 
 /// Blanks the literal parts of template strings.
@@ -200,7 +272,7 @@ enum Inside {
 }
 
 impl<'a> Blank<'a> {
-    fn new(text: &'a str, templates: &mut HashMap<u32, Template>) -> Result<String, Refusal> {
+    fn new(text: &'a str, templates: &mut Map<u32, Template>) -> Result<String, Refusal> {
         let bytes = text.as_bytes();
         let mut blank = Blank { bytes, out: Vec::with_capacity(bytes.len()), at: 0, line: 1, line_start: 0 };
         blank.run(templates)?;
@@ -227,7 +299,7 @@ impl<'a> Blank<'a> {
         Some(byte)
     }
 
-    fn run(&mut self, templates: &mut HashMap<u32, Template>) -> Result<(), Refusal> {
+    fn run(&mut self, templates: &mut Map<u32, Template>) -> Result<(), Refusal> {
         let mut stack = vec![Inside::Code(0)];
         loop {
             let levels = stack.len();
@@ -294,7 +366,9 @@ impl<'a> Blank<'a> {
                             self.close();
                             stack.pop();
                         }
-                        b'\n' if !raw => return Err(self.fault("a template string ends before its closing quote")),
+                        b'\n' if !raw => {
+                            return Err(self.fault("a template string ends before its closing quote"));
+                        }
                         _ => {
                             let text = self.part(raw)?;
                             if let Some(part) = template.parts.last_mut() {
@@ -370,3 +444,4 @@ impl<'a> Blank<'a> {
         Ok(text)
     }
 }
+use crate::hash::Map;

@@ -290,6 +290,13 @@ impl PartialEq for Object {
 
 impl Eq for Object {}
 
+/// Sorts pairs by their keys; equal keys keep their order.
+pub(crate) fn sort_by_key(pairs: &mut [(Value, Value)]) {
+    if !pairs.is_sorted_by(|a, b| a.0 <= b.0) {
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+}
+
 /// Collects pairs in any order and sorts them once.
 #[derive(Default, Debug)]
 pub struct ObjectBuilder {
@@ -318,9 +325,7 @@ impl ObjectBuilder {
     }
 
     fn sort(&mut self) {
-        if !self.pairs.is_sorted_by(|a, b| a.0 <= b.0) {
-            self.pairs.sort_by(|a, b| a.0.cmp(&b.0));
-        }
+        sort_by_key(&mut self.pairs);
     }
 
     /// Of equal keys the first is kept, with the last value: as object literals and `object.union` do.

@@ -106,10 +106,6 @@ impl Float {
         self.mantissa.bits() == 0
     }
 
-    pub(crate) fn precision(&self) -> u64 {
-        self.precision
-    }
-
     pub(crate) fn abs(mut self) -> Float {
         self.negative = false;
         self
@@ -204,15 +200,31 @@ impl Float {
         if self.negative {
             text.push('-');
         }
-        let decimal = self.shortest();
-        if self.is_integer() {
-            decimal.write_plain(&mut text);
-        } else if (-3..=6).contains(&decimal.point) {
+        let decimal = self.short().unwrap_or_else(|| self.shortest());
+        if self.is_integer() || (-3..=6).contains(&decimal.point) {
             decimal.write_plain(&mut text);
         } else {
             decimal.write_scientific(&mut text);
         }
         text
+    }
+
+    /// The shortest digits, if they are those of the nearest float64: no other text of so few digits lies
+    /// within half a unit of the last of 64 bits, and any shorter one would be that of the float64 too.
+    fn short(&self) -> Option<Decimal> {
+        let mantissa = u64::try_from(&self.mantissa).ok().filter(|mantissa| *mantissa != 0)?;
+        let exponent = i32::try_from(self.exponent).ok().filter(|exponent| (-900..900).contains(exponent))?;
+        if self.precision != PRECISION {
+            return None;
+        }
+        let text = format!("{:e}", mantissa as f64 * 2f64.powi(exponent));
+        let (digits, ten) = text.split_once('e')?;
+        let digits: Vec<u8> = digits.bytes().filter(u8::is_ascii_digit).collect();
+        let point = ten.parse::<i64>().ok()? + 1;
+        let value = digits.iter().fold(0u64, |value, digit| value * 10 + u64::from(digit - b'0'));
+        let below = point - i64::try_from(digits.len()).ok()?;
+        let read = Float::from_parts(false, BigUint::from(value), below, 0);
+        read.equals(&Float { negative: false, ..self.clone() }).then_some(Decimal { digits, point })
     }
 
     /// The fewest digits that lie within half a unit of the last bit. Source: ftoa.go, `roundShortest`.

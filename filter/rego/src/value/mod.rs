@@ -12,6 +12,7 @@ mod quote;
 mod shortest;
 mod text;
 
+pub(crate) use collections::sort_by_key;
 pub use collections::{Array, Object, ObjectBuilder, Set, SetBuilder};
 pub(crate) use float::Float;
 pub use json::{JsonError, JsonReader};
@@ -19,7 +20,7 @@ pub(crate) use json::{after_space, is_valid as is_valid_json};
 pub use number::Number;
 pub(crate) use number::{MOST_DIGITS, to_i64, write_integer};
 pub(crate) use print::Layout;
-pub(crate) use quote::{is_print, quote};
+pub(crate) use quote::is_print;
 pub(crate) use shortest::shortest;
 pub use text::Str;
 pub(crate) use text::lossy;

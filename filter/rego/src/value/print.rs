@@ -161,22 +161,20 @@ impl Writer<'_> {
         } else {
             let mut pairs = Vec::with_capacity(object.len());
             for (key, value) in object.iter() {
-                let text = match key {
-                    Value::String(text) => text.as_bytes().to_vec(),
+                let key = match key {
+                    Value::String(_) => key.clone(),
                     key => {
                         let mut text = Vec::new();
                         key.write_json(&mut text, self.budget)?;
-                        text
+                        Value::from(text)
                     }
                 };
-                pairs.push((text, value));
+                pairs.push((key, value.clone()));
             }
-            // Of keys with one text the last stays: first in a stable order of the reverse.
-            pairs.reverse();
-            pairs.sort_by(|a, b| a.0.cmp(&b.0));
-            pairs.dedup_by(|later, kept| later.0 == kept.0);
-            for (key, value) in pairs {
-                self.pair(&mut first, &key, value, depth)?;
+            // Of keys with one text the last value stays.
+            let named = Object::from_pairs(pairs).map_err(|_| Limit::Depth)?;
+            for (key, value) in named.iter() {
+                self.pair(&mut first, key.as_bytes().unwrap_or_default(), value, depth)?;
             }
         }
         if !first {

@@ -41,5 +41,10 @@ fn random_policies_load_and_answer_as_with_opa() {
             panic!("{difference}");
         }
     }
-    assert!(policies.loaded > 100 && policies.evaluations > 1000, "{} of {} loaded", policies.loaded, policies.policies);
+    assert!(
+        policies.loaded > 100 && policies.evaluations > 1000,
+        "{} of {} loaded",
+        policies.loaded,
+        policies.policies
+    );
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 /// The most patterns, and the most bytes that they and their texts take, in one half of the cache.
 const MOST_PATTERNS: usize = 256;
-const MOST_BYTES: usize = 2 << 20;
+const MOST_BYTES: usize = 4 << 20;
 /// What compiling one may take, whatever the query may still spend: so a pattern compiles always or never.
 const MOST_STEPS: u64 = 1 << 20;
 
@@ -55,7 +55,7 @@ impl PatternCache {
         self.key.extend_from_slice(pattern);
         let entry = self.entry(|| {
             let compiled = Regex::compile(pattern);
-            let cost = pattern.len() as u64 + compiled.as_ref().map_or(0, |regex| regex.size() as u64 / 64);
+            let cost = pattern.len() as u64 + compiled.as_ref().map_or(0, |regex| regex.cost());
             Entry { compiled: compiled.map(|regex| Compiled::Regex(Rc::new(regex))), cost }
         });
         budget.step(1 + entry.cost / 16)?;

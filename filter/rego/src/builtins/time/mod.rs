@@ -10,6 +10,7 @@ use super::{Builtin, Call, Fault, Type};
 use crate::value::Value;
 use civil::{Civil, days_in, weekday};
 use num_traits::ToPrimitive;
+use std::rc::Rc;
 use zones::{Local, Zone};
 
 const SOURCE: &str = "v1/topdown/time.go";
@@ -84,7 +85,7 @@ struct Instant<'a> {
     unix: i64,
     ns: i64,
     /// `None` is UTC.
-    zone: Option<Zone>,
+    zone: Option<Rc<Zone>>,
     layout: &'a [u8],
 }
 
@@ -198,7 +199,9 @@ fn diff(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     let first = Instant::of(call, a)?;
     let second = Instant::of(call, b)?;
     let mut instants = [(first.unix, first.ns), (second.unix, second.ns)];
-    instants.sort_unstable();
+    if (second.unix, second.ns) < (first.unix, first.ns) {
+        instants.reverse();
+    }
     let [from, to] = instants.map(|(unix, _)| {
         let offset = first.zone.as_ref().map_or(0, |zone| zone.at(unix).offset);
         Civil::at(unix, offset)

@@ -5,13 +5,18 @@
 //! module for 82 KB of table, which is unpacked when a zone is first asked for.
 
 use super::civil::{Civil, DAY, days_before, days_in, is_leap};
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
 
 /// The zones, packed.
 static PACKED: &[u8] = include_bytes!("zones.bin");
 
+/// How many zones are kept as they were read last.
+const KEPT: usize = 8;
+
 thread_local! {
     static TABLE: OnceCell<Vec<u8>> = const { OnceCell::new() };
+    static LAST: RefCell<Vec<(String, Rc<Zone>)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What clocks show at an instant.
@@ -79,11 +84,24 @@ impl<'a> Reader<'a> {
 }
 
 /// The zone of this name, in exact case.
-pub(super) fn zone(name: &str) -> Option<Zone> {
-    TABLE.with(|table| {
+pub(super) fn zone(name: &str) -> Option<Rc<Zone>> {
+    let kept =
+        LAST.with_borrow(|last| last.iter().find(|(kept, _)| kept == name).map(|(_, zone)| Rc::clone(zone)));
+    if kept.is_some() {
+        return kept;
+    }
+    let zone = TABLE.with(|table| {
         let unpack = || miniz_oxide::inflate::decompress_to_vec_zlib(PACKED).unwrap_or_default();
         find(table.get_or_init(unpack), name)
-    })
+    })?;
+    let zone = Rc::new(zone);
+    LAST.with_borrow_mut(|last| {
+        if last.len() >= KEPT {
+            last.remove(0);
+        }
+        last.push((name.to_owned(), Rc::clone(&zone)));
+    });
+    Some(zone)
 }
 
 fn find(table: &[u8], wanted: &str) -> Option<Zone> {

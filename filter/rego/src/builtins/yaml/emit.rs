@@ -480,11 +480,7 @@ fn is_base_60(text: &str) -> bool {
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
     let mut parts = whole.split(':');
     let first = parts.next().unwrap_or_default();
-    let sixty = |part: &str| match part.as_bytes() {
-        [b'0'..=b'9'] => true,
-        [b'0'..=b'5', b'0'..=b'9'] => true,
-        _ => false,
-    };
+    let sixty = |part: &str| matches!(part.as_bytes(), [b'0'..=b'9'] | [b'0'..=b'5', b'0'..=b'9']);
     let rest: Vec<&str> = parts.collect();
     first.starts_with(|c: char| c.is_ascii_digit())
         && digits(first)

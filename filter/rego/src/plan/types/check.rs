@@ -1,10 +1,11 @@
 //! The check of rules, in the order of what they depend on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::{FunctionType, Known, MOST_MEMBERS, Type, compare, keys, or, select, show, unifies, values};
 use crate::builtins::Builtin;
+use crate::hash::Map;
 use crate::plan::tree::{NodeId, RuleTree};
 use crate::plan::{Functions, checks};
 use crate::syntax::Pos;
@@ -17,7 +18,7 @@ pub(crate) struct Types {
     nodes: Vec<Known>,
     /// There is a type here or below.
     on_path: Vec<bool>,
-    builtins: HashMap<&'static str, Rc<FunctionType>>,
+    builtins: Map<&'static str, Rc<FunctionType>>,
 }
 
 impl Types {
@@ -134,11 +135,15 @@ pub(crate) struct Checker<'a> {
     pub(crate) names: &'a Names,
     pub(crate) faults: Vec<(Pos, String)>,
     /// Variables, innermost body last.
-    scopes: Vec<HashMap<Sym, Type>>,
+    scopes: Vec<Map<Sym, Type>>,
     /// Types of comprehensions that were checked, by their place in the tree.
-    known: HashMap<*const TermValue, Known>,
-    /// Base and virtual documents are replaced: nothing is known of them.
-    replaced: u32,
+    known: Map<*const TermValue, Known>,
+    /// Nodes that depend on what a `with` around replaces: nothing is known of them; and what is replaced, with the type
+    /// that it can have.
+    relaxed: Vec<(Rc<BTreeSet<NodeId>>, Type)>,
+    depend: &'a mut dyn FnMut(&[Term]) -> BTreeSet<NodeId>,
+    /// What was found for a target.
+    found: BTreeMap<Vec<Value>, Rc<BTreeSet<NodeId>>>,
 }
 
 impl<'a> Checker<'a> {
@@ -147,14 +152,16 @@ impl<'a> Checker<'a> {
         tree: &'a RuleTree,
         functions: &'a Functions,
         names: &'a Names,
+        depend: &'a mut dyn FnMut(&[Term]) -> BTreeSet<NodeId>,
     ) -> Checker<'a> {
-        let (faults, scopes, known) = (Vec::new(), vec![HashMap::new()], HashMap::new());
-        Checker { types, tree, functions, names, faults, scopes, known, replaced: 0 }
+        let (faults, scopes, known) = (Vec::new(), vec![Map::default()], Map::default());
+        let (relaxed, found) = (Vec::new(), BTreeMap::new());
+        Checker { types, tree, functions, names, faults, scopes, known, relaxed, depend, found }
     }
 
     /// Checks a rule, and keeps its type.
     pub(crate) fn rule(&mut self, rule: &Rule, package: &[Value]) {
-        self.scopes = vec![HashMap::new()];
+        self.scopes = vec![Map::default()];
         self.known.clear();
         let before = self.faults.len();
         self.body(&rule.body);
@@ -211,12 +218,12 @@ impl<'a> Checker<'a> {
 
     fn open_arguments(&mut self, term: &Term) {
         match &term.value {
-            TermValue::Var(sym) => {
-                if self.variable(*sym).is_none() {
-                    self.put(*sym, Some(Type::any()));
-                }
+            TermValue::Var(sym) if self.variable(*sym).is_none() => {
+                self.put(*sym, Some(Type::any()));
             }
-            TermValue::Array(terms) | TermValue::Set(terms) => terms.iter().for_each(|t| self.open_arguments(t)),
+            TermValue::Array(terms) | TermValue::Set(terms) => {
+                terms.iter().for_each(|t| self.open_arguments(t))
+            }
             TermValue::Object(pairs) => pairs.iter().for_each(|(k, v)| {
                 self.open_arguments(k);
                 self.open_arguments(v);
@@ -243,21 +250,55 @@ impl<'a> Checker<'a> {
 
     fn body(&mut self, body: &Body) {
         for expr in body {
-            // What rules say is unknown where rules are replaced, or what they depend on.
-            let replaces = expr.with.iter().any(|w| match &w.target.value {
-                TermValue::Ref(path) => {
-                    let mut reaches = false;
-                    self.tree.reach(path, &mut |_| reaches = true);
-                    reaches
-                }
-                _ => false,
-            });
-            self.replaced += u32::from(replaces);
+            let before = self.relaxed.len();
+            for with in &expr.with {
+                self.relax(&with.target, &with.value);
+            }
             self.closures(expr);
             self.references(expr);
             self.expr(expr);
-            self.replaced -= u32::from(replaces);
+            self.relaxed.truncate(before);
         }
+    }
+
+    /// Nothing is known of what is replaced, and of what depends on it; a function that is replaced keeps its arguments.
+    fn relax(&mut self, target: &Term, value: &Term) {
+        let TermValue::Ref(path) = &target.value else { return };
+        if path.first().and_then(Term::as_var) != Some(Sym::DATA) {
+            return;
+        }
+        let key: Vec<Value> = path.iter().skip(1).map_while(|t| t.as_scalar().cloned()).collect();
+        let nodes = match self.found.get(&key) {
+            Some(nodes) => nodes.clone(),
+            None => {
+                let nodes = Rc::new((self.depend)(path));
+                self.found.insert(key, nodes.clone());
+                nodes
+            }
+        };
+        let home = self.tree.find(path);
+        let is_function = home.is_some_and(|id| matches!(self.types.node(id), Some(Type::Function(_))));
+        if is_function {
+            let mut others = (*nodes).clone();
+            home.iter().for_each(|id| {
+                others.remove(id);
+            });
+            self.relaxed.push((Rc::new(others), Type::any()));
+        } else {
+            let both = match (self.reference_type(path), self.type_of(value)) {
+                (Some(target), Some(value)) => or(Some(target), Some(value)),
+                _ => None,
+            };
+            self.relaxed.push((nodes, Type::any()));
+            if let Some(home) = home {
+                self.relaxed.push((Rc::new(BTreeSet::from([home])), both.unwrap_or_else(Type::any)));
+            }
+        }
+    }
+
+    /// The type of a node that is replaced, or depends on what is.
+    fn relaxed(&self, id: NodeId) -> Option<Type> {
+        self.relaxed.iter().rev().find(|(nodes, _)| nodes.contains(&id)).map(|(_, of)| of.clone())
     }
 
     // --- Comprehensions ---
@@ -286,7 +327,10 @@ impl<'a> Checker<'a> {
             TermValue::ArrayCompr(_) | TermValue::SetCompr(_) | TermValue::ObjectCompr(_) => {
                 self.comprehension(term);
             }
-            TermValue::Ref(terms) | TermValue::Call(terms) | TermValue::Array(terms) | TermValue::Set(terms) => {
+            TermValue::Ref(terms)
+            | TermValue::Call(terms)
+            | TermValue::Array(terms)
+            | TermValue::Set(terms) => {
                 terms.iter().for_each(|t| self.closures_of(t));
             }
             TermValue::Object(pairs) => pairs.iter().for_each(|(k, v)| {
@@ -309,7 +353,7 @@ impl<'a> Checker<'a> {
             _ => return None,
         };
         let before = self.faults.len();
-        self.scopes.push(HashMap::new());
+        self.scopes.push(Map::default());
         self.body(body);
         let of = if self.faults.len() > before {
             None
@@ -355,7 +399,9 @@ impl<'a> Checker<'a> {
                 path.iter().skip(1).for_each(|t| self.references_of(t));
             }
             TermValue::Call(terms) => terms.iter().skip(1).for_each(|t| self.references_of(t)),
-            TermValue::Array(terms) | TermValue::Set(terms) => terms.iter().for_each(|t| self.references_of(t)),
+            TermValue::Array(terms) | TermValue::Set(terms) => {
+                terms.iter().for_each(|t| self.references_of(t))
+            }
             TermValue::Object(pairs) => pairs.iter().for_each(|(k, v)| {
                 self.references_of(k);
                 self.references_of(v);
@@ -369,7 +415,6 @@ impl<'a> Checker<'a> {
         let (first, rest) = path.split_first()?;
         match first.as_var() {
             Some(Sym::INPUT) => Some(Type::any()),
-            Some(Sym::DATA) if self.replaced > 0 => Some(Type::any()),
             Some(Sym::DATA) => self.data_type(rest),
             Some(sym) => {
                 if let (Some(builtin), None) = (self.functions.find_path(path), self.variable(sym)) {
@@ -385,6 +430,9 @@ impl<'a> Checker<'a> {
     fn data_type(&mut self, rest: &[Term]) -> Known {
         let mut at: NodeId = 0;
         for (index, step) in rest.iter().enumerate() {
+            if let Some(of) = self.relaxed(at) {
+                return self.select_path(Some(of), rest.get(index..).unwrap_or_default());
+            }
             if !self.types.is_on_path(at) && at != 0 {
                 return Some(Type::any());
             }
@@ -411,6 +459,9 @@ impl<'a> Checker<'a> {
 
     /// The type of all that is at a node and below.
     fn extent(&self, id: NodeId) -> Type {
+        if let Some(of) = self.relaxed(id) {
+            return of;
+        }
         if let Some(of) = self.types.node(id) {
             return of;
         }
@@ -432,8 +483,8 @@ impl<'a> Checker<'a> {
             return;
         }
         match first.as_var() {
-            Some(Sym::DATA) if self.replaced == 0 => self.data_reference(rest, path, pos),
-            Some(Sym::INPUT | Sym::DATA) => self.steps(Type::any(), rest, path, pos),
+            Some(Sym::DATA) => self.data_reference(rest, path, pos),
+            Some(Sym::INPUT) => self.steps(Type::any(), rest, path, pos),
             Some(sym) => {
                 let of = match self.variable(sym) {
                     Some(of) => of,
@@ -478,6 +529,9 @@ impl<'a> Checker<'a> {
                 return self.steps(Type::any(), here.get(1..).unwrap_or_default(), path, pos);
             }
             let child = step.as_scalar().and_then(|key| self.tree.child(at, key));
+            if let Some(of) = child.and_then(|c| self.relaxed(c)) {
+                return self.steps(of, here.get(1..).unwrap_or_default(), path, pos);
+            }
             let Some(child) = child.filter(|c| self.types.is_on_path(*c)) else {
                 return self.steps(Type::any(), here, path, pos);
             };
@@ -534,11 +588,11 @@ impl<'a> Checker<'a> {
                         return;
                     }
                 }
-                TermValue::Array(_) | TermValue::Object(_) | TermValue::Set(_) => {
-                    if !self.unify1(step, &wanted, false) {
-                        self.undefined(path, pos, "a step has the wrong type");
-                        return;
-                    }
+                TermValue::Array(_) | TermValue::Object(_) | TermValue::Set(_)
+                    if !self.unify1(step, &wanted, false) =>
+                {
+                    self.undefined(path, pos, "a step has the wrong type");
+                    return;
                 }
                 _ => {}
             }
@@ -575,14 +629,14 @@ impl<'a> Checker<'a> {
 
     fn expr(&mut self, expr: &Expr) {
         for with in &expr.with {
-            let replaced = std::mem::take(&mut self.replaced);
+            let relaxed = std::mem::take(&mut self.relaxed);
             let (target, value) = (self.type_of(&with.target), self.type_of(&with.value));
-            self.replaced = replaced;
-            if let (Some(Type::Function(_)), Some(Type::Function(_))) = (&target, &value) {
-                if !unifies(&target, &value) {
-                    let message = "`with` replaces a function by one of as many arguments, of the same types";
-                    return self.fault(with.pos, message.into());
-                }
+            self.relaxed = relaxed;
+            if let (Some(Type::Function(_)), Some(Type::Function(_))) = (&target, &value)
+                && !unifies(&target, &value)
+            {
+                let message = "`with` replaces a function by one of as many arguments, of the same types";
+                return self.fault(with.pos, message.into());
             }
         }
         let ExprKind::Call(terms) = &expr.kind else { return };
@@ -590,7 +644,8 @@ impl<'a> Checker<'a> {
         if let (Some(Sym::EQ | Sym::ASSIGN), [a, b]) = (expr.op(), args) {
             let (type_a, type_b) = (self.type_of(a), self.type_of(b));
             if !self.unify2(a, &type_a, b, &type_b) {
-                let message = format!("these two can never be equal: {} and {}", show(&type_a), show(&type_b));
+                let message =
+                    format!("these two can never be equal: {} and {}", show(&type_a), show(&type_b));
                 self.fault(expr.pos, message);
             }
             return;
@@ -600,7 +655,10 @@ impl<'a> Checker<'a> {
         let function = match of {
             Some(Type::Function(function)) => function,
             Some(of) if of.is_any() => return,
-            _ => return self.fault(expr.pos, format!("undefined function `{name}`; define it, or correct its name")),
+            _ => {
+                return self
+                    .fault(expr.pos, format!("undefined function `{name}`; define it, or correct its name"));
+            }
         };
         if function.variadic {
             return;

@@ -114,10 +114,9 @@ impl Type {
             builtins::Type::Boolean => Type::Boolean,
             builtins::Type::Number => Type::Number,
             builtins::Type::String => Type::String,
-            builtins::Type::Array(items, rest) => Type::array(
-                items.iter().map(|t| Some(Type::of_table(t))).collect(),
-                rest.map(Type::of_table),
-            ),
+            builtins::Type::Array(items, rest) => {
+                Type::array(items.iter().map(|t| Some(Type::of_table(t))).collect(), rest.map(Type::of_table))
+            }
             builtins::Type::Object(fields, rest) => Type::object(
                 fields.iter().map(|f| (Value::from(f.key), Some(Type::of_table(&f.value)))).collect(),
                 rest.map(|(k, v)| (Some(Type::of_table(k)), Some(Type::of_table(v)))),
@@ -162,11 +161,10 @@ pub(crate) fn compare(a: &Type, b: &Type) -> Ordering {
             };
             rest.then_with(|| {
                 let mut fields = a.fields.iter().zip(&b.fields);
-                let unequal = fields
-                    .find_map(|(a, b)| {
-                        let order = a.0.cmp(&b.0).then_with(|| compare_known(&a.1, &b.1));
-                        order.is_ne().then_some(order)
-                    });
+                let unequal = fields.find_map(|(a, b)| {
+                    let order = a.0.cmp(&b.0).then_with(|| compare_known(&a.1, &b.1));
+                    order.is_ne().then_some(order)
+                });
                 unequal.unwrap_or_else(|| a.fields.len().cmp(&b.fields.len()))
             })
         }
@@ -175,11 +173,12 @@ pub(crate) fn compare(a: &Type, b: &Type) -> Ordering {
             let unequal = a.iter().zip(b.iter()).map(|(a, b)| compare(a, b)).find(|o| o.is_ne());
             unequal.unwrap_or_else(|| a.len().cmp(&b.len()))
         }
-        (Type::Function(a), Type::Function(b)) => {
-            a.args.len().cmp(&b.args.len()).then_with(|| compare_lists(&a.args, &b.args)).then_with(|| {
-                compare_known(&a.result, &b.result)
-            })
-        }
+        (Type::Function(a), Type::Function(b)) => a
+            .args
+            .len()
+            .cmp(&b.args.len())
+            .then_with(|| compare_lists(&a.args, &b.args))
+            .then_with(|| compare_known(&a.result, &b.result)),
         _ => a.rank().cmp(&b.rank()),
     }
 }
@@ -312,7 +311,9 @@ pub(crate) fn is_nil(a: &Known) -> bool {
     match a {
         None => true,
         Some(Type::Function(f)) => f.args.iter().any(is_nil) || is_nil(&f.result),
-        Some(Type::Array(array)) => array.items.iter().any(is_nil) || array.rest.as_ref().is_some_and(|r| is_nil_type(r)),
+        Some(Type::Array(array)) => {
+            array.items.iter().any(is_nil) || array.rest.as_ref().is_some_and(is_nil_type)
+        }
         Some(Type::Object(object)) => {
             object.fields.iter().any(|(_, t)| is_nil(t))
                 || object.rest.as_ref().is_some_and(|(k, v)| is_nil(k) || is_nil(v))

@@ -39,7 +39,9 @@ impl Checker<'_> {
                 }
                 Some(Type::set(of.or_else(|| Some(Type::any()))))
             }
-            TermValue::ArrayCompr(_) | TermValue::SetCompr(_) | TermValue::ObjectCompr(_) => self.comprehension(term),
+            TermValue::ArrayCompr(_) | TermValue::SetCompr(_) | TermValue::ObjectCompr(_) => {
+                self.comprehension(term)
+            }
             TermValue::Template(_) => Some(Type::String),
             TermValue::Call(_) => None,
         }

@@ -22,21 +22,198 @@ pub fn txt(text: &str) -> Arg {
 }
 
 pub const NUMBERS: &[&str] = &[
-    "0", "1", "2", "3", "4", "5", "7", "8", "10", "16", "-1", "-2", "-3", "100", "1.0", "2.0", "-1.0", "1.5", "2.5", "-1.5", "-0.5", "0.5", "0.1", "0.2", "0.3",
-    "-0", "-0.0", "0.0", "1e0", "1e1", "1e2", "1E2", "1e-2", "1.10", "1e+2", "12e-1", "1e20", "1e21", "1e22", "123456.5", "1234567.5", "999999.5", "0.000012",
-    "0.0001", "0.00001", "1e-7", "9007199254740993", "9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809",
-    "18446744073709551615", "18446744073709551616", "18446744073709551617", "123456789012345678901234567890", "1.0000000000000000000001", "3.14159265358979",
-    "33.33", "1e308", "1e309", "1e400", "-1e400", "4294967296", "2147483648", "65536", "255", "127", "1700000000000000000", "1700000000", "86400", "63", "64", "65", "12345678901234567890.5",
-    "0.1e1", "5e-324", "1.7976931348623157e308", "99999999999999999999", "0.3333333333333333333", "6.02e23", "1.25", "1.35", "1.005", "-7", "-7.5",
+    "0",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "7",
+    "8",
+    "10",
+    "16",
+    "-1",
+    "-2",
+    "-3",
+    "100",
+    "1.0",
+    "2.0",
+    "-1.0",
+    "1.5",
+    "2.5",
+    "-1.5",
+    "-0.5",
+    "0.5",
+    "0.1",
+    "0.2",
+    "0.3",
+    "-0",
+    "-0.0",
+    "0.0",
+    "1e0",
+    "1e1",
+    "1e2",
+    "1E2",
+    "1e-2",
+    "1.10",
+    "1e+2",
+    "12e-1",
+    "1e20",
+    "1e21",
+    "1e22",
+    "123456.5",
+    "1234567.5",
+    "999999.5",
+    "0.000012",
+    "0.0001",
+    "0.00001",
+    "1e-7",
+    "9007199254740993",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "-9223372036854775809",
+    "18446744073709551615",
+    "18446744073709551616",
+    "18446744073709551617",
+    "123456789012345678901234567890",
+    "1.0000000000000000000001",
+    "3.14159265358979",
+    "33.33",
+    "1e308",
+    "1e309",
+    "1e400",
+    "-1e400",
+    "4294967296",
+    "2147483648",
+    "65536",
+    "255",
+    "127",
+    "1700000000000000000",
+    "1700000000",
+    "86400",
+    "63",
+    "64",
+    "65",
+    "12345678901234567890.5",
+    "0.1e1",
+    "5e-324",
+    "1.7976931348623157e308",
+    "99999999999999999999",
+    "0.3333333333333333333",
+    "6.02e23",
+    "1.25",
+    "1.35",
+    "1.005",
+    "-7",
+    "-7.5",
 ];
 
 const TEXTS: &[&str] = &[
-    "", "a", "b", "ab", "abc", "A", "aA", "aé", "é", "日本語", "ß", "ẞ", "ﬁ", "İ", "ı", "ſ", "K", "ǆ", "Σας", "\u{1F600}", "a\u{301}", "\u{0}", "\n", "\t", " ", "  a ", "\u{a0}", "\u{85}", "\u{3000}", "\u{200b}",
-    "a b", "a,b,c", "aaa", "abab", "xyz", "1", "01", "1.5", "-1", "+5", ".5", "5.", "1e3", "0x10", "0x1p4", "1_000", "010", "inf", "nan", "null", "true", "false",
-    "a.b.c", "a/b/c", "/a/b", "a:b", "a:b:c", "[", "]", "{", "}", "{}", "[]", "\"", "\\", "'", "`", "<a&b>", "\u{2028}", "\u{fffd}", "\u{feff}", "%", "%41", "$1", "*", "?", "admin", "user@example.com",
-    "The quick brown fox", "AbC dEf", "ABCDEF", "0123456789abcdef", "zzzzzzzzzzzzzzzzzzzz", "\r\n", "a\nb", "é日\u{1F600}x", "..", "-", "--", "a-b_c~d", "x=1&y=2", "q w&e;r",
+    "",
+    "a",
+    "b",
+    "ab",
+    "abc",
+    "A",
+    "aA",
+    "aé",
+    "é",
+    "日本語",
+    "ß",
+    "ẞ",
+    "ﬁ",
+    "İ",
+    "ı",
+    "ſ",
+    "K",
+    "ǆ",
+    "Σας",
+    "\u{1F600}",
+    "a\u{301}",
+    "\u{0}",
+    "\n",
+    "\t",
+    " ",
+    "  a ",
+    "\u{a0}",
+    "\u{85}",
+    "\u{3000}",
+    "\u{200b}",
+    "a b",
+    "a,b,c",
+    "aaa",
+    "abab",
+    "xyz",
+    "1",
+    "01",
+    "1.5",
+    "-1",
+    "+5",
+    ".5",
+    "5.",
+    "1e3",
+    "0x10",
+    "0x1p4",
+    "1_000",
+    "010",
+    "inf",
+    "nan",
+    "null",
+    "true",
+    "false",
+    "a.b.c",
+    "a/b/c",
+    "/a/b",
+    "a:b",
+    "a:b:c",
+    "[",
+    "]",
+    "{",
+    "}",
+    "{}",
+    "[]",
+    "\"",
+    "\\",
+    "'",
+    "`",
+    "<a&b>",
+    "\u{2028}",
+    "\u{fffd}",
+    "\u{feff}",
+    "%",
+    "%41",
+    "$1",
+    "*",
+    "?",
+    "admin",
+    "user@example.com",
+    "The quick brown fox",
+    "AbC dEf",
+    "ABCDEF",
+    "0123456789abcdef",
+    "zzzzzzzzzzzzzzzzzzzz",
+    "\r\n",
+    "a\nb",
+    "é日\u{1F600}x",
+    "..",
+    "-",
+    "--",
+    "a-b_c~d",
+    "x=1&y=2",
+    "q w&e;r",
 ];
-const BAD: &[&[u8]] = &[b"\xff", b"\xfe\xff", b"a\xffb", b"\xc3", b"\xe2\x82", b"\xc3\xa9\xff", b"\x80\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"];
+const BAD: &[&[u8]] = &[
+    b"\xff",
+    b"\xfe\xff",
+    b"a\xffb",
+    b"\xc3",
+    b"\xe2\x82",
+    b"\xc3\xa9\xff",
+    b"\x80\x80",
+    b"\xed\xa0\x80",
+    b"\xf5\x80\x80\x80",
+];
 
 pub fn a_text(r: &Random) -> Arg {
     match r.below(20) {
@@ -96,13 +273,19 @@ pub fn any(r: &Random, depth: usize) -> Arg {
         2..=4 => a_number(r),
         5..=7 => a_text(r),
         8..=10 => Arg::Array(some_of(r, |r| any(r, depth - 1))),
-        11 | 12 => Arg::Object(some_of(r, |r| (if r.chance(75) { key(r) } else { any(r, depth - 1) }, any(r, depth - 1)))),
+        11 | 12 => Arg::Object(some_of(r, |r| {
+            (if r.chance(75) { key(r) } else { any(r, depth - 1) }, any(r, depth - 1))
+        })),
         _ => Arg::Set(some_of(r, |r| any(r, depth - 1))),
     }
 }
 
 pub fn key(r: &Random) -> Arg {
-    if r.chance(80) { txt(r.word(&["a", "b", "c", "d", "x", "1", "0", "a/b", "~", "", "é"])) } else { a_text(r) }
+    if r.chance(80) {
+        txt(r.word(&["a", "b", "c", "d", "x", "1", "0", "a/b", "~", "", "é"]))
+    } else {
+        a_text(r)
+    }
 }
 
 pub fn some_of<T>(r: &Random, one: impl Fn(&Random) -> T) -> Vec<T> {
@@ -150,7 +333,11 @@ pub fn of_type(r: &Random, wanted: &Type, depth: usize) -> Arg {
             }
             if let Some((k, v)) = rest {
                 pairs.extend(some_of(r, |r| {
-                    let k = if matches!(k, Type::Any | Type::String) && r.chance(80) { key(r) } else { of_type(r, k, 0) };
+                    let k = if matches!(k, Type::Any | Type::String) && r.chance(80) {
+                        key(r)
+                    } else {
+                        of_type(r, k, 0)
+                    };
                     (k, of_type(r, v, depth.saturating_sub(1)))
                 }));
             }
@@ -169,10 +356,14 @@ impl Arg {
         match self {
             Arg::Null => Value::Null,
             Arg::Bool(b) => Value::Bool(*b),
-            Arg::Number(text) => Value::Number(Number::parse(text).unwrap_or_else(|| panic!("{text} is a number"))),
+            Arg::Number(text) => {
+                Value::Number(Number::parse(text).unwrap_or_else(|| panic!("{text} is a number")))
+            }
             Arg::Text(bytes) => Value::from(bytes.clone()),
             Arg::Array(items) => Value::array(items.iter().map(Arg::value).collect()).expect("shallow"),
-            Arg::Object(pairs) => Value::object(pairs.iter().map(|(k, v)| (k.value(), v.value())).collect()).expect("shallow"),
+            Arg::Object(pairs) => {
+                Value::object(pairs.iter().map(|(k, v)| (k.value(), v.value())).collect()).expect("shallow")
+            }
             Arg::Set(items) => Value::set(items.iter().map(Arg::value).collect()).expect("shallow"),
         }
     }
@@ -184,7 +375,8 @@ impl Arg {
             Arg::Array(items) | Arg::Set(items) => items.iter().all(Arg::distinct),
             Arg::Object(pairs) => {
                 let keys: Vec<Value> = pairs.iter().map(|(k, _)| k.value()).collect();
-                (0..keys.len()).all(|i| !keys[..i].contains(&keys[i])) && pairs.iter().all(|(k, v)| k.distinct() && v.distinct())
+                (0..keys.len()).all(|i| !keys[..i].contains(&keys[i]))
+                    && pairs.iter().all(|(k, v)| k.distinct() && v.distinct())
             }
             _ => true,
         }
@@ -232,7 +424,8 @@ impl Arg {
                             continue;
                         }
                         for start in (0..chars.len()).step_by(size) {
-                            let left: String = chars[..start].iter().chain(chars.iter().skip(start + size)).collect();
+                            let left: String =
+                                chars[..start].iter().chain(chars.iter().skip(start + size)).collect();
                             out.push(txt(&left));
                         }
                     }

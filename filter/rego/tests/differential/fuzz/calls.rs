@@ -22,14 +22,27 @@ impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let args: Vec<String> = self.args.iter().map(Arg::to_string).collect();
         let short = |o: &Outcome| o.to_string().chars().take(400).collect::<String>();
-        write!(f, "{}({})\n    OPA  {}\n    here {}", self.name, args.join(", "), short(&self.opa), short(&self.ours))
+        write!(
+            f,
+            "{}({})\n    OPA  {}\n    here {}",
+            self.name,
+            args.join(", "),
+            short(&self.opa),
+            short(&self.ours)
+        )
     }
 }
 
 /// The functions that can be compared: their answer depends on their arguments alone.
 pub fn comparable(only: Option<&str>) -> Vec<&'static Builtin> {
     builtins::all()
-        .filter(|b| matches!(b.run, Run::Function(_)) && !b.nondeterministic && !b.variadic && !b.name.starts_with("opa.") && !b.name.starts_with("internal.print"))
+        .filter(|b| {
+            matches!(b.run, Run::Function(_))
+                && !b.nondeterministic
+                && !b.variadic
+                && !b.name.starts_with("opa.")
+                && !b.name.starts_with("internal.print")
+        })
         // Compiled templates share a cache with patterns there, by their text: they would spoil the answers of the others.
         .filter(|b| b.name != "regex.template_match" || only == Some(b.name))
         .filter(|b| only.is_none_or(|o| b.name.contains(o)))
@@ -50,7 +63,9 @@ pub fn arguments(r: &Random, builtin: &Builtin) -> Vec<Arg> {
             if r.chance(3) && !builtin.name.starts_with("numbers.range") {
                 return any(r, 2);
             }
-            if (!r.chance(15) || builtin.name.starts_with("numbers.range") || builtin.name.starts_with("bits.lsh"))
+            if (!r.chance(15)
+                || builtin.name.starts_with("numbers.range")
+                || builtin.name.starts_with("bits.lsh"))
                 && let Some(arg) = special(builtin.name, i, r)
             {
                 return arg;
@@ -73,7 +88,8 @@ fn excused(name: &str, args: &[Arg], opa: &Outcome, ours: &Outcome) -> bool {
             // Compiled templates are kept by their text, without the delimiters: another pair of delimiters gets the first one's.
             // `%p` of a big integer is an address.
             (name == "sprintf" && opa.to_string().contains("0x"))
-                || name == "regex.template_match" && args.get(2..) != Some(&[super::arguments::txt("{"), super::arguments::txt("}")])
+                || name == "regex.template_match"
+                    && args.get(2..) != Some(&[super::arguments::txt("{"), super::arguments::txt("}")])
         }
     }
 }
@@ -95,13 +111,21 @@ impl<'a> Calls<'a> {
     fn both(&mut self, calls: &[(&'static str, Vec<Arg>)]) -> Vec<(Outcome, Outcome)> {
         let request = Request {
             now_ns: NOW_NS,
-            calls: calls.iter().map(|(name, args)| CallRequest { builtin: (*name).to_string(), args: args.iter().map(Arg::to_string).collect() }).collect(),
+            calls: calls
+                .iter()
+                .map(|(name, args)| CallRequest {
+                    builtin: (*name).to_string(),
+                    args: args.iter().map(Arg::to_string).collect(),
+                })
+                .collect(),
             ..Request::default()
         };
         let answer = self.oracle.ask(&request);
         assert_eq!(answer.results.len(), calls.len(), "{answer:?}");
         let opa = answer.results.iter().map(Outcome::of);
-        opa.zip(calls).map(|(opa, (name, args))| (opa, subject::call(name, args, &mut self.patterns, NOW_NS))).collect()
+        opa.zip(calls)
+            .map(|(opa, (name, args))| (opa, subject::call(name, args, &mut self.patterns, NOW_NS)))
+            .collect()
     }
 
     fn differs(&mut self, name: &'static str, args: &[Arg]) -> Option<(Outcome, Outcome)> {
@@ -114,7 +138,13 @@ impl<'a> Calls<'a> {
     }
 
     /// One batch of random calls; the differences, made small.
-    pub fn batch(&mut self, r: &Random, table: &[&'static Builtin], size: usize, most: usize) -> Vec<Difference> {
+    pub fn batch(
+        &mut self,
+        r: &Random,
+        table: &[&'static Builtin],
+        size: usize,
+        most: usize,
+    ) -> Vec<Difference> {
         let calls: Vec<(&'static str, Vec<Arg>)> = (0..size)
             .map(|_| {
                 let b = r.pick(table);

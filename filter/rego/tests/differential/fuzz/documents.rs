@@ -13,14 +13,68 @@ pub enum Doc {
 
 /// Strings that meet one another in roles, paths, patterns and keys.
 pub const STRINGS: &[&str] = &[
-    "a", "b", "admin", "read", "/a/b", "x", "c", "ab", "abc", "y", "dev", "write", "GET", "POST", "/a", "/a/b/c", "/api/x", "a:b", "a:b:c", "a.b", "k",
-    "A", "", "1", "2", "10", "é", "aé", "日本", "*", "a*", "%s", "10.0.0.1", "10.0.0.0/8", "1.2.3", "x y",
+    "a",
+    "b",
+    "admin",
+    "read",
+    "/a/b",
+    "x",
+    "c",
+    "ab",
+    "abc",
+    "y",
+    "dev",
+    "write",
+    "GET",
+    "POST",
+    "/a",
+    "/a/b/c",
+    "/api/x",
+    "a:b",
+    "a:b:c",
+    "a.b",
+    "k",
+    "A",
+    "",
+    "1",
+    "2",
+    "10",
+    "é",
+    "aé",
+    "日本",
+    "*",
+    "a*",
+    "%s",
+    "10.0.0.1",
+    "10.0.0.0/8",
+    "1.2.3",
+    "x y",
 ];
 /// The first few, which most of what is drawn comes from.
 const COMMON: usize = 15;
 const NUMBERS: &[&str] = &[
-    "0", "1", "2", "3", "4", "5", "10", "-1", "1.0", "2.0", "1.5", "0.1", "0.5", "-0", "1e0", "1e1", "100", "18446744073709551616", "18446744073709551617",
-    "9223372036854775807", "-2.5", "1e400",
+    "0",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "10",
+    "-1",
+    "1.0",
+    "2.0",
+    "1.5",
+    "0.1",
+    "0.5",
+    "-0",
+    "1e0",
+    "1e1",
+    "100",
+    "18446744073709551616",
+    "18446744073709551617",
+    "9223372036854775807",
+    "-2.5",
+    "1e400",
 ];
 /// Fields of `input` and the kind of value that mostly stands there.
 pub const FIELDS: &[(&str, Kind)] = &[
@@ -55,11 +109,23 @@ pub enum Kind {
 }
 
 pub fn a_string(r: &Random) -> &'static str {
-    if r.chance(65) { STRINGS[r.below(5)] } else if r.chance(70) { STRINGS[r.below(COMMON)] } else { r.word(STRINGS) }
+    if r.chance(65) {
+        STRINGS[r.below(5)]
+    } else if r.chance(70) {
+        STRINGS[r.below(COMMON)]
+    } else {
+        r.word(STRINGS)
+    }
 }
 
 pub fn a_number(r: &Random) -> &'static str {
-    if r.chance(65) { NUMBERS[r.below(4)] } else if r.chance(65) { NUMBERS[r.below(11)] } else { r.word(NUMBERS) }
+    if r.chance(65) {
+        NUMBERS[r.below(4)]
+    } else if r.chance(65) {
+        NUMBERS[r.below(11)]
+    } else {
+        r.word(NUMBERS)
+    }
 }
 
 pub fn quoted(text: &str) -> String {
@@ -67,7 +133,8 @@ pub fn quoted(text: &str) -> String {
 }
 
 pub fn a_key(r: &Random) -> String {
-    r.word(&["a", "a", "a", "b", "b", "k", "k", "role", "role", "id", "admin", "read", "x", "1", "é"]).to_string()
+    r.word(&["a", "a", "a", "b", "b", "k", "k", "role", "role", "id", "admin", "read", "x", "1", "é"])
+        .to_string()
 }
 
 impl Doc {
@@ -153,6 +220,17 @@ impl Doc {
             all.push(("t".into(), Doc::Object(once(vec![(a_key(r), Doc::random(r, Kind::Any, 2))]))));
         }
         Doc::Object(all)
+    }
+
+    /// A document that was read.
+    pub fn of(json: &serde_json::Value) -> Doc {
+        match json {
+            serde_json::Value::Array(items) => Doc::Array(items.iter().map(Doc::of).collect()),
+            serde_json::Value::Object(pairs) => {
+                Doc::Object(pairs.iter().map(|(k, v)| (k.clone(), Doc::of(v))).collect())
+            }
+            other => Doc::Scalar(other.to_string()),
+        }
     }
 
     /// All documents that are a little smaller, the smallest first.

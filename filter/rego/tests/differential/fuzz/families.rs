@@ -10,12 +10,126 @@ fn glue(r: &Random, most: usize, pieces: &[&'static str]) -> String {
 
 pub fn a_regex(r: &Random) -> String {
     const PIECES: &[&str] = &[
-        "a", "b", "c", "A", "1", "é", "日", ".", "a", "b", "/", "-", " ", "^", "$", "\\A", "\\z", "\\b", "\\B", "*", "+", "?", "*?", "+?", "??", "{2}", "{1,2}", "{,2}", "{2,}", "{0}", "{id}", "{", "}", "|", "(", ")", "(?:", "(?i)", "(?i:", "(?m)", "(?s)", "(?U)", "(?-i)",
-        "(?P<n>", "(?<m>", "(?P<n>a)", "[abc]", "[^a]", "[a-c]", "[^a-c]", "[]a]", "[^]a]", "[[]", "[a&&b]", "[a-]", "[-a]", "[\\d-z]", "[\\w]", "[[:alpha:]]", "[[:^digit:]]", "[[:word:]]", "[\\]]", "[a-", "[", "]", "\\d", "\\D", "\\w", "\\W", "\\s", "\\S",
-        "\\pL", "\\p{Lu}", "\\p{Greek}", "\\P{L}", "\\p{^L}", "\\p{Foo}", "\\x41", "\\x{e9}", "\\x{1F600}", "\\101", "\\0", "\\1", "\\n", "\\t", "\\.", "\\*", "\\/", "\\_", "\\-", "\\Qa.b\\E", "\\Q", "\\E", "\\C", "\\u0041", "\\", "(a|b)", "(a|ab)", "(a*)", "(?x)", "(?=a)", "x{1001}", "a{2}{3}", "(a{30}){30}", "a**", "\\ß", "K", "k", "ſ", "s",
+        "a",
+        "b",
+        "c",
+        "A",
+        "1",
+        "é",
+        "日",
+        ".",
+        "a",
+        "b",
+        "/",
+        "-",
+        " ",
+        "^",
+        "$",
+        "\\A",
+        "\\z",
+        "\\b",
+        "\\B",
+        "*",
+        "+",
+        "?",
+        "*?",
+        "+?",
+        "??",
+        "{2}",
+        "{1,2}",
+        "{,2}",
+        "{2,}",
+        "{0}",
+        "{id}",
+        "{",
+        "}",
+        "|",
+        "(",
+        ")",
+        "(?:",
+        "(?i)",
+        "(?i:",
+        "(?m)",
+        "(?s)",
+        "(?U)",
+        "(?-i)",
+        "(?P<n>",
+        "(?<m>",
+        "(?P<n>a)",
+        "[abc]",
+        "[^a]",
+        "[a-c]",
+        "[^a-c]",
+        "[]a]",
+        "[^]a]",
+        "[[]",
+        "[a&&b]",
+        "[a-]",
+        "[-a]",
+        "[\\d-z]",
+        "[\\w]",
+        "[[:alpha:]]",
+        "[[:^digit:]]",
+        "[[:word:]]",
+        "[\\]]",
+        "[a-",
+        "[",
+        "]",
+        "\\d",
+        "\\D",
+        "\\w",
+        "\\W",
+        "\\s",
+        "\\S",
+        "\\pL",
+        "\\p{Lu}",
+        "\\p{Greek}",
+        "\\P{L}",
+        "\\p{^L}",
+        "\\p{Foo}",
+        "\\x41",
+        "\\x{e9}",
+        "\\x{1F600}",
+        "\\101",
+        "\\0",
+        "\\1",
+        "\\n",
+        "\\t",
+        "\\.",
+        "\\*",
+        "\\/",
+        "\\_",
+        "\\-",
+        "\\Qa.b\\E",
+        "\\Q",
+        "\\E",
+        "\\C",
+        "\\u0041",
+        "\\",
+        "(a|b)",
+        "(a|ab)",
+        "(a*)",
+        "(?x)",
+        "(?=a)",
+        "x{1001}",
+        "a{2}{3}",
+        "(a{30}){30}",
+        "a**",
+        "\\ß",
+        "K",
+        "k",
+        "ſ",
+        "s",
     ];
     if r.chance(30) {
-        return glue(r, 4, &["a", "b", ".", ".*", "a+", "[a-z]+", "^", "$", "/", "\\d+", "(a|b)", "x", "\\w*", "(?i)", "é", "1"]);
+        return glue(
+            r,
+            4,
+            &[
+                "a", "b", ".", ".*", "a+", "[a-z]+", "^", "$", "/", "\\d+", "(a|b)", "x", "\\w*", "(?i)",
+                "é", "1",
+            ],
+        );
     }
     glue(r, 6, PIECES)
 }
@@ -24,7 +138,46 @@ pub fn a_subject(r: &Random) -> Arg {
     if r.chance(15) {
         return a_text(r);
     }
-    txt(&glue(r, 6, &["a", "b", "c", "A", "B", "1", "2", "é", "É", "日", "/", "-", " ", "a", "b", "ab", "x", "K", "k", "K", "ſ", "s", "ß", "\n", "{", "}", "{id}", ".", "*", "_", "\u{1F600}", "Σ", "σ", "ς"]))
+    txt(&glue(
+        r,
+        6,
+        &[
+            "a",
+            "b",
+            "c",
+            "A",
+            "B",
+            "1",
+            "2",
+            "é",
+            "É",
+            "日",
+            "/",
+            "-",
+            " ",
+            "a",
+            "b",
+            "ab",
+            "x",
+            "K",
+            "k",
+            "K",
+            "ſ",
+            "s",
+            "ß",
+            "\n",
+            "{",
+            "}",
+            "{id}",
+            ".",
+            "*",
+            "_",
+            "\u{1F600}",
+            "Σ",
+            "σ",
+            "ς",
+        ],
+    ))
 }
 
 pub fn a_glob(r: &Random) -> String {
@@ -34,7 +187,49 @@ pub fn a_glob(r: &Random) -> String {
     glue(
         r,
         6,
-        &["a", "b", "c", "ab", "*", "*", "**", "***", "?", "??", "/", ".", ":", "[abc]", "[!abc]", "[a-c]", "[!a-c]", "[^a]", "[", "]", "[]", "[a-cx]", "[-a]", "{a,b}", "{a*,b}", "{ab,abc}", "{a,{b,c}}", "{", "}", ",", "{a,b", "\\*", "\\", "\\a", "é", "日", "[é]", "-", "!", "{/a,/b}", "{a,}"],
+        &[
+            "a",
+            "b",
+            "c",
+            "ab",
+            "*",
+            "*",
+            "**",
+            "***",
+            "?",
+            "??",
+            "/",
+            ".",
+            ":",
+            "[abc]",
+            "[!abc]",
+            "[a-c]",
+            "[!a-c]",
+            "[^a]",
+            "[",
+            "]",
+            "[]",
+            "[a-cx]",
+            "[-a]",
+            "{a,b}",
+            "{a*,b}",
+            "{ab,abc}",
+            "{a,{b,c}}",
+            "{",
+            "}",
+            ",",
+            "{a,b",
+            "\\*",
+            "\\",
+            "\\a",
+            "é",
+            "日",
+            "[é]",
+            "-",
+            "!",
+            "{/a,/b}",
+            "{a,}",
+        ],
     )
 }
 
@@ -70,35 +265,142 @@ pub fn a_format(r: &Random) -> String {
         if r.chance(25) {
             out.push_str(r.word(&[".", ".0", ".1", ".2", ".3", ".10", ".*", ".25"]));
         }
-        out.push_str(r.word(&["d", "s", "v", "d", "s", "v", "f", "x", "X", "q", "t", "T", "e", "E", "g", "G", "b", "o", "O", "c", "U", "F", "p", "w", "y", "é", "!", "i", ""]));
+        out.push_str(r.word(&[
+            "d", "s", "v", "d", "s", "v", "f", "x", "X", "q", "t", "T", "e", "E", "g", "G", "b", "o", "O",
+            "c", "U", "F", "p", "w", "y", "é", "!", "i", "",
+        ]));
     }
     out
 }
 
 fn a_time(r: &Random) -> String {
-    let date = r.word(&["2020-02-29", "2021-02-29", "1970-01-01", "2023-10-29", "2023-03-26", "0001-01-01", "9999-12-31", "1677-09-21", "2262-04-11", "2024-1-5", "2024-13-01", "2000-12-31", "2024-06-15"]);
-    let time = r.word(&["T00:00:00", "T12:34:56", "T23:59:59.999999999", "T02:30:00.5", "T24:00:00", "t01:00:00", " 10:00:00", "T7:00:00", "T12:00:60", "T12:00:00,5", "T12:00:00.1234567891"]);
+    let date = r.word(&[
+        "2020-02-29",
+        "2021-02-29",
+        "1970-01-01",
+        "2023-10-29",
+        "2023-03-26",
+        "0001-01-01",
+        "9999-12-31",
+        "1677-09-21",
+        "2262-04-11",
+        "2024-1-5",
+        "2024-13-01",
+        "2000-12-31",
+        "2024-06-15",
+    ]);
+    let time = r.word(&[
+        "T00:00:00",
+        "T12:34:56",
+        "T23:59:59.999999999",
+        "T02:30:00.5",
+        "T24:00:00",
+        "t01:00:00",
+        " 10:00:00",
+        "T7:00:00",
+        "T12:00:60",
+        "T12:00:00,5",
+        "T12:00:00.1234567891",
+    ]);
     let zone = r.word(&["Z", "+02:00", "-07:30", "z", "", "+24:00", "+23:59", "-00:00", " UTC", "+0200"]);
     format!("{date}{time}{zone}")
 }
 
 fn a_layout(r: &Random) -> String {
     if r.chance(35) {
-        return r.word(&["", "ANSIC", "UnixDate", "RubyDate", "RFC822", "RFC822Z", "RFC850", "RFC1123", "RFC1123Z", "RFC3339", "RFC3339Nano", "Kitchen", "DateTime", "2006-01-02", "2006-01-02T15:04:05Z07:00"]).into();
+        return r
+            .word(&[
+                "",
+                "ANSIC",
+                "UnixDate",
+                "RubyDate",
+                "RFC822",
+                "RFC822Z",
+                "RFC850",
+                "RFC1123",
+                "RFC1123Z",
+                "RFC3339",
+                "RFC3339Nano",
+                "Kitchen",
+                "DateTime",
+                "2006-01-02",
+                "2006-01-02T15:04:05Z07:00",
+            ])
+            .into();
     }
     glue(
         r,
         6,
-        &["2006", "06", "January", "Jan", "01", "1", "_2", "02", "2", "002", "__2", "15", "03", "3", "04", "4", "05", "5", "PM", "pm", "Monday", "Mon", "MST", "Z0700", "Z07:00", "-0700", "-07:00", "-07", "Z07", ".000", ".999", ",000", ".000000000", " ", "-", ":", "/", "T", "x", "Z07:00:00", "0", "20060102"],
+        &[
+            "2006",
+            "06",
+            "January",
+            "Jan",
+            "01",
+            "1",
+            "_2",
+            "02",
+            "2",
+            "002",
+            "__2",
+            "15",
+            "03",
+            "3",
+            "04",
+            "4",
+            "05",
+            "5",
+            "PM",
+            "pm",
+            "Monday",
+            "Mon",
+            "MST",
+            "Z0700",
+            "Z07:00",
+            "-0700",
+            "-07:00",
+            "-07",
+            "Z07",
+            ".000",
+            ".999",
+            ",000",
+            ".000000000",
+            " ",
+            "-",
+            ":",
+            "/",
+            "T",
+            "x",
+            "Z07:00:00",
+            "0",
+            "20060102",
+        ],
     )
 }
 
 fn an_instant(r: &Random) -> Arg {
     let ns = match r.below(8) {
         0 => a_number(r),
-        1 => Arg::Number(r.word(&["0", "1e18", "1.5", "9223372036854775807", "-9223372036854775808", "9223372036854775808", "-1", "1582977600000000000", "1698537600000000000", "1679792400000000000"]).into()),
+        1 => Arg::Number(
+            r.word(&[
+                "0",
+                "1e18",
+                "1.5",
+                "9223372036854775807",
+                "-9223372036854775808",
+                "9223372036854775808",
+                "-1",
+                "1582977600000000000",
+                "1698537600000000000",
+                "1679792400000000000",
+            ])
+            .into(),
+        ),
         2 => Arg::Number(((r.next() as i64) / 2).to_string()),
-        _ => Arg::Number(((r.below(2_500_000_000) as i64 - 200_000_000) * 1_000_000_000 + r.below(3) as i64 * 123_456_789).to_string()),
+        _ => Arg::Number(
+            ((r.below(2_500_000_000) as i64 - 200_000_000) * 1_000_000_000 + r.below(3) as i64 * 123_456_789)
+                .to_string(),
+        ),
     };
     match r.below(6) {
         0..=2 => ns,
@@ -108,12 +410,56 @@ fn an_instant(r: &Random) -> Arg {
 }
 
 fn a_zone(r: &Random) -> Arg {
-    txt(r.word(&["", "UTC", "Local", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "utc", "EST", "EST5EDT", "GMT", "Etc/GMT+5", "Africa/Cairo", "Pacific/Apia", "../UTC", "Nowhere", "+02:00", "America/Sao_Paulo", "Asia/Tehran"]))
+    txt(r.word(&[
+        "",
+        "UTC",
+        "Local",
+        "Europe/Berlin",
+        "America/New_York",
+        "Asia/Kolkata",
+        "Australia/Lord_Howe",
+        "utc",
+        "EST",
+        "EST5EDT",
+        "GMT",
+        "Etc/GMT+5",
+        "Africa/Cairo",
+        "Pacific/Apia",
+        "../UTC",
+        "Nowhere",
+        "+02:00",
+        "America/Sao_Paulo",
+        "Asia/Tehran",
+    ]))
 }
 
 fn a_duration(r: &Random) -> String {
     if r.chance(30) {
-        return r.word(&["0", "", "1", "1 h", "1M", "300y", "1d-1h", "1dd", "0.3ns", "-1h", "+1h", "--1h", "1h-1m", ".s", "1.h", "9223372036854775807ns", "9223372036854775808ns", "1e3s", "1µs", "1μs", "292y"]).into();
+        return r
+            .word(&[
+                "0",
+                "",
+                "1",
+                "1 h",
+                "1M",
+                "300y",
+                "1d-1h",
+                "1dd",
+                "0.3ns",
+                "-1h",
+                "+1h",
+                "--1h",
+                "1h-1m",
+                ".s",
+                "1.h",
+                "9223372036854775807ns",
+                "9223372036854775808ns",
+                "1e3s",
+                "1µs",
+                "1μs",
+                "292y",
+            ])
+            .into();
     }
     let mut s = String::from(r.word(&["", "", "-", "+"]));
     for _ in 0..1 + r.below(3) {
@@ -126,27 +472,188 @@ fn a_duration(r: &Random) -> String {
 fn json_text(r: &Random) -> String {
     match r.below(10) {
         0..=4 => document(r, 3).to_string().replace("set()", "[]"),
-        5 | 6 => glue(r, 8, &["{", "}", "[", "]", "\"a\"", ":", ",", "1", "1.0", "-0", "01", "1e5", "1e400", "true", "null", " ", "\n", "\"\\u00e9\"", "\"\\ud800\"", "\"\\ud83d\\ude00\"", "NaN", "'a'", "\"\\x\"", "\u{feff}", "\"\t\"", "+1", ".5", "1.", "//"]),
-        _ => r.word(&["{\"a\":1,\"a\":2}", "[1,]", "{\"a\":1}x", "  [1 , 2]\n", "\"\\ud800\"", "[1.50, 1e2, -0, 18446744073709551617]", "\"a\\/b\"", "{\"\":null}", "nul", "{\"b\":{\"c\":[]},\"a\":\"\\u0000\"}", "\"\\u003c\"", "tru", "[[[[[[]]]]]]", "1 2"]).into(),
+        5 | 6 => glue(
+            r,
+            8,
+            &[
+                "{",
+                "}",
+                "[",
+                "]",
+                "\"a\"",
+                ":",
+                ",",
+                "1",
+                "1.0",
+                "-0",
+                "01",
+                "1e5",
+                "1e400",
+                "true",
+                "null",
+                " ",
+                "\n",
+                "\"\\u00e9\"",
+                "\"\\ud800\"",
+                "\"\\ud83d\\ude00\"",
+                "NaN",
+                "'a'",
+                "\"\\x\"",
+                "\u{feff}",
+                "\"\t\"",
+                "+1",
+                ".5",
+                "1.",
+                "//",
+            ],
+        ),
+        _ => r
+            .word(&[
+                "{\"a\":1,\"a\":2}",
+                "[1,]",
+                "{\"a\":1}x",
+                "  [1 , 2]\n",
+                "\"\\ud800\"",
+                "[1.50, 1e2, -0, 18446744073709551617]",
+                "\"a\\/b\"",
+                "{\"\":null}",
+                "nul",
+                "{\"b\":{\"c\":[]},\"a\":\"\\u0000\"}",
+                "\"\\u003c\"",
+                "tru",
+                "[[[[[[]]]]]]",
+                "1 2",
+            ])
+            .into(),
     }
 }
 
 fn yaml_text(r: &Random) -> String {
     const SCALARS: &[&'static str] = &[
-        "1", "yes", "no", "on", "off", "Y", "n", "true", "True", "~", "null", "010", "0o17", "0x1F", "0b11", "1_000", "1.0", "1.5", "1e3", ".5", "1.", ".inf", ".nan", "12:30", "2020-01-01", "abc", "a b", "'yes'", "\"a\\nb\"", "\"\\x41\"", "-1", "+1", "08", "1e400", "18446744073709551616", "-9223372036854775809",
-        "!!str 1", "!!int \"3\"", "!!float 1", "!!binary YQ==", "!foo x", "&x 1", "*x", "|\n  a\n  b\n", ">-\n  a\n  b\n", "a:b", "a: b", "#c", "a #c", "é", "@a", "`a", "%a", "\tx", "{a: 1, b: [1, 2]}", "[a, 'b', 3]", "{}", "[]", "- 1", "? a", "<<", "_1", "1__0", "0.1e1", "oN", "[a, b", "{a: 1",
+        "1",
+        "yes",
+        "no",
+        "on",
+        "off",
+        "Y",
+        "n",
+        "true",
+        "True",
+        "~",
+        "null",
+        "010",
+        "0o17",
+        "0x1F",
+        "0b11",
+        "1_000",
+        "1.0",
+        "1.5",
+        "1e3",
+        ".5",
+        "1.",
+        ".inf",
+        ".nan",
+        "12:30",
+        "2020-01-01",
+        "abc",
+        "a b",
+        "'yes'",
+        "\"a\\nb\"",
+        "\"\\x41\"",
+        "-1",
+        "+1",
+        "08",
+        "1e400",
+        "18446744073709551616",
+        "-9223372036854775809",
+        "!!str 1",
+        "!!int \"3\"",
+        "!!float 1",
+        "!!binary YQ==",
+        "!foo x",
+        "&x 1",
+        "*x",
+        "|\n  a\n  b\n",
+        ">-\n  a\n  b\n",
+        "a:b",
+        "a: b",
+        "#c",
+        "a #c",
+        "é",
+        "@a",
+        "`a",
+        "%a",
+        "\tx",
+        "{a: 1, b: [1, 2]}",
+        "[a, 'b', 3]",
+        "{}",
+        "[]",
+        "- 1",
+        "? a",
+        "<<",
+        "_1",
+        "1__0",
+        "0.1e1",
+        "oN",
+        "[a, b",
+        "{a: 1",
     ];
     match r.below(4) {
         0 => r.word(SCALARS).into(),
         1 => {
             let n = 1 + r.below(4);
-            (0..n).map(|_| format!("{}: {}\n", r.word(&["a", "b", "c", "yes", "1", "1.5", "1e3", "'x'", "~", "<<", "é", "010", "a b", "? [1]"]), r.word(SCALARS))).collect()
+            (0..n)
+                .map(|_| {
+                    format!(
+                        "{}: {}\n",
+                        r.word(&[
+                            "a", "b", "c", "yes", "1", "1.5", "1e3", "'x'", "~", "<<", "é", "010", "a b",
+                            "? [1]"
+                        ]),
+                        r.word(SCALARS)
+                    )
+                })
+                .collect()
         }
         2 => {
             let n = 1 + r.below(4);
             (0..n).map(|_| format!("- {}\n", r.word(SCALARS))).collect()
         }
-        _ => glue(r, 8, &["a: ", "b:\n", "  c: 1\n", "- x\n", "  - y\n", "---\n", "...\n", "# c\n", "&a ", "*a", "\n", "'", "\"", "1", "yes", " ", ": ", "<<: *a\n", "|\n", ">\n", "  text\n", "%YAML 1.1\n", "? ", "[", "]", ",", "{", "}", "\t"]),
+        _ => glue(
+            r,
+            8,
+            &[
+                "a: ",
+                "b:\n",
+                "  c: 1\n",
+                "- x\n",
+                "  - y\n",
+                "---\n",
+                "...\n",
+                "# c\n",
+                "&a ",
+                "*a",
+                "\n",
+                "'",
+                "\"",
+                "1",
+                "yes",
+                " ",
+                ": ",
+                "<<: *a\n",
+                "|\n",
+                ">\n",
+                "  text\n",
+                "%YAML 1.1\n",
+                "? ",
+                "[",
+                "]",
+                ",",
+                "{",
+                "}",
+                "\t",
+            ],
+        ),
     }
 }
 
@@ -163,7 +670,10 @@ fn a_path(r: &Random) -> Arg {
 }
 
 fn a_patch(r: &Random) -> Arg {
-    let mut pairs = vec![(txt("op"), txt(r.word(&["add", "remove", "replace", "move", "copy", "test", "add", "nop"]))), (txt("path"), a_path(r))];
+    let mut pairs = vec![
+        (txt("op"), txt(r.word(&["add", "remove", "replace", "move", "copy", "test", "add", "nop"]))),
+        (txt("path"), a_path(r)),
+    ];
     if r.chance(80) {
         pairs.push((txt("value"), document(r, 1)));
     }
@@ -178,8 +688,40 @@ fn a_patch(r: &Random) -> Arg {
 
 fn an_address(r: &Random) -> Arg {
     txt(r.word(&[
-        "10.0.0.0/8", "10.0.0.1", "10.0.0.5/8", "192.168.0.0/16", "192.168.1.0/24", "192.168.1.0/25", "192.168.1.128/25", "0.0.0.0/0", "::/0", "::1", "::1/128", "2001:db8::/32", "2001:db8::1", "::ffff:10.0.0.1", "::ffff:10.0.0.0/104", "::ffff:0:0/96", "010.0.0.1", "10.0.0", "10.0.0.1/33", "10.0.0.1/08",
-        "10.0.0.1/+8", "fe80::1%eth0", "", "a", "1.2.3.4/32", "255.255.255.255", "10.0.0.0/30", "10.0.0.4/30", "10.0.0.2", "200.1.1.1", "128.0.0.1", "::10.0.0.1", "2001:db8::/127", "10.0.0.0/31",
+        "10.0.0.0/8",
+        "10.0.0.1",
+        "10.0.0.5/8",
+        "192.168.0.0/16",
+        "192.168.1.0/24",
+        "192.168.1.0/25",
+        "192.168.1.128/25",
+        "0.0.0.0/0",
+        "::/0",
+        "::1",
+        "::1/128",
+        "2001:db8::/32",
+        "2001:db8::1",
+        "::ffff:10.0.0.1",
+        "::ffff:10.0.0.0/104",
+        "::ffff:0:0/96",
+        "010.0.0.1",
+        "10.0.0",
+        "10.0.0.1/33",
+        "10.0.0.1/08",
+        "10.0.0.1/+8",
+        "fe80::1%eth0",
+        "",
+        "a",
+        "1.2.3.4/32",
+        "255.255.255.255",
+        "10.0.0.0/30",
+        "10.0.0.4/30",
+        "10.0.0.2",
+        "200.1.1.1",
+        "128.0.0.1",
+        "::10.0.0.1",
+        "2001:db8::/127",
+        "10.0.0.0/31",
     ]))
 }
 
@@ -193,7 +735,20 @@ fn a_semver(r: &Random) -> Arg {
         r.word(&["1", "0", "2", "10", "01"]),
         r.word(&["0", "1", "2", "10"]),
         r.word(&["0", "1", "3", "9223372036854775808", "9", ""]),
-        r.word(&["", "", "-", "-1", "-alpha", "-alpha.1", "-alpha.beta", "-1.2", "-a-b", "-é", "-beta", "-alpha.2"]),
+        r.word(&[
+            "",
+            "",
+            "-",
+            "-1",
+            "-alpha",
+            "-alpha.1",
+            "-alpha.beta",
+            "-1.2",
+            "-a-b",
+            "-é",
+            "-beta",
+            "-alpha.2"
+        ]),
         r.word(&["", "", "+", "+b1", "+1.2", "+é"])
     ))
 }
@@ -201,21 +756,97 @@ fn a_semver(r: &Random) -> Arg {
 fn units(r: &Random) -> Arg {
     txt(&format!(
         "{}{}",
-        r.word(&["1", "1.5", "0", "-1", "+1", "10", ".5", "5.", "1e3", "1e", "0.00000000001", "1_000", "\"1\"", "", "1e30", "99999999999999999999", "1 ", "0x10", "1.2.3", "3.7"]),
-        r.word(&["", "", "m", "k", "K", "M", "g", "G", "t", "p", "P", "e", "E", "ki", "Ki", "KI", "mi", "mI", "Gi", "kb", "KB", "kib", "MiB", "x", "n", " k"])
+        r.word(&[
+            "1",
+            "1.5",
+            "0",
+            "-1",
+            "+1",
+            "10",
+            ".5",
+            "5.",
+            "1e3",
+            "1e",
+            "0.00000000001",
+            "1_000",
+            "\"1\"",
+            "",
+            "1e30",
+            "99999999999999999999",
+            "1 ",
+            "0x10",
+            "1.2.3",
+            "3.7"
+        ]),
+        r.word(&[
+            "", "", "m", "k", "K", "M", "g", "G", "t", "p", "P", "e", "E", "ki", "Ki", "KI", "mi", "mI",
+            "Gi", "kb", "KB", "kib", "MiB", "x", "n", " k"
+        ])
     ))
 }
 
 fn a_uri(r: &Random) -> Arg {
-    txt(&glue(r, 7, &["http", "https", ":", "//", "/", "a", "example.com", ":80", ":", "?", "q=1", "&", "#", "f", "%20", "%zz", "%", " ", "@", "user:pw@", "[::1]", "[", "é", ".", "..", "mailto:", "+", "a b", "\u{7f}", "%2f", ";", "EXAMPLE.com", ":x"]))
+    txt(&glue(
+        r,
+        7,
+        &[
+            "http",
+            "https",
+            ":",
+            "//",
+            "/",
+            "a",
+            "example.com",
+            ":80",
+            ":",
+            "?",
+            "q=1",
+            "&",
+            "#",
+            "f",
+            "%20",
+            "%zz",
+            "%",
+            " ",
+            "@",
+            "user:pw@",
+            "[::1]",
+            "[",
+            "é",
+            ".",
+            "..",
+            "mailto:",
+            "+",
+            "a b",
+            "\u{7f}",
+            "%2f",
+            ";",
+            "EXAMPLE.com",
+            ":x",
+        ],
+    ))
 }
 
 fn encoded(r: &Random) -> Arg {
-    txt(&glue(r, 5, &["YQ==", "YWI=", "YWJj", "YR==", "YQ", "YWI", "_-A=", "/+A=", "/w==", "=", "\n", "\r", "a", "-_", "YQ==YQ==", "61", "6", "ff", "FF", "C3A9", "zz", "0x61", " "]))
+    txt(&glue(
+        r,
+        5,
+        &[
+            "YQ==", "YWI=", "YWJj", "YR==", "YQ", "YWI", "_-A=", "/+A=", "/w==", "=", "\n", "\r", "a", "-_",
+            "YQ==YQ==", "61", "6", "ff", "FF", "C3A9", "zz", "0x61", " ",
+        ],
+    ))
 }
 
 fn query_text(r: &Random) -> Arg {
-    txt(&glue(r, 7, &["a", "b", "=", "&", "=1", "a=1", "&b=2", "%20", "+", "%", "%zz", "%41", ";", "#", "é", "%ff", "[]", "a=b=c", "&&", " ", "\n"]))
+    txt(&glue(
+        r,
+        7,
+        &[
+            "a", "b", "=", "&", "=1", "a=1", "&b=2", "%20", "+", "%", "%zz", "%41", ";", "#", "é", "%ff",
+            "[]", "a=b=c", "&&", " ", "\n",
+        ],
+    ))
 }
 
 /// A path into the document, mostly one that is there.
@@ -263,7 +894,9 @@ fn as_path(r: &Random, path: Vec<Arg>) -> Arg {
             s.push('/');
         }
         match part {
-            Arg::Text(bytes) => s.push_str(&String::from_utf8_lossy(bytes).replace('~', "~0").replace('/', "~1")),
+            Arg::Text(bytes) => {
+                s.push_str(&String::from_utf8_lossy(bytes).replace('~', "~0").replace('/', "~1"))
+            }
             other => s.push_str(&other.to_string()),
         }
     }
@@ -347,7 +980,10 @@ pub fn together(name: &str, r: &Random) -> Option<Vec<Arg>> {
         "json.patch" => {
             let document = if r.chance(80) { an_object(r, 3) } else { document(r, 3) };
             let patches = some_of(r, |r| {
-                let mut pairs = vec![(txt("op"), txt(r.word(&["add", "remove", "replace", "move", "copy", "test", "add"]))), (txt("path"), as_path(r, path_into(r, &document)))];
+                let mut pairs = vec![
+                    (txt("op"), txt(r.word(&["add", "remove", "replace", "move", "copy", "test", "add"]))),
+                    (txt("path"), as_path(r, path_into(r, &document))),
+                ];
                 pairs.push((txt("value"), document_or_part(r, &document)));
                 pairs.push((txt("from"), as_path(r, path_into(r, &document))));
                 Arg::Object(pairs)
@@ -377,16 +1013,51 @@ pub fn together(name: &str, r: &Random) -> Option<Vec<Arg>> {
         }
         "semver.compare" => {
             let one = |r: &Random| {
-                let pre = if r.chance(50) { String::new() } else { format!("-{}", (0..1 + r.below(3)).map(|_| r.word(&["1", "2", "10", "alpha", "beta", "a", "1a", "A", "rc-1", "01"])).collect::<Vec<_>>().join(".")) };
-                txt(&format!("{}1.{}.{}{pre}{}", r.word(&["", "", "v"]), r.below(3), r.below(3), r.word(&["", "", "+b", "+1.2"])))
+                let pre = if r.chance(50) {
+                    String::new()
+                } else {
+                    format!(
+                        "-{}",
+                        (0..1 + r.below(3))
+                            .map(|_| r.word(&["1", "2", "10", "alpha", "beta", "a", "1a", "A", "rc-1", "01"]))
+                            .collect::<Vec<_>>()
+                            .join(".")
+                    )
+                };
+                txt(&format!(
+                    "{}1.{}.{}{pre}{}",
+                    r.word(&["", "", "v"]),
+                    r.below(3),
+                    r.below(3),
+                    r.word(&["", "", "+b", "+1.2"])
+                ))
             };
             vec![one(r), one(r)]
         }
         "net.cidr_contains" | "net.cidr_intersects" | "net.cidr_overlap" => {
             let one = |r: &Random| {
-                let v4 = format!("{}.{}.{}.{}", r.word(&["10", "192", "0"]), r.word(&["0", "168"]), r.word(&["0", "1"]), r.word(&["0", "1", "128", "255"]));
-                let v6 = r.word(&["::1", "2001:db8::", "2001:db8:1::1", "::ffff:10.0.0.1", "::", "fe80::1", "::ffff:a00:1", "1:2:3:4:5:6:7:8"]);
-                let (address, bits) = if r.chance(65) { (v4, r.word(&["0", "8", "16", "24", "25", "31", "32"])) } else { (v6.to_string(), r.word(&["0", "8", "32", "64", "96", "104", "127", "128"])) };
+                let v4 = format!(
+                    "{}.{}.{}.{}",
+                    r.word(&["10", "192", "0"]),
+                    r.word(&["0", "168"]),
+                    r.word(&["0", "1"]),
+                    r.word(&["0", "1", "128", "255"])
+                );
+                let v6 = r.word(&[
+                    "::1",
+                    "2001:db8::",
+                    "2001:db8:1::1",
+                    "::ffff:10.0.0.1",
+                    "::",
+                    "fe80::1",
+                    "::ffff:a00:1",
+                    "1:2:3:4:5:6:7:8",
+                ]);
+                let (address, bits) = if r.chance(65) {
+                    (v4, r.word(&["0", "8", "16", "24", "25", "31", "32"]))
+                } else {
+                    (v6.to_string(), r.word(&["0", "8", "32", "64", "96", "104", "127", "128"]))
+                };
                 (address, bits)
             };
             let ((a, n), (b, m)) = (one(r), one(r));
@@ -416,17 +1087,52 @@ fn document_or_part(r: &Random, document_: &Arg) -> Arg {
 pub fn special(name: &str, index: usize, r: &Random) -> Option<Arg> {
     let family = name.split('.').next().unwrap_or(name);
     Some(match (name, index) {
-        ("regex.match" | "re_match" | "regex.split" | "regex.find_n" | "regex.find_all_string_submatch_n" | "regex.is_valid", 0) | ("regex.replace", 1) => txt(&a_regex(r)),
-        ("regex.replace", 2) => txt(&glue(r, 4, &["$1", "$0", "${n}", "$n", "$m", "$$", "$", "x", "-", "${1}a", "$1x", "$é", "${", "$01", "\\1", "é"])),
-        ("regex.globs_match", _) => txt(&glue(r, 4, &["a", "b", ".", ".*", "[a-c]", "[abc]+", "*", "+", "\\.", "[", "x*", "é", "[^a]"])),
-        ("regex.template_match", 0) => txt(&glue(r, 4, &["/a/", "{[a-z]+}", "{.*}", "x", "{a|b}", "{", "}", "{b{2}}", "a.b", "é", "{\\d+}"])),
+        (
+            "regex.match"
+            | "re_match"
+            | "regex.split"
+            | "regex.find_n"
+            | "regex.find_all_string_submatch_n"
+            | "regex.is_valid",
+            0,
+        )
+        | ("regex.replace", 1) => txt(&a_regex(r)),
+        ("regex.replace", 2) => txt(&glue(
+            r,
+            4,
+            &[
+                "$1", "$0", "${n}", "$n", "$m", "$$", "$", "x", "-", "${1}a", "$1x", "$é", "${", "$01",
+                "\\1", "é",
+            ],
+        )),
+        ("regex.globs_match", _) => txt(&glue(
+            r,
+            4,
+            &["a", "b", ".", ".*", "[a-c]", "[abc]+", "*", "+", "\\.", "[", "x*", "é", "[^a]"],
+        )),
+        ("regex.template_match", 0) => txt(&glue(
+            r,
+            4,
+            &["/a/", "{[a-z]+}", "{.*}", "x", "{a|b}", "{", "}", "{b{2}}", "a.b", "é", "{\\d+}"],
+        )),
         ("regex.template_match", 2) => txt("{"),
         ("regex.template_match", 3) => txt("}"),
         ("regex.find_n" | "regex.find_all_string_submatch_n", 2) => small_int(r),
-        ("regex.match" | "re_match" | "regex.split" | "regex.find_n" | "regex.find_all_string_submatch_n" | "regex.template_match", 1) | ("regex.replace", 0) => a_subject(r),
+        (
+            "regex.match"
+            | "re_match"
+            | "regex.split"
+            | "regex.find_n"
+            | "regex.find_all_string_submatch_n"
+            | "regex.template_match",
+            1,
+        )
+        | ("regex.replace", 0) => a_subject(r),
         ("glob.match", 0) | ("glob.quote_meta", 0) => txt(&a_glob(r)),
         ("glob.match", 1) => a_delimiters(r),
-        ("glob.match", 2) => txt(&glue(r, 6, &["a", "b", "c", "ab", "/", ".", ":", "*", "é", "日", "x", "api", "-", "/a/b"])),
+        ("glob.match", 2) => {
+            txt(&glue(r, 6, &["a", "b", "c", "ab", "/", ".", ":", "*", "é", "日", "x", "api", "-", "/a/b"]))
+        }
         ("sprintf", 0) => txt(&a_format(r)),
         ("sprintf", 1) => Arg::Array(some_of(r, |r| any(r, 2))),
         ("time.parse_ns", 0) | ("time.format", 9) => txt(&a_layout(r)),
@@ -434,7 +1140,14 @@ pub fn special(name: &str, index: usize, r: &Random) -> Option<Arg> {
             if r.chance(50) {
                 txt(&a_time(r))
             } else {
-                txt(&glue(r, 6, &["2020", "01", "12", "Jan", "jan", "Mon", "15", "04", "05", ":", "-", " ", "PM", "am", ".5", "Z", "+02:00", "UTC", "CET", "99", "29", "Feb", "T", "/", "3", "366", "060"]))
+                txt(&glue(
+                    r,
+                    6,
+                    &[
+                        "2020", "01", "12", "Jan", "jan", "Mon", "15", "04", "05", ":", "-", " ", "PM", "am",
+                        ".5", "Z", "+02:00", "UTC", "CET", "99", "29", "Feb", "T", "/", "3", "366", "060",
+                    ],
+                ))
             }
         }
         ("time.parse_rfc3339_ns", 0) => txt(&a_time(r)),
@@ -445,7 +1158,15 @@ pub fn special(name: &str, index: usize, r: &Random) -> Option<Arg> {
         ("yaml.unmarshal" | "yaml.is_valid", 0) => txt(&yaml_text(r)),
         ("json.marshal_with_options", 1) => Arg::Object(some_of(r, |r| {
             let k = r.word(&["indent", "prefix", "pretty", "x"]);
-            let v = if r.chance(80) { if k == "pretty" { Arg::Bool(r.chance(60)) } else { txt(r.word(&["", " ", "\t", "  ", "--"])) } } else { any(r, 0) };
+            let v = if r.chance(80) {
+                if k == "pretty" {
+                    Arg::Bool(r.chance(60))
+                } else {
+                    txt(r.word(&["", " ", "\t", "  ", "--"]))
+                }
+            } else {
+                any(r, 0)
+            };
             (txt(k), v)
         })),
         ("json.filter" | "json.remove", 1) => {
@@ -453,9 +1174,19 @@ pub fn special(name: &str, index: usize, r: &Random) -> Option<Arg> {
             if r.chance(50) { Arg::Array(paths) } else { Arg::Set(paths) }
         }
         ("json.patch", 1) => Arg::Array(some_of(r, a_patch)),
-        ("json.filter" | "json.remove" | "json.patch" | "json.marshal" | "yaml.marshal" | "walk" | "json.marshal_with_options", 0) => document(r, 3),
+        (
+            "json.filter"
+            | "json.remove"
+            | "json.patch"
+            | "json.marshal"
+            | "yaml.marshal"
+            | "walk"
+            | "json.marshal_with_options",
+            0,
+        ) => document(r, 3),
         ("object.keys", 0) => an_object(r, 3),
-        ("object.get" | "object.union" | "object.remove" | "object.filter" | "object.subset", 0) | ("object.union" | "object.subset", 1) => document(r, 3),
+        ("object.get" | "object.union" | "object.remove" | "object.filter" | "object.subset", 0)
+        | ("object.union" | "object.subset", 1) => document(r, 3),
         ("object.get", 1) => {
             if r.chance(50) {
                 key(r)
@@ -474,11 +1205,22 @@ pub fn special(name: &str, index: usize, r: &Random) -> Option<Arg> {
         ("net.cidr_contains_matches" | "net.cidr_merge", _) => match r.below(5) {
             0 => an_address(r),
             1 => Arg::Set(some_of(r, an_address)),
-            2 => Arg::Object(some_of(r, |r| (key(r), if r.chance(70) { an_address(r) } else { Arg::Array(vec![an_address(r), key(r)]) }))),
+            2 => Arg::Object(some_of(r, |r| {
+                (key(r), if r.chance(70) { an_address(r) } else { Arg::Array(vec![an_address(r), key(r)]) })
+            })),
             3 => Arg::Array(some_of(r, |r| Arg::Array(vec![an_address(r), small_int(r)]))),
             _ => Arg::Array(some_of(r, an_address)),
         },
-        ("net.cidr_expand", _) => txt(r.word(&["10.0.0.0/30", "10.0.0.1/31", "2001:db8::/126", "10.0.0.0/24", "1.2.3.4", "::ffff:1.2.3.4/127", "", "255.255.255.252/30"])),
+        ("net.cidr_expand", _) => txt(r.word(&[
+            "10.0.0.0/30",
+            "10.0.0.1/31",
+            "2001:db8::/126",
+            "10.0.0.0/24",
+            "1.2.3.4",
+            "::ffff:1.2.3.4/127",
+            "",
+            "255.255.255.252/30",
+        ])),
         _ if family == "net" => an_address(r),
         _ if family == "semver" => a_semver(r),
         _ if family == "units" => units(r),
@@ -491,35 +1233,100 @@ pub fn special(name: &str, index: usize, r: &Random) -> Option<Arg> {
             }
         }
         ("urlquery.decode" | "urlquery.decode_object", 0) => query_text(r),
-        ("urlquery.encode_object", 0) => Arg::Object(some_of(r, |r| (a_text(r), if r.chance(50) { a_text(r) } else if r.chance(50) { Arg::Array(some_of(r, a_text)) } else { Arg::Set(some_of(r, a_text)) }))),
+        ("urlquery.encode_object", 0) => Arg::Object(some_of(r, |r| {
+            (
+                a_text(r),
+                if r.chance(50) {
+                    a_text(r)
+                } else if r.chance(50) {
+                    Arg::Array(some_of(r, a_text))
+                } else {
+                    Arg::Set(some_of(r, a_text))
+                },
+            )
+        })),
         ("uuid.parse", 0) => txt(r.word(&[
-            "00000000-0000-0000-0000-000000000000", "urn:uuid:f47ac10b-58cc-0372-8567-0e02b2c3d479", "{f47ac10b-58cc-1372-8567-0e02b2c3d479}", "xf47ac10b-58cc-2372-8567-0e02b2c3d479y", "f47ac10b58cc43728567 0e02b2c3d479", "f47ac10b58cc437285670e02b2c3d479", "F47AC10B-58CC-4372-C567-0E02B2C3D479", "f47ac10b-58cc-1372-e567-0e02b2c3d479", "", "f47ac10b-58cc-5372-0567-0e02b2c3d47", "000003e8-48b9-21ee-b200-325096b39f47", "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+            "00000000-0000-0000-0000-000000000000",
+            "urn:uuid:f47ac10b-58cc-0372-8567-0e02b2c3d479",
+            "{f47ac10b-58cc-1372-8567-0e02b2c3d479}",
+            "xf47ac10b-58cc-2372-8567-0e02b2c3d479y",
+            "f47ac10b58cc43728567 0e02b2c3d479",
+            "f47ac10b58cc437285670e02b2c3d479",
+            "F47AC10B-58CC-4372-C567-0E02B2C3D479",
+            "f47ac10b-58cc-1372-e567-0e02b2c3d479",
+            "",
+            "f47ac10b-58cc-5372-0567-0e02b2c3d47",
+            "000003e8-48b9-21ee-b200-325096b39f47",
+            "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
         ])),
-        ("indexof" | "indexof_n" | "contains" | "startswith" | "endswith" | "split" | "replace" | "trim" | "trim_left" | "trim_right" | "trim_prefix" | "trim_suffix" | "strings.count" | "strings.split_n", 0..=1) | ("replace", 2) if r.chance(60) => {
+        (
+            "indexof" | "indexof_n" | "contains" | "startswith" | "endswith" | "split" | "replace" | "trim"
+            | "trim_left" | "trim_right" | "trim_prefix" | "trim_suffix" | "strings.count"
+            | "strings.split_n",
+            0..=1,
+        )
+        | ("replace", 2)
+            if r.chance(60) =>
+        {
             txt(&glue(r, 4, &["a", "b", "ab", "é", "", "aa", ",", " ", "日", "A"]))
         }
         ("strings.split_n", 2) => small_int(r),
-        ("strings.replace_n", 0) => Arg::Object(some_of(r, |r| (txt(r.word(&["", "a", "ab", "b", "é", "aa"])), txt(r.word(&["", "1", "x", "b"]))))),
+        ("strings.replace_n", 0) => Arg::Object(some_of(r, |r| {
+            (txt(r.word(&["", "a", "ab", "b", "é", "aa"])), txt(r.word(&["", "1", "x", "b"])))
+        })),
         ("strings.replace_n", 1) => a_subject(r),
         ("substring", 1..) | ("array.slice", 1..) => small_int(r),
         ("format_int", 1) => Arg::Number(r.word(&["2", "8", "10", "16", "10.0", "3"]).into()),
         ("numbers.range" | "numbers.range_step", _) => {
             let n = match r.below(10) {
-                0 => r.word(&["1.0", "1e1", "1.5", "18446744073709551616", "18446744073709551620", "-0"]).to_string(),
+                0 => r
+                    .word(&["1.0", "1e1", "1.5", "18446744073709551616", "18446744073709551620", "-0"])
+                    .to_string(),
                 _ => (r.below(40) as i64 - 20).to_string(),
             };
             Arg::Number(n)
         }
         ("bits.lsh" | "bits.rsh", 1) => {
             if r.chance(97) {
-                Arg::Number(r.word(&["0", "1", "2", "3", "8", "31", "32", "63", "64", "65", "100", "127", "128", "-1", "1.0", "1e1", "1.5", "18446744073709551616"]).into())
+                Arg::Number(
+                    r.word(&[
+                        "0",
+                        "1",
+                        "2",
+                        "3",
+                        "8",
+                        "31",
+                        "32",
+                        "63",
+                        "64",
+                        "65",
+                        "100",
+                        "127",
+                        "128",
+                        "-1",
+                        "1.0",
+                        "1e1",
+                        "1.5",
+                        "18446744073709551616",
+                    ])
+                    .into(),
+                )
             } else {
                 a_number(r)
             }
         }
         ("graph.reachable" | "graph.reachable_paths", 0) => Arg::Object(some_of(r, |r| {
             let to = some_of(r, |r| txt(r.word(&["a", "b", "c", "d"])));
-            (txt(r.word(&["a", "b", "c", "d"])), if r.chance(50) { Arg::Array(to) } else if r.chance(80) { Arg::Set(to) } else { any(r, 1) })
+            (
+                txt(r.word(&["a", "b", "c", "d"])),
+                if r.chance(50) {
+                    Arg::Array(to)
+                } else if r.chance(80) {
+                    Arg::Set(to)
+                } else {
+                    any(r, 1)
+                },
+            )
         })),
         ("graph.reachable" | "graph.reachable_paths", 1) => {
             let from = some_of(r, |r| txt(r.word(&["a", "b", "c", "e"])));

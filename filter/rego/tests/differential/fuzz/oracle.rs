@@ -75,9 +75,9 @@ pub fn find() -> Result<PathBuf, String> {
     if let Some(path) = std::env::var_os("REGO_ORACLE") {
         return Ok(PathBuf::from(path));
     }
-    let go = [PathBuf::from("go"), PathBuf::from("/usr/local/go/bin/go")]
-        .into_iter()
-        .find(|go| Command::new(go).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok());
+    let go = [PathBuf::from("go"), PathBuf::from("/usr/local/go/bin/go")].into_iter().find(|go| {
+        Command::new(go).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    });
     let Some(go) = go else { return Err("no Go here to build OPA with".into()) };
     let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
     let out = std::env::current_exe().map_err(|e| e.to_string())?.with_file_name("rego-oracle");

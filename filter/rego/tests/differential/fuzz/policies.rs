@@ -90,7 +90,18 @@ pub struct Policies<'a> {
 
 impl<'a> Policies<'a> {
     pub fn new(oracle: &'a mut Oracle) -> Policies<'a> {
-        Policies { oracle, policies: 0, loaded: 0, refused_by_both: 0, evaluations: 0, conflicts: 0, indexed: 0, index_faults: 0, broken: 0, by_name: Default::default() }
+        Policies {
+            oracle,
+            policies: 0,
+            loaded: 0,
+            refused_by_both: 0,
+            evaluations: 0,
+            conflicts: 0,
+            indexed: 0,
+            index_faults: 0,
+            broken: 0,
+            by_name: Default::default(),
+        }
     }
 
     fn ask(&mut self, s: &Situation, indexing: Option<bool>) -> Result<Vec<Outcome>, CompileError> {
@@ -123,19 +134,45 @@ impl<'a> Policies<'a> {
         let opa = self.ask(s, None);
         let ours = subject::load(&s.texts(), s.policy.v0, &s.data.to_string());
         self.policies += u64::from(count);
-        let at = |kind, opa: String, ours: String| Difference { seed, kind, opa, ours, situation: s.clone(), query: String::new(), input: None };
+        let at = |kind, opa: String, ours: String| Difference {
+            seed,
+            kind,
+            opa,
+            ours,
+            situation: s.clone(),
+            query: String::new(),
+            input: None,
+        };
         let (opa, ours) = match (opa, ours) {
             (Err(error), Ok(_)) if error.message.is_empty() => return None,
-            (Err(error), Ok(_)) => return Some(at(Kind::Loose(format!("{} {}", error.code, gist(&error.message))), format!("{} {} ({})", error.code, error.message, error.place), "loads".into())),
+            (Err(error), Ok(_)) => {
+                return Some(at(
+                    Kind::Loose(format!("{} {}", error.code, gist(&error.message))),
+                    format!("{} {} ({})", error.code, error.message, error.place),
+                    "loads".into(),
+                ));
+            }
             (Err(_), Err(_)) => {
                 self.refused_by_both += u64::from(count);
                 return None;
             }
             (Ok(_), Err(Refusal::ByName(why))) => {
-                *self.by_name.entry(why.split_once("_error: ").map_or(why.as_str(), |(_, w)| w).lines().next().unwrap_or_default().to_string()).or_default() += u64::from(count);
+                *self
+                    .by_name
+                    .entry(
+                        why.split_once("_error: ")
+                            .map_or(why.as_str(), |(_, w)| w)
+                            .lines()
+                            .next()
+                            .unwrap_or_default()
+                            .to_string(),
+                    )
+                    .or_default() += u64::from(count);
                 return None;
             }
-            (Ok(_), Err(Refusal::Error(why))) => return Some(at(Kind::Refused(gist(&why)), "loads".into(), why)),
+            (Ok(_), Err(Refusal::Error(why))) => {
+                return Some(at(Kind::Refused(gist(&why)), "loads".into(), why));
+            }
             (Ok(opa), Ok(ours)) => (opa, ours),
         };
         self.loaded += u64::from(count);
@@ -144,7 +181,7 @@ impl<'a> Policies<'a> {
             for query in &s.queries {
                 let Some(theirs) = opa.get(i) else { return None };
                 i += 1;
-                let here = ours.evaluate(query, input.as_ref().map(Doc::to_string).as_deref(), true);
+                let here = ours.evaluate(query, input.as_ref().map(Doc::to_string).as_deref());
                 if count {
                     self.evaluations += 1;
                     self.conflicts += u64::from(theirs.class().contains("conflict"));
@@ -164,22 +201,31 @@ impl<'a> Policies<'a> {
                 }
                 self.broken += u64::from(count && *theirs == Outcome::Broken);
                 if *theirs != here && *theirs != Outcome::Broken && !s.excused() {
-                    if !theirs.class().contains("conflict") && !here.class().contains("conflict") && self.without_index(s, query, input.as_ref()) == Some(here.clone()) {
+                    if !theirs.class().contains("conflict")
+                        && !here.class().contains("conflict")
+                        && self.without_index(s, query, input.as_ref()) == Some(here.clone())
+                    {
                         self.index_faults += u64::from(count);
                         continue;
                     }
-                    return Some(differ(Kind::Answer(theirs.class().into(), here.class().into()), theirs, &here));
+                    return Some(differ(
+                        Kind::Answer(theirs.class().into(), here.class().into()),
+                        theirs,
+                        &here,
+                    ));
                 }
-                let scanned = ours.evaluate(query, input.as_ref().map(Doc::to_string).as_deref(), false);
+                if count && i % 7 == 0 {
+                    ours.starve(query, input.as_ref().map(Doc::to_string).as_deref(), i as u64 * 13 % 97);
+                }
+                let Some(scanned) = ours.scanned(query, input.as_ref().map(Doc::to_string).as_deref()) else {
+                    continue;
+                };
                 self.indexed += u64::from(count);
                 if scanned != here && !matches!(theirs, Outcome::Broken) {
                     // Which of two conflicting rules is reached may depend on it; a value may not.
                     if !scanned.class().contains("conflict") && !here.class().contains("conflict") {
                         return Some(differ(Kind::Index, &scanned, &here));
                     }
-                }
-                if count && i % 7 == 0 {
-                    ours.starve(query, input.as_ref().map(Doc::to_string).as_deref(), i as u64 * 13 % 97);
                 }
             }
         }
@@ -191,6 +237,12 @@ impl<'a> Policies<'a> {
         let mut one = s.clone();
         (one.queries, one.inputs) = (vec![query.to_string()], vec![input.cloned()]);
         self.ask(&one, Some(false)).ok()?.into_iter().next()
+    }
+
+    /// A situation that is given; its differences bear this seed.
+    pub fn given(&mut self, s: &Situation, seed: u64, shrink: bool) -> Option<Difference> {
+        let found = self.compare(s, seed, true)?;
+        Some(if shrink { self.shrink(found) } else { found })
     }
 
     /// One random situation.
@@ -285,12 +337,20 @@ impl<'a> Policies<'a> {
 }
 
 fn tries_left(d: &Difference) -> usize {
-    d.situation.texts().iter().map(|(_, t)| t.len()).sum::<usize>() + d.situation.data.to_string().len() + d.input.as_ref().map_or(0, |i| i.to_string().len())
+    d.situation.texts().iter().map(|(_, t)| t.len()).sum::<usize>()
+        + d.situation.data.to_string().len()
+        + d.input.as_ref().map_or(0, |i| i.to_string().len())
 }
 
 impl std::fmt::Display for Difference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "seed {} {:?}{}", self.seed, self.kind, if self.situation.policy.v0 { " (v0)" } else { "" })?;
+        writeln!(
+            f,
+            "seed {} {:?}{}",
+            self.seed,
+            self.kind,
+            if self.situation.policy.v0 { " (v0)" } else { "" }
+        )?;
         for (_, text) in self.situation.texts() {
             for line in text.lines().filter(|l| !l.trim().is_empty()) {
                 writeln!(f, "    {line}")?;

@@ -125,7 +125,8 @@ pub fn call(name: &str, args: &[Arg], patterns: &mut PatternCache, now_ns: i64) 
     let args: Vec<Value> = args.iter().map(Arg::value).collect();
     let mut budget = Budget::new(50_000_000, 200_000_000);
     let runtime = Value::Null;
-    let mut context = Call { budget: &mut budget, now_ns, seed: [1, 2], runtime: &runtime, patterns, printed: None };
+    let mut context =
+        Call { budget: &mut budget, now_ns, seed: [1, 2], runtime: &runtime, patterns, printed: None };
     match builtins::call(name, &args, &mut context) {
         Ok(value) => Outcome::Value(text_of(&value)),
         Err(Fault::Undefined(_)) => Outcome::Undefined,
@@ -169,7 +170,7 @@ pub fn load(modules: &[(String, String)], v0: bool, data: &str) -> Result<Loaded
 }
 
 impl Loaded {
-    pub fn value(&self, query: &str, input: Option<&str>, _indexed: bool) -> Result<Option<Value>, String> {
+    pub fn value(&self, query: &str, input: Option<&str>) -> Result<Option<Value>, String> {
         self.under(query, input, &Limits::default())
     }
 
@@ -192,12 +193,17 @@ impl Loaded {
         })
     }
 
-    pub fn evaluate(&self, query: &str, input: Option<&str>, indexed: bool) -> Outcome {
-        match self.value(query, input, indexed) {
+    pub fn evaluate(&self, query: &str, input: Option<&str>) -> Outcome {
+        match self.value(query, input) {
             Ok(Some(value)) => Outcome::Value(text_of(&value)),
             Ok(None) => Outcome::Undefined,
             Err(code) => Outcome::Error(code),
         }
+    }
+
+    /// The same without looking rules up, where that can be switched off.
+    pub fn scanned(&self, _query: &str, _input: Option<&str>) -> Option<Outcome> {
+        None
     }
 
     /// An evaluation with next to nothing to spend: it must end, in whatever way.

@@ -1,7 +1,7 @@
 //! Where a pattern matches, by trying one way after another; no place is tried twice in one state, so that it takes
 //! linear time.
 
-use super::search::{MOVES, Slots, holds};
+use super::search::{Finding, MOVES, Slots, holds};
 use crate::builtins::{Budget, Fault};
 use regex_automata::nfa::thompson::{NFA, State};
 use regex_automata::util::primitives::StateID;
@@ -17,6 +17,7 @@ enum Move {
 
 pub(super) struct Backtrack<'a> {
     nfa: &'a NFA,
+    begins: Option<&'a [bool; 256]>,
     text: &'a [u8],
     /// A bit for each state at each place from where the search began, place by place.
     tried: Vec<u64>,
@@ -28,10 +29,12 @@ pub(super) struct Backtrack<'a> {
 }
 
 impl<'a> Backtrack<'a> {
-    pub(super) fn new(nfa: &'a NFA, text: &'a [u8], groups: usize) -> Backtrack<'a> {
+    pub(super) fn new(finding: &'a Finding, text: &'a [u8], groups: usize) -> Backtrack<'a> {
+        let nfa = &finding.nfa;
         let stride = nfa.states().len().div_ceil(64);
         Backtrack {
             nfa,
+            begins: finding.begins.as_deref(),
             text,
             tried: Vec::new(),
             stride,
@@ -50,7 +53,8 @@ impl<'a> Backtrack<'a> {
                 break;
             }
             // Nothing begins within a character.
-            if self.text.get(at).is_some_and(|byte| byte & 0xC0 == 0x80) {
+            let byte = self.text.get(at).copied();
+            if byte.is_some_and(|byte| byte & 0xC0 == 0x80) || !self.can_begin(byte) {
                 continue;
             }
             self.slots.fill(None);
@@ -80,6 +84,14 @@ impl<'a> Backtrack<'a> {
             }
         }
         Ok(Some(None))
+    }
+
+    fn can_begin(&self, byte: Option<u8>) -> bool {
+        match (self.begins, byte) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(begins), Some(byte)) => begins.get(usize::from(byte)).copied().unwrap_or(true),
+        }
     }
 
     /// Follows one way as far as it goes; where a match ends, if it does.

@@ -8,10 +8,11 @@ use super::super::unicode;
 use regex_automata::nfa::thompson::{NFA, State};
 use regex_automata::util::look::Look;
 use regex_automata::util::primitives::StateID;
+use std::rc::Rc;
 
 /// The most entries of the table, and of the sets.
-const MOST_TABLE: usize = 16 * 1024;
-const MOST_SETS: usize = 32 * 1024;
+const MOST_TABLE: usize = 4 * 1024;
+const MOST_SETS: usize = 4 * 1024;
 
 /// Entries of the table below the first state.
 const UNKNOWN: u32 = 0;
@@ -27,7 +28,7 @@ enum Before {
     Other,
 }
 
-type Key = (Before, Box<[u32]>);
+type Key = (Before, Rc<[u32]>);
 
 #[derive(Debug)]
 pub(super) struct Dfa {
@@ -103,7 +104,7 @@ impl Dfa {
     pub(super) fn is_match(&mut self, text: &[u8]) -> bool {
         if self.start == 0 {
             let set = if self.anchored { vec![self.nfa.start_anchored().as_u32()] } else { Vec::new() };
-            self.start = self.state((Before::Begin, set.into_boxed_slice()));
+            self.start = self.state((Before::Begin, set.into()));
         }
         let mut state = self.start;
         for &byte in text {
@@ -165,7 +166,7 @@ impl Dfa {
                 if members.is_empty() && self.anchored {
                     DEAD
                 } else {
-                    let set: Box<[u32]> = members.iter().map(|id| *id as u32).collect();
+                    let set: Rc<[u32]> = members.iter().map(|id| *id as u32).collect();
                     let before = match byte {
                         b'\n' if self.lines => Before::Newline,
                         _ if self.words && is_word(byte) => Before::Word,

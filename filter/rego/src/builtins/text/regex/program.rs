@@ -3,7 +3,7 @@
 
 use super::dfa::Dfa;
 use super::parse::{self, Parsed};
-use super::search::{self, Slots};
+use super::search::{self, Finding, Slots};
 use crate::builtins::{Budget, Fault, Limit};
 use regex_automata::nfa::thompson::{Compiler, Config, NFA, WhichCaptures};
 use regex_syntax::hir::{Hir, HirKind, Look};
@@ -22,7 +22,7 @@ pub struct Regex {
     /// For "does it match": without groups.
     matching: OnceCell<Result<RefCell<Dfa>, Fault>>,
     /// For where, with groups.
-    finding: OnceCell<Result<NFA, Fault>>,
+    finding: OnceCell<Result<Finding, Fault>>,
     states: usize,
 }
 
@@ -84,7 +84,16 @@ impl Regex {
 
     /// How many bytes it takes, about.
     pub(in super::super) fn size(&self) -> usize {
-        512 + self.states * 48 + self.plain.as_ref().map_or(0, |plain| plain.text.len())
+        match &self.plain {
+            Some(plain) => 512 + plain.text.len(),
+            // Both automata, and what the DFA may come to.
+            None => 16 * 1024 + self.states * 96,
+        }
+    }
+
+    /// How many steps compiling it is worth, in sixteenths.
+    pub(in super::super) fn cost(&self) -> u64 {
+        8 + self.states as u64
     }
 
     /// Whether the pattern matches somewhere in the text.
@@ -104,7 +113,10 @@ impl Regex {
         let mut dfa = dfa.borrow_mut();
         Ok(match std::str::from_utf8(text) {
             Ok(text) => dfa.is_match(text.as_bytes()),
-            Err(_) => dfa.is_match(crate::value::lossy(text).as_bytes()),
+            Err(_) => {
+                budget.bytes(3 * text.len() as u64)?;
+                dfa.is_match(crate::value::lossy(text).as_bytes())
+            }
         })
     }
 
@@ -147,12 +159,21 @@ impl Regex {
         if most == 0 || !self.is_match(text, budget)? {
             return Ok(Vec::new());
         }
-        let nfa = match self.finding.get_or_init(|| compile(&self.hir, WhichCaptures::All)) {
-            Ok(nfa) => nfa,
+        if let Some(Plain { text: literal, start: false, end: End::Open }) = &self.plain {
+            return found_literal(literal, self.names.len(), text, most, budget);
+        }
+        let finding = match self.finding.get_or_init(|| {
+            let nfa = compile(&self.hir, WhichCaptures::All)?;
+            Ok(Finding { begins: search::begins(&nfa), nfa })
+        }) {
+            Ok(finding) => finding,
             Err(fault) => return Err(fault.clone()),
         };
+        if std::str::from_utf8(text).is_err() {
+            budget.bytes(24 * text.len() as u64)?;
+        }
         let (haystack, places) = readable(text);
-        let mut found = search::find_all(nfa, self.names.len(), haystack.as_bytes(), most, budget)?;
+        let mut found = search::find_all(finding, self.names.len(), haystack.as_bytes(), most, budget)?;
         if let Some(places) = places {
             for slot in found.iter_mut().flatten().flatten() {
                 *slot = places.get(*slot).copied().unwrap_or(text.len());
@@ -160,6 +181,27 @@ impl Regex {
         }
         Ok(found)
     }
+}
+
+/// Where a plain text is, one place after another. Groups that are repeated no times are not in the tree, but there.
+fn found_literal(
+    literal: &[u8],
+    groups: usize,
+    text: &[u8],
+    most: usize,
+    budget: &mut Budget,
+) -> Result<Vec<Slots>, Fault> {
+    let mut found = Vec::new();
+    for at in memchr::memmem::find_iter(text, literal).take(most) {
+        budget.step(1)?;
+        budget.bytes(32 * groups as u64 + 24)?;
+        let mut slots = vec![None; 2 * groups];
+        for (slot, place) in slots.iter_mut().zip([at, at + literal.len()]) {
+            *slot = Some(place);
+        }
+        found.push(slots);
+    }
+    Ok(found)
 }
 
 /// The text with U+FFFD for each bad byte, as Go reads it, and the place in the text of each of its places.

@@ -4,18 +4,57 @@ use super::super::rune;
 use super::backtrack::Backtrack;
 use super::threads::Threads;
 use crate::builtins::{Budget, Fault};
-use regex_automata::nfa::thompson::NFA;
+use regex_automata::nfa::thompson::{NFA, State};
 use regex_automata::util::look::Look;
 
 /// The begin and the end of each group; the first is the whole match.
 pub(super) type Slots = Vec<Option<usize>>;
+
+/// What is needed to find where a pattern matches.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) nfa: NFA,
+    /// Whether a match can begin with each byte; `None`: it can begin with any, or be empty.
+    pub(super) begins: Option<Box<[bool; 256]>>,
+}
+
+/// The bytes that a match can begin with.
+pub(super) fn begins(nfa: &NFA) -> Option<Box<[bool; 256]>> {
+    let mut begins = Box::new([false; 256]);
+    let mut seen = vec![false; nfa.states().len()];
+    let mut stack = vec![nfa.start_anchored()];
+    while let Some(id) = stack.pop() {
+        match seen.get_mut(id.as_usize()) {
+            Some(seen) if !*seen => *seen = true,
+            _ => continue,
+        }
+        let mut add = |start: u8, end: u8| {
+            begins
+                .iter_mut()
+                .take(usize::from(end) + 1)
+                .skip(usize::from(start))
+                .for_each(|begins| *begins = true);
+        };
+        match nfa.state(id) {
+            State::ByteRange { trans } => add(trans.start, trans.end),
+            State::Sparse(sparse) => sparse.transitions.iter().for_each(|trans| add(trans.start, trans.end)),
+            // What is asserted is not looked at here.
+            State::Look { next, .. } | State::Capture { next, .. } => stack.push(*next),
+            State::Union { alternates } => stack.extend(alternates.iter().copied()),
+            State::BinaryUnion { alt1, alt2 } => stack.extend([*alt1, *alt2]),
+            State::Fail => {}
+            State::Dense(_) | State::Match { .. } => return None,
+        }
+    }
+    Some(begins)
+}
 
 /// How many moves are a step of the budget.
 pub(super) const MOVES: u64 = 16;
 
 /// Tries one way after another while the places that were tried can be remembered, else all ways at once.
 struct Search<'a> {
-    nfa: &'a NFA,
+    finding: &'a Finding,
     text: &'a [u8],
     groups: usize,
     backtrack: Option<Backtrack<'a>>,
@@ -33,8 +72,8 @@ impl Search<'_> {
         let threads = match &mut self.threads {
             Some(threads) => threads,
             None => {
-                budget.step(1 + (self.nfa.states().len() * self.groups) as u64 / 32)?;
-                self.threads.insert(Threads::new(self.nfa, self.text, self.groups)?)
+                budget.step(1 + (self.finding.nfa.states().len() * self.groups) as u64 / 32)?;
+                self.threads.insert(Threads::new(&self.finding.nfa, self.text, self.groups)?)
             }
         };
         threads.find(start, budget)
@@ -44,14 +83,14 @@ impl Search<'_> {
 /// Every match in UTF-8 text, as Go finds them one after another: an empty one right after another is left out.
 /// Source: `go:regexp`, `allMatches`.
 pub(super) fn find_all(
-    nfa: &NFA,
+    finding: &Finding,
     groups: usize,
     text: &[u8],
     most: usize,
     budget: &mut Budget,
 ) -> Result<Vec<Slots>, Fault> {
-    let backtrack = Some(Backtrack::new(nfa, text, groups));
-    let mut search = Search { nfa, text, groups, backtrack, threads: None };
+    let backtrack = Some(Backtrack::new(finding, text, groups));
+    let mut search = Search { finding, text, groups, backtrack, threads: None };
     let mut found = Vec::new();
     let mut at = 0;
     let mut last_end = None;

@@ -1,5 +1,7 @@
 //! Text of float64 numbers as Go's `strconv` writes it. Digits come from Rust's own exact printing.
 
+use crate::value::shortest;
+
 /// Rust prints at most so many digits after the point; all after them are zeros, since no float64 has more.
 const MOST_PRECISION: usize = 1100;
 
@@ -22,13 +24,6 @@ fn decimal(text: &str) -> Decimal {
     Decimal { negative, digits, point }
 }
 
-/// As many digits as tell the number from every other, and of those the nearest: of two that are equally near the
-/// even one, where Rust takes the upper.
-fn shortest(value: f64) -> Decimal {
-    let digits = decimal(&format!("{value:e}")).digits.len();
-    decimal(&format!("{value:.*e}", digits.saturating_sub(1)))
-}
-
 /// The number; no precision: as many digits as tell it from every other.
 /// Source: `go:strconv`, `FormatFloat`.
 pub(super) fn text(value: f64, verb: char, precision: Option<usize>) -> Vec<u8> {
@@ -36,7 +31,7 @@ pub(super) fn text(value: f64, verb: char, precision: Option<usize>) -> Vec<u8> 
         ('b', _) => binary(value),
         ('x' | 'X', _) => hexadecimal(value, verb == 'X', precision),
         ('e' | 'E', None) => {
-            let decimal = shortest(value);
+            let decimal = decimal(&shortest(value));
             let digits = decimal.digits.len().saturating_sub(1);
             exponential(&decimal, digits, verb)
         }
@@ -44,7 +39,7 @@ pub(super) fn text(value: f64, verb: char, precision: Option<usize>) -> Vec<u8> 
             exponential(&decimal(&format!("{value:.*e}", precision.min(MOST_PRECISION))), precision, verb)
         }
         ('f', None) => {
-            let decimal = shortest(value);
+            let decimal = decimal(&shortest(value));
             let digits = (decimal.digits.len() as i32 - decimal.point).max(0) as usize;
             fixed(&decimal, digits)
         }
@@ -55,7 +50,7 @@ pub(super) fn text(value: f64, verb: char, precision: Option<usize>) -> Vec<u8> 
             out
         }
         (_, None) => {
-            let decimal = shortest(value);
+            let decimal = decimal(&shortest(value));
             let digits = decimal.digits.len();
             general(&decimal, digits, 6, verb)
         }

@@ -5,7 +5,7 @@
 mod rules;
 mod statements;
 mod terms;
-mod tokens;
+pub mod tokens;
 
 use super::random::Random;
 use super::tree::{Node, join, list, text};
@@ -77,6 +77,8 @@ pub struct Draw<'r> {
     /// Imports of the current file: what they are called, and what stands behind.
     imports: Vec<(String, String)>,
     known: Vec<Known>,
+    /// 0 to 2: how long bodies and how deep terms are.
+    rich: usize,
     /// Names of variables anywhere in the rule that is drawn.
     used: Vec<String>,
     names: usize,
@@ -99,6 +101,7 @@ impl<'r> Draw<'r> {
             package: String::new(),
             imports: Vec::new(),
             known: Vec::new(),
+            rich: r.weighted(&[50, 35, 15]),
             used: Vec::new(),
             names: 0,
         };
@@ -115,7 +118,12 @@ impl<'r> Draw<'r> {
             if !matches!(known.shape, Shape::Function(..)) && !known.path.contains('[') {
                 queries.push(format!("data.{}.{}", known.package, known.path));
                 if !matches!(known.shape, Shape::Value(_)) && r.chance(40) {
-                    queries.push(format!("data.{}.{}[{}]", known.package, known.path, r.word(&["\"a\"", "\"k\"", "1", "\"read\"", "\"admin\""])));
+                    queries.push(format!(
+                        "data.{}.{}[{}]",
+                        known.package,
+                        known.path,
+                        r.word(&["\"a\"", "\"k\"", "1", "\"read\"", "\"admin\""])
+                    ));
                 }
             }
         }
@@ -153,7 +161,12 @@ impl<'r> Draw<'r> {
                     (self.has_in, self.has_every, self.has_if, self.has_contains) = (true, true, true, true);
                 }
                 _ => {
-                    for (has, word) in [(self.has_in, "in"), (self.has_every, "every"), (self.has_if, "if"), (self.has_contains, "contains")] {
+                    for (has, word) in [
+                        (self.has_in, "in"),
+                        (self.has_every, "every"),
+                        (self.has_if, "if"),
+                        (self.has_contains, "contains"),
+                    ] {
                         if has {
                             head.push(text(format!("import future.keywords.{word}")));
                         }
@@ -162,11 +175,20 @@ impl<'r> Draw<'r> {
             }
             self.has_in |= self.has_every;
         } else if self.r.chance(6) {
-            let import = self.r.word(&["import future.keywords", "import future.keywords", "import future.keywords.not", "import future.keywords.in", "import rego.v1", "import future.keywords.and", "import future.keywords.or"]);
+            let import = self.r.word(&[
+                "import future.keywords",
+                "import future.keywords",
+                "import future.keywords.not",
+                "import future.keywords.in",
+                "import rego.v1",
+                "import future.keywords.and",
+                "import future.keywords.or",
+            ]);
             self.has_logic = import.ends_with("keywords");
             head.push(text(import));
         }
-        let mut others: Vec<Known> = self.known.iter().filter(|k| k.package != self.package).cloned().collect();
+        let mut others: Vec<Known> =
+            self.known.iter().filter(|k| k.package != self.package).cloned().collect();
         if !others.is_empty() && self.r.chance(60) {
             let of = others.swap_remove(self.r.below(others.len()));
             let last = of.package.rsplit('.').next().unwrap_or_default().to_string();
@@ -187,10 +209,16 @@ impl<'r> Draw<'r> {
             }
         }
         if self.r.chance(8) {
-            head.push(text(self.r.word(&["import input.o", "import input.roles as rs", "import data.d", "import data.d.items as grants", "import input as i"])));
+            head.push(text(self.r.word(&[
+                "import input.o",
+                "import input.roles as rs",
+                "import data.d",
+                "import data.d.items as grants",
+                "import input as i",
+            ])));
         }
         let mut rules = Vec::new();
-        for _ in 0..1 + self.r.below(5) {
+        for _ in 0..1 + self.r.below(4 + self.rich) {
             let mut group = self.group();
             if self.r.chance(15) && !rules.is_empty() {
                 let at = self.r.below(rules.len());
@@ -229,7 +257,9 @@ impl<'r> Draw<'r> {
     fn fresh(&mut self, scope: &Scope) -> String {
         for _ in 0..6 {
             let name = self.r.word(&["x", "y", "z", "v", "w", "k", "r", "u", "item"]);
-            let taken = scope.vars.iter().any(|(n, _)| n == name) || self.used.iter().any(|n| n == name) || self.known.iter().any(|k| k.path == name);
+            let taken = scope.vars.iter().any(|(n, _)| n == name)
+                || self.used.iter().any(|n| n == name)
+                || self.known.iter().any(|k| k.path == name);
             if !taken || (self.r.chance(1) && self.r.chance(30)) {
                 self.used.push(name.to_string());
                 return name.to_string();
@@ -240,6 +270,17 @@ impl<'r> Draw<'r> {
     }
 
     fn a_hint(&self) -> Hint {
-        *self.r.pick(&[Hint::Text, Hint::Text, Hint::Text, Hint::Number, Hint::Number, Hint::Bool, Hint::Array, Hint::Object, Hint::Set, Hint::Any])
+        *self.r.pick(&[
+            Hint::Text,
+            Hint::Text,
+            Hint::Text,
+            Hint::Number,
+            Hint::Number,
+            Hint::Bool,
+            Hint::Array,
+            Hint::Object,
+            Hint::Set,
+            Hint::Any,
+        ])
     }
 }

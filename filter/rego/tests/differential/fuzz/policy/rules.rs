@@ -10,7 +10,9 @@ impl Draw<'_> {
     fn a_name(&mut self) -> String {
         for _ in 0..4 {
             let name = self.r.word(NAMES);
-            let taken = self.known.iter().any(|k| k.package == self.package && (k.path == name || k.path.starts_with(&format!("{name}."))));
+            let taken = self.known.iter().any(|k| {
+                k.package == self.package && (k.path == name || k.path.starts_with(&format!("{name}.")))
+            });
             if !taken || self.r.chance(2) {
                 return name.to_string();
             }
@@ -27,12 +29,25 @@ impl Draw<'_> {
         let early = self.r.chance(1);
         let (known, definitions) = match self.r.weighted(&[34, 16, 12, 16, 12, 18, 2]) {
             0 => {
-                let hint = *self.r.pick(&[Hint::Bool, Hint::Bool, Hint::Bool, Hint::Text, Hint::Number, Hint::Any, Hint::Object, Hint::Array]);
+                let hint = *self.r.pick(&[
+                    Hint::Bool,
+                    Hint::Bool,
+                    Hint::Bool,
+                    Hint::Text,
+                    Hint::Number,
+                    Hint::Any,
+                    Hint::Object,
+                    Hint::Array,
+                ]);
                 let known = self.register(&name, Shape::Value(hint), early);
                 let constant = self.r.chance(75).then(|| self.literal(hint));
                 let mut all = Vec::new();
                 if self.r.chance(30) {
-                    let value = if self.r.chance(80) { self.literal(hint) } else { text("[x | x := input.roles[_]]") };
+                    let value = if self.r.chance(80) {
+                        self.literal(hint)
+                    } else {
+                        text("[x | x := input.roles[_]]")
+                    };
                     all.push(join([text(format!("default {name} := ")), value, text("\n")]));
                 }
                 for _ in 0..n {
@@ -55,8 +70,14 @@ impl Draw<'_> {
                 let constant = self.r.chance(50).then(|| self.literal(hint));
                 let mut all = Vec::new();
                 if self.r.chance(15) {
-                    let names: Vec<String> = (0..args.len()).map(|i| if self.r.chance(50) { "_".into() } else { format!("a{i}") }).collect();
-                    all.push(join([text(format!("default {name}({}) := ", names.join(", "))), self.literal(hint), text("\n")]));
+                    let names: Vec<String> = (0..args.len())
+                        .map(|i| if self.r.chance(50) { "_".into() } else { format!("a{i}") })
+                        .collect();
+                    all.push(join([
+                        text(format!("default {name}({}) := ", names.join(", "))),
+                        self.literal(hint),
+                        text("\n"),
+                    ]));
                 }
                 for _ in 0..n {
                     all.push(self.function(&name, &args, hint, constant.as_ref()));
@@ -66,7 +87,8 @@ impl Draw<'_> {
             5 => {
                 let hint = *self.r.pick(&[Hint::Bool, Hint::Bool, Hint::Text, Hint::Number]);
                 let argument = self.r.chance(25);
-                let shape = if argument { Shape::Function(vec![Hint::Text], hint) } else { Shape::Value(hint) };
+                let shape =
+                    if argument { Shape::Function(vec![Hint::Text], hint) } else { Shape::Value(hint) };
                 let known = self.register(&name, shape, early);
                 (known, self.looked_up(&name, hint, argument))
             }
@@ -119,7 +141,8 @@ impl Draw<'_> {
             let assign = if self.v0 { " = " } else { " := " };
             let head = if argument { format!("{name}(a0)") } else { name.to_string() };
             let keyword = if self.v0 && !self.has_if { " {\n\t" } else { " if {\n\t" };
-            let mut parts = vec![text(head), text(assign), value, text(keyword), list(body, "\n\t", 1), text("\n}")];
+            let mut parts =
+                vec![text(head), text(assign), value, text(keyword), list(body, "\n\t", 1), text("\n}")];
             if self.r.chance(15) {
                 self.used.clear();
                 let mut s = Scope::default();
@@ -128,7 +151,14 @@ impl Draw<'_> {
                 }
                 let body = vec![one(self, &mut s)];
                 let value = if same { constant.clone() } else { self.literal(hint) };
-                parts.push(optional(join([text(" else"), text(assign), value, text(keyword), list(body, "\n\t", 1), text("\n}")])));
+                parts.push(optional(join([
+                    text(" else"),
+                    text(assign),
+                    value,
+                    text(keyword),
+                    list(body, "\n\t", 1),
+                    text("\n}"),
+                ])));
             }
             parts.push(text("\n"));
             all.push(join(parts));
@@ -150,7 +180,12 @@ impl Draw<'_> {
         if body.is_empty() {
             return text("");
         }
-        if body.len() == 1 && !v0 && self.r.chance(60) && !body[0].to_string().starts_with('{') && !body[0].to_string().contains("; ") {
+        if body.len() == 1
+            && !v0
+            && self.r.chance(60)
+            && !body[0].to_string().starts_with('{')
+            && !body[0].to_string().contains("; ")
+        {
             return join([text(" if "), list(body, "\n\t", 1)]);
         }
         join([text(if v0 { " {\n\t" } else { " if {\n\t" }), list(body, "\n\t", 1), text("\n}")])
@@ -213,7 +248,11 @@ impl Draw<'_> {
                 text("")
             };
             let v0 = self.v0 && !self.has_if;
-            let body = if body.is_empty() { text("") } else { join([text(if v0 { " {\n\t" } else { " if {\n\t" }), list(body, "\n\t", 1), text("\n}")]) };
+            let body = if body.is_empty() {
+                text("")
+            } else {
+                join([text(if v0 { " {\n\t" } else { " if {\n\t" }), list(body, "\n\t", 1), text("\n}")])
+            };
             all.push(join([text(" else"), value, body]));
         }
         list(all, "", 0)
@@ -226,7 +265,11 @@ impl Draw<'_> {
         let bodiless = body.is_empty();
         let member = self.head_term(&s, Hint::Any);
         let contains = !self.v0 || (self.has_contains && self.r.chance(80));
-        let head = if contains { join([text(format!("{name} contains ")), member]) } else { join([text(format!("{name}[")), member, text("]")]) };
+        let head = if contains {
+            join([text(format!("{name} contains ")), member])
+        } else {
+            join([text(format!("{name}[")), member, text("]")])
+        };
         if self.v0 && !contains {
             if bodiless {
                 return join([head, text("\n")]);
@@ -242,7 +285,11 @@ impl Draw<'_> {
         self.used.clear();
         let mut s = Scope::default();
         let body = if self.r.chance(5) { Vec::new() } else { self.body(&mut s, 4) };
-        let key = if self.r.chance(30) { text(documents::quoted(&documents::a_key(self.r))) } else { self.head_term(&s, Hint::Text) };
+        let key = if self.r.chance(30) {
+            text(documents::quoted(&documents::a_key(self.r)))
+        } else {
+            self.head_term(&s, Hint::Text)
+        };
         let value = self.head_term(&s, Hint::Any);
         let assign = if self.v0 { self.r.word(&[" = ", " := "]) } else { " := " };
         let implied = !self.v0 && !body.is_empty() && self.r.chance(10);
@@ -258,7 +305,11 @@ impl Draw<'_> {
             2 => {
                 let (a, b) = (format!("a{at}"), format!("b{at}"));
                 s.vars.extend([(a.clone(), Hint::Any), (b.clone(), Hint::Any)]);
-                if self.r.chance(50) { text(format!("[{a}, {b}]")) } else { text(format!("{{\"role\": {a}, \"id\": {b}}}")) }
+                if self.r.chance(50) {
+                    text(format!("[{a}, {b}]"))
+                } else {
+                    text(format!("{{\"role\": {a}, \"id\": {b}}}"))
+                }
             }
             3 if at > 0 => text("a0"),
             _ => {
@@ -272,7 +323,8 @@ impl Draw<'_> {
     fn function(&mut self, name: &str, args: &[Hint], hint: Hint, constant: Option<&Node>) -> Node {
         self.used.clear();
         let mut s = Scope::default();
-        let patterns: Vec<Node> = args.iter().enumerate().map(|(i, h)| self.argument(&mut s, i, *h)).collect();
+        let patterns: Vec<Node> =
+            args.iter().enumerate().map(|(i, h)| self.argument(&mut s, i, *h)).collect();
         let outer = s.clone();
         let body = if self.r.chance(12) { Vec::new() } else { self.body(&mut s, 3) };
         let bodiless = body.is_empty();
@@ -281,7 +333,11 @@ impl Draw<'_> {
             _ => self.head_term(&s, hint),
         };
         let assign = if self.v0 { self.r.word(&[" = ", " := "]) } else { " := " };
-        let value = if value.to_string() == "true" && !bodiless && self.r.chance(70) { text("") } else { join([text(assign), value]) };
+        let value = if value.to_string() == "true" && !bodiless && self.r.chance(70) {
+            text("")
+        } else {
+            join([text(assign), value])
+        };
         let body = self.braces(body);
         let elses = if bodiless { text("") } else { self.elses(&outer, hint) };
         join([text(format!("{name}(")), list(patterns, ", ", 1), text(")"), value, body, elses, text("\n")])
@@ -292,7 +348,7 @@ impl Draw<'_> {
         let mut all = Vec::new();
         for _ in 0..n {
             self.used.clear();
-        let mut s = Scope::default();
+            let mut s = Scope::default();
             let body = self.body(&mut s, 3);
             let mut head = vec![text(name.to_string())];
             for i in 0..1 + self.r.below(2) {
@@ -309,7 +365,10 @@ impl Draw<'_> {
             let value = if self.has_contains && self.r.chance(40) {
                 join([text(" contains "), self.head_term(&s, Hint::Any)])
             } else {
-                join([text(" := "), if self.r.chance(40) { self.literal(Hint::Text) } else { self.head_term(&s, Hint::Any) }])
+                join([
+                    text(" := "),
+                    if self.r.chance(40) { self.literal(Hint::Text) } else { self.head_term(&s, Hint::Any) },
+                ])
             };
             head.push(value);
             let body = self.braces(body);

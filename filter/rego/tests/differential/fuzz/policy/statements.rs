@@ -6,11 +6,15 @@ use super::{Draw, Hint, Scope, Shape};
 impl Draw<'_> {
     /// A body of some statements, and the variables that it binds, in `s`.
     pub(super) fn body(&mut self, s: &mut Scope, most: usize) -> Vec<Node> {
-        let n = 1 + self.r.below(self.r.below(most) + 1);
+        let n = 1 + self.r.below(self.r.below(most + self.rich) + 1);
         let mut out = Vec::new();
         for i in 0..n {
-            let fuel = *self.r.pick(&[0, 1, 1, 1, 2]);
-            let node = if i == 0 && self.r.chance(35) { self.generator(s, fuel.min(1)) } else { self.statement(s, fuel) };
+            let fuel = *self.r.pick(&[0, 1, 1, 1, 2]) + self.rich.saturating_sub(1);
+            let node = if i == 0 && self.r.chance(35) {
+                self.generator(s, fuel.min(1))
+            } else {
+                self.statement(s, fuel)
+            };
             out.push(node);
         }
         self.use_all(s, &mut out);
@@ -27,7 +31,12 @@ impl Draw<'_> {
         let text_of = body.iter().map(|n| n.to_string()).collect::<Vec<_>>().join("\n");
         for name in std::mem::take(&mut s.declared) {
             let word = |c: char| c.is_alphanumeric() || c == '_';
-            let uses = text_of.match_indices(&name).filter(|(i, _)| !text_of[..*i].ends_with(word) && !text_of[i + name.len()..].starts_with(word)).count();
+            let uses = text_of
+                .match_indices(&name)
+                .filter(|(i, _)| {
+                    !text_of[..*i].ends_with(word) && !text_of[i + name.len()..].starts_with(word)
+                })
+                .count();
             if uses < 2 && !self.r.chance(2) {
                 let h = self.a_hint();
                 body.push(statement(match self.r.below(6) {
@@ -85,7 +94,13 @@ impl Draw<'_> {
                 s.vars.push((name.clone(), Hint::Any));
                 let over = self.reference(s, Hint::Many, 0);
                 let second = self.term(s, Hint::Any, 0);
-                join([text(format!("some {name}; ")), over, text(format!("[{name}] ")), text(self.r.word(&["= ", "== "])), second])
+                join([
+                    text(format!("some {name}; ")),
+                    over,
+                    text(format!("[{name}] ")),
+                    text(self.r.word(&["= ", "== "])),
+                    second,
+                ])
             }
             _ => {
                 s.vars.push((name.clone(), Hint::Text));
@@ -115,7 +130,11 @@ impl Draw<'_> {
             }
             5 => {
                 let n = 1 + self.r.below(3);
-                join([text("["), list((0..n).map(|_| self.pattern(s, fuel - 1, constants)).collect(), ", ", 0), text("]")])
+                join([
+                    text("["),
+                    list((0..n).map(|_| self.pattern(s, fuel - 1, constants)).collect(), ", ", 0),
+                    text("]"),
+                ])
             }
             _ => {
                 let n = 1 + self.r.below(2);
@@ -137,13 +156,32 @@ impl Draw<'_> {
     pub(super) fn indexable(&mut self, s: &mut Scope, of: Option<&str>) -> Node {
         let field = match of {
             Some(name) => name.to_string(),
-            None => self.r.word(&["input.method", "input.role", "input.path", "input.n", "input.o.a", "input.user", "data.d.role", "input.tags"]).to_string(),
+            None => self
+                .r
+                .word(&[
+                    "input.method",
+                    "input.role",
+                    "input.path",
+                    "input.n",
+                    "input.o.a",
+                    "input.user",
+                    "data.d.role",
+                    "input.tags",
+                ])
+                .to_string(),
         };
         let many = match of {
             Some(name) => name.to_string(),
-            None => self.r.word(&["input.roles", "input.parts", "input.xs", "input.tags", "data.d.roles", "input.o"]).to_string(),
+            None => self
+                .r
+                .word(&["input.roles", "input.parts", "input.xs", "input.tags", "data.d.roles", "input.o"])
+                .to_string(),
         };
-        let h = if field.ends_with(".n") { Hint::Number } else { *self.r.pick(&[Hint::Text, Hint::Text, Hint::Text, Hint::Text, Hint::Any]) };
+        let h = if field.ends_with(".n") {
+            Hint::Number
+        } else {
+            *self.r.pick(&[Hint::Text, Hint::Text, Hint::Text, Hint::Text, Hint::Any])
+        };
         let c = self.literal(h);
         let t = self.literal(Hint::Text);
         let node = match self.r.below(22) {
@@ -172,12 +210,20 @@ impl Draw<'_> {
             }
             14 => {
                 let n = 1 + self.r.below(3);
-                let items = (0..n).map(|_| if self.r.chance(60) { self.literal(Hint::Text) } else { text("_") }).collect();
+                let items = (0..n)
+                    .map(|_| if self.r.chance(60) { self.literal(Hint::Text) } else { text("_") })
+                    .collect();
                 join([text(format!("{many} = [")), list(items, ", ", 1), text("]")])
             }
             15 | 16 => {
-                let pattern = self.r.word(&["/a/*", "*", "/*/b", "a:*", "read", "a", "/a/b", "*:b", "[ab]", "a?", "{a,b}", "/a/**", "a.*", "*.b"]);
-                join([text(format!("glob.match(\"{pattern}\", {}, {field})", self.r.word(&["[\"/\"]", "[\":\"]", "[]", "null", "[\".\", \"/\"]"])))])
+                let pattern = self.r.word(&[
+                    "/a/*", "*", "/*/b", "a:*", "read", "a", "/a/b", "*:b", "[ab]", "a?", "{a,b}", "/a/**",
+                    "a.*", "*.b",
+                ]);
+                join([text(format!(
+                    "glob.match(\"{pattern}\", {}, {field})",
+                    self.r.word(&["[\"/\"]", "[\":\"]", "[]", "null", "[\".\", \"/\"]"])
+                ))])
             }
             17 => join([text(format!("startswith({field}, ")), t, text(")")]),
             18 => text(field),
@@ -195,7 +241,20 @@ impl Draw<'_> {
     pub(super) fn statement(&mut self, s: &mut Scope, fuel: usize) -> Node {
         let small = fuel == 0;
         let next = fuel.saturating_sub(1);
-        let node = match self.r.weighted(&[30, 12, 9, 10, if s.negated { 0 } else { 12 }, if small || s.negated { 0 } else { 6 }, 4, 3, if small { 0 } else { 5 }, 3, 8, 5]) {
+        let node = match self.r.weighted(&[
+            30,
+            12,
+            9,
+            10,
+            if s.negated { 0 } else { 12 },
+            if small || s.negated { 0 } else { 6 },
+            4,
+            3,
+            if small { 0 } else { 5 },
+            3,
+            8,
+            5,
+        ]) {
             0 => self.comparison(s, next),
             1 => return self.generator(s, next),
             2 => {
@@ -240,9 +299,17 @@ impl Draw<'_> {
             6 if s.negated => self.comparison(s, next),
             6 => {
                 let assign = self.r.chance(40);
-                let from = if self.r.chance(70) { self.reference(s, Hint::Any, next) } else { self.term(s, Hint::Many, next) };
+                let from = if self.r.chance(70) {
+                    self.reference(s, Hint::Any, next)
+                } else {
+                    self.term(s, Hint::Many, next)
+                };
                 let pattern = self.pattern(s, 2, !assign);
-                if assign || self.r.chance(50) { join([pattern, text(if assign { " := " } else { " = " }), from]) } else { join([from, text(" = "), pattern]) }
+                if assign || self.r.chance(50) {
+                    join([pattern, text(if assign { " := " } else { " = " }), from])
+                } else {
+                    join([from, text(" = "), pattern])
+                }
             }
             7 => {
                 let over = self.reference(s, Hint::Many, next);
@@ -254,7 +321,11 @@ impl Draw<'_> {
                 match self.r.below(3) {
                     0 => join([text("walk("), over, text(format!(", [{p}, value])"))]),
                     1 => join([text(format!("[{p}, value] := walk(")), over, text(")")]),
-                    _ => join([text(format!("walk("),), over, text(format!(", [{p}, value]); is_string(value)"))]),
+                    _ => join([
+                        text(format!("walk(")),
+                        over,
+                        text(format!(", [{p}, value]); is_string(value)")),
+                    ]),
                 }
             }
             8 => {
@@ -267,7 +338,17 @@ impl Draw<'_> {
                 join([inner, with])
             }
             9 => {
-                let functions: Vec<_> = self.known.iter().filter_map(|k| if let Shape::Function(args, h) = &k.shape { Some((k.clone(), args.clone(), *h)) } else { None }).collect();
+                let functions: Vec<_> = self
+                    .known
+                    .iter()
+                    .filter_map(|k| {
+                        if let Shape::Function(args, h) = &k.shape {
+                            Some((k.clone(), args.clone(), *h))
+                        } else {
+                            None
+                        }
+                    })
+                    .collect();
                 let out = match s.vars.first() {
                     Some((name, _)) if self.r.chance(30) => text(name.clone()),
                     _ if s.negated || self.r.chance(40) => self.literal(Hint::Number),
@@ -280,7 +361,14 @@ impl Draw<'_> {
                 if !functions.is_empty() && self.r.chance(60) {
                     let (known, args, _) = self.r.pick(&functions).clone();
                     let args: Vec<Node> = args.iter().map(|h| self.term(s, *h, next)).collect();
-                    join([text(self.name_of(&known)), text("("), list(args, ", ", 1), text(", "), out, text(")")])
+                    join([
+                        text(self.name_of(&known)),
+                        text("("),
+                        list(args, ", ", 1),
+                        text(", "),
+                        out,
+                        text(")"),
+                    ])
                 } else {
                     let arg = self.term(s, Hint::Many, next);
                     join([text("count("), arg, text(", "), out, text(")")])
@@ -311,7 +399,8 @@ impl Draw<'_> {
 
     fn comparison(&mut self, s: &mut Scope, fuel: usize) -> Node {
         let h = self.a_hint();
-        let operator = self.r.word(&[" == ", " == ", " == ", " == ", " != ", " = ", " < ", " > ", " <= ", " >= "]);
+        let operator =
+            self.r.word(&[" == ", " == ", " == ", " == ", " != ", " = ", " < ", " > ", " <= ", " >= "]);
         let left = if self.r.chance(60) { self.reference(s, h, fuel) } else { self.term(s, h, fuel) };
         let right = if self.r.chance(60) { self.literal(h) } else { self.term(s, h, fuel) };
         if self.r.chance(15) {
@@ -344,7 +433,19 @@ impl Draw<'_> {
         let n = 1 + self.r.below(2);
         let mut out = Vec::new();
         for _ in 0..n {
-            let field = self.r.word(&["input.role", "input.roles", "input.n", "input.o", "input.o.a", "input.user", "input", "data.d.roles", "data.d", "data.d.o.a", "input.xs"]);
+            let field = self.r.word(&[
+                "input.role",
+                "input.roles",
+                "input.n",
+                "input.o",
+                "input.o.a",
+                "input.user",
+                "input",
+                "data.d.roles",
+                "data.d",
+                "data.d.o.a",
+                "input.xs",
+            ]);
             let (target, hint) = match self.r.below(10) {
                 0..=6 => {
                     let h = match field {
@@ -364,10 +465,32 @@ impl Draw<'_> {
                     };
                     (self.name_of(&known), h)
                 }
-                _ => (self.r.word(&["count", "lower", "startswith", "regex.match", "glob.match", "concat", "is_string"]).to_string(), Hint::Any),
+                _ => (
+                    self.r
+                        .word(&[
+                            "count",
+                            "lower",
+                            "startswith",
+                            "regex.match",
+                            "glob.match",
+                            "concat",
+                            "is_string",
+                        ])
+                        .to_string(),
+                    Hint::Any,
+                ),
             };
-            let functions: Vec<String> = self.known.iter().filter(|k| matches!(k.shape, Shape::Function(..))).map(|k| self.name_of(k)).collect();
-            let value = if !functions.is_empty() && hint == Hint::Any && self.r.chance(30) { text(self.r.pick(&functions).clone()) } else { self.term(s, hint, fuel) };
+            let functions: Vec<String> = self
+                .known
+                .iter()
+                .filter(|k| matches!(k.shape, Shape::Function(..)))
+                .map(|k| self.name_of(k))
+                .collect();
+            let value = if !functions.is_empty() && hint == Hint::Any && self.r.chance(30) {
+                text(self.r.pick(&functions).clone())
+            } else {
+                self.term(s, hint, fuel)
+            };
             out.push(optional(join([text(" with "), text(target), text(" as "), value])));
         }
         join(out)

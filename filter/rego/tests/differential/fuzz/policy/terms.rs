@@ -60,16 +60,60 @@ const CALLS: &[(&str, &[Hint], Hint)] = &[
 ];
 
 /// Functions that guard a request, with arguments that are likely to meet it.
-const PATTERNS: &[&str] = &["\"^/a\"", "\"^/a/[a-z]+$\"", "\"a|b\"", "\".*\"", "\"^(GET|POST)$\"", "\"admin\"", "\"^[a-z]*$\"", "`^/\\w+$`", "\"(\""];
-const GLOBS: &[&str] = &["\"/a/*\"", "\"*\"", "\"**\"", "\"/a/**\"", "\"a:*\"", "\"{a,b}\"", "\"[ab]\"", "\"/api/*\"", "\"re*\"", "\"?\"", "\"a.*\"", "\"/*/b\"", "\"admin\""];
-const FORMATS: &[&str] = &["\"%s\"", "\"%v\"", "\"%d\"", "\"%s:%s\"", "\"%v-%v\"", "\"a%%\"", "\"%5d|\"", "\"%.2f\"", "\"%t\"", "\"%q\""];
+const PATTERNS: &[&str] = &[
+    "\"^/a\"",
+    "\"^/a/[a-z]+$\"",
+    "\"a|b\"",
+    "\".*\"",
+    "\"^(GET|POST)$\"",
+    "\"admin\"",
+    "\"^[a-z]*$\"",
+    "`^/\\w+$`",
+    "\"(\"",
+];
+const GLOBS: &[&str] = &[
+    "\"/a/*\"",
+    "\"*\"",
+    "\"**\"",
+    "\"/a/**\"",
+    "\"a:*\"",
+    "\"{a,b}\"",
+    "\"[ab]\"",
+    "\"/api/*\"",
+    "\"re*\"",
+    "\"?\"",
+    "\"a.*\"",
+    "\"/*/b\"",
+    "\"admin\"",
+];
+const FORMATS: &[&str] = &[
+    "\"%s\"",
+    "\"%v\"",
+    "\"%d\"",
+    "\"%s:%s\"",
+    "\"%v-%v\"",
+    "\"a%%\"",
+    "\"%5d|\"",
+    "\"%.2f\"",
+    "\"%t\"",
+    "\"%q\"",
+];
 
 impl Draw<'_> {
     /// An operand of the kind; `fuel` bounds its depth.
     pub(super) fn term(&mut self, s: &mut Scope, hint: Hint, fuel: usize) -> Node {
         let hint = if self.r.chance(3) { Hint::Any } else { hint };
         let small = fuel == 0;
-        let node = match self.r.weighted(&[26, 24, 26, 10, if small { 0 } else { 10 }, if small { 0 } else { 8 }, if small { 0 } else { 8 }, if small { 0 } else { 7 }]) {
+        let node = match self.r.weighted(&[
+            26,
+            24,
+            26,
+            10,
+            if small { 0 } else { 10 },
+            if small { 0 } else { 8 },
+            if small { 0 } else { 8 },
+            if small { 0 } else { 7 },
+        ]) {
             0 => self.literal(hint),
             1 => match self.variable(s, hint) {
                 Some(name) => text(name),
@@ -86,7 +130,12 @@ impl Draw<'_> {
     }
 
     fn variable(&mut self, s: &Scope, hint: Hint) -> Option<String> {
-        let fitting: Vec<&String> = s.vars.iter().filter(|(_, h)| *h == hint || hint == Hint::Any || *h == Hint::Any || self.r.chance(8)).map(|(n, _)| n).collect();
+        let fitting: Vec<&String> = s
+            .vars
+            .iter()
+            .filter(|(_, h)| *h == hint || hint == Hint::Any || *h == Hint::Any || self.r.chance(8))
+            .map(|(n, _)| n)
+            .collect();
         (!fitting.is_empty()).then(|| (*self.r.pick(&fitting)).clone())
     }
 
@@ -118,7 +167,15 @@ impl Draw<'_> {
             }
             Hint::Object => {
                 let n = self.r.below(3);
-                let pairs = (0..n).map(|_| join([text(documents::quoted(&documents::a_key(self.r))), text(": "), term(self.scalar(Hint::Any))])).collect();
+                let pairs = (0..n)
+                    .map(|_| {
+                        join([
+                            text(documents::quoted(&documents::a_key(self.r))),
+                            text(": "),
+                            term(self.scalar(Hint::Any)),
+                        ])
+                    })
+                    .collect();
                 join([text("{"), list(pairs, ", ", 0), text("}")])
             }
             Hint::Many => {
@@ -178,10 +235,30 @@ impl Draw<'_> {
             return text(root);
         }
         if self.r.chance(1) {
-            return text(format!("{root}{}", self.r.word(&[".if", ".in", ".not", ".contains", "[\"every\"]", ".with.as", ".else[0]", ".default", ".import"])));
+            return text(format!(
+                "{root}{}",
+                self.r.word(&[
+                    ".if",
+                    ".in",
+                    ".not",
+                    ".contains",
+                    "[\"every\"]",
+                    ".with.as",
+                    ".else[0]",
+                    ".default",
+                    ".import"
+                ])
+            ));
         }
         if self.r.chance(1) && self.r.chance(30) {
-            return text(self.r.word(&["rego.metadata.rule()", "rego.metadata.chain()", "data.t", "data", "input[_]", "opa.runtime()"]));
+            return text(self.r.word(&[
+                "rego.metadata.rule()",
+                "rego.metadata.chain()",
+                "data.t",
+                "data",
+                "input[_]",
+                "opa.runtime()",
+            ]));
         }
         let fits = |k: Kind| match hint {
             Hint::Any => true,
@@ -191,25 +268,45 @@ impl Draw<'_> {
             Hint::Array => matches!(k, Kind::Texts | Kind::Numbers | Kind::Items | Kind::Deep),
             Hint::Object => matches!(k, Kind::Object | Kind::Deep | Kind::Items),
             Hint::Set => matches!(k, Kind::Any | Kind::Texts),
-            Hint::Many => matches!(k, Kind::Texts | Kind::Numbers | Kind::Items | Kind::Object | Kind::Deep | Kind::Any),
+            Hint::Many => {
+                matches!(k, Kind::Texts | Kind::Numbers | Kind::Items | Kind::Object | Kind::Deep | Kind::Any)
+            }
         };
         let fields: Vec<_> = FIELDS.iter().filter(|(_, k)| fits(*k)).collect();
         let &&(name, kind) = self.r.pick(&fields);
-        let mut parts = vec![if self.r.chance(6) { text(format!("{root}[\"{name}\"]")) } else { text(format!("{root}.{name}")) }];
-        let dot = |d: &Draw<'_>, key: &str| if d.r.chance(80) { text(format!(".{key}")) } else { text(format!("[\"{key}\"]")) };
+        let mut parts = vec![if self.r.chance(6) {
+            text(format!("{root}[\"{name}\"]"))
+        } else {
+            text(format!("{root}.{name}"))
+        }];
+        let dot = |d: &Draw<'_>, key: &str| {
+            if d.r.chance(80) { text(format!(".{key}")) } else { text(format!("[\"{key}\"]")) }
+        };
         let mut bracket = |d: &mut Self, s: &mut Scope, keys: Hint| {
             let (inside, _) = d.step(s, keys, fuel);
             join([text("["), inside, text("]")])
         };
         match (kind, hint) {
-            (Kind::Texts, Hint::Text) | (Kind::Numbers, Hint::Number) => parts.push(bracket(self, s, Hint::Number)),
-            (Kind::Object, Hint::Text) => parts.push(if self.r.chance(40) { dot(self, self.r.word(&["a", "b", "k", "role"])) } else { bracket(self, s, Hint::Text) }),
+            (Kind::Texts, Hint::Text) | (Kind::Numbers, Hint::Number) => {
+                parts.push(bracket(self, s, Hint::Number))
+            }
+            (Kind::Object, Hint::Text) => parts.push(if self.r.chance(40) {
+                dot(self, self.r.word(&["a", "b", "k", "role"]))
+            } else {
+                bracket(self, s, Hint::Text)
+            }),
             (Kind::Items, Hint::Text) => parts.extend([bracket(self, s, Hint::Number), dot(self, "role")]),
             (Kind::Items, Hint::Number) => parts.extend([bracket(self, s, Hint::Number), dot(self, "id")]),
             (Kind::Items, Hint::Object) => parts.push(bracket(self, s, Hint::Number)),
-            (Kind::Items, Hint::Array) if self.r.chance(50) => parts.extend([bracket(self, s, Hint::Number), dot(self, "roles")]),
+            (Kind::Items, Hint::Array) if self.r.chance(50) => {
+                parts.extend([bracket(self, s, Hint::Number), dot(self, "roles")])
+            }
             (Kind::Deep, Hint::Text) => {
-                let first = if self.r.chance(40) { dot(self, self.r.word(&["a", "b", "k"])) } else { bracket(self, s, Hint::Text) };
+                let first = if self.r.chance(40) {
+                    dot(self, self.r.word(&["a", "b", "k"]))
+                } else {
+                    bracket(self, s, Hint::Text)
+                };
                 parts.push(first);
                 parts.push(bracket(self, s, *self.r.pick(&[Hint::Text, Hint::Number])));
             }
@@ -234,7 +331,9 @@ impl Draw<'_> {
             if package != self.package {
                 return match self.r.below(3) {
                     0 => text(format!("data.{package}")),
-                    1 => join([text(format!("data.{package}[")), self.step(s, Hint::Text, fuel).0, text("]")]),
+                    1 => {
+                        join([text(format!("data.{package}[")), self.step(s, Hint::Text, fuel).0, text("]")])
+                    }
                     _ => {
                         let k = self.step(s, Hint::Text, fuel).0;
                         join([text("data["), k, text("].p")])
@@ -265,17 +364,36 @@ impl Draw<'_> {
                 join([text(name), text("("), list(args, ", ", 1), text(")")])
             }
             Shape::Value(_) if self.r.chance(88) => text(name),
-            Shape::Set | Shape::Object if matches!(hint, Hint::Set | Hint::Object | Hint::Many) && self.r.chance(80) => text(name),
+            Shape::Set | Shape::Object
+                if matches!(hint, Hint::Set | Hint::Object | Hint::Many) && self.r.chance(80) =>
+            {
+                text(name)
+            }
             _ => {
                 let (inside, _) = self.step(s, Hint::Text, fuel);
-                let more = if self.r.chance(15) { join([text("["), self.step(s, Hint::Text, fuel).0, text("]")]) } else { text("") };
-                if self.r.chance(20) { join([text(name), text(self.r.word(&[".a", ".b", ".k", ".role"])), optional(more)]) } else { join([text(name), text("["), inside, text("]"), optional(more)]) }
+                let more = if self.r.chance(15) {
+                    join([text("["), self.step(s, Hint::Text, fuel).0, text("]")])
+                } else {
+                    text("")
+                };
+                if self.r.chance(20) {
+                    join([text(name), text(self.r.word(&[".a", ".b", ".k", ".role"])), optional(more)])
+                } else {
+                    join([text(name), text("["), inside, text("]"), optional(more)])
+                }
             }
         }
     }
 
     pub(super) fn call(&mut self, s: &mut Scope, hint: Hint, fuel: usize) -> Node {
-        let fitting: Vec<_> = CALLS.iter().filter(|(_, _, result)| *result == hint || hint == Hint::Any || (hint == Hint::Many && matches!(result, Hint::Array | Hint::Set | Hint::Object))).collect();
+        let fitting: Vec<_> = CALLS
+            .iter()
+            .filter(|(_, _, result)| {
+                *result == hint
+                    || hint == Hint::Any
+                    || (hint == Hint::Many && matches!(result, Hint::Array | Hint::Set | Hint::Object))
+            })
+            .collect();
         if fitting.is_empty() {
             return self.composite(s, hint, fuel);
         }
@@ -289,7 +407,9 @@ impl Draw<'_> {
                 args[1] = text(self.r.word(&["[\"/\"]", "[\":\"]", "[]", "null", "[\"/\", \".\"]"]));
             }
             "sprintf" if self.r.chance(80) => args[0] = text(self.r.word(FORMATS)),
-            "numbers.range" => args = vec![text(self.r.word(&["0", "1", "input.n"])), text(self.r.word(&["2", "3", "0"]))],
+            "numbers.range" => {
+                args = vec![text(self.r.word(&["0", "1", "input.n"])), text(self.r.word(&["2", "3", "0"]))]
+            }
             "format_int" => args[1] = text(self.r.word(&["10", "16", "2"])),
             _ => {}
         }
@@ -304,7 +424,11 @@ impl Draw<'_> {
                     .map(|i| {
                         let key = if self.r.chance(70) {
                             // Equal constants are seldom meant.
-                            let keys = if self.r.chance(5) { documents::a_key(self.r) } else { ["a", "b", "role", "k"][(i + n) % 4].to_string() };
+                            let keys = if self.r.chance(5) {
+                                documents::a_key(self.r)
+                            } else {
+                                ["a", "b", "role", "k"][(i + n) % 4].to_string()
+                            };
                             text(documents::quoted(&keys))
                         } else {
                             self.term(s, Hint::Text, fuel)
@@ -315,8 +439,16 @@ impl Draw<'_> {
                     .collect();
                 join([text("{"), list(pairs, ", ", 0), text("}")])
             }
-            Hint::Set if n > 0 => join([text("{"), list((0..n).map(|_| self.term(s, Hint::Text, fuel)).collect(), ", ", 1), text("}")]),
-            Hint::Array | Hint::Set => join([text("["), list((0..n).map(|_| self.term(s, Hint::Any, fuel)).collect(), ", ", 0), text("]")]),
+            Hint::Set if n > 0 => join([
+                text("{"),
+                list((0..n).map(|_| self.term(s, Hint::Text, fuel)).collect(), ", ", 1),
+                text("}"),
+            ]),
+            Hint::Array | Hint::Set => join([
+                text("["),
+                list((0..n).map(|_| self.term(s, Hint::Any, fuel)).collect(), ", ", 0),
+                text("]"),
+            ]),
             Hint::Text if !self.v0 && self.r.chance(20) => {
                 let inside = self.term(s, Hint::Any, fuel.min(1));
                 if self.r.chance(30) {
@@ -377,6 +509,10 @@ impl Draw<'_> {
         if hint == Hint::Number && self.r.chance(10) {
             return join([text("-"), self.reference(s, Hint::Number, fuel)]);
         }
-        if self.r.chance(70) || hint == Hint::Bool { join([text("("), left, text(operator), right, text(")")]) } else { join([left, text(operator), right]) }
+        if self.r.chance(70) || hint == Hint::Bool {
+            join([text("("), left, text(operator), right, text(")")])
+        } else {
+            join([left, text(operator), right])
+        }
     }
 }

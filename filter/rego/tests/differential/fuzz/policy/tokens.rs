@@ -34,8 +34,63 @@ fn split(line: &str) -> Vec<String> {
 }
 
 const WORDS: &[&str] = &[
-    "not", "some", "every", "in", "if", "contains", "else", "default", "with", "as", "true", "null", "input", "data", "x", "y", "_", "p", "q", "f", "1", "\"a\"", "-", "+", "|", "&", "==", ":=", "=", "!=", "<", ",", ".", ":", ";", "(", ")", "[", "]", "{", "}", "set()", "import", "package",
-    " ", "\n", "#", "`a`", "$\"{x}\"", "1.0", "0", "input.roles", "[_]", "[x]", ".a", "{}", "[]",
+    "not",
+    "some",
+    "every",
+    "in",
+    "if",
+    "contains",
+    "else",
+    "default",
+    "with",
+    "as",
+    "true",
+    "null",
+    "input",
+    "data",
+    "x",
+    "y",
+    "_",
+    "p",
+    "q",
+    "f",
+    "1",
+    "\"a\"",
+    "-",
+    "+",
+    "|",
+    "&",
+    "==",
+    ":=",
+    "=",
+    "!=",
+    "<",
+    ",",
+    ".",
+    ":",
+    ";",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "set()",
+    "import",
+    "package",
+    " ",
+    "\n",
+    "#",
+    "`a`",
+    "$\"{x}\"",
+    "1.0",
+    "0",
+    "input.roles",
+    "[_]",
+    "[x]",
+    ".a",
+    "{}",
+    "[]",
 ];
 
 /// The text with a few tokens taken out, doubled, changed for one another or replaced.
@@ -97,7 +152,10 @@ pub fn laid_out(r: &Random, module: &str) -> Node {
             continue;
         }
         let i = r.below(line.len() + 1);
-        let what = r.word(&["\n", "\n", " ", "\t", "\n\n", " # c\n", "\n\t", ";", ",", "\r\n", "\u{c}", "\n\n\n", " \n ", "()"]);
+        let what = r.word(&[
+            "\n", "\n", " ", "\t", "\n\n", " # c\n", "\n\t", ";", ",", "\r\n", "\u{c}", "\n\n\n", " \n ",
+            "()",
+        ]);
         line.insert(i, what.to_string());
     }
     list(lines.into_iter().map(|l| list(l.into_iter().map(text).collect(), "", 0)).collect(), ends, 0)
