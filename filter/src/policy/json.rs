@@ -283,7 +283,7 @@ impl JsonReader {
         let whole = window.len() == rest.len();
         let followed_by_digit = |used| window.get(used).is_some_and(u8::is_ascii_digit);
         if let Some((value, used)) = read_scalar(window)
-            && (first == b'"' || !followed_by_digit(used))
+            && !((first == b'-' || first.is_ascii_digit()) && followed_by_digit(used))
         {
             // A number ends where no more digits follow, so one that fills the window may go on behind it.
             if first != b'"' && used == window.len() && !whole {

@@ -38,7 +38,7 @@ mod tests {
             ("1: one\n2.5: x\n", r#"{"1": "one", "2.5": "x"}"#),
             (
                 "base: &b {x: 1}\nother: *b\nmore: {<<: *b, y: 2}\n",
-                r#"{"base": {"x": 1}, "other": {"x": 1}, "more": {"x": 1, "y": 2}}"#,
+                r#"{"base": {"x": 1}, "other": {"x": 1}, "more": {"x": 1, "true": 2}}"#,
             ),
             ("", "null"),
         ];
