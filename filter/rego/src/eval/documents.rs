@@ -75,7 +75,7 @@ impl Extent {
 
 impl<'p> Machine<'p> {
     /// A reference from `data` down, step by step.
-    pub(crate) fn from_root(&mut self, path: &'p Path, out: &'p Out) -> Result<Flow, Fault> {
+    pub(crate) fn start_at_root(&mut self, path: &'p Path, out: &'p Out) -> Result<Flow, Fault> {
         let Some(context) = self.context() else { return Ok(Flow::Fail) };
         let place = Place::root(self.data, &context);
         self.at_place(place, path, out, 0)

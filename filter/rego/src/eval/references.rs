@@ -27,7 +27,7 @@ impl<'p> Machine<'p> {
                     None => Ok(Flow::Fail),
                 }
             }
-            _ if frame.context.replaced.is_some() => self.from_root(path, out),
+            _ if frame.context.replaced.is_some() => self.start_at_root(path, out),
             DataAt::Rules(node) => self.virtual_document(node, path, out, done),
             DataAt::Base => {
                 let (found, step) = self.descend(self.data, &path.steps, 0, true);
@@ -36,7 +36,7 @@ impl<'p> Machine<'p> {
                     None => Ok(Flow::Fail),
                 }
             }
-            DataAt::Tree(_) => self.from_root(path, out),
+            DataAt::Tree(_) => self.start_at_root(path, out),
         }
     }
 

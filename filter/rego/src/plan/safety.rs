@@ -353,8 +353,8 @@ impl Unifier<'_> {
             (Var(var), Ref(path)) | (Ref(path), Var(var)) if ref_is_safe(path, self.safe) => {
                 self.mark(*var);
             }
-            (Var(var), Call(_)) => self.from_call(b, &[*var]),
-            (Call(_), Var(var)) => self.from_call(a, &[*var]),
+            (Var(var), Call(_)) => self.learn_from_call(b, &[*var]),
+            (Call(_), Var(var)) => self.learn_from_call(a, &[*var]),
             (Var(var), _) | (_, Var(var)) => self.mark(*var),
             (Ref(path), Array(_) | Object(_)) if ref_is_safe(path, self.safe) => {
                 self.mark_all(b);
@@ -362,8 +362,8 @@ impl Unifier<'_> {
             (Array(_) | Object(_), Ref(path)) if ref_is_safe(path, self.safe) => {
                 self.mark_all(a);
             }
-            (Call(_), Array(_) | Object(_)) => self.from_call(a, &bindable(b)),
-            (Array(_) | Object(_), Call(_)) => self.from_call(b, &bindable(a)),
+            (Call(_), Array(_) | Object(_)) => self.learn_from_call(a, &bindable(b)),
+            (Array(_) | Object(_), Call(_)) => self.learn_from_call(b, &bindable(a)),
             (ArrayCompr(_), Array(_)) | (ObjectCompr(_), Object(_)) => self.mark_all(b),
             (Array(_), ArrayCompr(_) | ObjectCompr(_) | SetCompr(_)) => self.mark_all(a),
             (Array(a), Array(b)) if a.len() == b.len() => {
@@ -382,7 +382,7 @@ impl Unifier<'_> {
         }
     }
 
-    fn from_call(&mut self, call: &Term, vars: &[Sym]) {
+    fn learn_from_call(&mut self, call: &Term, vars: &[Sym]) {
         let mut needed = VarSet::new();
         SAFETY.term(call, &mut needed);
         if needed.is_subset(self.safe) {

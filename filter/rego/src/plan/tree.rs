@@ -73,23 +73,6 @@ impl RuleTree {
         self.find(path).and_then(|id| self.node(id)).map_or(&[], |node| node.rules.as_slice())
     }
 
-    /// Whether a reference is to rules, or to a document with rules below it.
-    pub(crate) fn is_virtual(&self, path: &[Value]) -> bool {
-        let mut at = 0;
-        for key in path {
-            match self.child(at, key) {
-                None => return false,
-                Some(child) => {
-                    if self.node(child).is_some_and(|n| !n.rules.is_empty()) {
-                        return true;
-                    }
-                    at = child;
-                }
-            }
-        }
-        true
-    }
-
     /// Every rule that a reference may reach.
     pub(crate) fn reach(&self, path: &[Term], found: &mut dyn FnMut(usize)) {
         if path.first().and_then(Term::as_var) == Some(Sym::DATA) {

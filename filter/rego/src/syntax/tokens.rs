@@ -98,7 +98,7 @@ impl Reading {
         }
         let mut tokens = Tokens::default();
         let text = if text.contains("$\"") || text.contains("$`") {
-            Blank::new(text, &mut tokens.templates)?
+            Blank::prepare(text, &mut tokens.templates)?
         } else {
             text.to_owned()
         };
@@ -272,7 +272,7 @@ enum Inside {
 }
 
 impl<'a> Blank<'a> {
-    fn new(text: &'a str, templates: &mut Map<u32, Template>) -> Result<String, Refusal> {
+    fn prepare(text: &'a str, templates: &mut Map<u32, Template>) -> Result<String, Refusal> {
         let bytes = text.as_bytes();
         let mut blank = Blank { bytes, out: Vec::with_capacity(bytes.len()), at: 0, line: 1, line_start: 0 };
         blank.run(templates)?;
