@@ -6,13 +6,68 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::machine::{Flow, Machine, Role};
+use super::machine::{Flow, Frame, Machine, Role, holds};
 use super::terms::unbound;
 use crate::builtins::Fault;
-use crate::plan::{Compr, Kind};
+use crate::plan::{Compr, Kind, Out};
 use crate::value::{ObjectBuilder, Value};
 
 impl<'p> Machine<'p> {
+    pub(crate) fn comprehension(&mut self, compr: &'p Compr, out: &'p Out) -> Result<Flow, Fault> {
+        if let Some(keys) = &compr.keys {
+            if let Some(value) = self.cached_comprehension(compr, keys) {
+                return Ok(holds(self.emit(out, &value)?));
+            }
+            if !self.is_grouped(compr) {
+                return self.open_groups(compr);
+            }
+        }
+        let role = Role::Compr { compr, keys: Vec::new(), values: Vec::new(), groups: None };
+        self.closure(&compr.block, role)
+    }
+
+    pub(crate) fn collect(&mut self) -> Result<(), Fault> {
+        let Some(Frame { role: Role::Compr { compr, groups, .. }, .. }) = self.frames.last() else {
+            return Ok(());
+        };
+        let compr: &'p Compr = compr;
+        let grouped = groups.is_some();
+        let Some(value) = self.value(&compr.value)? else { return Err(unbound()) };
+        let key = match compr.kind {
+            Kind::Object => match self.value(&compr.key)? {
+                Some(key) => key,
+                None => return Err(unbound()),
+            },
+            _ => Value::Null,
+        };
+        self.bytes(if compr.kind == Kind::Object { 32 } else { 16 })?;
+        let group = match &compr.keys {
+            Some(registers) if grouped => {
+                let mut group = Vec::with_capacity(registers.len());
+                for register in registers {
+                    match self.register(*register) {
+                        Some(value) => group.push(value.clone()),
+                        None => return Err(unbound()),
+                    }
+                }
+                Some(group)
+            }
+            _ => None,
+        };
+        if let Some(Frame { role: Role::Compr { keys, values, groups, .. }, .. }) = self.frames.last_mut() {
+            match (groups, group) {
+                (Some(groups), Some(group)) => groups.push((group, key, value)),
+                _ => {
+                    if compr.kind == Kind::Object {
+                        keys.push(key);
+                    }
+                    values.push(value);
+                }
+            }
+        }
+        self.fail()
+    }
+
     pub(crate) fn is_grouped(&self, compr: &Compr) -> bool {
         self.frames.last().is_some_and(|f| f.context.caches.borrow().comprehensions.get(compr.id).is_some())
     }

@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use super::context::{Context, Mocked, merge};
 use super::jobs::Ask;
-use super::machine::{Alternatives, Flow, Machine, Role, base_get};
+use super::machine::{Alternatives, Flow, Machine, Role};
+use super::references::base_get;
 use crate::builtins::Fault;
 use crate::index::Resolve;
 use crate::plan::{NodeId, Out, Path, Plan};

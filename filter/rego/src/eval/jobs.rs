@@ -204,10 +204,10 @@ impl<'p> Machine<'p> {
                 let tail = rule.path.get(depth..).unwrap_or_default();
                 let pairs = tail.iter().chain(&rule.key).zip(&keys);
                 for (pattern, key) in pairs {
-                    if let Some(key) = key {
-                        if !self.unify(pattern, key)? {
-                            return Ok(false);
-                        }
+                    if let Some(key) = key
+                        && !self.unify(pattern, key)?
+                    {
+                        return Ok(false);
                     }
                 }
                 Ok(true)
@@ -319,10 +319,10 @@ impl<'p> Machine<'p> {
 
     pub(crate) fn call(&mut self, id: NodeId, args: &'p [Arg], out: &'p Out) -> Result<Flow, Fault> {
         let Some(context) = self.context() else { return Ok(Flow::Fail) };
-        if context.mocks.is_some() {
-            if let Some(mock) = context.mock(&Mocked::Function(id)).cloned() {
-                return self.mocked(mock, args, out, &context);
-            }
+        if context.mocks.is_some()
+            && let Some(mock) = context.mock(&Mocked::Function(id)).cloned()
+        {
+            return self.mocked(mock, args, out, &context);
         }
         let mut values = Vec::with_capacity(args.len());
         for arg in args {
@@ -477,15 +477,15 @@ impl<'p> Job<'p> {
     /// The next rule or branch to evaluate; the default where nothing else gave a value.
     fn advance(&mut self, plan: &'p crate::plan::Plan) -> Option<&'p RulePlan> {
         loop {
-            if let (Some(candidate), false) = (&self.candidate, self.found) {
-                if let Some(branch) = candidate.branch(self.branch) {
-                    self.branch += 1;
-                    let rule = plan.rule(candidate.rule)?;
-                    return match branch {
-                        0 => Some(rule),
-                        n => rule.branches.get(n as usize - 1),
-                    };
-                }
+            if let (Some(candidate), false) = (&self.candidate, self.found)
+                && let Some(branch) = candidate.branch(self.branch)
+            {
+                self.branch += 1;
+                let rule = plan.rule(candidate.rule)?;
+                return match branch {
+                    0 => Some(rule),
+                    n => rule.branches.get(n as usize - 1),
+                };
             }
             self.found = false;
             self.branch = 0;

@@ -13,6 +13,7 @@ mod jobs;
 mod machine;
 mod query;
 mod reads;
+mod references;
 mod terms;
 mod walk;
 

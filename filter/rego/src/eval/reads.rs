@@ -106,12 +106,8 @@ impl Reader<'_> {
         let Some(node) = plan.node(id) else { return };
         for rule in node.rules.iter().chain(&node.default).filter_map(|r| plan.rule(*r)) {
             for rule in std::iter::once(rule).chain(&rule.branches) {
-                let heads: Vec<&[Arg]> = vec![
-                    &rule.args,
-                    &rule.path,
-                    rule.key.as_ref().map(std::slice::from_ref).unwrap_or_default(),
-                    rule.value.as_ref().map(std::slice::from_ref).unwrap_or_default(),
-                ];
+                let heads: Vec<&[Arg]> =
+                    vec![&rule.args, &rule.path, rule.key.as_slice(), rule.value.as_slice()];
                 self.window(&rule.block, &heads);
             }
         }
@@ -136,10 +132,10 @@ impl Reader<'_> {
         for op in block {
             match op {
                 Op::Ref(path, Out::Unify(Arg::Reg(register))) => {
-                    if let Some(found) = constant_path(path, aliases) {
-                        if aliases.insert(*register, found).is_some() {
-                            twice.insert(*register);
-                        }
+                    if let Some(found) = constant_path(path, aliases)
+                        && aliases.insert(*register, found).is_some()
+                    {
+                        twice.insert(*register);
                     }
                 }
                 Op::Not(block) | Op::Every { block, .. } => self.aliases(block, aliases, twice),
@@ -246,11 +242,11 @@ impl Reader<'_> {
         match path.at {
             DataAt::Input | DataAt::Local(_) => {
                 // Bound to a register: what is done with that decides.
-                if let (Some(found), Out::Unify(Arg::Reg(register))) = (constant_path(path, aliases), out) {
-                    if aliases.get(register) == Some(&found) {
-                        self.reads.present.insert(found);
-                        return;
-                    }
+                if let (Some(found), Out::Unify(Arg::Reg(register))) = (constant_path(path, aliases), out)
+                    && aliases.get(register) == Some(&found)
+                {
+                    self.reads.present.insert(found);
+                    return;
                 }
                 let start = match path.at {
                     DataAt::Local(register) => match aliases.get(&register) {

@@ -353,3 +353,21 @@ p contains 3 if glob.match("a", ["."], input.s)"#;
     assert!(steps(60) && !steps(20));
     assert_eq!(answer(&[text], "", r#"{"xs": ["a", "a"], "n": 1, "s": "a"}"#, "data.t.p"), "{1, 2, 3}");
 }
+
+#[test]
+fn types_that_cannot_meet_are_refused_at_load() {
+    table(&[
+        ("x := 1\np if x == \"a\"", "", "data.t.p", "rego_type_error"),
+        ("p if count(5)", "", "data.t.p", "rego_type_error"),
+        ("x := {\"a\": 1}\np := x.b", "", "data.t.p", "rego_type_error"),
+        ("s contains 1\np := s.b", "", "data.t.p", "rego_type_error"),
+        ("p := [1, 2][5]", "", "data.t.p", "rego_type_error"),
+        ("f(x) := x\np := f", "", "data.t.p", "rego_type_error"),
+        ("f(x) := x + 1\np := f(\"a\")", "", "data.t.p", "rego_type_error"),
+        ("p if not startswith(\"a\")", "", "data.t.p", "rego_type_error"),
+        ("r := 2\np if data.t.r.x with data.t.r as 1", "", "data.t.p", "rego_type_error"),
+        ("r := 2\np if data.t.r.x with data.t.r as {\"x\": 1}", "", "data.t.p", "true"),
+        ("r := q\nq := 2\np if data.t.r.x with data.t.q as {\"x\": 1}", "", "data.t.p", "true"),
+        ("p if { some x in input.xs; x == 1; startswith(x, \"a\") }", "{}", "data.t.p", "undefined"),
+    ]);
+}

@@ -282,10 +282,8 @@ impl Collector<'_> {
                 }
             }
             Op::Ref(path, Out::Unify(arg)) => self.equal(path, arg, scope, constants),
-            Op::Unify(a, b) => {
-                if !self.variable(a, b, scope, constants) {
-                    self.variable(b, a, scope, constants);
-                }
+            Op::Unify(a, b) if !self.variable(a, b, scope, constants) => {
+                self.variable(b, a, scope, constants);
             }
             Op::Builtin { builtin, prepared, args, out: Out::Test, .. } => match (builtin.name, &**args) {
                 ("glob.match", [pattern, delimiters, text]) => {
@@ -371,10 +369,10 @@ impl Collector<'_> {
                 Arg::Const(value) => Some(value.clone()),
                 _ => None,
             };
-            if let Some(value) = value.filter(is_scalar) {
-                if let Some(source) = self.document(path, path.steps.len() - 1) {
-                    self.demand(scope, source, Wanted::Scalar(value), None);
-                }
+            if let Some(value) = value.filter(is_scalar)
+                && let Some(source) = self.document(path, path.steps.len() - 1)
+            {
+                self.demand(scope, source, Wanted::Scalar(value), None);
             }
             return;
         }
@@ -422,27 +420,27 @@ impl Collector<'_> {
         scope: &mut Scope,
         constants: &mut Map<u32, Value>,
     ) {
-        if let Arg::Reg(register) = element {
-            if let Some(source) = self.resolve(*register, scope) {
-                let collection = match collection {
-                    Arg::Reg(register) => constants.get(register).cloned(),
-                    Arg::Const(value) => Some(value.clone()),
-                    _ => None,
-                };
-                match collection {
-                    Some(Value::Array(array)) => {
-                        array.iter().for_each(|v| self.demand(scope, source, constant(v), None));
-                    }
-                    Some(Value::Set(set)) => {
-                        set.iter().for_each(|v| self.demand(scope, source, constant(v), None));
-                    }
-                    Some(Value::Object(object)) => {
-                        object.values().for_each(|v| self.demand(scope, source, constant(v), None));
-                    }
-                    _ => {}
+        if let Arg::Reg(register) = element
+            && let Some(source) = self.resolve(*register, scope)
+        {
+            let collection = match collection {
+                Arg::Reg(register) => constants.get(register).cloned(),
+                Arg::Const(value) => Some(value.clone()),
+                _ => None,
+            };
+            match collection {
+                Some(Value::Array(array)) => {
+                    array.iter().for_each(|v| self.demand(scope, source, constant(v), None));
                 }
-                return;
+                Some(Value::Set(set)) => {
+                    set.iter().for_each(|v| self.demand(scope, source, constant(v), None));
+                }
+                Some(Value::Object(object)) => {
+                    object.values().for_each(|v| self.demand(scope, source, constant(v), None));
+                }
+                _ => {}
             }
+            return;
         }
         let wanted = match element {
             Arg::Reg(register) => match constants.get(register) {

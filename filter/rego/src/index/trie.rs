@@ -106,10 +106,10 @@ impl Trie {
 
     pub(crate) fn glob(&mut self, at: NodeId, level: Level, glob: &Glob) {
         self.has_calls = true;
-        if let Some(branches) = self.branches(at, level) {
-            if !branches.globs.contains(glob) {
-                branches.globs.push(glob.clone());
-            }
+        if let Some(branches) = self.branches(at, level)
+            && !branches.globs.contains(glob)
+        {
+            branches.globs.push(glob.clone());
         }
     }
 
@@ -263,11 +263,11 @@ impl Visit<'_> {
         }
         for member in members {
             self.resolve.step(1)?;
-            if member.depth() == 0 {
-                if let Some(child) = branches.scalars.get(member) {
-                    self.again = true;
-                    self.node(*child)?;
-                }
+            if member.depth() == 0
+                && let Some(child) = branches.scalars.get(member)
+            {
+                self.again = true;
+                self.node(*child)?;
             }
         }
         Ok(())

@@ -102,10 +102,10 @@ pub(crate) fn with(
 ) -> Result<bool, String> {
     // A builtin's bare name is a reference to it.
     for term in [&mut *value, &mut *target] {
-        if let TermValue::Var(sym) = term.value {
-            if functions.find(term).is_some() {
-                term.value = TermValue::Ref(vec![Term::var(sym, term.pos)]);
-            }
+        if let TermValue::Var(sym) = term.value
+            && functions.find(term).is_some()
+        {
+            term.value = TermValue::Ref(vec![Term::var(sym, term.pos)]);
         }
     }
     let is_function_node = |path: &[Term]| {
@@ -136,10 +136,10 @@ pub(crate) fn with(
             if is_function_node(path) && names_function(value) {
                 return Ok(false);
             }
-            if let TermValue::Ref(value_path) = &value.value {
-                if is_function_node(value_path) {
-                    return Ok(false);
-                }
+            if let TermValue::Ref(value_path) = &value.value
+                && is_function_node(value_path)
+            {
+                return Ok(false);
             }
             Ok(evaluates)
         }
@@ -175,10 +175,10 @@ pub(crate) fn conflicts(tree: &RuleTree, rules: &[Entry]) -> Found {
             let mut hit = None;
             for child in node.children.values() {
                 tree.below(*child, &mut |index| {
-                    if let Some(entry) = rules.get(index) {
-                        if !only_functions || entry.rule.kind() == RuleKind::Function {
-                            hit = hit.or(Some(entry.rule.pos));
-                        }
+                    if let Some(entry) = rules.get(index)
+                        && (!only_functions || entry.rule.kind() == RuleKind::Function)
+                    {
+                        hit = hit.or(Some(entry.rule.pos));
                     }
                 });
             }

@@ -84,11 +84,11 @@ impl Check<'_> {
     fn expr(&mut self, expr: &Expr) {
         match &expr.kind {
             ExprKind::Call(terms) => {
-                if op_of(terms) == Some(Sym::WALK) {
-                    if let Some(output) = terms.get(2) {
-                        let vars = super::vars::vars_of(output);
-                        self.meets(&vars);
-                    }
+                if op_of(terms) == Some(Sym::WALK)
+                    && let Some(output) = terms.get(2)
+                {
+                    let vars = super::vars::vars_of(output);
+                    self.meets(&vars);
                 }
                 terms.iter().for_each(|t| self.term(t));
             }

@@ -446,10 +446,10 @@ impl<'a> Locals<'a> {
                     with.target.value = TermValue::Ref(vec![Term::var(Sym::INPUT, pos)]);
                 }
                 TermValue::Ref(path) => {
-                    if let Some(first) = path.first_mut() {
-                        if first.as_var() == Some(hidden) {
-                            first.value = TermValue::Var(Sym::INPUT);
-                        }
+                    if let Some(first) = path.first_mut()
+                        && first.as_var() == Some(hidden)
+                    {
+                        first.value = TermValue::Var(Sym::INPUT);
                     }
                 }
                 _ => {}

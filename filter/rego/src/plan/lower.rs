@@ -195,7 +195,11 @@ impl Window<'_, '_> {
                 Arg::Object(out.into())
             }
             _ => {
-                return Err(Fault::new(Code::Compile, term.pos, "this term is too deep to be evaluated here"));
+                return Err(Fault::new(
+                    Code::Compile,
+                    term.pos,
+                    "this term is too deep to be evaluated here",
+                ));
             }
         })
     }

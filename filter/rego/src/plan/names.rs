@@ -133,10 +133,10 @@ impl Resolver<'_> {
                     *terms = path;
                 } else if let Some(first) = terms.first_mut() {
                     // A head that is a root stays one.
-                    if let TermValue::Ref(inner) = &mut first.value {
-                        if let (1, Some(root)) = (inner.len(), inner.pop()) {
-                            *first = root;
-                        }
+                    if let TermValue::Ref(inner) = &mut first.value
+                        && let (1, Some(root)) = (inner.len(), inner.pop())
+                    {
+                        *first = root;
                     }
                 }
             }

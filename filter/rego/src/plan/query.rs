@@ -4,7 +4,7 @@ use super::error::{Code, CompileError, CompileErrors, Fault};
 use super::ops::{Arg, Op, Plan};
 use super::tree::RuleTree;
 use super::vars::{ALL, VarSet};
-use super::{Functions, arity_of, checks, hoist, locals, lower, names, safety};
+use super::{Functions, arity_of, checks, hoist, locals, lower, names, prints, safety, templates};
 use crate::syntax::tree::{Expr, ExprKind, Names, Sym, Term, TermValue};
 use crate::syntax::{self, Pos};
 
@@ -79,7 +79,7 @@ fn compile(plan: &Plan, text: &str) -> Result<QueryPlan, Vec<Fault>> {
     check(&mut faults)?;
     {
         let arity = |op: &Term| arity_of(&functions, &tree, &arities, op);
-        let mut templates = hoist::Templates {
+        let mut templates = templates::Templates {
             names: &mut names,
             always: &|_| false,
             is_relation: &|op| {
@@ -91,7 +91,7 @@ fn compile(plan: &Plan, text: &str) -> Result<QueryPlan, Vec<Fault>> {
         templates.body(&mut body, &VarSet::from([Sym::INPUT, Sym::DATA]));
         faults.extend(templates.faults.drain(..).map(|(pos, m)| Fault::new(Code::Compile, pos, m)));
     }
-    hoist::erase_prints(&mut body);
+    prints::erase_prints(&mut body);
     hoist::expand_body(&mut names, &mut body);
     hoist::comprehension_body(&mut names, &mut body);
     hoist::with_values(&mut names, &mut body, &mut |target, value, pos| {

@@ -350,23 +350,17 @@ impl Unifier<'_> {
             }
             (Var(a), Array(_) | Object(_)) => self.all(*a, b),
             (Array(_) | Object(_), Var(b)) => self.all(*b, a),
-            (Var(var), Ref(path)) | (Ref(path), Var(var)) => {
-                if ref_is_safe(path, self.safe) {
-                    self.mark(*var);
-                }
+            (Var(var), Ref(path)) | (Ref(path), Var(var)) if ref_is_safe(path, self.safe) => {
+                self.mark(*var);
             }
             (Var(var), Call(_)) => self.from_call(b, &[*var]),
             (Call(_), Var(var)) => self.from_call(a, &[*var]),
             (Var(var), _) | (_, Var(var)) => self.mark(*var),
-            (Ref(path), Array(_) | Object(_)) => {
-                if ref_is_safe(path, self.safe) {
-                    self.mark_all(b);
-                }
+            (Ref(path), Array(_) | Object(_)) if ref_is_safe(path, self.safe) => {
+                self.mark_all(b);
             }
-            (Array(_) | Object(_), Ref(path)) => {
-                if ref_is_safe(path, self.safe) {
-                    self.mark_all(a);
-                }
+            (Array(_) | Object(_), Ref(path)) if ref_is_safe(path, self.safe) => {
+                self.mark_all(a);
             }
             (Call(_), Array(_) | Object(_)) => self.from_call(a, &bindable(b)),
             (Array(_) | Object(_), Call(_)) => self.from_call(b, &bindable(a)),

@@ -109,10 +109,10 @@ impl Skip {
 
     fn call(self, terms: &[Term], out: &mut VarSet) {
         let mut terms = terms.iter();
-        if let Some(op) = terms.next() {
-            if !self.call_head {
-                self.term(op, out);
-            }
+        if let Some(op) = terms.next()
+            && !self.call_head
+        {
+            self.term(op, out);
         }
         terms.for_each(|t| self.term(t, out));
     }

@@ -62,18 +62,19 @@ impl Parser {
         if self.logical() && self.is_symbol("{") {
             let (saved, depth) = (self.at, self.depth);
             self.advance();
-            if let Ok(body) = self.body("}") {
-                if self.is_logical_operator() {
-                    let expr = self.or_chain(body, true, pos)?;
-                    return self.attach_with(expr);
-                }
+            if let Ok(body) = self.body("}")
+                && self.is_logical_operator()
+            {
+                let expr = self.or_chain(body, true, pos)?;
+                return self.attach_with(expr);
             }
             (self.at, self.depth) = (saved, depth);
         }
-        if self.logical() && self.is_symbol("(") {
-            if let Some((body, explicit)) = self.group(false)? {
-                return self.fold(body, explicit, pos);
-            }
+        if self.logical()
+            && self.is_symbol("(")
+            && let Some((body, explicit)) = self.group(false)?
+        {
+            return self.fold(body, explicit, pos);
         }
         let token = self.peek();
         if token.kind == Kind::Ident && self.is_keyword_text(self.text_of(token)) && self.begins_reference() {
@@ -115,11 +116,13 @@ impl Parser {
     }
 
     fn expression(&mut self, negated: bool, pos: Pos) -> Parsed<Expr> {
-        if negated && self.keywords.not_bodies && self.is_symbol("(") {
-            if let Some((body, explicit)) = self.group(true)? {
-                let not = Expr::new(ExprKind::Not(Box::new(NotBody { body, explicit })), pos);
-                return self.fold(vec![not], false, pos);
-            }
+        if negated
+            && self.keywords.not_bodies
+            && self.is_symbol("(")
+            && let Some((body, explicit)) = self.group(true)?
+        {
+            let not = Expr::new(ExprKind::Not(Box::new(NotBody { body, explicit })), pos);
+            return self.fold(vec![not], false, pos);
         }
         let first = self.peek();
         let braces = self.is_symbol("{");
@@ -218,16 +221,16 @@ impl Parser {
         let pos = self.advance().pos;
         let (saved, depth) = (self.at, self.depth);
         let token = self.peek();
-        if let Ok(term) = self.infix(true) {
-            if matches!(term.value, TermValue::Call(_)) {
-                return match self.membership(term) {
-                    Some(terms) => {
-                        let expr = Expr::new(ExprKind::SomeIn(terms), pos);
-                        self.attach_with(expr)
-                    }
-                    None => self.refuse(token, "`some` takes names, `x in xs` or `k, v in xs`"),
-                };
-            }
+        if let Ok(term) = self.infix(true)
+            && matches!(term.value, TermValue::Call(_))
+        {
+            return match self.membership(term) {
+                Some(terms) => {
+                    let expr = Expr::new(ExprKind::SomeIn(terms), pos);
+                    self.attach_with(expr)
+                }
+                None => self.refuse(token, "`some` takes names, `x in xs` or `k, v in xs`"),
+            };
         }
         (self.at, self.depth) = (saved, depth);
         let mut names = Vec::new();
@@ -342,15 +345,16 @@ impl Parser {
                 return Ok((vec![Expr::new(ExprKind::Not(Box::new(not)), pos)], false));
             }
         }
-        if self.is_symbol("(") && (!negated || self.keywords.not_bodies) {
-            if let Some((body, explicit)) = self.group(true)? {
-                self.leave();
-                if negated {
-                    let not = NotBody { body, explicit };
-                    return Ok((vec![Expr::new(ExprKind::Not(Box::new(not)), pos)], false));
-                }
-                return Ok((body, explicit));
+        if self.is_symbol("(")
+            && (!negated || self.keywords.not_bodies)
+            && let Some((body, explicit)) = self.group(true)?
+        {
+            self.leave();
+            if negated {
+                let not = NotBody { body, explicit };
+                return Ok((vec![Expr::new(ExprKind::Not(Box::new(not)), pos)], false));
             }
+            return Ok((body, explicit));
         }
         let mut expr = self.plain(pos)?;
         if negated && self.keywords.not_bodies {

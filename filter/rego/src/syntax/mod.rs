@@ -90,10 +90,10 @@ impl Parsing {
         names: &mut Names,
     ) -> Result<Option<Module>, SyntaxError> {
         if let Some(reading) = &mut self.reading {
-            if reading.step().map_err(refuse)? {
-                if let Some(reading) = self.reading.take() {
-                    self.parser.take(reading.finish());
-                }
+            if reading.step().map_err(refuse)?
+                && let Some(reading) = self.reading.take()
+            {
+                self.parser.take(reading.finish());
             }
             return Ok(None);
         }

@@ -196,7 +196,7 @@ impl Parser {
         if default {
             return self.default_rule(first, head, written, rules);
         }
-        let has_if = self.is_word("if");
+        let has_if = self.is_keyword("if");
         let two = head.reference.len() == 2 && head.args.is_empty() && !contains;
         let has_body = has_if || self.is_symbol("{");
         if two && has_if && head.value.is_some() {

@@ -325,10 +325,11 @@ impl Parser {
         }
         let comprehension = !self.take_symbol(",");
         let head = self.term()?;
-        if comprehension && self.is_symbol("|") {
-            if let Some(body) = self.comprehension("]")? {
-                return Ok(Term::new(TermValue::ArrayCompr(Box::new((head, body))), open.pos));
-            }
+        if comprehension
+            && self.is_symbol("|")
+            && let Some(body) = self.comprehension("]")?
+        {
+            return Ok(Term::new(TermValue::ArrayCompr(Box::new((head, body))), open.pos));
         }
         let mut terms = vec![self.infix_after(Some(head), false)?];
         if self.take_symbol(",") {
@@ -365,10 +366,11 @@ impl Parser {
         }
         let comprehension = !self.take_symbol(",");
         let mut head = self.term()?;
-        if comprehension && self.is_symbol("|") {
-            if let Some(body) = self.comprehension("}")? {
-                return Ok(Term::new(TermValue::SetCompr(Box::new((head, body))), open.pos));
-            }
+        if comprehension
+            && self.is_symbol("|")
+            && let Some(body) = self.comprehension("}")?
+        {
+            return Ok(Term::new(TermValue::SetCompr(Box::new((head, body))), open.pos));
         }
         head = self.infix_after(Some(head), false)?;
         if self.take_symbol(":") {

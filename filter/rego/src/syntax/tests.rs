@@ -40,6 +40,7 @@ fn what_opa_takes_and_refuses() {
         "p contains 1",
         "q contains{x} if { some x in [1] }",
         "q contains[] if {}",
+        "p contains 1\nif.x contains 2",
         "p := 1 q := 2",
         "f(x) := x if x > 1 else := 2",
         "p := v if { v := 1 } { v := 2 }",

@@ -162,10 +162,6 @@ impl Reading {
                     _ => (Kind::Symbol, 0),
                 },
             };
-            if kind == Kind::Ident && bytes.get(start as usize..).is_some_and(|b| b.starts_with(b"__local")) {
-                let why = "names that begin with `__local` are the compiler's own; choose another";
-                return Err((line, span.col, why.into()));
-            }
             let from = start.saturating_sub(quote);
             let gap = bytes.get(self.last_end as usize..from as usize).unwrap_or_default();
             let mut next = Token {

@@ -26,6 +26,8 @@ pub struct Sym(pub u32);
 #[derive(Debug)]
 pub struct Names {
     texts: Vec<Rc<str>>,
+    /// Of each, whether the compiler made it.
+    is_made: Vec<bool>,
     found: BTreeMap<Rc<str>, Sym>,
     made: u32,
 }
@@ -56,7 +58,7 @@ known! {
 
 impl Default for Names {
     fn default() -> Self {
-        let mut names = Names { texts: Vec::new(), found: BTreeMap::new(), made: 0 };
+        let mut names = Names { texts: Vec::new(), is_made: Vec::new(), found: BTreeMap::new(), made: 0 };
         for text in KNOWN {
             names.intern(text);
         }
@@ -67,7 +69,7 @@ impl Default for Names {
 impl Names {
     /// Names that stand in while the real ones are elsewhere.
     pub(crate) fn empty() -> Names {
-        Names { texts: Vec::new(), found: BTreeMap::new(), made: 0 }
+        Names { texts: Vec::new(), is_made: Vec::new(), found: BTreeMap::new(), made: 0 }
     }
 
     /// The symbol of a written name.
@@ -78,6 +80,7 @@ impl Names {
         let sym = Sym(self.texts.len() as u32);
         let text: Rc<str> = Rc::from(text);
         self.texts.push(text.clone());
+        self.is_made.push(false);
         self.found.insert(text, sym);
         sym
     }
@@ -91,6 +94,7 @@ impl Names {
     pub fn fresh(&mut self, shown: &str) -> Sym {
         let sym = Sym(self.texts.len() as u32);
         self.texts.push(Rc::from(shown));
+        self.is_made.push(false);
         sym
     }
 
@@ -98,7 +102,11 @@ impl Names {
     pub fn local(&mut self) -> Sym {
         self.made += 1;
         let shown = format!("__local{}__", self.made);
-        self.fresh(&shown)
+        let sym = self.fresh(&shown);
+        if let Some(flag) = self.is_made.last_mut() {
+            *flag = true;
+        }
+        sym
     }
 
     /// A new name for `_`.
@@ -118,7 +126,7 @@ impl Names {
 
     /// Whether the compiler made the name for a value that has none in the text.
     pub fn is_made(&self, sym: Sym) -> bool {
-        self.text(sym).starts_with("__local")
+        self.is_made.get(sym.0 as usize) == Some(&true)
     }
 }
 

@@ -138,8 +138,9 @@ pub(crate) struct Checker<'a> {
     scopes: Vec<Map<Sym, Type>>,
     /// Types of comprehensions that were checked, by their place in the tree.
     known: Map<*const TermValue, Known>,
-    /// Nodes that depend on what a `with` around replaces: nothing is known of them.
-    relaxed: Vec<(Rc<BTreeSet<NodeId>>, bool)>,
+    /// Nodes that depend on what a `with` around replaces: nothing is known of them; and what is replaced, with the type
+    /// that it can have.
+    relaxed: Vec<(Rc<BTreeSet<NodeId>>, Type)>,
     depend: &'a mut dyn FnMut(&[Term]) -> BTreeSet<NodeId>,
     /// What was found for a target.
     found: BTreeMap<Vec<Value>, Rc<BTreeSet<NodeId>>>,
@@ -217,10 +218,8 @@ impl<'a> Checker<'a> {
 
     fn open_arguments(&mut self, term: &Term) {
         match &term.value {
-            TermValue::Var(sym) => {
-                if self.variable(*sym).is_none() {
-                    self.put(*sym, Some(Type::any()));
-                }
+            TermValue::Var(sym) if self.variable(*sym).is_none() => {
+                self.put(*sym, Some(Type::any()));
             }
             TermValue::Array(terms) | TermValue::Set(terms) => {
                 terms.iter().for_each(|t| self.open_arguments(t))
@@ -253,7 +252,7 @@ impl<'a> Checker<'a> {
         for expr in body {
             let before = self.relaxed.len();
             for with in &expr.with {
-                self.relax(&with.target);
+                self.relax(&with.target, &with.value);
             }
             self.closures(expr);
             self.references(expr);
@@ -263,7 +262,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Nothing is known of what is replaced, and of what depends on it; a function that is replaced keeps its arguments.
-    fn relax(&mut self, target: &Term) {
+    fn relax(&mut self, target: &Term, value: &Term) {
         let TermValue::Ref(path) = &target.value else { return };
         if path.first().and_then(Term::as_var) != Some(Sym::DATA) {
             return;
@@ -284,18 +283,22 @@ impl<'a> Checker<'a> {
             home.iter().for_each(|id| {
                 others.remove(id);
             });
-            self.relaxed.push((Rc::new(others), false));
+            self.relaxed.push((Rc::new(others), Type::any()));
         } else {
-            self.relaxed.push((nodes, false));
+            let both = match (self.reference_type(path), self.type_of(value)) {
+                (Some(target), Some(value)) => or(Some(target), Some(value)),
+                _ => None,
+            };
+            self.relaxed.push((nodes, Type::any()));
             if let Some(home) = home {
-                self.relaxed.push((Rc::new(BTreeSet::from([home])), true));
+                self.relaxed.push((Rc::new(BTreeSet::from([home])), both.unwrap_or_else(Type::any)));
             }
         }
     }
 
-    /// Whether nothing is known of a node, as it, or with it what is below it, is replaced.
-    fn is_relaxed(&self, id: NodeId) -> bool {
-        self.relaxed.iter().any(|(nodes, _)| nodes.contains(&id))
+    /// The type of a node that is replaced, or depends on what is.
+    fn relaxed(&self, id: NodeId) -> Option<Type> {
+        self.relaxed.iter().rev().find(|(nodes, _)| nodes.contains(&id)).map(|(_, of)| of.clone())
     }
 
     // --- Comprehensions ---
@@ -427,7 +430,10 @@ impl<'a> Checker<'a> {
     fn data_type(&mut self, rest: &[Term]) -> Known {
         let mut at: NodeId = 0;
         for (index, step) in rest.iter().enumerate() {
-            if self.is_relaxed(at) || (!self.types.is_on_path(at) && at != 0) {
+            if let Some(of) = self.relaxed(at) {
+                return self.select_path(Some(of), rest.get(index..).unwrap_or_default());
+            }
+            if !self.types.is_on_path(at) && at != 0 {
                 return Some(Type::any());
             }
             let child = step.as_scalar().and_then(|key| self.tree.child(at, key));
@@ -448,13 +454,13 @@ impl<'a> Checker<'a> {
                 None => return Some(Type::any()),
             }
         }
-        if self.is_relaxed(at) { Some(Type::any()) } else { Some(self.extent(at)) }
+        Some(self.extent(at))
     }
 
     /// The type of all that is at a node and below.
     fn extent(&self, id: NodeId) -> Type {
-        if self.is_relaxed(id) {
-            return Type::any();
+        if let Some(of) = self.relaxed(id) {
+            return of;
         }
         if let Some(of) = self.types.node(id) {
             return of;
@@ -523,7 +529,10 @@ impl<'a> Checker<'a> {
                 return self.steps(Type::any(), here.get(1..).unwrap_or_default(), path, pos);
             }
             let child = step.as_scalar().and_then(|key| self.tree.child(at, key));
-            let Some(child) = child.filter(|c| self.types.is_on_path(*c) && !self.is_relaxed(*c)) else {
+            if let Some(of) = child.and_then(|c| self.relaxed(c)) {
+                return self.steps(of, here.get(1..).unwrap_or_default(), path, pos);
+            }
+            let Some(child) = child.filter(|c| self.types.is_on_path(*c)) else {
                 return self.steps(Type::any(), here, path, pos);
             };
             if let Some(of) = self.types.node(child) {
@@ -579,11 +588,11 @@ impl<'a> Checker<'a> {
                         return;
                     }
                 }
-                TermValue::Array(_) | TermValue::Object(_) | TermValue::Set(_) => {
-                    if !self.unify1(step, &wanted, false) {
-                        self.undefined(path, pos, "a step has the wrong type");
-                        return;
-                    }
+                TermValue::Array(_) | TermValue::Object(_) | TermValue::Set(_)
+                    if !self.unify1(step, &wanted, false) =>
+                {
+                    self.undefined(path, pos, "a step has the wrong type");
+                    return;
                 }
                 _ => {}
             }
@@ -623,11 +632,11 @@ impl<'a> Checker<'a> {
             let relaxed = std::mem::take(&mut self.relaxed);
             let (target, value) = (self.type_of(&with.target), self.type_of(&with.value));
             self.relaxed = relaxed;
-            if let (Some(Type::Function(_)), Some(Type::Function(_))) = (&target, &value) {
-                if !unifies(&target, &value) {
-                    let message = "`with` replaces a function by one of as many arguments, of the same types";
-                    return self.fault(with.pos, message.into());
-                }
+            if let (Some(Type::Function(_)), Some(Type::Function(_))) = (&target, &value)
+                && !unifies(&target, &value)
+            {
+                let message = "`with` replaces a function by one of as many arguments, of the same types";
+                return self.fault(with.pos, message.into());
             }
         }
         let ExprKind::Call(terms) = &expr.kind else { return };

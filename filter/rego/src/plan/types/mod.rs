@@ -312,7 +312,7 @@ pub(crate) fn is_nil(a: &Known) -> bool {
         None => true,
         Some(Type::Function(f)) => f.args.iter().any(is_nil) || is_nil(&f.result),
         Some(Type::Array(array)) => {
-            array.items.iter().any(is_nil) || array.rest.as_ref().is_some_and(|r| is_nil_type(r))
+            array.items.iter().any(is_nil) || array.rest.as_ref().is_some_and(is_nil_type)
         }
         Some(Type::Object(object)) => {
             object.fields.iter().any(|(_, t)| is_nil(t))
