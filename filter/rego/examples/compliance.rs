@@ -163,7 +163,7 @@ fn run(case: &Json, oracle: &mut Option<Oracle>) -> (Verdict, String, String) {
             "data.query_of_case.result".to_string()
         }
     };
-    let got = match subject::load(&modules, false, &data) {
+    let got = match subject::load(&modules, false, &data, false) {
         Ok(policy) => policy.value(&entry, input.as_deref()),
         Err(Refusal::ByName(why)) => return (Verdict::Named, String::new(), why),
         Err(Refusal::Error(why)) => return (Verdict::Refused, case["want_result"].to_string(), why),

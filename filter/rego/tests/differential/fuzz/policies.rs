@@ -56,7 +56,10 @@ impl Situation {
     /// Whether OPA's answers to it are a function of the text: not what its own regular expressions cache, nor its named faults.
     fn excused(&self) -> bool {
         let text: String = self.policy.modules.iter().map(Node::to_string).collect();
-        // A constant array compared through a variable with a member is dropped by OPA's index.
+        // A rule named `_` goes by a made-up name there.
+        if text.lines().any(|l| l.starts_with("_") || l.starts_with("default _")) || text.contains("}_") || text.contains("\"_") {
+            return true;
+        }
         text.contains("template_match")
     }
 }
@@ -132,7 +135,7 @@ impl<'a> Policies<'a> {
     /// Compares one situation; counts when `count`. The first difference of each kind of answer.
     fn compare(&mut self, s: &Situation, seed: u64, count: bool) -> Option<Difference> {
         let opa = self.ask(s, None);
-        let ours = subject::load(&s.texts(), s.policy.v0, &s.data.to_string());
+        let ours = subject::load(&s.texts(), s.policy.v0, &s.data.to_string(), true);
         self.policies += u64::from(count);
         let at = |kind, opa: String, ours: String| Difference {
             seed,

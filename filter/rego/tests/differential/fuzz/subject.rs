@@ -146,6 +146,8 @@ pub enum Refusal {
 /// A policy that loaded.
 pub struct Loaded {
     policy: Policy,
+    /// The same without an index, where it is asked for.
+    scan: Option<Box<Loaded>>,
     entries: RefCell<HashMap<String, Rc<Entry>>>,
 }
 
@@ -153,15 +155,23 @@ fn read(json: &str) -> Value {
     Value::from_json(json.as_bytes(), &mut Budget::unlimited()).unwrap_or_else(|e| panic!("{json}: {e}"))
 }
 
-/// Loads modules and base data.
-pub fn load(modules: &[(String, String)], v0: bool, data: &str) -> Result<Loaded, Refusal> {
-    let mut compiler = Compiler::new(Options { print: true, ..Options::default() });
+/// Loads modules and base data; `twice` also without an index.
+pub fn load(modules: &[(String, String)], v0: bool, data: &str, twice: bool) -> Result<Loaded, Refusal> {
+    let mut loaded = compile(modules, v0, data, false)?;
+    if twice {
+        loaded.scan = compile(modules, v0, data, true).ok().map(Box::new);
+    }
+    Ok(loaded)
+}
+
+fn compile(modules: &[(String, String)], v0: bool, data: &str, scan: bool) -> Result<Loaded, Refusal> {
+    let mut compiler = Compiler::new(Options { print: true, scan });
     for (name, text) in modules {
         compiler.module(name, text, if v0 { Version::V0 } else { Version::V1 });
     }
     compiler.data(read(data));
     match compiler.finish() {
-        Ok(policy) => Ok(Loaded { policy, entries: RefCell::default() }),
+        Ok(policy) => Ok(Loaded { policy, scan: None, entries: RefCell::default() }),
         Err(errors) => {
             let text = errors.to_string();
             Err(if text.contains("not available") { Refusal::ByName(text) } else { Refusal::Error(text) })
@@ -202,8 +212,8 @@ impl Loaded {
     }
 
     /// The same without looking rules up, where that can be switched off.
-    pub fn scanned(&self, _query: &str, _input: Option<&str>) -> Option<Outcome> {
-        None
+    pub fn scanned(&self, query: &str, input: Option<&str>) -> Option<Outcome> {
+        Some(self.scan.as_ref()?.evaluate(query, input))
     }
 
     /// An evaluation with next to nothing to spend: it must end, in whatever way.
