@@ -282,7 +282,7 @@ impl Draw<'_> {
         let dot = |d: &Draw<'_>, key: &str| {
             if d.r.chance(80) { text(format!(".{key}")) } else { text(format!("[\"{key}\"]")) }
         };
-        let mut bracket = |d: &mut Self, s: &mut Scope, keys: Hint| {
+        let bracket = |d: &mut Self, s: &mut Scope, keys: Hint| {
             let (inside, _) = d.step(s, keys, fuel);
             join([text("["), inside, text("]")])
         };
