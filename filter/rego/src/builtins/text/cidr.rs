@@ -331,7 +331,7 @@ fn merge(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     for block in blocks.into_iter().rev() {
         above = Some(match above.take() {
             Some(higher) if before(higher.first) <= block.last => {
-                if higher.odd || block.odd {
+                if higher.odd || (block.odd && block.first < higher.first) {
                     return Err(Fault::undefined("the networks are some that OPA does not merge"));
                 }
                 Block { first: block.first.min(higher.first), last: higher.last, network: None, odd: false }
