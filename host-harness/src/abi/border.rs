@@ -2,10 +2,14 @@
 //! value, is delivered into the guest's memory.
 //!
 //! A reply is a value and not a write so that it can be kept: a callback that was held in the middle is run again
-//! from its start, and is given the same replies up to the place where it was held (see [`super::journal`]).
+//! from its start, and is given the same replies up to the place where it was held (see [`super::journal`]). The other
+//! way round, a hostcall is a value as well, so that it can be made again without the guest (see [`super::recall`]).
 //! No borrow of guest memory lives across a call into the guest, because its allocator may grow and so move it.
 
-use std::cell::Cell;
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -13,7 +17,7 @@ use wasmtime::Caller;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    Answer, Go, Host, Point, Status, VmIndex,
+    Answer, Go, Host, HostSlot, Point, Status, VmIndex,
     memory::{length, read, write},
     vm::{Phase, VmState},
 };
@@ -29,12 +33,49 @@ const BYTE_FUEL: u64 = 4;
 
 /// What a hostcall works with: the guest's bytes on one side, the host on the other.
 pub(super) struct Border<'a> {
-    pub(super) memory: &'a [u8],
+    source: Source<'a>,
     pub(super) host: &'a mut dyn Host,
     pub(super) vm: VmIndex,
     /// Count of bytes that were read.
     bytes_read: Cell<u64>,
 }
+
+/// Where the bytes come from that the guest passes.
+enum Source<'a> {
+    /// Its memory.
+    Memory(&'a [u8]),
+    /// The same; what is read is kept, so that the hostcall can be made again.
+    Kept(&'a [u8], RefCell<Vec<Read>>),
+    /// What was read when the guest made this hostcall, and how much of that has been read again.
+    Recalled(&'a Made, Cell<usize>),
+}
+
+/// A slice of a guest's memory that a hostcall has read.
+#[derive(Debug)]
+struct Read {
+    pointer: u32,
+    size: u32,
+    bytes: Answer<Box<[u8]>>,
+}
+
+/// A hostcall that a guest has made, with all that it passed.
+pub(super) struct Made {
+    function: &'static str,
+    action: Action,
+    reads: Vec<Read>,
+    memory_bytes: usize,
+    /// Fuel that it cost.
+    pub(super) fuel: u64,
+}
+
+/// What a hostcall does at the border.
+type Action = Arc<dyn Fn(&mut Border<'_>) -> Result<HostAnswer, Held> + Send + Sync>;
+
+/// What the host answers: a reply, or the number that the guest sees.
+pub(super) type HostAnswer = Result<Reply, u32>;
+
+/// A hostcall that a guest has made, and its answer with a digest of it; none where the guest was held.
+pub(super) type Exchanged = (Made, Option<(u128, HostAnswer)>);
 
 /// What a guest is given for a hostcall that succeeded.
 #[derive(Debug, Clone, Default)]
@@ -72,9 +113,32 @@ impl<'a> Border<'a> {
     ///
     /// Errors: [`Status::InvalidMemoryAccess`] when it is not wholly inside.
     pub(super) fn read(&self, pointer: u32, size: u32) -> Answer<&'a [u8]> {
-        let bytes = read(self.memory, pointer, size)?;
+        let bytes = match &self.source {
+            Source::Memory(memory) => read(memory, pointer, size),
+            Source::Kept(memory, reads) => {
+                let bytes = read(memory, pointer, size);
+                reads.borrow_mut().push(Read { pointer, size, bytes: bytes.map(Box::from) });
+                bytes
+            }
+            Source::Recalled(made, next) => {
+                let read = made.reads.get(next.get());
+                next.set(next.get() + 1);
+                let read = read.filter(|read| (read.pointer, read.size) == (pointer, size));
+                // What is read depends on nothing but the guest, so that this cannot happen.
+                let read = read.expect("a hostcall reads what it has read before");
+                read.bytes.as_deref().map_err(|status| *status)
+            }
+        }?;
         self.bytes_read.set(self.bytes_read.get().saturating_add(u64::from(size)));
         Ok(bytes)
+    }
+
+    /// Bytes of memory that the guest has.
+    pub(super) fn memory_bytes(&self) -> usize {
+        match &self.source {
+            Source::Memory(memory) | Source::Kept(memory, _) => memory.len(),
+            Source::Recalled(made, _) => made.memory_bytes,
+        }
     }
 
     /// Lets the host decide whether the hostcall goes on now.
@@ -127,6 +191,42 @@ impl From<()> for Reply {
     }
 }
 
+// === impl Made ===
+
+impl Made {
+    /// Makes the hostcall again; gives its answer with a digest, and keeps that in the journal of the callback.
+    ///
+    /// Errors: [`Held`].
+    pub(super) fn again(
+        &self,
+        slot: &HostSlot,
+        vm: VmIndex,
+        observed: bool,
+    ) -> Result<(u128, HostAnswer), Held> {
+        let mut slot = slot.lock();
+        let host = slot.as_deref_mut().expect("a host is lent to a VM that is called");
+        let source = Source::Recalled(self, Cell::new(0));
+        let mut border = Border { source, host, vm, bytes_read: Cell::new(0) };
+        let answer = (self.action)(&mut border)?;
+        let digest = digest(self.function, &answer);
+        if observed {
+            border.host.answered(vm, self.function, digest);
+        }
+        Ok((digest, answer))
+    }
+
+    pub(super) fn function(&self) -> &'static str {
+        self.function
+    }
+
+    /// About how much memory this takes.
+    pub(super) fn bytes(&self) -> usize {
+        let reads =
+            self.reads.iter().map(|read| size_of::<Read>() + read.bytes.as_ref().map_or(0, |b| b.len()));
+        size_of::<Made>() + 64 + reads.sum::<usize>()
+    }
+}
+
 // === impl Output ===
 
 impl Output {
@@ -152,7 +252,7 @@ impl From<Status> for Refused {
 pub(super) fn hostcall<R: Into<Reply>, E: Into<Refused>>(
     guest: &mut Guest<'_>,
     function: &'static str,
-    action: impl FnOnce(&mut Border<'_>) -> Result<R, E>,
+    action: impl Fn(&mut Border<'_>) -> Result<R, E> + Send + Sync + 'static,
 ) -> wasmtime::Result<u32> {
     match answer(guest, function, action)? {
         Ok(reply) => deliver(guest, reply, Status::InvalidMemoryAccess.code()),
@@ -166,8 +266,8 @@ pub(super) fn hostcall<R: Into<Reply>, E: Into<Refused>>(
 pub(super) fn answer<R: Into<Reply>, E: Into<Refused>>(
     guest: &mut Guest<'_>,
     function: &'static str,
-    action: impl FnOnce(&mut Border<'_>) -> Result<R, E>,
-) -> wasmtime::Result<Result<Reply, u32>> {
+    action: impl Fn(&mut Border<'_>) -> Result<R, E> + Send + Sync + 'static,
+) -> wasmtime::Result<HostAnswer> {
     let state = guest.data_mut();
     if !state.phase.allows(function) {
         let phase = state.phase.describe();
@@ -177,19 +277,21 @@ pub(super) fn answer<R: Into<Reply>, E: Into<Refused>>(
         burn(guest, fuel);
         return Ok(kept);
     }
-    let observed = guest.data().observed;
-    let (answer, fuel) = at_border(guest, function, |border| {
-        let answer = match action(border).map_err(Into::into) {
-            Ok(reply) => Ok(reply.into()),
-            Err(Refused::Code(code)) => Err(code),
-            Err(Refused::Held) => return Err(Held),
-        };
-        if observed {
-            border.host.answered(border.vm, digest(function, &answer));
+    let action = move |border: &mut Border<'_>| match action(border).map_err(Into::into) {
+        Ok(reply) => Ok(Ok(reply.into())),
+        Err(Refused::Code(code)) => Ok(Err(code)),
+        Err(Refused::Held) => Err(Held),
+    };
+    let keeps = guest.data().exchanged.is_some();
+    let (answered, kept, fuel) = at_border(guest, function, keeps, &action)?;
+    if let Some((reads, memory_bytes)) = kept {
+        let made = Made { function, action: Arc::new(action), reads, memory_bytes, fuel };
+        let answered = answered.as_ref().ok().map(|(digest, answer)| (*digest, answer.clone()));
+        if let Some(exchanged) = &mut guest.data_mut().exchanged {
+            exchanged.push((made, answered));
         }
-        Ok(answer)
-    })?;
-    let answer = answer?;
+    }
+    let (_, answer) = answered?;
     guest.data_mut().journal.keep(function, &answer, fuel);
     Ok(answer)
 }
@@ -228,12 +330,14 @@ pub(super) fn deliver(guest: &mut Guest<'_>, reply: Reply, fault: u32) -> wasmti
     Ok(Status::Ok.code())
 }
 
-/// Asks the host, and gives the fuel that it cost as well.
-fn at_border<T>(
+/// Asks the host. Gives the answer with its digest, what was read if that is kept, and the fuel that it cost.
+#[expect(clippy::type_complexity, reason = "three values that are taken apart at once")]
+fn at_border(
     guest: &mut Guest<'_>,
-    function: &str,
-    action: impl FnOnce(&mut Border<'_>) -> T,
-) -> wasmtime::Result<(T, u64)> {
+    function: &'static str,
+    keeps: bool,
+    action: &impl Fn(&mut Border<'_>) -> Result<HostAnswer, Held>,
+) -> wasmtime::Result<(Result<(u128, HostAnswer), Held>, Option<(Vec<Read>, usize)>, u64)> {
     let memory = guest.data().memory;
     let (memory, state): (&[u8], &mut VmState) = match memory {
         Some(memory) => {
@@ -242,18 +346,29 @@ fn at_border<T>(
         }
         None => (&[], guest.data_mut()),
     };
-    let vm = state.index;
+    let (vm, observed) = (state.index, state.observed);
     let mut slot = state.host.lock();
     let Some(host) = slot.as_deref_mut() else {
         wasmtime::bail!("`{function}` was called while no host was lent to the VM");
     };
-    let mut border = Border { memory, host, vm, bytes_read: Cell::new(0) };
-    let done = action(&mut border);
+    let source = if keeps { Source::Kept(memory, RefCell::default()) } else { Source::Memory(memory) };
+    let mut border = Border { source, host, vm, bytes_read: Cell::new(0) };
+    let answered = action(&mut border).map(|answer| {
+        let digest = if keeps || observed { digest(function, &answer) } else { 0 };
+        if observed {
+            border.host.answered(vm, function, digest);
+        }
+        (digest, answer)
+    });
     let bytes_read = border.bytes_read.get();
+    let kept = match border.source {
+        Source::Kept(memory, reads) => Some((reads.into_inner(), memory.len())),
+        _ => None,
+    };
     drop(slot);
     let fuel = CALL_FUEL.saturating_add(bytes_read.saturating_mul(BYTE_FUEL));
     burn(guest, fuel);
-    Ok((done, fuel))
+    Ok((answered, kept, fuel))
 }
 
 /// Takes fuel from the callback, which traps when it goes on with none.

@@ -69,8 +69,8 @@ pub trait Host: Any + Send {
 
     /// Told, where it is wanted, of a digest of every answer that a guest is given: what the guest is now is a function of
     /// what it was and of these.
-    fn answered(&mut self, vm: VmIndex, digest: u128) {
-        let (_, _) = (vm, digest);
+    fn answered(&mut self, vm: VmIndex, function: &'static str, digest: u128) {
+        let (_, _, _) = (vm, function, digest);
     }
 
     /// Logs a message; level 0 is trace and 5 is critical.

@@ -23,6 +23,14 @@ pub(super) struct Entry {
     fuel: u64,
 }
 
+// === impl Entry ===
+
+impl Entry {
+    pub(super) fn new(function: &'static str, answer: Result<Reply, u32>, fuel: u64) -> Entry {
+        Entry { function, answer, fuel }
+    }
+}
+
 // === impl Journal ===
 
 impl Journal {
@@ -38,14 +46,9 @@ impl Journal {
         self.replayed = 0;
     }
 
-    /// Everything that was kept, to be loaded again.
-    pub(super) fn take(&mut self) -> Vec<Entry> {
-        std::mem::take(&mut self.entries)
-    }
-
-    /// Is the journal of another callback, from its start.
+    /// Is the journal of a callback that was answered this, from its start; what comes after that is not kept.
     pub(super) fn load(&mut self, entries: Vec<Entry>) {
-        *self = Journal { entries, replayed: 0, keeping: true };
+        *self = Journal { entries, replayed: 0, keeping: false };
     }
 
     /// Gives the next kept answer with the fuel that it cost; `None` when the callback has come further than it was.

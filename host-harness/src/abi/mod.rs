@@ -19,6 +19,7 @@ mod journal;
 mod memory;
 mod module;
 pub mod pairs;
+mod recall;
 mod runtime;
 mod snapshot;
 mod status;

@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc};
 
 use sha2::{Digest, Sha256};
 use wasm_encoder::{ExportKind, ExportSection, RawSection};
-use wasmparser::{ExternalKind, Parser, Payload};
+use wasmparser::{DataKind, ExternalKind, Operator, Parser, Payload};
 use wasmtime::{InstancePre, UnknownImportError};
 
 use super::{runtime::Runtime, vm::VmState};
@@ -21,6 +21,8 @@ pub struct Module {
     pub(super) metered: bool,
     /// Exports under which the VM finds every global that a guest can change.
     pub(super) globals: Arc<[String]>,
+    /// Where the first of its data is put; nothing below it was there from the start.
+    pub(super) data_from: u32,
     abi_version: AbiVersion,
     sha256: Arc<str>,
 }
@@ -125,6 +127,7 @@ impl Module {
             return Err(compile("it is a component, and Proxy-Wasm runs core modules".to_owned()));
         }
         // What is no valid module is left to the compiler, which says it best.
+        let data_from = data_from(&binary).unwrap_or(0);
         let (binary, globals) = export_globals(&binary).unwrap_or((binary.into_owned(), Vec::new()));
         let module = runtime.compiled.module(&runtime.engine, &binary);
         let module = module.map_err(|error| compile(format!("{error:#}")))?;
@@ -143,6 +146,7 @@ impl Module {
             pre,
             metered: runtime.is_metered(),
             globals: globals.into(),
+            data_from,
             abi_version,
             sha256: sha256.into(),
         })
@@ -252,6 +256,23 @@ fn export_globals(binary: &[u8]) -> Option<(Vec<u8>, Vec<String>)> {
         }
     }
     Some((module.finish(), globals.into_iter().map(global_name).collect()))
+}
+
+/// The lowest address of the data that an instance begins with; `None` where that cannot be told.
+fn data_from(binary: &[u8]) -> Option<u32> {
+    let mut lowest = u32::MAX;
+    for payload in Parser::new(0).parse_all(binary) {
+        let Payload::DataSection(section) = payload.ok()? else { continue };
+        for data in section {
+            if let DataKind::Active { offset_expr, .. } = data.ok()?.kind {
+                let Operator::I32Const { value } = offset_expr.get_operators_reader().read().ok()? else {
+                    return None;
+                };
+                lowest = lowest.min(value.cast_unsigned());
+            }
+        }
+    }
+    Some(lowest)
 }
 
 fn global_name(index: u32) -> String {

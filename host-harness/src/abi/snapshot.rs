@@ -4,6 +4,7 @@
 //! pages the guest has changed since, and only those are copied back. Elsewhere every page is compared.
 
 use wasmtime::{AsContextMut, Memory, Val};
+use xxhash_rust::xxh3::Xxh3;
 
 const PAGE_BYTES: usize = 4096;
 
@@ -65,6 +66,48 @@ impl Image {
         &self.globals
     }
 
+    /// Fills what lies below an address with zeros, where it has changed.
+    pub(super) fn clear_below(&self, end: usize, memory: Memory, store: &mut impl AsContextMut) {
+        let changed = self.changed(memory, store);
+        let bytes = memory.data_mut(&mut *store);
+        let end = end.min(bytes.len());
+        for start in changed.into_iter().map(|page| page * PAGE_BYTES).take_while(|start| *start < end) {
+            bytes[start..end.min(start + PAGE_BYTES)].fill(0);
+        }
+    }
+
+    /// What the VM is now, in few bits: the pages that differ from the image, and the globals. `None` where a global is a
+    /// reference, which has no bits.
+    pub(super) fn digest(
+        &self,
+        memory: Memory,
+        store: &mut impl AsContextMut,
+        globals: &[Val],
+    ) -> Option<u128> {
+        let mut digest = Xxh3::new();
+        let changed = self.changed(memory, store);
+        let bytes = memory.data(&*store);
+        digest.update(&bytes.len().to_le_bytes());
+        for page in changed {
+            let now = bytes.chunks(PAGE_BYTES).nth(page);
+            if let Some(now) = now.filter(|now| self.page(page) != Some(now)) {
+                digest.update(&page.to_le_bytes());
+                digest.update(now);
+            }
+        }
+        for global in globals {
+            match global {
+                Val::I32(value) => digest.update(&value.to_le_bytes()),
+                Val::I64(value) => digest.update(&value.to_le_bytes()),
+                Val::F32(bits) => digest.update(&bits.to_le_bytes()),
+                Val::F64(bits) => digest.update(&bits.to_le_bytes()),
+                Val::V128(bits) => digest.update(&bits.as_u128().to_le_bytes()),
+                _ => return None,
+            }
+        }
+        Some(digest.digest128())
+    }
+
     /// The pages that may differ from the image, in order.
     fn changed(&self, memory: Memory, store: &mut impl AsContextMut) -> Vec<usize> {
         #[cfg(target_os = "linux")]
@@ -116,6 +159,11 @@ impl Checkpoint {
 
     pub(super) fn size(&self) -> usize {
         self.size
+    }
+
+    /// About how much memory this takes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Checkpoint>() + self.bytes.capacity() + self.pages.capacity() * size_of::<usize>()
     }
 
     /// Copies back what has changed, and gives the globals.

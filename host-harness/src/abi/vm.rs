@@ -13,9 +13,10 @@ use wasmtime::{Global, Instance, Memory, Store, StoreLimits, StoreLimitsBuilder,
 
 use super::{
     Callback, Host, Module,
-    border::Held,
+    border::{Exchanged, Held},
     exports::Exports,
-    journal::{Entry, Journal},
+    journal::Journal,
+    recall::{After, Does, Entered, PlaceId, ROOT, Recall, StepId},
     snapshot::{Checkpoint, Image},
 };
 
@@ -24,9 +25,6 @@ pub(super) const ALLOCATORS: [&str; 2] = ["malloc", "proxy_on_memory_allocate"];
 
 /// Most elements of one table, as in V8.
 pub(super) const TABLE_ELEMENTS: usize = 10_000_000;
-
-/// Most bytes of memory of a VM that comes back to where it was by doing everything again.
-const REPEATED_BYTES: usize = 2 * 1024 * 1024;
 
 /// Number of a VM, chosen by its host and given back with every hostcall.
 pub type VmIndex = usize;
@@ -73,23 +71,36 @@ pub struct Vm {
     /// Every global that the guest can change, in the order of [`Module`]'s list.
     globals: Vec<Global>,
     limits: VmLimits,
+    /// Whether what is left on its stack is cleared after each callback.
+    clears_stack: bool,
+    /// The start function that was called last.
+    starting: &'static str,
     /// What [`Vm::restore`] goes back to.
     image: Option<Image>,
     /// Where the callback that is held began.
-    held: Option<Beginning>,
-    /// Whether anything has run since [`Vm::restore`].
-    touched: bool,
-    /// Every callback since [`Vm::restore`] with what it was answered, while all of that is known.
-    past: Option<Vec<(Callback, Vec<Entry>)>>,
+    held: Option<Checkpoint>,
+    /// What it was seen to do since it was frozen.
+    recall: Option<Recalled>,
 }
 
-/// How a VM comes back to where a callback began.
-enum Beginning {
-    /// By the pages that it had changed by then, which are kept.
-    Kept(Checkpoint),
-    /// By doing everything again that it has done since its image: for a small VM that is less work than asking the
-    /// kernel, before every callback, for the pages that have changed.
-    Repeated,
+/// A VM that runs only where it is not known what it does.
+struct Recalled {
+    known: Recall,
+    /// Where it is, for who calls it.
+    at: At,
+    /// Where its memory is; none in the middle of a callback.
+    memory_at: Option<PlaceId>,
+}
+
+/// Where a VM is.
+#[derive(Debug, Clone, Copy)]
+enum At {
+    /// Between two callbacks.
+    Place(PlaceId),
+    /// Held at a hostcall of a callback that began there.
+    Held { place: PlaceId, step: StepId },
+    /// It has failed.
+    Failed(PlaceId),
 }
 
 /// What hostcalls reach through the store.
@@ -100,6 +111,8 @@ pub(super) struct VmState {
     pub(super) journal: Journal,
     /// Whether the host is told of what the guest is answered.
     pub(super) observed: bool,
+    /// The hostcalls of the running callback, where they are kept.
+    pub(super) exchanged: Option<Vec<Exchanged>>,
     pub(super) memory: Option<Memory>,
     pub(super) allocate: Option<TypedFunc<u32, u32>>,
     limits: StoreLimits,
@@ -195,6 +208,7 @@ impl VmState {
             phase: Phase::Starting,
             journal: Journal::default(),
             observed: false,
+            exchanged: None,
             memory: None,
             allocate: None,
             limits: bounds.build(),
@@ -211,9 +225,29 @@ impl Vm {
     /// Errors: a start function trapped, or the instance's memory is over the limit.
     pub fn new(module: &Module, index: VmIndex, host: HostSlot, limits: VmLimits) -> Result<Vm, Trap> {
         let mut vm = Vm::instantiate(module, index, host, limits)?;
-        vm.start()?;
-        vm.store.data_mut().phase = Phase::Running;
+        vm.start().map_err(|error| vm.trap(vm.starting, &error))?;
         Ok(vm)
+    }
+
+    /// A VM that runs only where it is not known what it does. It has yet to be started with [`Vm::start_again`].
+    ///
+    /// Errors: the instance's memory is over the limit.
+    pub fn recalled(module: &Module, index: VmIndex, host: HostSlot, limits: VmLimits) -> Result<Vm, Trap> {
+        let mut vm = Vm::instantiate(module, index, host, limits)?;
+        vm.freeze();
+        Ok(vm)
+    }
+
+    /// Makes the VM new: it starts as it did when it was made, whatever has been done with it since.
+    ///
+    /// Errors: a start function trapped.
+    pub fn start_again(&mut self, most_bytes: usize) -> Result<(), Trap> {
+        self.restore(most_bytes);
+        match self.recall(Entered::Start) {
+            Err(Stop::Trap(trap)) => Err(trap),
+            // No start function makes a hostcall at which it could be held.
+            Ok(_) | Err(Stop::Held) => Ok(()),
+        }
     }
 
     fn instantiate(module: &Module, index: VmIndex, host: HostSlot, limits: VmLimits) -> Result<Vm, Trap> {
@@ -236,10 +270,11 @@ impl Vm {
             exports,
             globals,
             limits,
+            clears_stack: false,
+            starting: "_initialize",
             image: None,
             held: None,
-            touched: true,
-            past: None,
+            recall: None,
         })
     }
 
@@ -259,86 +294,241 @@ impl Vm {
         if !self.exports(&callback) {
             return Ok(None);
         }
+        if self.recall.is_some() {
+            return self.recall(Entered::Callback(callback));
+        }
         match &self.held {
             Some(_) => self.store.data_mut().journal.rewind(),
             None => {
                 self.store.data_mut().journal.begin(may_hold);
-                self.held = may_hold.then(|| self.beginning());
+                self.held = may_hold.then(|| self.checkpoint());
             }
         }
-        refuel(&mut self.store, &self.limits, self.module.metered);
         let stop = match self.dispatch(callback) {
             Ok(returned) => {
-                self.remember(callback, may_hold);
                 self.held = None;
                 return Ok(returned);
             }
-            Err(error) if error.is::<Held>() && self.held.is_some() => self.rewind().err(),
+            Err(error) if error.is::<Held>() && self.held.is_some() => {
+                let beginning = self.held.clone().unwrap_or_default();
+                self.go_to(Some(&beginning)).err()
+            }
             Err(error) => Some(self.trap(callback.export(), &error)),
         };
         Err(stop.map_or(Stop::Held, Stop::Trap))
     }
 
-    /// How the VM comes back to where it is now.
-    fn beginning(&mut self) -> Beginning {
-        let small = self.image.as_ref().is_some_and(|image| image.size() <= REPEATED_BYTES);
-        if small && self.past.is_some() { Beginning::Repeated } else { Beginning::Kept(self.checkpoint()) }
-    }
-
-    fn remember(&mut self, callback: Callback, kept: bool) {
-        match &mut self.past {
-            Some(past) if kept => past.push((callback, self.store.data_mut().journal.take())),
-            // What is not known whole is of no use.
-            past => *past = None,
+    /// Does what a callback is known to do, and lets the guest do the rest.
+    fn recall(&mut self, entered: Entered) -> Result<Option<u32>, Stop> {
+        let state = self.store.data();
+        let (host, index, observed) = (state.host.clone(), state.index, state.observed);
+        let recalled = self.recall.as_mut().expect("a VM that is frozen has it");
+        let (place, mut step) = match recalled.at {
+            At::Held { place, step } => (place, step),
+            At::Place(place) | At::Failed(place) => match recalled.known.first(place, entered) {
+                Some(step) => (place, step),
+                None => return self.run_on(After::Begin { place, entered }),
+            },
+        };
+        loop {
+            match recalled.known.does(step) {
+                Does::Returns { value, place } => {
+                    recalled.at = At::Place(*place);
+                    return Ok(*value);
+                }
+                Does::Traps(trap) => {
+                    recalled.at = At::Failed(place);
+                    return Err(Stop::Trap(trap.clone()));
+                }
+                Does::Calls { made, .. } => {
+                    let Ok((digest, answer)) = made.again(&host, index, observed) else {
+                        recalled.at = At::Held { place, step };
+                        return Err(Stop::Held);
+                    };
+                    match recalled.known.next(step, digest, answer) {
+                        Ok(next) => step = next,
+                        Err(unknown) => return self.run_on(unknown),
+                    }
+                }
+            }
         }
     }
 
-    /// Goes back to where the callback that is held began.
-    fn rewind(&mut self) -> Result<(), Trap> {
-        if let Some(Beginning::Kept(checkpoint)) = &self.held {
-            let checkpoint = checkpoint.clone();
-            return self.go_to(Some(&checkpoint));
+    /// Runs the guest from where it is not known what it does, and keeps what that is.
+    fn run_on(&mut self, after: After) -> Result<Option<u32>, Stop> {
+        let mut recalled = self.recall.take().expect("a VM that is frozen has it");
+        let answered = recalled.known.answered_after(after);
+        let (place, entered) = (answered.place, answered.entered);
+        let came = self.come_to(&mut recalled, place);
+        if let Err(trap) = came {
+            recalled.at = At::Failed(place);
+            self.recall = Some(recalled);
+            return Err(Stop::Trap(trap));
         }
-        let own = self.store.data_mut().journal.take();
-        self.go_to(None)?;
-        let mut past = self.past.take().unwrap_or_default();
-        for (callback, entries) in &mut past {
-            self.store.data_mut().journal.load(std::mem::take(entries));
-            refuel(&mut self.store, &self.limits, self.module.metered);
-            self.dispatch(*callback).map_err(|error| self.trap(callback.export(), &error))?;
-            *entries = self.store.data_mut().journal.take();
+        recalled.memory_at = None;
+        let state = self.store.data_mut();
+        state.journal.load(answered.entries);
+        state.exchanged = Some(Vec::new());
+        let done = self.enter(entered);
+        let exchanged = self.store.data_mut().exchanged.take().unwrap_or_default();
+        let (after, last) = recalled.known.add_exchanged(after, exchanged);
+        let came = match done {
+            Ok(value) => {
+                let digest = self.digest();
+                let reached = recalled.known.add_return(after, value, self.memory_size(), digest);
+                recalled.memory_at = Some(reached);
+                recalled.at = At::Place(reached);
+                self.keep_checkpoint(&mut recalled, reached);
+                Ok(value)
+            }
+            Err(error) if error.is::<Held>() => {
+                recalled.at = At::Held { place, step: last };
+                Err(Stop::Held)
+            }
+            Err(error) => {
+                let trap = self.trap(self.name(entered), &error);
+                recalled.known.add(after, Does::Traps(trap.clone()));
+                recalled.at = At::Failed(place);
+                Err(Stop::Trap(trap))
+            }
+        };
+        self.recall = Some(recalled);
+        came
+    }
+
+    /// Brings the guest's memory to a place, from the nearest one on the way to it of which it is known.
+    fn come_to(&mut self, recalled: &mut Recalled, place: PlaceId) -> Result<(), Trap> {
+        let mut way = Vec::new();
+        let mut at = place;
+        while recalled.memory_at != Some(at) {
+            if let Some(checkpoint) = recalled.known.checkpoint(at) {
+                self.go_to(Some(checkpoint))?;
+                break;
+            }
+            let Some(answered) = recalled.known.way_to(at) else {
+                self.go_to(None)?;
+                break;
+            };
+            let before = answered.place;
+            way.push((at, answered));
+            at = before;
         }
-        self.past = Some(past);
-        self.store.data_mut().journal.load(own);
+        recalled.memory_at = None;
+        for (reached, answered) in way.into_iter().rev() {
+            self.store.data_mut().journal.load(answered.entries);
+            let entered = answered.entered;
+            self.enter(entered).map_err(|error| self.trap(self.name(entered), &error))?;
+            self.keep_checkpoint(recalled, reached);
+        }
+        recalled.memory_at = Some(place);
         Ok(())
+    }
+
+    fn keep_checkpoint(&mut self, recalled: &mut Recalled, place: PlaceId) {
+        if recalled.known.wants_checkpoint(place) {
+            let checkpoint = self.checkpoint();
+            recalled.known.keep_checkpoint(place, checkpoint);
+        }
+    }
+
+    /// What it was seen to do since it was frozen is not known any more.
+    pub fn forget(&mut self) {
+        let size = self.image.as_ref().map_or(0, Image::size);
+        if let Some(recalled) = &mut self.recall {
+            recalled.known = Recall::new(size, recalled.known.digest(ROOT));
+            recalled.memory_at = recalled.memory_at.filter(|place| *place == ROOT);
+            recalled.at = At::Place(ROOT);
+        }
     }
 
     /// Bytes of memory that the guest has now.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
+        match &self.recall {
+            Some(Recalled {
+                known,
+                at: At::Place(place) | At::Failed(place) | At::Held { place, .. },
+                ..
+            }) => known.memory_bytes(*place),
+            None => self.memory_size(),
+        }
+    }
+
+    /// What the VM is now, in few bits, where that is known: not in a callback, and not before [`Vm::freeze`].
+    #[must_use]
+    pub fn state(&self) -> Option<u128> {
+        match &self.recall {
+            Some(Recalled { known, at: At::Place(place), .. }) => known.digest(*place),
+            _ => None,
+        }
+    }
+
+    fn digest(&mut self) -> Option<u128> {
+        let globals = self.global_values();
+        let (image, memory) = (self.image.as_ref()?, self.store.data().memory?);
+        image.digest(memory, &mut self.store, &globals)
+    }
+
+    fn memory_size(&self) -> usize {
         self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
     }
 
+    fn name(&self, entered: Entered) -> &'static str {
+        match entered {
+            Entered::Start => self.starting,
+            Entered::Callback(callback) => callback.export(),
+        }
+    }
+
+    fn enter(&mut self, entered: Entered) -> wasmtime::Result<Option<u32>> {
+        let returned = match entered {
+            Entered::Start => self.start().map(|()| None),
+            Entered::Callback(callback) => self.dispatch(callback),
+        }?;
+        self.clear_stack();
+        Ok(returned)
+    }
+
+    /// Says that the module comes from a compiler that keeps its stack pointer in the only global that changes, and
+    /// everything else above the stack. What lies below that pointer is then nobody's once a callback has returned, and is
+    /// cleared from here on, so that a VM is the same whatever its callbacks have left there.
+    pub fn clears_stack(&mut self) {
+        self.clears_stack = true;
+    }
+
+    fn clear_stack(&mut self) {
+        let stack = self.clears_stack.then(|| self.global_values());
+        let Some([Val::I32(pointer)]) = stack.as_deref() else { return };
+        let pointer = pointer.cast_unsigned();
+        let (Some(image), Some(memory)) = (&self.image, self.store.data().memory) else { return };
+        if pointer <= self.module.data_from {
+            image.clear_below(pointer as usize, memory, &mut self.store);
+        }
+    }
+
     fn dispatch(&mut self, callback: Callback) -> wasmtime::Result<Option<u32>> {
-        self.touched = true;
+        refuel(&mut self.store, &self.limits, self.module.metered);
         self.exports.call(&mut self.store, callback)
     }
 
-    fn start(&mut self) -> Result<(), Trap> {
-        let initialize = self.instance.get_typed_func::<(), ()>(&mut self.store, "_initialize").ok();
-        let Some(initialize) = initialize else {
-            return match self.instance.get_typed_func::<(), ()>(&mut self.store, "_start") {
-                Ok(start) => start.call(&mut self.store, ()).map_err(|error| self.trap("_start", &error)),
-                Err(_) => Ok(()),
-            };
-        };
-        initialize.call(&mut self.store, ()).map_err(|error| self.trap("_initialize", &error))?;
-        if let Ok(main) = self.instance.get_typed_func::<(u32, u32), u32>(&mut self.store, "main") {
-            return main.call(&mut self.store, (0, 0)).map(|_| ()).map_err(|error| self.trap("main", &error));
+    fn start(&mut self) -> wasmtime::Result<()> {
+        refuel(&mut self.store, &self.limits, self.module.metered);
+        self.store.data_mut().phase = Phase::Starting;
+        if let Ok(initialize) = self.instance.get_typed_func::<(), ()>(&mut self.store, "_initialize") {
+            self.starting = "_initialize";
+            initialize.call(&mut self.store, ())?;
+            if let Ok(main) = self.instance.get_typed_func::<(u32, u32), u32>(&mut self.store, "main") {
+                self.starting = "main";
+                main.call(&mut self.store, (0, 0))?;
+            } else if let Ok(main) = self.instance.get_typed_func::<(), u32>(&mut self.store, "__main_void") {
+                self.starting = "__main_void";
+                main.call(&mut self.store, ())?;
+            }
+        } else if let Ok(start) = self.instance.get_typed_func::<(), ()>(&mut self.store, "_start") {
+            self.starting = "_start";
+            start.call(&mut self.store, ())?;
         }
-        if let Ok(main) = self.instance.get_typed_func::<(), u32>(&mut self.store, "__main_void") {
-            return main.call(&mut self.store, ()).map(|_| ()).map_err(|error| self.trap("main", &error));
-        }
+        self.store.data_mut().phase = Phase::Running;
         Ok(())
     }
 
@@ -351,23 +541,26 @@ impl Vm {
         self.store.data_mut().observed = observed;
     }
 
-    /// Keeps what the VM is now, for [`Vm::restore`].
+    /// Keeps what the VM is now, for [`Vm::restore`]. From here on it runs only where it is not known what it does.
     pub fn freeze(&mut self) {
         let globals = self.global_values();
         self.image = self.store.data().memory.map(|memory| Image::take(memory, &mut self.store, globals));
-        self.touched = false;
+        let known = Recall::new(self.memory_size(), self.digest());
+        self.recall = Some(Recalled { known, at: At::Place(ROOT), memory_at: Some(ROOT) });
     }
 
     /// Goes back to what the VM was at [`Vm::freeze`]. Any callback that is held is forgotten.
     ///
     /// Tables and the dropping of data segments are not undone; no compiler's output changes them after its start.
-    /// Errors: the VM had grown and could not be made anew.
-    pub fn restore(&mut self) -> Result<(), Trap> {
+    ///
+    /// What is known of it is forgotten when it takes more than so many bytes.
+    pub fn restore(&mut self, most_bytes: usize) {
         self.held = None;
-        self.past = Some(Vec::new());
         self.store.data_mut().phase = Phase::Running;
-        // Most runs leave some VMs alone.
-        if std::mem::take(&mut self.touched) { self.go_to(None) } else { Ok(()) }
+        match &mut self.recall {
+            Some(recalled) if recalled.known.bytes() <= most_bytes => recalled.at = At::Place(ROOT),
+            _ => self.forget(),
+        }
     }
 
     fn go_to(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), Trap> {

@@ -95,9 +95,9 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
 fn wasi<R: Into<Reply>>(
     guest: &mut Guest<'_>,
     function: &'static str,
-    action: impl FnOnce(&mut Border<'_>) -> Result<R, u32>,
+    action: impl Fn(&mut Border<'_>) -> Result<R, u32> + Send + Sync + 'static,
 ) -> wasmtime::Result<u32> {
-    match answer(guest, function, |border| action(border).map_err(Refused::Code))? {
+    match answer(guest, function, move |border| action(border).map_err(Refused::Code))? {
         Ok(reply) => deliver(guest, reply, FAULT),
         Err(errno) => Ok(errno),
     }
@@ -110,39 +110,36 @@ fn faulty<T>(answer: Answer<T>) -> Result<T, u32> {
 
 fn link_environment(linker: &mut Linker<VmState>, module: &str) -> wasmtime::Result<()> {
     linker.func_wrap(module, "environ_sizes_get", |mut guest: Guest<'_>, count_at: u32, size_at: u32| {
-        wasi(&mut guest, "environ_sizes_get", |border| {
+        wasi(&mut guest, "environ_sizes_get", move |border| {
             let entries = environment(border);
             let size: usize = entries.iter().map(Vec::len).sum();
             Ok(Reply::word(count_at, length(entries.len())).and_word(size_at, length(size)))
         })
     })?;
-    linker.func_wrap(
-        module,
-        "environ_get",
-        |mut guest: Guest<'_>, mut list_at: u32, mut bytes_at: u32| {
-            wasi(&mut guest, "environ_get", |border| {
-                let mut reply = Reply::default();
-                for entry in environment(border) {
-                    reply = reply.and_word(list_at, bytes_at).and_placed(bytes_at, &entry);
-                    list_at = list_at.checked_add(4).ok_or(FAULT)?;
-                    bytes_at = bytes_at.checked_add(length(entry.len())).ok_or(FAULT)?;
-                }
-                Ok(reply)
-            })
-        },
-    )?;
+    linker.func_wrap(module, "environ_get", |mut guest: Guest<'_>, list_at: u32, bytes_at: u32| {
+        wasi(&mut guest, "environ_get", move |border| {
+            let (mut list_at, mut bytes_at) = (list_at, bytes_at);
+            let mut reply = Reply::default();
+            for entry in environment(border) {
+                reply = reply.and_word(list_at, bytes_at).and_placed(bytes_at, &entry);
+                list_at = list_at.checked_add(4).ok_or(FAULT)?;
+                bytes_at = bytes_at.checked_add(length(entry.len())).ok_or(FAULT)?;
+            }
+            Ok(reply)
+        })
+    })?;
     linker.func_wrap(module, "args_sizes_get", |mut guest: Guest<'_>, count_at: u32, size_at: u32| {
-        wasi(&mut guest, "args_sizes_get", |_border| Ok(Reply::word(count_at, 0).and_word(size_at, 0)))
+        wasi(&mut guest, "args_sizes_get", move |_border| Ok(Reply::word(count_at, 0).and_word(size_at, 0)))
     })?;
     linker.func_wrap(module, "proc_exit", |mut guest: Guest<'_>, exit_code: u32| {
-        wasi(&mut guest, "proc_exit", |border| {
+        wasi(&mut guest, "proc_exit", move |border| {
             border.host.exit(border.vm, exit_code);
             Ok(())
         })
         .map(|_success| ())
     })?;
     linker.func_wrap(module, "random_get", |mut guest: Guest<'_>, pointer: u32, size: u32| {
-        wasi(&mut guest, "random_get", |border| {
+        wasi(&mut guest, "random_get", move |border| {
             if size > RANDOM_BYTES {
                 return Err(INVALID);
             }
@@ -160,11 +157,11 @@ fn link_files(linker: &mut Linker<VmState>, module: &str) -> wasmtime::Result<()
         module,
         "fd_write",
         |mut guest: Guest<'_>, file: u32, iovecs: u32, count: u32, written_at: u32| {
-            wasi(&mut guest, "fd_write", |border| write_log(border, file, iovecs, count, written_at))
+            wasi(&mut guest, "fd_write", move |border| write_log(border, file, iovecs, count, written_at))
         },
     )?;
     linker.func_wrap(module, "fd_fdstat_get", |mut guest: Guest<'_>, file: u32, stat_at: u32| {
-        wasi(&mut guest, "fd_fdstat_get", |border| {
+        wasi(&mut guest, "fd_fdstat_get", move |border| {
             if file != STDOUT && file != STDERR {
                 return Err(BAD_FILE);
             }
@@ -177,13 +174,13 @@ fn link_files(linker: &mut Linker<VmState>, module: &str) -> wasmtime::Result<()
     })?;
     // These two are asked for before `main`, so they are restricted like the rest and not constants.
     linker.func_wrap(module, "fd_prestat_get", |mut guest: Guest<'_>, _file: u32, _stat_at: u32| {
-        wasi(&mut guest, "fd_prestat_get", |_border| Err::<(), _>(BAD_FILE))
+        wasi(&mut guest, "fd_prestat_get", move |_border| Err::<(), _>(BAD_FILE))
     })?;
     linker.func_wrap(
         module,
         "fd_prestat_dir_name",
         |mut guest: Guest<'_>, _file: u32, _path: u32, _size: u32| {
-            wasi(&mut guest, "fd_prestat_dir_name", |_border| Err::<(), _>(BAD_FILE))
+            wasi(&mut guest, "fd_prestat_dir_name", move |_border| Err::<(), _>(BAD_FILE))
         },
     )?;
     Ok(())
@@ -194,7 +191,7 @@ fn link_clocks(linker: &mut Linker<VmState>, module: &str) -> wasmtime::Result<(
         module,
         "clock_time_get",
         |mut guest: Guest<'_>, clock: u32, _precision: u64, time_at: u32| {
-            wasi(&mut guest, "clock_time_get", |border| {
+            wasi(&mut guest, "clock_time_get", move |border| {
                 let time_ns = match clock {
                     REALTIME => border.host.wall_time_ns(border.vm),
                     MONOTONIC => border.host.monotonic_time_ns(border.vm),
@@ -208,7 +205,7 @@ fn link_clocks(linker: &mut Linker<VmState>, module: &str) -> wasmtime::Result<(
         module,
         "poll_oneoff",
         |mut guest: Guest<'_>, _subscriptions: u32, _events: u32, _count: u32, events_at: u32| {
-            wasi(&mut guest, "poll_oneoff", |_border| Ok(Reply::word(events_at, 0)))
+            wasi(&mut guest, "poll_oneoff", move |_border| Ok(Reply::word(events_at, 0)))
         },
     )?;
     Ok(())
@@ -224,7 +221,7 @@ fn link_constant(
     let parameters = parameters.chars().map(|kind| if kind == 'I' { ValType::I64 } else { ValType::I32 });
     let ty = FuncType::new(linker.engine(), parameters, [ValType::I32]);
     linker.func_new(module, name, ty, move |mut guest, _arguments, results| {
-        let code = wasi(&mut guest, name, |border| {
+        let code = wasi(&mut guest, name, move |border| {
             if errno == NO_SYSTEM {
                 border.host.unimplemented(border.vm, name);
             }
@@ -256,7 +253,7 @@ fn write_log(
         let (pointer, size) = (word(&iovec[..4]), word(&iovec[4..]));
         text.extend_from_slice(faulty(border.read(pointer, size))?);
         // A guest may name the same bytes many times; the host's memory has a limit as well.
-        if text.len() > border.memory.len() {
+        if text.len() > border.memory_bytes() {
             return Err(FAULT);
         }
     }

@@ -75,6 +75,8 @@ pub(crate) struct Core {
     pub(crate) exploration: Option<Exploration>,
     /// Whether the module can tell when a metric changes.
     pub(super) reads_metrics: bool,
+    /// Whether guests ask nothing of a CAS number but whether it is the same.
+    pub(super) numbers_are_tokens: bool,
     /// Names of the requests that are planned, by number.
     pub(crate) request_names: BTreeMap<u32, String>,
     /// Names of streams that have one.
@@ -181,6 +183,7 @@ impl Core {
             stopping: false,
             exploration: None,
             reads_metrics: true,
+            numbers_are_tokens: false,
             request_names: BTreeMap::new(),
             stream_names: BTreeMap::new(),
             views: Vec::new(),
@@ -224,6 +227,7 @@ impl Core {
             stopping: self.stopping,
             exploration: None,
             reads_metrics: self.reads_metrics,
+            numbers_are_tokens: self.numbers_are_tokens,
             request_names: self.request_names.clone(),
             stream_names: self.stream_names.clone(),
             views: self.views.clone(),

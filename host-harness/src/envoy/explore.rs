@@ -74,6 +74,13 @@ impl Envoy<Scripted> {
         self.proxy_mut().core_mut().events.post(at, Event::Stall { slot, span });
     }
 
+    /// Says that guests ask nothing of a CAS number but whether it is the same, and that their compiler is one of those that
+    /// [`crate::abi::Vm::clears_stack`] is about: more states are then the same.
+    pub(crate) fn knows_guests(&mut self) {
+        self.proxy_mut().clears_stack = true;
+        self.proxy_mut().core_mut().numbers_are_tokens = true;
+    }
+
     /// Makes what is now the beginning of every run.
     pub(crate) fn freeze(&mut self) {
         let reads_metrics = self.proxy().module.imports("proxy_get_metric");
@@ -85,10 +92,11 @@ impl Envoy<Scripted> {
     pub(crate) fn run(&mut self, exploration: Exploration, recorded: bool) -> Run<'_> {
         self.proxy_mut().thaw();
         let observed = exploration.scheduler().is_some_and(Scheduler::wants_fingerprint);
-        for guest in self.proxy_mut().guests.iter_mut().flatten() {
-            guest.observe(observed);
-        }
+        self.proxy_mut().observe(observed);
         let core = self.proxy_mut().core_mut();
+        if observed && core.numbers_are_tokens {
+            core.data.count_by_key();
+        }
         core.exploration = Some(exploration);
         core.recorder = recorded.then(Recorder::default);
         Run { envoy: self, held: Vec::new() }

@@ -1,12 +1,21 @@
 //! What the state of everything is, in 128 bits, so that a search can tell that it was there before.
 //!
-//! A guest is a function of what it has been answered, so the state of a VM is the hash of its answers, and nobody has to
-//! look into its memory. Streams live on one thread and are a function of that thread's history as well.
+//! A guest is a function of its memory and of what it is answered, and streams live on one thread and are a function of
+//! what came to pass there: see [`super::history`].
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{core::Core, events::Event, vms::VmSlot};
-use crate::world::Outcome;
+use super::{
+    core::Core,
+    events::Event,
+    history::History,
+    schedule::{Exploration, TurnKind},
+    vms::VmSlot,
+};
+use crate::{
+    abi::{Callback, VmIndex},
+    world::Outcome,
+};
 
 /// Values of different kinds and lengths, one after the other, without ambiguity.
 #[derive(Default)]
@@ -36,15 +45,34 @@ impl Digest {
 // === impl Core ===
 
 impl Core {
-    /// Something that a thread has seen.
-    pub(super) fn remember(&mut self, thread: VmSlot, seen: u128) {
-        if let Some(exploration) = &mut self.exploration {
-            let history = exploration.histories.entry(thread).or_default();
-            let mut digest = [0; 32];
-            digest[..16].copy_from_slice(&history.to_le_bytes());
-            digest[16..].copy_from_slice(&seen.to_le_bytes());
-            *history = xxh3_128(&digest);
+    pub(super) fn remember_begin(&mut self, vm: VmIndex, callback: Callback) {
+        if let Some(history) = self.history(vm) {
+            history.begin(vm, callback);
         }
+    }
+
+    pub(super) fn remember_answer(&mut self, vm: VmIndex, function: &str, digest: u128) {
+        if let Some(history) = self.history(vm) {
+            history.answer(function, digest);
+        }
+    }
+
+    pub(super) fn remember_return(&mut self, vm: VmIndex, value: u32, memory: Option<u128>) {
+        if let Some(history) = self.history(vm) {
+            history.finish(vm, u128::from(value), memory);
+        }
+    }
+
+    /// A failed VM is not called again, so what is in its memory does not matter.
+    pub(super) fn remember_failure(&mut self, vm: VmIndex) {
+        if let Some(history) = self.history(vm) {
+            history.finish(vm, u128::MAX, None);
+        }
+    }
+
+    fn history(&mut self, vm: VmIndex) -> Option<&mut History> {
+        let thread = self.vms[vm].role.slot();
+        Some(self.exploration.as_mut()?.histories.entry(thread).or_default())
     }
 
     /// The state of everything, but for what only depends on the order in which it came about.
@@ -56,7 +84,7 @@ impl Core {
             digest.number(exploration.outside);
             for (thread, history) in &exploration.histories {
                 digest.number(thread_number(*thread));
-                digest.wide(*history);
+                history.words().for_each(|word| digest.wide(word));
             }
             digest.number(exploration.running.map_or(0, |turn| thread_number(turn.thread) + 1));
             for held in &exploration.held {
@@ -78,6 +106,16 @@ impl Core {
                 digest.bytes(fault.as_str().as_bytes());
             }
         }
+        let steps_clock = self.exploration.as_ref().is_some_and(Exploration::steps_clock);
+        for record in self.vms.iter().filter(|vm| !vm.failed) {
+            for root in record.roots.values() {
+                digest.wide(root.tick_period.map_or(0, |period| period.as_nanos()));
+            }
+            digest.number(record.metric_ids.digest());
+            if steps_clock {
+                digest.wide(record.told_time.as_nanos());
+            }
+        }
         for (vm_id, key, value, cas) in self.data.iter() {
             digest.bytes(vm_id.as_bytes());
             digest.bytes(key);
@@ -86,6 +124,7 @@ impl Core {
         }
         for (token, consumer, items) in self.queues.iter() {
             digest.number(token);
+            digest.bytes(self.queues.name(token).unwrap_or_default().as_bytes());
             digest.number(thread_number(consumer.slot));
             digest.number(consumer.key);
             digest.number(consumer.context_id);
@@ -94,17 +133,21 @@ impl Core {
                 digest.bytes(item);
             }
         }
-        for ((at, _), event) in self.events.iter() {
-            let Some(turn) =
-                self.exploration.as_ref().and_then(|exploration| self.turn_of(event, exploration))
-            else {
-                continue;
-            };
+        let turns = self.exploration.iter().flat_map(|exploration| {
+            let events = self.events.iter();
+            events.filter_map(|((at, _), event)| Some((*at, self.turn_of(event, exploration)?, event)))
+        });
+        let mut turns: Vec<_> = turns.collect();
+        // In which order threads were given what is due at once is of no account: whoever decides is given every order,
+        // and where nobody does, it is that of the threads.
+        turns.sort_by_key(|(at, turn, _)| (*at, turn.thread));
+        for (at, turn, event) in turns {
             digest.wide(at.as_nanos());
             digest.bytes(turn.kind.as_str().as_bytes());
             digest.number(thread_number(turn.thread));
             digest.number(turn.of);
-            digest.number(turn.ordinal);
+            // The number of a tick is a name for people.
+            digest.number(if turn.kind == TurnKind::Tick { 0 } else { turn.ordinal });
             match event {
                 Event::Answer { call, outcome } => {
                     digest.number(u64::from(self.calls.get(call).is_some_and(|call| call.again)));
@@ -115,6 +158,10 @@ impl Core {
                     let awaited = root.and_then(|root| root.tick_awaited);
                     digest.wide(awaited.map_or(0, |since| since.as_nanos()));
                     digest.wide(root.map_or(0, |root| root.tick_longest.as_nanos()));
+                }
+                Event::QueueReady { consumer, .. } => {
+                    digest.number(consumer.key);
+                    digest.number(consumer.context_id);
                 }
                 Event::Grpc { event, .. } => digest.bytes(format!("{event:?}").as_bytes()),
                 _ => {}

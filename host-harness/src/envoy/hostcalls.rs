@@ -39,8 +39,8 @@ impl Host for Core {
         self.pass(vm, &point)
     }
 
-    fn answered(&mut self, vm: VmIndex, digest: u128) {
-        self.remember(self.vms[vm].role.slot(), digest);
+    fn answered(&mut self, vm: VmIndex, function: &'static str, digest: u128) {
+        self.remember_answer(vm, function, digest);
     }
 
     fn log(&mut self, vm: VmIndex, level: u32, message: &[u8]) -> Answer {

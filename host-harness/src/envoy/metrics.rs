@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use crate::abi::{Answer, MetricType, Status};
 
 const TYPE_BITS: u32 = 0b11;
@@ -22,6 +24,8 @@ pub(super) struct Metrics {
 pub(super) struct MetricIds {
     names: BTreeMap<u32, String>,
     defined: [u32; 3],
+    /// Hash of the names, in order.
+    digest: u64,
 }
 
 /// What was recorded in a histogram.
@@ -127,7 +131,13 @@ impl MetricIds {
         *defined += 1;
         let id = *defined * ID_STEP + kind as u32;
         self.names.insert(id, name.to_owned());
+        self.digest = xxh3_64_with_seed(name.as_bytes(), self.digest ^ u64::from(id));
         id
+    }
+
+    /// What was defined, in few bits.
+    pub(super) fn digest(&self) -> u64 {
+        self.digest
     }
 }
 

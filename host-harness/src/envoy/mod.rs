@@ -25,6 +25,7 @@ mod fingerprint;
 mod grpc;
 mod grpc_service;
 mod headers;
+mod history;
 mod hostcalls;
 mod lifecycle;
 mod log;

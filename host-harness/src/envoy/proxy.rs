@@ -17,6 +17,9 @@ use crate::{
     world::World,
 };
 
+/// Most bytes that are kept of what all VMs together were seen to do.
+const RECALL_BYTES: usize = 512 << 20;
+
 /// Every VM that was ever made, and what they share.
 pub(super) struct Proxy {
     pub(super) module: Module,
@@ -25,6 +28,12 @@ pub(super) struct Proxy {
     pub(super) slot: HostSlot,
     /// By number; `None` once a VM is thrown away.
     pub(super) guests: Vec<Option<Vm>>,
+    /// VMs that runs have made, to be made new when another run makes one of the same number.
+    spare: BTreeMap<VmIndex, Vm>,
+    /// Whether what guests are answered is remembered.
+    observed: bool,
+    /// See [`Vm::clears_stack`].
+    pub(super) clears_stack: bool,
     pub(super) main: Thread,
     pub(super) workers: Vec<Thread>,
     pub(super) finished: BTreeMap<StreamId, Exchange>,
@@ -76,6 +85,9 @@ impl Proxy {
             core: Some(Box::new(Core::new(options, world))),
             slot: HostSlot::default(),
             guests: Vec::new(),
+            spare: BTreeMap::new(),
+            observed: false,
+            clears_stack: false,
             main: Thread::default(),
             workers: vec![Thread::default(); concurrency],
             finished: BTreeMap::new(),
@@ -90,6 +102,9 @@ impl Proxy {
             return false;
         };
         for guest in self.guests.iter_mut().flatten() {
+            if self.clears_stack {
+                guest.clears_stack();
+            }
             guest.freeze();
         }
         let guests = self.guests.len();
@@ -97,26 +112,30 @@ impl Proxy {
         true
     }
 
-    /// Goes back to the beginning. A VM that had grown and cannot be made anew has failed from the start.
+    /// Goes back to the beginning.
     pub(super) fn thaw(&mut self) {
         let Some(frozen) = &self.frozen else {
             return;
         };
-        let core = frozen.core.fork();
+        let (core, most_bytes) = (frozen.core.fork(), RECALL_BYTES / frozen.guests.max(1));
         self.main.clone_from(&frozen.main);
         self.workers.clone_from(&frozen.workers);
-        self.guests.truncate(frozen.guests);
+        let made = self.guests.split_off(frozen.guests).into_iter().zip(frozen.guests..);
+        self.spare.extend(made.filter_map(|(guest, vm)| Some((vm, guest?))));
         self.finished.clear();
         if let Some(core) = core {
             *self.core_mut() = core;
         }
-        lend(&mut self.core, &self.slot);
-        let restored: Vec<_> = self.guests.iter_mut().map(|guest| guest.as_mut().map(Vm::restore)).collect();
-        take_back(&mut self.core, &self.slot);
-        for (vm, restored) in restored.into_iter().enumerate() {
-            if let Some(Err(trap)) = restored {
-                self.fail(vm, trap);
-            }
+        for guest in self.guests.iter_mut().flatten() {
+            guest.restore(most_bytes);
+        }
+    }
+
+    /// Whether what guests are answered is remembered, those that are made from here on as well.
+    pub(super) fn observe(&mut self, observed: bool) {
+        self.observed = observed;
+        for guest in self.guests.iter_mut().flatten() {
+            guest.observe(observed);
         }
     }
 
@@ -214,10 +233,23 @@ impl Proxy {
     pub(super) fn instantiate(&mut self, vm: VmIndex) -> Result<(), Trap> {
         let limits = self.core().options.limits.clone();
         lend(&mut self.core, &self.slot);
-        let guest = Vm::new(&self.module, vm, self.slot.clone(), limits);
+        let guest = match (&self.frozen, self.spare.remove(&vm)) {
+            (None, _) => Vm::new(&self.module, vm, self.slot.clone(), limits),
+            (Some(_), Some(guest)) => self.start_again(guest),
+            (Some(_), None) => Vm::recalled(&self.module, vm, self.slot.clone(), limits)
+                .and_then(|guest| self.start_again(guest)),
+        };
         take_back(&mut self.core, &self.slot);
         self.guests.push(Some(guest?));
         Ok(())
+    }
+
+    fn start_again(&self, mut guest: Vm) -> Result<Vm, Trap> {
+        guest.observe(self.observed);
+        if self.clears_stack {
+            guest.clears_stack();
+        }
+        guest.start_again(RECALL_BYTES / self.guests.len().max(1)).map(|()| guest)
     }
 
     /// Adds one to a counter of Envoy's own about a plugin.
@@ -255,7 +287,8 @@ impl Proxy {
     pub(super) fn throw_away(&mut self, vm: VmIndex) {
         // What a run begins with is needed again for the next run.
         if !self.is_frozen(vm) {
-            self.guests[vm] = None;
+            let guest = self.guests[vm].take();
+            self.spare.extend(guest.map(|guest| (vm, guest)));
         }
         let core = self.core_mut();
         core.vms[vm].failed = true;

@@ -13,6 +13,7 @@ use std::{any::Any, collections::BTreeMap, time::Duration};
 use super::{
     core::{Core, Owner},
     events::{Event, EventKey},
+    history::History,
     record::text,
     vms::VmSlot,
 };
@@ -95,6 +96,12 @@ pub(crate) trait Scheduler: Any + Send {
         point: &Point<'_>,
         candidates: &[Candidate],
     ) -> Option<usize>;
+    /// Whether it is known that the turn goes on at the next such hostcall, so that [`Scheduler::at_point`] is not asked.
+    /// `step` is the number of the hostcall in the run, `now` the time.
+    fn passes(&mut self, step: usize, now: Duration) -> bool {
+        let (_, _) = (step, now);
+        false
+    }
     /// A turn has come to such a hostcall, whether or not there is a choice; once more when it goes on from there.
     fn comes_to(&mut self, names: &dyn Names, turn: TurnId, point: &Point<'_>) {
         let (_, _, _) = (names, turn, point);
@@ -115,6 +122,10 @@ pub(crate) trait Scheduler: Any + Send {
     fn wants_fingerprint(&self) -> bool {
         false
     }
+    /// Whether the next decision is one that was made in a run before, so that its state is known.
+    fn knows_state(&self) -> bool {
+        false
+    }
     /// The state before the next decision.
     fn fingerprint(&mut self, state: u128) {
         let _ = state;
@@ -129,6 +140,8 @@ pub(crate) trait Names {
     fn point(&self, point: &Point<'_>) -> (Verb, String);
     /// Number of the last step that was recorded; 0 where none are.
     fn last_step(&self) -> usize;
+    /// What time it is.
+    fn now(&self) -> Duration;
 }
 
 /// What bounds a run.
@@ -164,8 +177,8 @@ pub(crate) struct Exploration {
     pub(crate) steps: usize,
     /// Hash of what the end of the run depends on beside the state of everything.
     pub(super) outside: u64,
-    /// Hash of everything that each thread has seen.
-    pub(super) histories: BTreeMap<VmSlot, u128>,
+    /// What each thread has seen.
+    pub(super) histories: BTreeMap<VmSlot, History>,
 }
 
 /// A turn that waits in the middle.
@@ -340,6 +353,11 @@ impl Exploration {
         now < self.limits.until && !self.is_out_of_steps()
     }
 
+    /// Whether it is later each time that a VM asks.
+    pub(super) fn steps_clock(&self) -> bool {
+        self.limits.clock_step > Duration::ZERO
+    }
+
     pub(super) fn is_out_of_steps(&self) -> bool {
         self.steps > self.limits.steps
     }
@@ -384,12 +402,25 @@ impl Core {
         let latest =
             earliest.saturating_add(exploration.limits.slack).min(exploration.limits.horizon).max(now);
         let mut candidates = held;
-        if !free && !candidates.is_empty() {
+        if !free {
+            if candidates.is_empty() {
+                // Of what is due at once, what came first on the first thread: how that came about does not matter.
+                let ready = coming.filter(|next| {
+                    next.next == Next::Resume
+                        || !exploration.is_busy(next.turn.thread)
+                        || next.turn.kind.befalls()
+                });
+                let mut ready = ready.peekable();
+                let due = ready.peek().map(|first| first.due);
+                let first =
+                    ready.take_while(|next| Some(next.due) == due).min_by_key(|next| next.turn.thread);
+                return first.into_iter().collect();
+            }
             candidates.truncate(1);
             return candidates;
         }
         for next in coming {
-            if free && next.due > latest {
+            if next.due > latest {
                 break;
             }
             let turn = next.turn;
@@ -399,9 +430,6 @@ impl Core {
                 continue;
             }
             candidates.push(next);
-            if !free {
-                break;
-            }
         }
         candidates
     }
@@ -567,7 +595,7 @@ impl Core {
             return Go::On;
         }
         exploration.steps += 1;
-        let running = exploration.running;
+        let (step, running) = (exploration.steps, exploration.running);
         if let Some(turn) = running {
             self.ask(|scheduler, names| scheduler.comes_to(names, turn, point));
         }
@@ -577,12 +605,19 @@ impl Core {
         let Some(turn) = running else {
             return Go::On;
         };
+        if !self.is_free() {
+            return Go::On;
+        }
+        let now = self.now();
+        let scheduler = self.exploration.as_mut().and_then(|exploration| exploration.scheduler.as_mut());
+        if scheduler.is_some_and(|scheduler| scheduler.passes(step, now)) {
+            return Go::On;
+        }
         let candidates = self.candidates();
-        if candidates.is_empty() || !self.is_free() {
+        if candidates.is_empty() {
             return Go::On;
         }
         self.tell_fingerprint();
-        let now = self.now();
         let first =
             self.ask(|scheduler, names| scheduler.at_point(names, turn, point, &candidates)).flatten();
         let Some(exploration) = &mut self.exploration else {
@@ -610,7 +645,7 @@ impl Core {
 
     pub(super) fn tell_fingerprint(&mut self) {
         let scheduler = self.exploration.as_ref().and_then(Exploration::scheduler);
-        if scheduler.is_some_and(Scheduler::wants_fingerprint) {
+        if scheduler.is_some_and(|scheduler| scheduler.wants_fingerprint() && !scheduler.knows_state()) {
             let state = self.fingerprint();
             self.ask(|scheduler, _names| scheduler.fingerprint(state));
         }
@@ -645,6 +680,10 @@ impl Names for Core {
             Point::ChangeMetric { id } => (Verb::ChangeMetric, id.to_string()),
             Point::ReadMetric { id } => (Verb::Metric, id.to_string()),
         }
+    }
+
+    fn now(&self) -> Duration {
+        Core::now(self)
     }
 
     fn last_step(&self) -> usize {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::abi::{Answer, Status};
 
@@ -14,7 +15,13 @@ use crate::abi::{Answer, Status};
 pub(super) struct SharedData {
     values: BTreeMap<String, BTreeMap<Vec<u8>, (Bytes, u32)>>,
     last_cas: u32,
+    by_key: bool,
 }
+
+/// Numbers of keys that are counted apart have this bit, which a counter for all keys does not come to.
+const BY_KEY: u32 = 1 << 30;
+/// How many numbers one key has before they come near those of another.
+const NUMBERS_OF_KEY: u32 = 1 << 10;
 
 // === impl SharedData ===
 
@@ -36,6 +43,14 @@ impl SharedData {
         })
     }
 
+    /// From here on, each key has a counter of its own, and no two keys the same numbers.
+    ///
+    /// For who passes a number on as it came, and asks nothing of it but whether it is the same, nothing changes; but now
+    /// it does not matter in which order two keys were written.
+    pub(super) fn count_by_key(&mut self) {
+        self.by_key = true;
+    }
+
     /// Forgets everything of a `vm_id` of which no VM is left.
     pub(super) fn forget(&mut self, vm_id: &str) {
         self.values.remove(vm_id);
@@ -47,8 +62,16 @@ impl SharedData {
         if values.get(key).is_some_and(|(_, current)| cas != 0 && cas != *current) {
             return Err(Status::CasMismatch);
         }
-        // The counter wraps past 0, which means "no compare".
-        self.last_cas = self.last_cas.checked_add(1).unwrap_or(1);
+        self.last_cas = match (self.by_key, values.get(key)) {
+            // The counter wraps past 0, which means "no compare".
+            (false, _) => self.last_cas.checked_add(1).unwrap_or(1),
+            (true, Some((_, current))) if current & BY_KEY != 0 => current + 1,
+            (true, _) => {
+                let place = xxh3_64(key).wrapping_add(xxh3_64(vm_id.as_bytes()));
+                BY_KEY
+                    + u32::try_from(place % u64::from(BY_KEY / NUMBERS_OF_KEY)).unwrap_or(0) * NUMBERS_OF_KEY
+            }
+        };
         values.insert(key.to_vec(), (Bytes::copy_from_slice(value), self.last_cas));
         Ok(())
     }
@@ -86,6 +109,23 @@ mod tests {
         let mut data = SharedData::default();
         assert_eq!(data.set("", b"lock", b"me", u32::MAX), Ok(()));
         assert_eq!(data.set("", b"lock", b"you", u32::MAX), Err(Status::CasMismatch));
+    }
+
+    #[test]
+    fn keys_that_are_counted_apart_have_numbers_that_do_not_depend_on_each_other() {
+        let written = |keys: [&[u8]; 3]| {
+            let mut data = SharedData::default();
+            data.set("", b"a", b"before", 0).unwrap();
+            data.count_by_key();
+            keys.iter().for_each(|key| data.set("", key, b"1", 0).unwrap());
+            let (_, a) = data.get("", b"a").unwrap();
+            assert_eq!(data.set("", b"a", b"2", a - 1), Err(Status::CasMismatch));
+            assert_eq!(data.set("", b"a", b"2", a), Ok(()));
+            data.iter().map(|(_, key, _, cas)| (key.to_vec(), cas)).collect::<Vec<_>>()
+        };
+        let one = written([b"a", b"b", b"a"]);
+        assert_eq!(one, written([b"b", b"a", b"a"]));
+        assert_ne!(one[0].1 / NUMBERS_OF_KEY, one[1].1 / NUMBERS_OF_KEY);
     }
 
     #[test]

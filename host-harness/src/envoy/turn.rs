@@ -13,7 +13,7 @@ use std::{
 
 use super::{proxy::Proxy, record::Note, schedule::Exploration, vms::AfterCall};
 use crate::{
-    abi::{Callback, Stop, Trap, VmIndex},
+    abi::{Callback, Stop, Trap, Vm, VmIndex},
     steps::Verb,
 };
 
@@ -112,11 +112,10 @@ impl Turn {
         record.current = callback.context_id();
         record.effective = 0;
         *record.callbacks.entry(callback.export()).or_default() += 1;
-        let thread = record.role.slot();
         let core = self.core_mut();
         core.vms[vm].may_hold = core.exploration.as_mut().is_some_and(Exploration::may_hold);
         core.note(vm, Verb::Enter, |_core| Note { object: callback.export().to_owned(), ..Note::default() });
-        core.remember(thread, callback.digest());
+        core.remember_begin(vm, callback);
         let returned = loop {
             // Where the guest was held it has done all that came before, and goes back to it as little as Envoy's would.
             if self.core().vms[vm].doomed {
@@ -141,7 +140,8 @@ impl Turn {
                     observed: value.to_string(),
                     ..Note::default()
                 });
-                self.core_mut().remember(thread, u128::from(value));
+                let state = self.guests[vm].as_ref().and_then(Vm::state);
+                self.core_mut().remember_return(vm, value, state);
                 Called::Returned { value, stop }
             }
             Err(trap) => {
@@ -150,6 +150,7 @@ impl Turn {
                     observed: trap.reason.clone(),
                     ..Note::default()
                 });
+                self.core_mut().remember_failure(vm);
                 self.fail(vm, trap);
                 Called::Failed
             }

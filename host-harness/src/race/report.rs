@@ -29,12 +29,15 @@ impl Report {
     /// Puts into words what can be said of it: that nothing was found is no proof, unless nothing was left out.
     pub(super) fn conclude(&mut self) {
         let proves = |phase: &&Phase| phase.complete && phase.certificate.is_some();
-        let proven = self.phases.iter().rev().find(proves).map(|phase| phase.name.as_str());
+        let proving = self.phases.iter().rev().find(proves);
+        let proven = proving.map(|phase| phase.name.as_str());
+        let within = proving.and_then(|phase| phase.certificate.as_ref()?.within.as_deref());
+        let within = within.map_or_else(String::new, |within| format!(" from {within}"));
         self.verdict = match (&self.not_run, &self.first, proven) {
             (Some(reason), ..) => format!("nothing was asked: {reason}"),
             (None, Some(found), _) => format!("broken: {}", found.oracle),
             (None, None, Some("exhaustive")) => "proved for every schedule".to_owned(),
-            (None, None, Some(bound)) => format!("proved to {bound}"),
+            (None, None, Some(bound)) => format!("proved to {bound}{within}"),
             (None, None, None) => format!("clean so far ({} schedules)", self.schedules),
         };
         if self.cut_off > 0 && self.first.is_none() && self.not_run.is_none() {
@@ -83,9 +86,7 @@ impl fmt::Display for Report {
             let name = &phase.name;
             write!(formatter, "\n  {name}: {} schedules, {} broken", phase.schedules, phase.failing)?;
             match &phase.certificate {
-                Some(covered) => {
-                    write!(formatter, ", all of {} paths through {} states", covered.paths, covered.states)?;
-                }
+                Some(covered) => write!(formatter, ", {covered}")?,
                 None if phase.complete => {}
                 None => formatter.write_str(", not to its end")?,
             }

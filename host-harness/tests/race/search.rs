@@ -1,6 +1,6 @@
 //! What the search finds, what it proves, and that neither depends on how it saves work.
 
-use host_harness::race::search::Phase;
+use host_harness::race::{scenario::Window, search::Phase};
 
 use super::*;
 
@@ -68,7 +68,7 @@ fn whole_callbacks_do_not_show_the_race() {
     let options = Options { time: Duration::MAX, ..Options::default() };
     let whole = explore(&naive, &Options { inside_callbacks: false, ..options.clone() });
     whole.assert_clean();
-    assert_eq!(names(&whole), ["bound 0"], "the order of whole callbacks is all that there is");
+    assert_eq!(names(&whole), ["whole callbacks"], "the order of whole callbacks is all that there is");
     assert_complete(&whole.phases[0]);
     let inside = explore(&naive, &options);
     assert_eq!(inside.first.unwrap().phase, "bound 1");
@@ -91,6 +91,31 @@ fn a_certificate_counts_the_schedules_that_there_are() {
             assert_eq!(with.failing > 0, without.failing > 0, "{place}");
         }
     }
+}
+
+#[test]
+fn a_bounded_search_decides_in_its_time_alone_and_says_so() {
+    let within = |from: u64, until: u64, cache: bool| {
+        let mut scenario = scenario("stale-after-preempt", "naive").as_ref().clone();
+        let (from, until) = (Duration::from_millis(from), Duration::from_millis(until));
+        scenario.bounds.bounded = Some(Window { from, until });
+        explore(&Arc::new(scenario), &Options { cache, ..bounded(1) })
+    };
+    // The scenario is over by then.
+    let late = within(150, 200, true);
+    late.assert_clean();
+    assert_eq!(late.verdict, "proved to bound 1 from 150ms to 200ms");
+    let mut broken = Vec::new();
+    for (from, until) in [(0, 200), (0, 60), (0, 25), (10, 30), (20, 60)] {
+        let (with, without) = (within(from, until, true), within(from, until, false));
+        for (with, without) in with.phases.iter().zip(&without.phases) {
+            let certificate = with.certificate.as_ref().expect("the phase is complete");
+            assert_eq!(certificate.paths, without.schedules.to_string(), "{from} to {until}");
+            assert_eq!(with.failing > 0, without.failing > 0, "{from} to {until}");
+        }
+        broken.push(with.first.is_some());
+    }
+    assert!(broken[0], "the whole of the run");
 }
 
 #[test]

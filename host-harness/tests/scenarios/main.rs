@@ -189,6 +189,7 @@ fn every_key_means_what_it_says() {
             slack: Duration::from_micros(1),
             steps: 10,
             clock_step: ms(2),
+            bounded: None,
         },
         rules: vec![
             Rule::Never {
@@ -251,6 +252,7 @@ fn what_is_left_out_has_a_default() {
             slack: ms(100),
             steps: 2000,
             clock_step: Duration::ZERO,
+            bounded: None,
         },
         rules: vec![],
         tolerate: vec![],

@@ -26,7 +26,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
          message_size: u32,
          timeout_ms: u32,
          token_at: u32| {
-            hostcall(&mut guest, "proxy_grpc_call", |border| -> Result<Reply, Refused> {
+            hostcall(&mut guest, "proxy_grpc_call", move |border| -> Result<Reply, Refused> {
                 let service = (service, service_size);
                 let method = (method, method_size);
                 let call =
@@ -52,7 +52,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
          metadata: u32,
          metadata_size: u32,
          token_at: u32| {
-            hostcall(&mut guest, "proxy_grpc_stream", |border| -> Result<Reply, Refused> {
+            hostcall(&mut guest, "proxy_grpc_stream", move |border| -> Result<Reply, Refused> {
                 let service = (service, service_size);
                 let method = (method, method_size);
                 let stream =
@@ -67,17 +67,17 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_grpc_send",
         |mut guest: Guest<'_>, token: u32, message: u32, message_size: u32, end: u32| {
-            hostcall(&mut guest, "proxy_grpc_send", |border| {
+            hostcall(&mut guest, "proxy_grpc_send", move |border| {
                 let message = border.read(message, message_size)?;
                 border.host.grpc_send(border.vm, token, message, end != 0)
             })
         },
     )?;
     linker.func_wrap(ENV, "proxy_grpc_cancel", |mut guest: Guest<'_>, token: u32| {
-        hostcall(&mut guest, "proxy_grpc_cancel", |border| border.host.grpc_cancel(border.vm, token))
+        hostcall(&mut guest, "proxy_grpc_cancel", move |border| border.host.grpc_cancel(border.vm, token))
     })?;
     linker.func_wrap(ENV, "proxy_grpc_close", |mut guest: Guest<'_>, token: u32| {
-        hostcall(&mut guest, "proxy_grpc_close", |border| border.host.grpc_close(border.vm, token))
+        hostcall(&mut guest, "proxy_grpc_close", move |border| border.host.grpc_close(border.vm, token))
     })?;
     Ok(())
 }

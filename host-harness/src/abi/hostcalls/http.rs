@@ -19,7 +19,7 @@ fn link_header_reads(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_header_map_value",
         |mut guest: Guest<'_>, map: u32, name: u32, name_size: u32, pointer_at: u32, size_at: u32| {
-            hostcall(&mut guest, "proxy_get_header_map_value", |border| -> Result<Reply, Refused> {
+            hostcall(&mut guest, "proxy_get_header_map_value", move |border| -> Result<Reply, Refused> {
                 let map = map.try_into()?;
                 let name = border.read(name, name_size)?;
                 Ok(Reply::given(border.host.header(border.vm, map, name)?, pointer_at, size_at))
@@ -30,7 +30,7 @@ fn link_header_reads(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_header_map_pairs",
         |mut guest: Guest<'_>, map: u32, pointer_at: u32, size_at: u32| {
-            hostcall(&mut guest, "proxy_get_header_map_pairs", |border| -> Result<Reply, Refused> {
+            hostcall(&mut guest, "proxy_get_header_map_pairs", move |border| -> Result<Reply, Refused> {
                 let headers = border.host.headers(border.vm, map.try_into()?)?;
                 // An empty map has no bytes at all, not even a count.
                 let bytes = if headers.is_empty() { Vec::new() } else { pairs::to_bytes(&headers) };
@@ -39,7 +39,7 @@ fn link_header_reads(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         },
     )?;
     linker.func_wrap(ENV, "proxy_get_header_map_size", |mut guest: Guest<'_>, map: u32, size_at: u32| {
-        hostcall(&mut guest, "proxy_get_header_map_size", |border| {
+        hostcall(&mut guest, "proxy_get_header_map_size", move |border| {
             let size = border.host.headers_size(border.vm, map.try_into()?)?;
             Ok::<_, Refused>(Reply::word(size_at, size))
         })
@@ -52,7 +52,7 @@ fn link_header_writes(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_set_header_map_pairs",
         |mut guest: Guest<'_>, map: u32, pairs: u32, pairs_size: u32| {
-            hostcall(&mut guest, "proxy_set_header_map_pairs", |border| {
+            hostcall(&mut guest, "proxy_set_header_map_pairs", move |border| {
                 let map = map.try_into()?;
                 let headers = pairs::from_bytes(border.read(pairs, pairs_size)?);
                 border.host.set_headers(border.vm, map, headers)
@@ -63,7 +63,7 @@ fn link_header_writes(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_add_header_map_value",
         |mut guest: Guest<'_>, map: u32, name: u32, name_size: u32, value: u32, value_size: u32| {
-            hostcall(&mut guest, "proxy_add_header_map_value", |border| {
+            hostcall(&mut guest, "proxy_add_header_map_value", move |border| {
                 let map = map.try_into()?;
                 let name = border.read(name, name_size)?;
                 let value = border.read(value, value_size)?;
@@ -75,7 +75,7 @@ fn link_header_writes(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_replace_header_map_value",
         |mut guest: Guest<'_>, map: u32, name: u32, name_size: u32, value: u32, value_size: u32| {
-            hostcall(&mut guest, "proxy_replace_header_map_value", |border| {
+            hostcall(&mut guest, "proxy_replace_header_map_value", move |border| {
                 let map = map.try_into()?;
                 let name = border.read(name, name_size)?;
                 let value = border.read(value, value_size)?;
@@ -87,7 +87,7 @@ fn link_header_writes(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_remove_header_map_value",
         |mut guest: Guest<'_>, map: u32, name: u32, name_size: u32| {
-            hostcall(&mut guest, "proxy_remove_header_map_value", |border| {
+            hostcall(&mut guest, "proxy_remove_header_map_value", move |border| {
                 let map = map.try_into()?;
                 border.host.remove_header(border.vm, map, border.read(name, name_size)?)
             })
@@ -101,7 +101,7 @@ fn link_buffers(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_buffer_bytes",
         |mut guest: Guest<'_>, buffer: u32, start: u32, size: u32, pointer_at: u32, size_at: u32| {
-            hostcall(&mut guest, "proxy_get_buffer_bytes", |border| -> Result<Reply, Refused> {
+            hostcall(&mut guest, "proxy_get_buffer_bytes", move |border| -> Result<Reply, Refused> {
                 let buffer = buffer.try_into()?;
                 let bytes = border.host.buffer(border.vm, buffer, start as usize, size as usize)?;
                 Ok(Reply::given(bytes, pointer_at, size_at))
@@ -112,7 +112,7 @@ fn link_buffers(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_buffer_status",
         |mut guest: Guest<'_>, buffer: u32, length_at: u32, flags_at: u32| {
-            hostcall(&mut guest, "proxy_get_buffer_status", |border| {
+            hostcall(&mut guest, "proxy_get_buffer_status", move |border| {
                 let bytes = border.host.buffer_length(border.vm, buffer.try_into()?)?;
                 Ok::<_, Refused>(Reply::word(length_at, length(bytes)).and_word(flags_at, 0))
             })
@@ -122,7 +122,7 @@ fn link_buffers(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_set_buffer_bytes",
         |mut guest: Guest<'_>, buffer: u32, start: u32, size: u32, value: u32, value_size: u32| {
-            hostcall(&mut guest, "proxy_set_buffer_bytes", |border| {
+            hostcall(&mut guest, "proxy_set_buffer_bytes", move |border| {
                 let buffer = buffer.try_into()?;
                 let value = border.read(value, value_size)?;
                 border.host.set_buffer(border.vm, buffer, start as usize, size as usize, value)
@@ -145,7 +145,7 @@ fn link_streams(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
          headers: u32,
          headers_size: u32,
          grpc_status: i32| {
-            hostcall(&mut guest, "proxy_send_local_response", |border| {
+            hostcall(&mut guest, "proxy_send_local_response", move |border| {
                 let response = LocalResponse {
                     status,
                     details: border.read(details, details_size)?.to_vec(),
@@ -158,28 +158,28 @@ fn link_streams(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         },
     )?;
     linker.func_wrap(ENV, "proxy_continue_stream", |mut guest: Guest<'_>, stream: u32| {
-        hostcall(&mut guest, "proxy_continue_stream", |border| {
+        hostcall(&mut guest, "proxy_continue_stream", move |border| {
             border.host.continue_stream(border.vm, stream.try_into()?)
         })
     })?;
     linker.func_wrap(ENV, "proxy_close_stream", |mut guest: Guest<'_>, stream: u32| {
-        hostcall(&mut guest, "proxy_close_stream", |border| {
+        hostcall(&mut guest, "proxy_close_stream", move |border| {
             border.host.close_stream(border.vm, stream.try_into()?)
         })
     })?;
     // ABI 0.1.0 has a function for each direction, and one for a cache that later ABIs clear by themselves.
     linker.func_wrap(ENV, "proxy_continue_request", |mut guest: Guest<'_>| {
-        hostcall(&mut guest, "proxy_continue_request", |border| {
+        hostcall(&mut guest, "proxy_continue_request", move |border| {
             border.host.continue_stream(border.vm, StreamType::Request)
         })
     })?;
     linker.func_wrap(ENV, "proxy_continue_response", |mut guest: Guest<'_>| {
-        hostcall(&mut guest, "proxy_continue_response", |border| {
+        hostcall(&mut guest, "proxy_continue_response", move |border| {
             border.host.continue_stream(border.vm, StreamType::Response)
         })
     })?;
     linker.func_wrap(ENV, "proxy_clear_route_cache", |mut guest: Guest<'_>| {
-        hostcall(&mut guest, "proxy_clear_route_cache", |_border| Ok::<_, Refused>(()))
+        hostcall(&mut guest, "proxy_clear_route_cache", move |_border| Ok::<_, Refused>(()))
     })?;
     Ok(())
 }
@@ -199,7 +199,7 @@ fn link_calls(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
          trailers_size: u32,
          timeout_ms: i32,
          token_at: u32| {
-            hostcall(&mut guest, "proxy_http_call", |border| -> Result<Reply, Refused> {
+            hostcall(&mut guest, "proxy_http_call", move |border| -> Result<Reply, Refused> {
                 let call = OutgoingHttpCall {
                     upstream: border.read(upstream, upstream_size)?.to_vec(),
                     headers: pairs::from_bytes(border.read(headers, headers_size)?),

@@ -219,6 +219,14 @@ pub(super) struct Bounds {
     pub(super) slack: Option<Time>,
     pub(super) steps: Option<usize>,
     pub(super) clock_step: Option<Time>,
+    pub(super) bounded: Option<Bounded>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct Bounded {
+    pub(super) from: Time,
+    pub(super) until: Time,
 }
 
 #[derive(Debug, Default, Deserialize)]

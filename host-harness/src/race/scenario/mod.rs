@@ -192,6 +192,17 @@ pub struct Bounds {
     /// How much later it is for a VM each time that it asks for the time, so that work in slices of time comes to their
     /// ends. Elsewhere a callback takes none.
     pub clock_step: Duration,
+    /// In which time the bounded search decides; without it, until `until`.
+    pub bounded: Option<Window>,
+}
+
+/// A span of time; its end is not in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Its begin.
+    pub from: Duration,
+    /// Its end.
+    pub until: Duration,
 }
 
 /// What must hold.
@@ -377,6 +388,7 @@ impl Default for Bounds {
             slack: Duration::from_millis(100),
             steps: 2000,
             clock_step: Duration::ZERO,
+            bounded: None,
         }
     }
 }

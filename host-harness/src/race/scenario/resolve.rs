@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use yaml_serde::Value as Yaml;
 
 use super::{
-    Answer, Bounds, Cluster, Event, EventKind, Expectation, Faults, Plugin, Rule, Scenario, Thread,
+    Answer, Bounds, Cluster, Event, EventKind, Expectation, Faults, Plugin, Rule, Scenario, Thread, Window,
     document::{self, Document, Expect},
     error::{Problem, did_you_mean, listed},
     parts, read,
@@ -292,12 +292,20 @@ fn bounds(bounds: &document::Bounds) -> Result<Bounds, Problem> {
         let message = format!("{steps} are more than a search comes to");
         return Err(Problem::new("bounds.steps", message, format!("give at most {MOST_STEPS}")));
     }
+    let until = or(bounds.until, default.until);
+    let bounded = bounds.bounded.as_ref().map(|window| Window { from: window.from.0, until: window.until.0 });
+    if bounded.is_some_and(|window| window.from >= window.until || window.until > until) {
+        let message = "the bounded search decides at no time that lies in the run";
+        let hint = "give a `from` before its `until`, and that not after `bounds.until`";
+        return Err(Problem::new("bounds.bounded", message, hint));
+    }
     Ok(Bounds {
-        until: or(bounds.until, default.until),
+        until,
         settle: or(bounds.settle, default.settle),
         slack: or(bounds.slack, default.slack),
         steps: bounds.steps.unwrap_or(default.steps),
         clock_step: or(bounds.clock_step, default.clock_step),
+        bounded,
     })
 }
 

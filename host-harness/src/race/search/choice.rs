@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     abi::Point,
-    envoy::schedule::{Candidate, Fault, Names, Scheduler, TurnId},
+    envoy::schedule::{Candidate, Fault, Names, Next, Scheduler, TurnId},
 };
 
 /// One choice between several ways to go on.
@@ -16,12 +16,57 @@ pub(crate) struct Choice {
     pub(crate) ways: u16,
     /// The one that was taken; 0 is what happens when nobody decides.
     pub(crate) taken: u16,
-    /// Whether taking another way than the first costs a preemption.
+    /// Whether another way than the first holds a callback inside.
     pub(crate) inside: bool,
+    /// How many ways, the first ones, let nothing come late: the others begin what is due later than something else.
+    #[serde(default = "all_ways")]
+    pub(crate) timely: u16,
+}
+
+fn all_ways() -> u16 {
+    u16::MAX
+}
+
+// === impl Choice ===
+
+impl Choice {
+    pub(super) fn new(count: usize, taken: usize, inside: bool, timely: usize) -> Choice {
+        Choice { ways: ways(count), taken: ways(taken), inside, timely: ways(timely) }
+    }
+
+    /// How many times something is put off by a way: a callback that is held inside, an event that comes late.
+    pub(super) fn cost_of(self, way: u16) -> u32 {
+        u32::from(self.inside && way > 0) + u32::from(way >= self.timely)
+    }
+
+    /// The same of the way that was taken.
+    pub(super) fn cost(self) -> u32 {
+        self.cost_of(self.taken)
+    }
+
+    /// How many ways, the first ones, cost no more than this.
+    pub(super) fn within(self, spare: u32) -> u16 {
+        let ways = match (self.inside, spare) {
+            (false, 0) => self.timely,
+            (true, 0) => 1,
+            (true, 1) => self.timely,
+            _ => self.ways,
+        };
+        ways.clamp(1, self.ways)
+    }
+}
+
+/// How many of the candidates, the first ones, begin nothing that is due later than something else: turns that are held,
+/// which are waited for by nobody, and the events that are due first.
+pub(super) fn timely(candidates: &[Candidate]) -> usize {
+    let is_event = |candidate: &&Candidate| candidate.next != Next::Resume;
+    let first = candidates.iter().find(is_event).map(|first| first.due);
+    let late = |candidate: &Candidate| is_event(&candidate) && Some(candidate.due) > first;
+    candidates.iter().position(late).unwrap_or(candidates.len())
 }
 
 /// A count of ways; a scenario with more than 65,535 of them is cut off there.
-pub(super) fn ways(count: usize) -> u16 {
+fn ways(count: usize) -> u16 {
     u16::try_from(count).unwrap_or(u16::MAX)
 }
 
@@ -136,8 +181,8 @@ impl Noting {
         (self.made.clone(), self.steps.clone())
     }
 
-    fn note(&mut self, names: &dyn Names, count: usize, taken: usize, inside: bool) {
-        self.made.push(Choice { ways: ways(count), taken: ways(taken), inside });
+    fn note(&mut self, names: &dyn Names, choice: Choice) {
+        self.made.push(choice);
         self.steps.push(names.last_step());
     }
 }
@@ -155,20 +200,22 @@ impl Scheduler for Noting {
         candidates: &[Candidate],
     ) -> Option<usize> {
         let taken = self.inner.at_point(names, turn, point, candidates);
-        self.note(names, candidates.len() + 1, taken.map_or(0, |taken| taken + 1), true);
+        let way = taken.map_or(0, |taken| taken + 1);
+        self.note(names, Choice::new(candidates.len() + 1, way, true, timely(candidates) + 1));
         taken
     }
 
     fn next(&mut self, names: &dyn Names, candidates: &[Candidate]) -> usize {
         let taken = self.inner.next(names, candidates);
-        self.note(names, candidates.len(), taken, false);
+        self.note(names, Choice::new(candidates.len(), taken, false, timely(candidates)));
         taken
     }
 
     fn fault(&mut self, names: &dyn Names, turn: Option<TurnId>, faults: &[Fault]) -> Option<Fault> {
         let taken = self.inner.fault(names, turn, faults);
         let place = taken.and_then(|taken| faults.iter().position(|fault| *fault == taken));
-        self.note(names, faults.len() + 1, place.map_or(0, |place| place + 1), false);
+        let way = place.map_or(0, |place| place + 1);
+        self.note(names, Choice::new(faults.len() + 1, way, false, faults.len() + 1));
         taken
     }
 

@@ -1,6 +1,6 @@
 //! Looking for a schedule that breaks a scenario, and proving that there is none.
 //!
-//! A campaign has phases, cheapest first: every schedule without a preemption, with one, with two ([`systematic`]); then a
+//! A campaign has phases, cheapest first: every schedule in which nothing is put off, one thing, two ([`systematic`]); then a
 //! portfolio of random ones ([`portfolio`]); then every schedule there is. A systematic phase keeps the states that it has
 //! been in, so it ends when all of them are known, and says how many schedules that covers.
 
@@ -9,6 +9,7 @@ mod portfolio;
 mod systematic;
 
 use std::{
+    fmt,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
@@ -33,7 +34,8 @@ use crate::{abi::Module, envoy::schedule::Scheduler};
 /// How far a campaign goes.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Most preemptions of the bounded phases; each smaller bound is searched before.
+    /// How many times something may be put off in the bounded phases: a callback is held inside, or an event comes later
+    /// than one that is due after it. Each smaller bound is searched before.
     pub preemptions: u32,
     /// Count of random schedules between the bounded phases and the exhaustive one.
     pub random: u64,
@@ -137,6 +139,18 @@ pub struct Certificate {
     pub states: u64,
     /// Schedules through them, as text because there are many.
     pub paths: String,
+    /// In which time there was anything to decide, where that is not the whole of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
+}
+
+// === impl Certificate ===
+
+impl fmt::Display for Certificate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "all of {} paths through {} states", self.paths, self.states)?;
+        self.within.iter().try_for_each(|within| write!(formatter, " from {within}"))
+    }
 }
 
 /// A schedule that breaks a scenario.
@@ -224,11 +238,11 @@ pub(super) fn recorded_choices(stage: &mut Stage, schedule: &Schedule) -> (Vec<C
 
 /// Choices with as few preemptions as possible that fail by the same oracle, if the bounded search finds any soon.
 pub(super) fn minimal(stage: &mut Stage, found: &Found, options: &Options) -> Option<Vec<Choice>> {
-    let preemptions = found.choices.iter().filter(|choice| choice.inside && choice.taken > 0).count();
+    let put_off: u32 = found.choices.iter().map(|choice| choice.cost()).sum();
     let mut runs = 0;
     // The bound that it needs itself is searched as well: what is found there first is the same for every seed.
-    for bound in 0..=u32::try_from(preemptions).unwrap_or(u32::MAX).min(options.preemptions) {
-        let mut tree = Tree::new(Some(bound), options, (1, 1));
+    for bound in 0..=put_off.min(options.preemptions) {
+        let mut tree = Tree::new(Some(bound), options, (1, 1), None);
         while runs < MINIMAL_RUNS && tree.bytes() < options.state_bytes && !stage.is_stopped() {
             runs += 1;
             let ran = stage.run(Box::new(Systematic::new(tree)), false);
@@ -236,7 +250,7 @@ pub(super) fn minimal(stage: &mut Stage, found: &Found, options: &Options) -> Op
             if ran.violations.iter().any(|broken| broken.violation.oracle == found.oracle) {
                 return Some(choices);
             }
-            tree = Systematic::into_tree_of(ran.scheduler, choices);
+            tree = Systematic::into_tree_of(ran.scheduler);
             if !tree.backtrack() {
                 break;
             }
@@ -284,13 +298,14 @@ impl Campaign {
 
     fn run(&mut self, progress: Progress<'_>) {
         let bounds = if self.options.inside_callbacks { self.options.preemptions } else { 0 };
-        let is_last = !self.options.inside_callbacks || self.options.random == 0 && !self.options.exhaustive;
+        // The exhaustive phase takes what they leave.
+        let is_last = !self.options.inside_callbacks || self.options.random == 0;
         // A large scenario fills any time with the first of these, which leaves its later choices as they are.
         let all = Share { time: self.options.time, schedules: self.options.schedules };
         let bounded = if is_last { all } else { Share { time: all.time / 2, schedules: all.schedules / 2 } };
         for bound in 0..=bounds {
             let until = self.part_of(bounded, bounds - bound + 1);
-            self.systematic(Some(bound), until, progress);
+            self.systematic(Some(bound).filter(|_| self.options.inside_callbacks), until, progress);
         }
         if self.options.inside_callbacks {
             self.portfolio(progress);
@@ -329,13 +344,18 @@ impl Campaign {
     }
 
     fn systematic(&mut self, bound: Option<u32>, until: Share, progress: Progress<'_>) {
-        let name = bound.map_or_else(|| "exhaustive".to_owned(), |bound| format!("bound {bound}"));
+        let name = match bound {
+            _ if !self.options.inside_callbacks => "whole callbacks".to_owned(),
+            Some(bound) => format!("bound {bound}"),
+            None => "exhaustive".to_owned(),
+        };
         if self.is_over() {
             return;
         }
         let mut phase = Phase::new(&name);
         let began = Instant::now();
-        let mut tree = Tree::new(bound, &self.options, self.options.shard);
+        let window = bound.and(self.stage.scenario().bounds.bounded);
+        let mut tree = Tree::new(bound, &self.options, self.options.shard, window);
         loop {
             let scheduler = Systematic::new(tree);
             let ran = self.stage.run(Box::new(scheduler), false);
@@ -344,7 +364,7 @@ impl Campaign {
             if is_ours {
                 self.count(&mut phase, &ran, &choices, progress);
             }
-            tree = Systematic::into_tree_of(ran.scheduler, choices);
+            tree = Systematic::into_tree_of(ran.scheduler);
             if ran.cut == Some(Cut::Stopped) {
                 break;
             }
@@ -359,7 +379,8 @@ impl Campaign {
         phase.seconds = began.elapsed().as_secs_f64();
         // A part of the work proves nothing about the whole, and without states there is nothing to count.
         if phase.complete && self.options.shard.1 == 1 && self.options.cache {
-            phase.certificate = tree.certificate();
+            let within = window.map(|window| format!("{:?} to {:?}", window.from, window.until));
+            phase.certificate = tree.certificate().map(|certificate| Certificate { within, ..certificate });
         }
         self.report.phases.push(phase);
     }

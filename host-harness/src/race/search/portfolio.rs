@@ -4,7 +4,7 @@ use std::{any::Any, collections::BTreeMap};
 
 use rand::{Rng, RngExt, SeedableRng, rngs::ChaCha8Rng};
 
-use super::choice::{Choice, ways};
+use super::choice::{Choice, timely};
 use crate::{
     abi::Point,
     envoy::{
@@ -128,9 +128,9 @@ impl Portfolio {
         *self.turn_priorities.entry(turn).or_insert(drawn)
     }
 
-    fn note(&mut self, count: usize, taken: usize, inside: bool) -> usize {
-        self.made.push(Choice { ways: ways(count), taken: ways(taken), inside });
-        taken
+    fn note(&mut self, choice: Choice) -> usize {
+        self.made.push(choice);
+        usize::from(choice.taken)
     }
 }
 
@@ -149,19 +149,20 @@ impl Scheduler for Portfolio {
         let mut turns = vec![turn];
         turns.extend(candidates.iter().map(|candidate| candidate.turn));
         let taken = self.choose(&turns, Some(turn));
-        self.note(turns.len(), taken, true).checked_sub(1)
+        self.note(Choice::new(turns.len(), taken, true, timely(candidates) + 1)).checked_sub(1)
     }
 
     fn next(&mut self, _names: &dyn Names, candidates: &[Candidate]) -> usize {
         let turns: Vec<TurnId> = candidates.iter().map(|candidate| candidate.turn).collect();
         let taken = self.choose(&turns, None);
-        self.note(turns.len(), taken, false)
+        self.note(Choice::new(turns.len(), taken, false, timely(candidates)))
     }
 
     fn fault(&mut self, _names: &dyn Names, _turn: Option<TurnId>, faults: &[Fault]) -> Option<Fault> {
         let met = self.random.random_range(0..FAULT_ODDS) == 0;
         let taken = if met { self.random.random_range(1..=faults.len()) } else { 0 };
-        faults.get(self.note(faults.len() + 1, taken, false).checked_sub(1)?).copied()
+        let ways = faults.len() + 1;
+        faults.get(self.note(Choice::new(ways, taken, false, ways)).checked_sub(1)?).copied()
     }
 }
 
