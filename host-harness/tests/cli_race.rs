@@ -76,7 +76,7 @@ fn a_scenario_that_breaks_unexpectedly_is_told_in_a_sentence_and_ends_with_1() {
 
 #[test]
 fn the_scenarios_of_the_filter_itself_are_explored_in_place_of_the_small_ones() {
-    let arguments = ["--preemptions", "0", "--random", "0", "--time", "1", "--json"];
+    let arguments = ["--preemptions", "0", "--random", "0", "--time", "5", "--json"];
     let all = ["explore", "--all", "--filter", "--only", "bundles-out-of-order"];
     let output = portcullis(&[&all[..], &arguments].concat());
     let reports: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -21,7 +21,7 @@ use host_harness::{
     race::{
         self, builtin,
         scenario::Scenario,
-        search::{self, Kept, Options, Report},
+        search::{self, Certificate, Kept, Options, Report},
     },
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -352,13 +352,15 @@ fn table(scenarios: &[Arc<Scenario>], reports: &[Report]) -> Table {
             (None, false) => format!("NOT BROKEN: {}", report.verdict),
             (_, true) => report.verdict.clone(),
         };
-        let certificates = report.phases.iter().filter_map(|phase| {
-            let certificate = phase.certificate.as_ref()?;
-            Some(format!("{}: {} schedules, {certificate}", phase.name, phase.schedules))
+        let certificates = report.phases.iter().rev().find_map(|phase| {
+            let Certificate { states, paths, within } = phase.certificate.as_ref()?;
+            let within = within.as_ref().map_or_else(String::new, |within| format!(" ({within})"));
+            let (name, schedules) = (&phase.name, phase.schedules);
+            Some(format!("{name}{within}: {schedules} schedules, {states} states, {paths} paths"))
         });
         let missed = report.phases.iter().find_map(|phase| phase.missed_depth_2);
         let missed = missed.map(|missed| format!("two steps missed: p ≤ {missed:.1e}"));
-        let covered = certificates.chain(missed).collect::<Vec<_>>().join("\n");
+        let covered = certificates.into_iter().chain(missed).collect::<Vec<_>>().join("\n");
         table.add_row([
             scenario.name.clone(),
             scenario.variant.clone(),
