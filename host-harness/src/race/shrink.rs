@@ -1,6 +1,6 @@
 //! From a schedule that fails to the least that fails in the same way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
@@ -20,8 +20,6 @@ const RUNS: usize = 4000;
 const RACED_WITHIN: usize = 2000;
 /// Most findings of a run that are told.
 const FINDINGS: usize = 50;
-/// Of so many steps a finding's identity is made.
-const IDENTITY_STEPS: usize = 2000;
 /// Characters of a finding's identity.
 const ID_DIGITS: usize = 8;
 
@@ -160,7 +158,7 @@ fn header(schedule: &Schedule, trace: &Trace, found: &Found, module: &str) -> Ve
         ("variant", trace.variant.clone()),
         ("module", format!("sha256:{}", trace.module_sha256)),
         ("module-file", file.map(|file| file.display().to_string()).unwrap_or_default()),
-        ("id", identity(schedule, trace, &found.oracle)),
+        ("id", identity(trace, found)),
         ("oracle", found.oracle.clone()),
         ("class", format!("{class:?}")),
         ("found-by", found.phase.clone()),
@@ -172,32 +170,44 @@ fn header(schedule: &Schedule, trace: &Trace, found: &Found, module: &str) -> Ve
     .collect()
 }
 
-/// A name for a finding that stays the same when unrelated turns change places: the oracle, and a hash of the steps
-/// that threads can see of each other, each put as early as the steps that it depends on allow (Foata's normal form).
-fn identity(schedule: &Schedule, trace: &Trace, oracle: &str) -> String {
-    let wanted: usize = schedule.segments.iter().map(|segment| segment.seen.len()).sum();
-    let wanted = wanted.min(IDENTITY_STEPS);
-    let mut layers: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-    let mut placed: Vec<(usize, &Step)> = Vec::new();
-    for step in trace
-        .steps
-        .iter()
-        .filter(|step| !matches!(step.verb, Verb::Enter | Verb::Return | Verb::Log))
-        .take(wanted)
-    {
-        let depends = |other: &Step| other.turn.thread == step.turn.thread || conflict(other, step);
-        let layer =
-            placed.iter().filter(|(_, other)| depends(other)).map(|(layer, _)| layer + 1).max().unwrap_or(0);
-        layers.entry(layer).or_default().push(format!("{} {} {}", step.turn, step.verb, step.object));
-        placed.push((layer, step));
+/// A name for a mistake: the same for whatever schedule shows it, on whichever threads. It is made of the oracle and of what
+/// kind of turns raced. Where none did, of what must hold, and of the cause of a trap.
+fn identity(trace: &Trace, found: &Found) -> String {
+    let finding = trace.findings.first();
+    let message = finding.map_or(found.message.as_str(), |finding| finding.message.as_str());
+    let mistake = match finding.and_then(|finding| finding.raced.as_ref()) {
+        Some((one, other)) => {
+            let mut turns = [kind_of(one), kind_of(other)];
+            turns.sort_unstable();
+            turns.join("\n")
+        }
+        None if found.oracle == "trap" => without_digits(message),
+        // Behind it stands what came instead, which differs from run to run.
+        None => without_digits(message.split_once(", and ").map_or(message, |(must, _)| must)),
+    };
+    let digest: String = Sha256::digest(mistake).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}", found.oracle, digest.get(..ID_DIGITS).unwrap_or(&digest))
+}
+
+/// What began the turn, with the queue or the plugin that it is about. Which thread, which time and whose request differ from
+/// run to run.
+fn kind_of(turn: &TurnName) -> String {
+    let has_lasting_subject = matches!(turn.event.as_str(), "ready" | "configure");
+    let subject = if has_lasting_subject { without_digits(&turn.subject) } else { String::new() };
+    format!("{} {subject}", turn.event)
+}
+
+/// The text with `#` in place of every number.
+fn without_digits(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_ascii_digit() {
+            true if plain.ends_with('#') => {}
+            true => plain.push('#'),
+            false => plain.push(character),
+        }
     }
-    let mut hasher = Sha256::new();
-    for (layer, mut steps) in layers {
-        steps.sort_unstable();
-        hasher.update(format!("{layer}\n{}\n", steps.join("\n")));
-    }
-    let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{oracle}-{}", digest.get(..ID_DIGITS).unwrap_or(&digest))
+    plain
 }
 
 type Fails<'a> = &'a mut dyn FnMut(&mut Stage, &[Segment]) -> bool;

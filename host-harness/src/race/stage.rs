@@ -253,7 +253,11 @@ impl Stage {
         let mut out_of_steps = false;
         let mut happened = 0;
         let most_events = bounds.steps.saturating_mul(EVENTS_A_STEP).min(MOST_EVENTS);
-        'rounds: for round in 1..=growth::LEAST_SAMPLES {
+        'rounds: for round in 1..=growth::LEAST_SAMPLES + growth::ROUNDS_TO_CONFIRM {
+            let confirms = round > growth::LEAST_SAMPLES;
+            if confirms && !grows(&rounds) {
+                break;
+            }
             while run.advance(part_of(bounds, round)) {
                 watched.look(&mut run, &mut judge, crossing, &mut broken);
                 // What the rules will say depends on it as on the state of a VM.
@@ -261,13 +265,9 @@ impl Stage {
                 if run.is_abandoned() {
                     return end(run, broken, Some(Cut::Known));
                 }
-                if run.is_out_of_steps() {
-                    out_of_steps = true;
-                    break 'rounds;
-                }
                 happened += 1;
-                if happened > most_events || run.last_step() > MOST_RECORDED {
-                    out_of_steps = true;
+                if run.is_out_of_steps() || happened > most_events || run.last_step() > MOST_RECORDED {
+                    out_of_steps = !confirms;
                     break 'rounds;
                 }
                 if happened.is_multiple_of(LOOK_EVERY) && self.stop.is_now() {
@@ -301,7 +301,8 @@ impl Stage {
         }
         watched.at_end(&run, bounds.until, &mut broken);
         let last = run.last_step();
-        if let Some(rounds) = growing(&run, &rounds) {
+        if grows(&rounds) {
+            let rounds = named(&run, &rounds);
             broken
                 .extend(growth::judge(&rounds).into_iter().map(|violation| Broken { violation, step: last }));
         }
@@ -375,16 +376,18 @@ fn slot(thread: Thread) -> VmSlot {
     }
 }
 
-/// The sizes by name, if any of them grew in every round.
-fn growing(run: &Run<'_>, rounds: &[Vec<u64>]) -> Option<Vec<Sizes>> {
-    let grows = |index: usize| {
+/// Whether any size grew in every round.
+fn grows(rounds: &[Vec<u64>]) -> bool {
+    let sizes = rounds.last().map_or(0, Vec::len);
+    (0..sizes).any(|index| {
         rounds.windows(2).all(|pair| matches!(pair, [before, after] if after.get(index) > before.get(index)))
-    };
-    let last = rounds.last()?;
-    (0..last.len()).any(grows).then(|| {
-        let names = run.size_names();
-        rounds.iter().map(|sizes| names.iter().cloned().zip(sizes.iter().copied()).collect()).collect()
     })
+}
+
+/// The sizes of each round by their names.
+fn named(run: &Run<'_>, rounds: &[Vec<u64>]) -> Vec<Sizes> {
+    let names = run.size_names();
+    rounds.iter().map(|sizes| names.iter().cloned().zip(sizes.iter().copied()).collect()).collect()
 }
 
 fn end(run: Run<'_>, violations: Vec<Broken>, cut: Option<Cut>) -> Ran {

@@ -78,6 +78,23 @@ fn a_stream_that_waits_for_a_tick_after_the_run_is_not_stuck_and_one_that_a_tick
 }
 
 #[test]
+fn what_grows_only_until_its_work_is_done_is_no_leak() {
+    let grows = |ticks: u32| {
+        let guest = format!(
+            r#"(global $ticks (mut i32) (i32.const 0)) {}
+               (func (export "proxy_on_tick") (param i32)
+                 (global.set $ticks (i32.add (global.get $ticks) (i32.const 1)))
+                 (if (i32.le_u (global.get $ticks) (i32.const {ticks})) (then (drop (memory.grow (i32.const 1))))))"#,
+            configured("(drop (call $set_tick (i32.const 1000)))")
+        );
+        explore(&guest, "workers: 1\nbounds: {until: 100ms, settle: 3s}", &bounded(0))
+    };
+    grows(3).assert_clean();
+    let found = grows(u32::MAX).first.expect("it grows for ever");
+    assert!(found.message.starts_with("nothing happens for 6 rounds"), "{}", found.message);
+}
+
+#[test]
 fn what_a_guest_logged_in_another_callback_is_not_said_of_its_failure() {
     let logs = r#"(drop (call $log (i32.const 4) @"panicked at a.rs:1"))"#;
     let events = "events:\n  - {at: 0s, request: a, worker: 0}\n  - {at: 50ms, request: b, worker: 0}\n";

@@ -10,6 +10,10 @@ pub type Sizes = BTreeMap<String, u64>;
 /// Fewer samples than this show no habit: two pairs of rounds are the least.
 pub const LEAST_SAMPLES: usize = 3;
 
+/// So many more rounds are run where something grew in each of the first: what a late answer or a thread that stood still
+/// began is over by then, and a leak is not.
+pub const ROUNDS_TO_CONFIRM: usize = 3;
+
 /// Says so for every size that is larger at the end of each idle round than at the end of the one before.
 ///
 /// A buffer that is filled once and a cache that has a limit stop growing; what grows in every round does so for ever.
