@@ -88,6 +88,11 @@ impl Envoy<Scripted> {
         self.proxy_mut().freeze();
     }
 
+    /// What guests were seen to do is not known any more.
+    pub(crate) fn forget(&mut self) {
+        self.proxy_mut().forget();
+    }
+
     /// Goes back to the beginning and starts a run.
     pub(crate) fn run(&mut self, exploration: Exploration, recorded: bool) -> Run<'_> {
         self.proxy_mut().thaw();

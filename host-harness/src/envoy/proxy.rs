@@ -131,6 +131,14 @@ impl Proxy {
         }
     }
 
+    /// What guests were seen to do is not known any more.
+    pub(super) fn forget(&mut self) {
+        self.spare.clear();
+        for guest in self.guests.iter_mut().flatten() {
+            guest.forget();
+        }
+    }
+
     /// Whether what guests are answered is remembered, those that are made from here on as well.
     pub(super) fn observe(&mut self, observed: bool) {
         self.observed = observed;

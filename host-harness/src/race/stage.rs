@@ -209,6 +209,11 @@ impl Stage {
         std::mem::replace(&mut self.stop, stop)
     }
 
+    /// What guests were seen to do is not known any more, so that they are run again.
+    pub(crate) fn forget(&mut self) {
+        self.envoy.forget();
+    }
+
     /// Whether runs are ended now.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.is_now()

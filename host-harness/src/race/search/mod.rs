@@ -181,6 +181,8 @@ const MINIMAL_RUNS: u64 = 20_000;
 const RANDOM_STEPS: usize = 64;
 /// How many runs there are between two looks at whether a run can be repeated.
 const REPEAT_EVERY: u64 = 64;
+/// How many runs there are between two repetitions in which guests are run and not recalled.
+const FORGET_EVERY: u64 = 64 * REPEAT_EVERY;
 
 // === impl Options ===
 
@@ -462,6 +464,10 @@ impl Campaign {
     fn repeat(&mut self, made: &[Choice], ran: &Ran) {
         if ran.scheduler.is_done() || self.stage.is_stopped() {
             return;
+        }
+        // The guests themselves do it again, now and then: what is known of them is learnt anew, which takes time.
+        if self.report.schedules % FORGET_EVERY == 1 {
+            self.stage.forget();
         }
         let again = self.stage.run(Box::new(Follow::new(made.to_vec())), false);
         if again.cut == Some(Cut::Stopped) {
