@@ -177,6 +177,8 @@ pub type Progress<'a> = &'a mut dyn FnMut(&Report, &str);
 
 /// In how many runs a shorter way is looked for. Where the time suffices, a schedule shrinks to the same on every machine.
 const MINIMAL_RUNS: u64 = 20_000;
+/// How many events more than preemptions may come late there.
+const LATE_EVENTS: u32 = 2;
 /// Within so many steps a single random schedule changes its priorities.
 const RANDOM_STEPS: usize = 64;
 /// How many runs there are between two looks at whether a run can be repeated.
@@ -243,7 +245,8 @@ pub(super) fn minimal(stage: &mut Stage, found: &Found, options: &Options) -> Op
     let put_off: u32 = found.choices.iter().map(|choice| choice.cost()).sum();
     let mut runs = 0;
     // The bound that it needs itself is searched as well: what is found there first is the same for every seed.
-    for bound in 0..=put_off.min(options.preemptions) {
+    // What takes no preemption may take several events that come late.
+    for bound in 0..=put_off.min(options.preemptions + LATE_EVENTS) {
         let mut tree = Tree::new(Some(bound), options, (1, 1), None);
         while runs < MINIMAL_RUNS && tree.bytes() < options.state_bytes && !stage.is_stopped() {
             runs += 1;
