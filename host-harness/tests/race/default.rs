@@ -167,8 +167,7 @@ fn a_users_answer_that_is_given_to_another_who_asked_for_the_same_is_found() {
 }
 
 #[test]
-fn what_a_worker_says_of_itself_is_no_disagreement() {
-    // A header of its own, and a state that passes, as a circuit breaker's.
+fn a_header_of_the_worker_itself_is_no_disagreement() {
     let tells = r#"(global $seen (mut i32) (i32.const 48))
         (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
           (global.set $seen (i32.add (global.get $seen) (i32.const 1)))
@@ -176,6 +175,29 @@ fn what_a_worker_says_of_itself_is_no_disagreement() {
           (drop (call $replace_header (i32.const 2) @"x-served-by" (i32.const 40) (i32.const 1)))
           (i32.const 0))"#;
     assert_clean(tells);
+}
+
+#[test]
+fn a_state_that_passes_is_no_disagreement_where_it_says_when() {
+    // Like a circuit breaker: on the worker that is asked to delete something it is open until its tick.
+    let breaks = |headers: &str| {
+        format!(
+            r#"(global $open (mut i32) (i32.const 0))
+               (func (export "proxy_on_configure") (param i32 i32) (result i32)
+                 (drop (call $set_tick (i32.const 10000))) (i32.const 1))
+               (func (export "proxy_on_tick") (param i32) (global.set $open (i32.const 0)))
+               (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+                 (drop (call $get_header (i32.const 0) @":method" (i32.const 16) (i32.const 20)))
+                 ;; D of DELETE
+                 (if (i32.eq (i32.load8_u (i32.load (i32.const 16))) (i32.const 68)) (then (global.set $open (i32.const 1))))
+                 (if (i32.eqz (global.get $open)) (then (return (i32.const 0))))
+                 (drop (call $respond (i32.const 503) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) {headers}
+                    (i32.const -1)))
+                 (i32.const 1))"#
+        )
+    };
+    assert_found("agreement", &breaks("(i32.const 0) (i32.const 0)"));
+    assert_clean(&breaks(r#"@pairs("retry-after: 10")"#));
 }
 
 #[test]

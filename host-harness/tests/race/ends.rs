@@ -126,6 +126,33 @@ fn a_failure_names_the_hostcall_that_was_refused_right_before_it() {
 }
 
 #[test]
+fn a_value_that_was_read_in_an_earlier_turn_is_no_update_that_is_lost() {
+    // `/r` reads, `/w` writes what is of this request alone, `/b` does both.
+    let guest = in_request(
+        r#"(drop (call $get_header (i32.const 0) @":path" (i32.const 16) (i32.const 20)))
+           (i32.store8 (i32.const 40) (i32.load8_u (i32.add (i32.load (i32.const 16)) (i32.const 1))))
+           (if (i32.ne (i32.load8_u (i32.const 40)) (i32.const 119))
+             (then (drop (call $get_shared @"key" (i32.const 16) (i32.const 20) (i32.const 24)))))
+           (if (i32.eq (i32.load8_u (i32.const 40)) (i32.const 114)) (then (return (i32.const 0))))
+           (drop (call $get_header (i32.const 0) @"x-portcullis-nonce" (i32.const 16) (i32.const 20)))
+           (drop (call $set_shared @"key" (i32.load (i32.const 16)) (i32.load (i32.const 20)) (i32.const 0)))"#,
+        0,
+    );
+    let explored = |paths: [&str; 3]| {
+        let [first, second, third] = paths;
+        let events = format!(
+            "events:\n  - {{at: 0s, request: a, worker: 0, path: {first}}}\n  - {{at: 0s, request: b, worker: 1, path: {second}}}\n  \
+             - {{after: b, request: c, worker: 0, path: {third}}}"
+        );
+        explore(&guest, &events, &bounded(1))
+    };
+    explored(["/r", "/w", "/w"]).assert_clean();
+    let found = explored(["/b", "/w", "/r"]).first.expect("b comes between");
+    assert_eq!(found.oracle, "lost-update");
+    assert!(found.message.ends_with("it had found none: give the CAS number 4294967295, which only creates"));
+}
+
+#[test]
 fn a_grpc_call_to_a_cluster_of_the_scenario_is_taken() {
     let calls = r#"(if (call $grpc_call @"feed" @"svc.S" @"Ask" (i32.const 0) (i32.const 0) @"m" (i32.const 1000) (i32.const 24))
         (then unreachable))"#;

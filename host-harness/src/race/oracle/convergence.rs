@@ -17,7 +17,7 @@ pub(super) type HeaderOf = (Side, Vec<u8>);
 /// Headers that are not compared, beside the incidental ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ignored {
-    /// None of them, but for what Envoy makes of a request line.
+    /// All of them but the pseudo headers of the request.
     Every,
     /// These.
     These(BTreeSet<HeaderOf>),

@@ -13,17 +13,18 @@ use super::{
     convergence::{self, Ignored},
     counts::Seen,
     found,
+    probes::{Probe, Time, in_other_pieces},
 };
 use crate::{
-    envoy::{Exchange, Protocol, Request},
+    envoy::{Exchange, Request},
     race::scenario::{Answer, Like, Rule, Scenario},
 };
 
 /// Judges one run of a scenario. A clone goes on alone from where it was made.
 ///
 /// Shape: any number of [`Judge::answered`], [`Judge::called`], [`Judge::ticked`], [`Judge::queued`] and
-/// [`Judge::trapped`], each of which gives what is broken by it; then every one of [`Judge::probes`] is asked and told to [`Judge::probed`], and then every one of
-/// [`Judge::second_probes`]; then [`Judge::finish`] gives what the end breaks.
+/// [`Judge::trapped`], each of which gives what is broken by it; then every one of [`Judge::probes`] is asked and told to
+/// [`Judge::probed`], once more after [`Judge::retry_after`], and then every one of [`Judge::second_probes`]; then [`Judge::finish`] gives what the end breaks.
 #[derive(Debug, Clone)]
 pub struct Judge {
     pub(super) rules: Arc<[Rule]>,
@@ -35,49 +36,8 @@ pub struct Judge {
     probed: BTreeMap<Probe, Option<Exchange>>,
 }
 
-/// A request that is asked in the end, for a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Probe {
-    /// Number of the rule, in the scenario.
-    pub rule: usize,
-    /// The worker that is asked.
-    pub worker: usize,
-    /// Which time it is asked.
-    pub time: Time,
-}
-
-/// Which time a worker is asked the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Time {
-    /// The first.
-    First,
-    /// Once more, to see what differs by itself.
-    Again,
-    /// Once more, with the body in pieces, whose end comes alone.
-    InPieces,
-    /// Once more, with the body in one piece that is its end as well.
-    AtOnce,
-}
-
 /// The longest time after which workers are asked once more.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
-/// Most bytes of such a piece. A body that is shorter comes in two.
-const PIECE_BYTES: usize = 7;
-/// Time between two pieces.
-const PIECE_INTERVAL: Duration = Duration::from_millis(1);
-
-// === impl Time ===
-
-impl Time {
-    /// How a body came then, in words.
-    fn of_a_body(self) -> &'static str {
-        match self {
-            Time::First | Time::Again => "whole",
-            Time::InPieces => "in pieces",
-            Time::AtOnce => "with its end in the same piece",
-        }
-    }
-}
 
 // === impl Judge ===
 
@@ -263,22 +223,6 @@ impl Judge {
         self.seen.hash(hasher);
         self.between.hash_past(hasher);
     }
-}
-
-/// The request with its body in other pieces, where it has enough of one.
-fn in_other_pieces(request: &Request) -> Vec<(Time, Request)> {
-    let length = request.body.as_ref().map_or(0, Vec::len);
-    if length < 2 {
-        return Vec::new();
-    }
-    let pieces = Request {
-        protocol: Protocol::Http1,
-        chunk_size_bytes: PIECE_BYTES.min(length / 2),
-        chunk_interval: PIECE_INTERVAL,
-        ..request.clone()
-    };
-    let at_once = Request { protocol: Protocol::Http2, chunk_size_bytes: length, ..request.clone() };
-    vec![(Time::InPieces, pieces), (Time::AtOnce, at_once)]
 }
 
 /// What must have been answered to which request for a rule to hold at all.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`judge`] | a scenario's own rules |
 //! | `counts` | those of them that count |
+//! | [`probes`] | what is asked for them once it is quiet |
 //! | `between` | those of them that compare two answers |
 //! | [`crossing`] | bytes of one request that reach another |
 //! | [`convergence`] | one question that all workers must answer the same in the end |
@@ -18,6 +19,7 @@ mod counts;
 pub mod crossing;
 pub mod growth;
 pub mod judge;
+pub mod probes;
 pub mod views;
 
 use std::fmt;
@@ -28,8 +30,8 @@ use crate::envoy::Exchange;
 /// Something that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which oracle says so: `never`, `always`, `eventually`, `agreement`, `at-most`, `same`, `crossing`, `convergence`,
-    /// `growth`, `views`.
+    /// Which oracle says so: `never`, `always`, `eventually`, `agreement`, `at-most`, `same`, `pieces`, `crossing`,
+    /// `convergence`, `growth`, `views`, and what the harness itself sees: `trap`, `lost-update` and so on.
     pub oracle: &'static str,
     /// One sentence: what was expected, and what was found.
     pub message: String,
