@@ -22,7 +22,14 @@ fn main() {
 fn build() -> Result<()> {
     let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let workspace = manifest_dir.parent().context("tests lie inside the workspace")?;
-    for source in ["filter/src", "filter/Cargo.toml", "Cargo.toml", "Cargo.lock"] {
+    for source in [
+        "filter/src",
+        "filter/Cargo.toml",
+        "filter/rego/src",
+        "filter/rego/Cargo.toml",
+        "Cargo.toml",
+        "Cargo.lock",
+    ] {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }
     // The build script of `portcullis-module`, which this package depends on, has added the target if it was missing.

@@ -75,7 +75,8 @@ fn load(seeds: &[u64]) -> Vec<(u64, bool)> {
 
 fn check(envoy: &Envoy<Scripted>, seeds: &[u64]) {
     for vm in envoy.vms() {
-        let last: Vec<&str> = envoy.logs().iter().rev().take(5).map(|line| line.message.as_str()).collect();
+        let errors = envoy.logs().iter().rev().filter(|line| line.level == log::Level::Error);
+        let last: Vec<&str> = errors.take(5).map(|line| line.message.as_str()).collect();
         assert!(
             vm.loads == 1 && vm.state == VmState::Running,
             "a VM has ended: {vm:?}, beside seeds {seeds:?}: {last:#?}; find the one by \
@@ -113,6 +114,9 @@ fn hostile(seed: u64) -> Vec<u8> {
     if rng.u8(0..4) == 0 {
         // The same in another package, which reads the first.
         archive = archive.file("b.rego", text.replace("package a", "package b").replace("data.b", "data.a"));
+    }
+    if let Ok(d) = std::env::var("DUMP") {
+        std::fs::write(format!("{d}/{seed}.rego"), &text).unwrap();
     }
     let bytes = archive.file("a.rego", text).build();
     match rng.u8(0..12) {
@@ -286,7 +290,7 @@ fn yaml(rng: &mut Rng) -> String {
 }
 
 #[test]
-fn names_that_the_engine_copies_for_each_file_are_bounded() {
+fn many_files_of_one_package_are_a_policy() {
     let file = |file: usize| {
         let rules: String = (0..60).map(|rule| format!("r{file}_{rule} := 1\n")).collect();
         (format!("f{file}.rego"), format!("package a\n\n{rules}"))
@@ -302,9 +306,8 @@ fn names_that_the_engine_copies_for_each_file_are_bounded() {
         });
         let mut envoy = harness::start(&configuration, BTreeMap::from([("main".to_owned(), Some(archive))]));
         envoy.run_for(Duration::from_secs(5));
-        let refused = envoy.logs().iter().any(|line| line.message.contains("too much to be prepared"));
-        (envoy.exchange(0, Request::get("/")).status, refused)
+        envoy.exchange(0, Request::get("/")).status
     };
-    assert_eq!(load(50), (200, false));
-    assert_eq!(load(400), (503, true));
+    assert_eq!(load(50), 200);
+    assert_eq!(load(400), 200);
 }

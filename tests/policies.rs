@@ -5,39 +5,50 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use portcullis_rego::{Compiler, Limits, Options, Outside, Value, Version, builtins::Budget};
 use portcullis_tests::root;
-use regorus::{Engine, Value};
 
 #[test]
 fn every_test_rule_of_the_example_policies_holds() {
-    let mut engine = Engine::new();
-    engine.set_strict_builtin_errors(false);
+    let mut compiler = Compiler::new(Options::default());
+    let mut tests = Vec::new();
     for path in files(&root().join("policies"), "rego") {
-        engine.add_policy_from_file(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text = fs::read_to_string(&path).unwrap();
+        compiler.module(&path.display().to_string(), &text, Version::V1);
+        tests.extend(test_rules(&text));
     }
+    let mut data = serde_json::Map::new();
     for path in files(&root().join("bundles"), "json") {
-        engine.add_data(Value::from_json_file(&path).unwrap()).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        merge(&mut data, document.as_object().unwrap().clone());
     }
-    let mut ran = 0;
-    for rule in test_rules(&engine) {
-        ran += 1;
-        let value = engine.eval_rule(rule.clone()).unwrap_or_else(|error| panic!("{rule}: {error}"));
-        assert_eq!(value, Value::from(true), "{rule}");
+    let data = serde_json::to_vec(&data).unwrap();
+    compiler.data(Value::from_json(&data, &mut Budget::unlimited()).unwrap());
+    let policy = compiler.finish().unwrap_or_else(|errors| panic!("{errors}"));
+    for rule in &tests {
+        let entry = policy.query(rule).unwrap();
+        let value = policy.evaluate(&entry, None, &Limits::default(), &Outside::default());
+        assert_eq!(value, Ok(Some(Value::from(true))), "{rule}");
     }
-    assert!(ran >= 40, "only {ran} test rules were found");
+    assert!(tests.len() >= 40, "only {} test rules were found", tests.len());
 }
 
-fn test_rules(engine: &Engine) -> Vec<String> {
-    let mut rules = Vec::new();
-    for source in engine.get_policies().unwrap() {
-        let text = source.get_contents();
-        let package = text.lines().find_map(|line| line.strip_prefix("package ")).unwrap_or_default();
-        let heads = text.lines().filter(|line| line.starts_with("test_"));
-        rules.extend(
-            heads.filter_map(|line| Some(format!("data.{package}.{}", line.split([' ', ':']).next()?))),
-        );
+fn merge(
+    data: &mut serde_json::Map<String, serde_json::Value>,
+    more: serde_json::Map<String, serde_json::Value>,
+) {
+    for (key, value) in more {
+        match (data.get_mut(&key), value) {
+            (Some(serde_json::Value::Object(there)), serde_json::Value::Object(value)) => merge(there, value),
+            (_, value) => drop(data.insert(key, value)),
+        }
     }
-    rules
+}
+
+fn test_rules(text: &str) -> Vec<String> {
+    let package = text.lines().find_map(|line| line.strip_prefix("package ")).unwrap_or_default();
+    let heads = text.lines().filter(|line| line.starts_with("test_"));
+    heads.filter_map(|line| Some(format!("data.{package}.{}", line.split([' ', ':']).next()?))).collect()
 }
 
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {

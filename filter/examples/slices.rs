@@ -11,13 +11,12 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use portcullis_filter::{
     bundle::{Bundle, Reading},
-    policy::{Compiling, Disposal, parse_yaml},
+    policy::{Compiling, Disposal, EvaluationLimits, Moment, object, parse_yaml},
 };
 
 const DATA_BYTES: usize = 10 << 20;
 const LIMIT_BYTES: u64 = 64 << 20;
 const REGO: &str = "package app\n\ndefault allow := false\n\nallow if data.users[0] == input.n\n";
-const EVALUATION_LIMIT: Duration = Duration::from_secs(5);
 
 fn main() {
     let repeated = |open: &str, unit: &dyn Fn(usize) -> String, close: &str| {
@@ -173,7 +172,7 @@ fn run(archive: &[u8]) -> Run {
             break result.expect("the bundle is good");
         }
     };
-    let mut stepper = Compiling::new("app/allow", vec![bundle.part()], EVALUATION_LIMIT);
+    let mut stepper = Compiling::new("app/allow", vec![bundle.part()], EvaluationLimits::default());
     let mut compiling = Vec::new();
     let policy = loop {
         let start = Instant::now();
@@ -184,7 +183,7 @@ fn run(archive: &[u8]) -> Run {
         }
     };
     let start = Instant::now();
-    policy.evaluate(portcullis_filter::policy::object([])).expect("it evaluates");
+    policy.evaluate(object([]), Moment::default()).expect("it evaluates");
     let evaluating = start.elapsed();
 
     let mut disposal = Disposal::default();

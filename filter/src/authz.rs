@@ -13,14 +13,14 @@ mod paths;
 mod request;
 mod route;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::{
     config::Paths,
     hooks::{Check, checks},
     manager::{NotReady, SharedData},
     plugin::{Closed, Plugin},
-    policy::Policy,
+    policy::{Moment, Policy},
 };
 
 pub(crate) use health::HealthQuery;
@@ -47,7 +47,7 @@ pub fn authorize(
         Ok((policy, task)) => {
             #[cfg(feature = "hooks")]
             crate::hooks::switched::end_at_request(head);
-            let outcome = decide(&policy, head, plugin.paths());
+            let outcome = decide(&policy, head, plugin.paths(), plugin.draw());
             shared.end(&task);
             outcome
         }
@@ -61,7 +61,8 @@ pub fn authorize(
     }
 }
 
-pub(crate) fn decide(policy: &Policy, head: &RequestHead, paths: Paths) -> Outcome {
+/// `seed` is what chance is made of for this request.
+pub(crate) fn decide(policy: &Policy, head: &RequestHead, paths: Paths, seed: [u64; 2]) -> Outcome {
     if paths == Paths::Strict && checks(Check::Path) && !paths::has_one_reading(head) {
         return Outcome::BadRequest(RequestError::AmbiguousPath);
     }
@@ -69,11 +70,19 @@ pub(crate) fn decide(policy: &Policy, head: &RequestHead, paths: Paths) -> Outco
         Ok(input) => input,
         Err(error) => return Outcome::BadRequest(error),
     };
-    match policy.evaluate(input) {
+    let now_ns =
+        head.connection.time_ns.and_then(|time_ns| i64::try_from(time_ns).ok()).unwrap_or_else(host_time);
+    match policy.evaluate(input, Moment { now_ns, seed }) {
         Ok(Some(value)) => decision::read(&value, head, paths),
         Ok(None) => Outcome::Undefined,
         Err(error) => Outcome::EvaluationFailed(error),
     }
+}
+
+/// Where Envoy does not say when the request began.
+fn host_time() -> i64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since_epoch.ok().and_then(|time| i64::try_from(time.as_nanos()).ok()).unwrap_or_default()
 }
 
 /// What becomes of a request that another policy's decision has sent to a route of this one: it is not sent on, because

@@ -15,6 +15,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 pub use error::{ConfigError, Problem};
 
+pub use crate::policy::EvaluationLimits;
+
 /// A configuration that passed every check; all references between its parts are resolved.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -151,8 +153,8 @@ pub enum ClusterTarget {
 /// Bounds on what bundles and requests may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest evaluation of one request, on the wall clock.
-    pub evaluation: Duration,
+    /// Of the evaluation of one request.
+    pub evaluation: EvaluationLimits,
     /// A policy that has ended so many VMs within a minute is closed.
     pub vm_failures: usize,
     /// What the archives that are under way or being read may weigh together in one VM.

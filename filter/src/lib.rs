@@ -8,7 +8,7 @@
 //! | [`config`] | the plugin configuration, checked whole |
 //! | [`bundle`] | bytes → verified bundle |
 //! | [`manager`] | which bundle is where, now; readiness, computed when asked |
-//! | [`policy`] | bundles → compiled policy → value; the only user of the Rego engine |
+//! | [`policy`] | bundles → compiled policy → value, over `portcullis_rego` |
 //! | [`authz`] | one request: input, decision, permit, and what the client sees |
 //! | [`telemetry`] | counters and bounded log lines |
 //! | [`plugin`] | all of it behind one configuration |

@@ -230,7 +230,7 @@ impl Manager {
             wanted: BTreeSet::new(),
             job: None,
             quarantine: Quarantine::new(plugin),
-            failures: Failures::new(config.limits.vm_failures, config.limits.evaluation),
+            failures: Failures::new(config.limits.vm_failures, config.limits.evaluation.time),
             membership: Membership::new(vm, shelf.instance(), plugin, config.manager.lease),
             members: Vec::new(),
             max_concurrent_downloads: config.max_concurrent_downloads,

@@ -13,7 +13,7 @@ use crate::{
     config::{Config, ConfigError, Paths},
     hooks::{Check, checks},
     manager::{self, Effect, Event, Manager, NotReady, SharedData, Shelf, Task},
-    policy::{self, Policy},
+    policy::{self, EvaluationLimits, Policy},
     telemetry::{Counter, LogLimiter, REQUEST_LINES_PER_SECOND},
 };
 
@@ -24,6 +24,8 @@ pub struct Plugin {
     limiter: LogLimiter,
     /// The same for every context with the same configuration.
     id: u64,
+    /// What policies get for chance.
+    chance: fastrand::Rng,
 }
 
 #[derive(Debug)]
@@ -103,7 +105,8 @@ impl Plugin {
             Err(error) => (State::Refused, (Level::Error, refusal(&error))),
         };
         let id = BuildHasherDefault::<DefaultHasher>::default().hash_one(document);
-        let plugin = Self { state, limiter: LogLimiter::new(REQUEST_LINES_PER_SECOND), id };
+        let limiter = LogLimiter::new(REQUEST_LINES_PER_SECOND);
+        let plugin = Self { state, limiter, id, chance: fastrand::Rng::with_seed(seed) };
         (plugin, vec![Effect::Log(message.0, format!("configuration: {}", message.1))])
     }
 
@@ -183,6 +186,11 @@ impl Plugin {
         };
         let name = named.or(default_policy.as_deref()).ok_or(Closed::NoPolicyNamed)?;
         manager.begin_request(name, now, shared).map_err(Closed::NotReady)
+    }
+
+    /// What chance is made of for one request.
+    pub(crate) fn draw(&mut self) -> [u64; 2] {
+        [self.chance.u64(..), self.chance.u64(..)]
     }
 
     /// Which paths requests may have.
@@ -353,11 +361,12 @@ allow if {
     };
     let part =
         policy::Part { bundle: "warm", roots: &[Vec::new()], modules: &[module], data: &policy::object([]) };
-    let Ok(compiled) = Policy::compile("warm/allow", &[part], Duration::from_secs(1)) else {
+    let limits = EvaluationLimits { time: Duration::from_secs(1), ..EvaluationLimits::default() };
+    let Ok(compiled) = Policy::compile("warm/allow", &[part], limits) else {
         return;
     };
     let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
     let headers = vec![header(":path", "/a/b?c=d"), header(":method", "GET"), header(":authority", "a")];
     let head = RequestHead { headers, connection: authz::Connection::default() };
-    let _ = authz::decide(&compiled, &head, Paths::default()).into_permit();
+    let _ = authz::decide(&compiled, &head, Paths::default(), [0, 0]).into_permit();
 }

@@ -1,40 +1,37 @@
-//! Bundles → compiled policy → the value of its decision. The only user of the Rego engine.
+//! Bundles → compiled policy → the value of its decision.
 //!
-//! The interpreter is the one evaluator: the engine's virtual machine drops builtin errors and rule conflicts, so
-//! that `not blocked` can turn true. A policy is an engine prepared once; each request evaluates a clone, so that
-//! nothing of one evaluation can be seen by the next (INVARIANT no crossing).
+//! What makes a policy of bundles is here: their data in one document, their files in one compiler, in slices. The language
+//! itself is `portcullis_rego`. A policy is immutable, and each evaluation has registers and caches of its own, so that
+//! nothing of one can be seen by the next (INVARIANT no crossing).
 
-mod builtins;
-mod chains;
 mod compiling;
 mod disposal;
-mod graph;
 pub(crate) mod json;
 pub(crate) mod merge;
-mod messages;
 mod module;
-mod negation;
-mod outline;
-mod regex;
 pub(crate) mod segments;
-mod syntax;
-mod tokens;
 mod value;
 mod yaml_data;
 
-use std::{num::NonZeroU32, rc::Rc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
-use regorus::{Engine, LimitError, utils::limits::ExecutionTimerConfig};
+use portcullis_rego::{
+    Entry, Error, Limits, Outside,
+    builtins::{Clock, Limit},
+};
 
 pub use compiling::Compiling;
 pub use disposal::Disposal;
 pub use module::{Module, ModuleError, RegoVersion};
-pub use value::{Conflict, Value, field, first_outside, merge_at, object, parse_json, string, string_map};
+pub use value::{
+    Conflict, Value, array, field, first_outside, merge_at, number, object, parse_json, string, string_map,
+};
 pub use yaml_data::parse_yaml;
 
-/// The engine looks at the clock once per so many steps. A statement may double the digits of a number, so it must not be
-/// many statements.
-const TIMER_CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(8).unwrap();
 /// What one bundle brings into a policy.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'a> {
@@ -55,21 +52,39 @@ pub trait Brings {
 }
 
 /// A decision that is ready to be evaluated. Immutable: a new revision is a new policy.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Policy {
-    engine: Engine,
-    query: Query,
-    /// Whether any rule or data stands at the decision's path; without, every answer is undefined.
-    pub decision_exists: bool,
-    time_limit: Duration,
+    compiled: Rc<Compiled>,
+    limits: EvaluationLimits,
 }
 
-#[derive(Clone)]
-enum Query {
-    /// The path of a rule: no query has to be parsed per request.
-    Rule(String),
-    /// Any other path below `data`.
-    Reference(String),
+#[derive(Debug)]
+struct Compiled {
+    policy: portcullis_rego::Policy,
+    entry: Entry,
+    decision_exists: bool,
+}
+
+/// What one evaluation may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EvaluationLimits {
+    /// Operations, values looked at, and the work of builtins.
+    pub steps: u64,
+    /// Bytes of values that are built.
+    pub bytes: u64,
+    /// Rules, functions and bodies within one another.
+    pub depth: u32,
+    /// On the wall clock, for what no other limit has ended.
+    pub time: Duration,
+}
+
+/// The moment of an evaluation, as far as policies can ask for it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Moment {
+    /// Nanoseconds since the Unix epoch.
+    pub now_ns: i64,
+    /// What chance is made of.
+    pub seed: [u64; 2],
 }
 
 /// Why bundles do not make a policy.
@@ -90,56 +105,16 @@ pub enum PolicyError {
     /// A file does not parse.
     #[error(transparent)]
     Module(#[from] ModuleError),
-    /// A call that nothing answers would fail at request time.
-    #[error("{module}:{line}: there is no function `{name}`; correct the name or add the bundle that has it")]
-    UnknownFunction {
-        /// The file of the call.
-        module: String,
-        /// The line of the call.
-        line: u32,
-        /// The function as written.
-        name: String,
-    },
-    /// A function that calls itself would exhaust the VM's stack.
-    #[error(
-        "{module}: function `data.{function}` calls itself, directly or through others; Rego has no recursion"
-    )]
-    Recursion {
-        /// The file of the function.
-        module: String,
-        /// The function's path.
-        function: String,
-    },
-    /// Rules that read one another would exhaust the VM's stack.
-    #[error(
-        "{module}:{line}: the chain of rules that read one another from `data.{rule}` on takes more of the stack than a \
-         VM has; shorten it"
-    )]
-    Depth {
-        /// The file of the rule.
-        module: String,
-        /// The line of the rule.
-        line: u32,
-        /// The path of the first rule of the chain.
-        rule: String,
-    },
-    /// The engine would take too long to prepare it.
-    #[error(
-        "the Rego of its bundles is too much to be prepared within a second; split it over several policies"
-    )]
-    Work,
-    /// The engine would let the data win over the rule.
-    #[error("{module}: rule `data.{rule}` and the data of a bundle stand at the same path; move one of them")]
-    RuleOverData {
-        /// The file of the rule.
-        module: String,
-        /// The rule's path.
-        rule: String,
-    },
-    /// The engine refuses the whole.
+    /// Two bundles give the same data.
     #[error("{message}")]
-    Engine {
-        /// As the engine renders it, on one line.
+    Conflict {
+        /// The place.
+        message: String,
+    },
+    /// The files do not make a policy: each fault with its place.
+    #[error("{message}")]
+    Rego {
+        /// On one line.
         message: String,
     },
 }
@@ -147,16 +122,18 @@ pub enum PolicyError {
 /// Why an evaluation has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvaluationError {
-    /// It took too long.
-    #[error("the evaluation exceeded its limit of {limit_ms} ms")]
-    TimeLimit {
-        /// The configured limit.
-        limit_ms: u128,
+    /// It took too much.
+    #[error("the evaluation exceeded `portcullis.limits.{key}`, which is {limit}")]
+    Limit {
+        /// The key of the limit in the configuration.
+        key: &'static str,
+        /// What is configured.
+        limit: u128,
     },
-    /// The policy is at fault: a rule conflict, a wrong argument count.
+    /// The policy is at fault, as where a rule has two values.
     #[error("{message}")]
-    Engine {
-        /// As the engine renders it, with file and line, and without values.
+    Rego {
+        /// With file and line, and without values: those are the request's.
         message: String,
     },
 }
@@ -166,10 +143,14 @@ pub enum EvaluationError {
 impl Policy {
     /// Compiles a decision over some bundles in one go; [`Compiling`] does it in steps.
     ///
-    /// Shape: `decision` is the path below `data` with slashes. `time_limit` bounds each evaluation.
-    /// Errors: [`PolicyError`], for everything that the engine would get wrong or die of at request time.
-    pub fn compile(decision: &str, parts: &[Part<'_>], time_limit: Duration) -> Result<Self, PolicyError> {
-        let mut compiling = Compiling::new(decision, parts.to_vec(), time_limit);
+    /// Shape: `decision` is the path below `data` with slashes. `limits` bounds each evaluation.
+    /// Errors: [`PolicyError`], for everything that OPA refuses, and for what is not here.
+    pub fn compile(
+        decision: &str,
+        parts: &[Part<'_>],
+        limits: EvaluationLimits,
+    ) -> Result<Self, PolicyError> {
+        let mut compiling = Compiling::new(decision, parts.to_vec(), limits);
         loop {
             if let Some(result) = compiling.step() {
                 return result;
@@ -178,53 +159,61 @@ impl Policy {
     }
 
     /// The value of the decision for one request; none when it is undefined.
-    pub fn evaluate(&self, input: Value) -> Result<Option<Value>, EvaluationError> {
-        let mut engine = self.engine.clone();
-        engine.set_input(input);
-        let result = self.query.run(&mut engine);
-        result.map_err(|error| match error.downcast_ref::<LimitError>() {
-            Some(LimitError::TimeLimitExceeded { limit, .. }) => {
-                EvaluationError::TimeLimit { limit_ms: limit.as_millis() }
-            }
-            _ => EvaluationError::Engine { message: messages::without_values(&error.to_string()) },
-        })
+    pub fn evaluate(&self, input: Value, moment: Moment) -> Result<Option<Value>, EvaluationError> {
+        let EvaluationLimits { steps, bytes, depth, time } = self.limits;
+        let limit_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let outside = Outside {
+            now_ns: moment.now_ns,
+            seed: moment.seed,
+            clock: Some(Clock { now_ns: elapsed_ns, limit_ns }),
+            ..Outside::default()
+        };
+        let Compiled { policy, entry, .. } = &*self.compiled;
+        let result = policy.evaluate(entry, Some(input), &Limits { steps, bytes, depth }, &outside);
+        result.map_err(|error| self.fault(error))
     }
 
-    /// The same with another bound on each evaluation.
-    pub fn limited(self: &Rc<Self>, time_limit: Duration) -> Rc<Self> {
-        if self.time_limit == time_limit {
+    /// Whether any rule or data stands at the decision's path; without, every answer is undefined.
+    pub fn decision_exists(&self) -> bool {
+        self.compiled.decision_exists
+    }
+
+    /// The same with other bounds on each evaluation.
+    pub fn limited(self: &Rc<Self>, limits: EvaluationLimits) -> Rc<Self> {
+        if self.limits == limits {
             return Rc::clone(self);
         }
-        let mut policy = Self::clone(self);
-        policy.limit_time(time_limit);
-        Rc::new(policy)
+        Rc::new(Self { compiled: Rc::clone(&self.compiled), limits })
     }
 
-    fn limit_time(&mut self, limit: Duration) {
-        self.time_limit = limit;
-        let config = ExecutionTimerConfig { limit, check_interval: TIMER_CHECK_INTERVAL };
-        self.engine.set_execution_timer_config(config);
+    fn fault(&self, error: Error) -> EvaluationError {
+        let (key, limit) = match error {
+            Error::Limit(Limit::Steps) => ("evaluation_steps", self.limits.steps.into()),
+            Error::Limit(Limit::Bytes) => ("evaluation_bytes", self.limits.bytes.into()),
+            Error::Limit(Limit::Depth) => ("evaluation_depth", self.limits.depth.into()),
+            Error::Limit(Limit::Time) => ("evaluation_ms", self.limits.time.as_millis()),
+            error => {
+                return EvaluationError::Rego { message: error.to_string().replace(char::is_control, " ") };
+            }
+        };
+        EvaluationError::Limit { key, limit }
     }
 }
 
-// === impl Query ===
+// === impl EvaluationLimits ===
 
-impl Query {
-    fn run(&self, engine: &mut Engine) -> anyhow::Result<Option<Value>> {
-        let value = match self {
-            Self::Rule(path) => engine.eval_rule(path.clone())?,
-            Self::Reference(reference) => {
-                let results = engine.eval_query(reference.clone(), false)?;
-                let expression = results
-                    .result
-                    .into_iter()
-                    .next()
-                    .and_then(|result| result.expressions.into_iter().next());
-                expression.map_or(Value::Undefined, |expression| expression.value)
-            }
-        };
-        Ok(Some(value).filter(|value| *value != Value::Undefined))
+impl Default for EvaluationLimits {
+    /// What no policy meets that was written to decide requests: some fifty milliseconds of a worker.
+    fn default() -> Self {
+        let Limits { steps, bytes, depth } = Limits::default();
+        Self { steps, bytes, depth, time: Duration::from_millis(100) }
     }
+}
+
+/// Time by a clock that never goes back.
+fn elapsed_ns() -> u64 {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(ORIGIN.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 // === impl Part ===
@@ -232,14 +221,6 @@ impl Query {
 impl Brings for Part<'_> {
     fn part(&self) -> Part<'_> {
         *self
-    }
-}
-
-// === impl PolicyError ===
-
-impl PolicyError {
-    fn engine(error: anyhow::Error) -> Self {
-        Self::Engine { message: module::one_line(&error.to_string()) }
     }
 }
 

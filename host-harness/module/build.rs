@@ -43,6 +43,8 @@ fn build() -> Result<()> {
     let sources = [
         "filter/src",
         "filter/Cargo.toml",
+        "filter/rego/src",
+        "filter/rego/Cargo.toml",
         "host-harness/guests/src",
         "host-harness/guests/Cargo.toml",
         "Cargo.toml",

@@ -158,7 +158,10 @@ impl StormBundle {
 mod tests {
     use std::collections::BTreeSet;
 
-    use portcullis_filter::config::{ClusterTarget, Config, Scheme};
+    use portcullis_filter::{
+        config::{ClusterTarget, Config, Scheme},
+        policy::{EvaluationLimits, Module, Moment, Part, Policy, RegoVersion, Value as Rego, parse_json},
+    };
 
     use super::*;
     use crate::servers::client::Request;
@@ -190,13 +193,9 @@ mod tests {
         for bundle in Storm::new(20, 3).bundles() {
             for generation in [1, 2] {
                 let archive = bundle.archive(generation);
-                assert_eq!(decide(bundle, &archive, &bundle.allowed(generation)), regorus::Value::from(true));
+                assert_eq!(decide(bundle, &archive, &bundle.allowed(generation)), Some(Rego::from(true)));
                 for refused in [bundle.denied(generation), bundle.allowed(generation + 1)] {
-                    assert_eq!(
-                        decide(bundle, &archive, &refused),
-                        regorus::Value::from(false),
-                        "{refused:?}"
-                    );
+                    assert_eq!(decide(bundle, &archive, &refused), Some(Rego::from(false)), "{refused:?}");
                 }
             }
         }
@@ -227,22 +226,22 @@ mod tests {
         assert_eq!(config.bundles["storm-07"].path, "/bundles/storm-07.tar.gz");
     }
 
-    fn decide(bundle: &StormBundle, archive: &Archive, request: &(&str, String)) -> regorus::Value {
+    fn decide(bundle: &StormBundle, archive: &Archive, request: &(&str, String)) -> Option<Rego> {
         let (method, path) = request;
-        let mut engine = regorus::Engine::new();
         let root = format!("/storm/{}", bundle.package);
         let text =
             |file: &str| str::from_utf8(archive.get(&format!("{root}/{file}")).unwrap()).unwrap().to_owned();
-        engine.add_policy("policy.rego".to_owned(), text("policy.rego")).unwrap();
         let own: Value = serde_json::from_str(&text("data.json")).unwrap();
         let data = json!({ "storm": { &bundle.package: own } });
-        engine.add_data(regorus::Value::from_json_str(&data.to_string()).unwrap()).unwrap();
         let segments: Vec<_> = path.trim_start_matches('/').split('/').collect();
         let input = json!({
             "attributes": { "request": { "http": { "method": method, "path": path } } },
             "parsed_path": segments,
         });
-        engine.set_input(regorus::Value::from_json_str(&input.to_string()).unwrap());
-        engine.eval_rule(format!("data.{}", bundle.decision().replace('/', "."))).unwrap()
+        let module = Module::parse("policy.rego".to_owned(), text("policy.rego"), RegoVersion::V1).unwrap();
+        let data = parse_json(&data.to_string()).unwrap();
+        let part = Part { bundle: &bundle.name, roots: &[], modules: &[module], data: &data };
+        let policy = Policy::compile(&bundle.decision(), &[part], EvaluationLimits::default()).unwrap();
+        policy.evaluate(parse_json(&input.to_string()).unwrap(), Moment::default()).unwrap()
     }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     config::Paths,
     hooks::{Check, checks},
-    policy::{Value, field},
+    policy::{Value, field, string},
 };
 
 /// Filter state that a permitted request carries; Envoy's own name for it has `wasm.` before it.
@@ -188,7 +188,6 @@ fn classify(value: &Value) -> Result<Kind<'_>, DecisionError> {
         Value::String(_) => Err(DecisionError::Kind { found: "a string" }),
         Value::Array(_) => Err(DecisionError::Kind { found: "an array" }),
         Value::Set(_) => Err(DecisionError::Kind { found: "a set" }),
-        Value::Undefined => Err(DecisionError::Kind { found: "undefined" }),
     }
 }
 
@@ -230,7 +229,7 @@ fn permit(fields: &Value, head: &RequestHead, paths: Paths) -> Result<Permit, De
     }
     let dynamic_metadata = match field(fields, "dynamic_metadata") {
         None => None,
-        Some(metadata @ Value::Object(_)) => serde_json::to_string(metadata).ok(),
+        Some(metadata @ Value::Object(_)) => Some(metadata.to_json()),
         Some(_) => {
             return Err(DecisionError::Type { key: "dynamic_metadata", expected: "an object" });
         }
@@ -251,21 +250,22 @@ fn denial(fields: &Value, head: &RequestHead) -> Result<LocalResponse, DecisionE
     let body = match field(fields, "body") {
         None => String::new(),
         Some(Value::String(_)) if has_no_body => String::new(),
-        Some(Value::String(body)) => body.to_string(),
-        Some(_) => {
-            return Err(DecisionError::Type { key: "body", expected: "a string" });
+        Some(body) => {
+            let text = string(body).ok_or(DecisionError::Type { key: "body", expected: "a string" })?;
+            text.to_owned()
         }
     };
     Ok(LocalResponse { status, headers, body })
 }
 
 fn status(value: &Value) -> Result<u16, DecisionError> {
-    let Value::Number(_) = value else {
+    let Value::Number(number) = value else {
         return Err(DecisionError::Type { key: "http_status", expected: "a number" });
     };
-    let status = value.as_u16().ok().filter(|status| STATUSES.contains(status));
+    let number = number.as_small().and_then(|number| u16::try_from(number).ok());
+    let status = number.filter(|status| STATUSES.contains(status));
     // Another number may be the request's.
-    let shown = || value.as_u16().ok().filter(|status| *status < 1000);
+    let shown = || number.filter(|status| *status < 1000);
     status.ok_or_else(|| DecisionError::Status {
         status: shown().map_or_else(|| "a number".to_owned(), |status| status.to_string()),
     })
@@ -289,11 +289,11 @@ fn query_parameters(value: &Value) -> Result<Vec<(String, String)>, DecisionErro
         return Err(DecisionError::Type { key, expected: "an object" });
     };
     let mut parameters = Vec::new();
-    for (name, values) in object.iter_sorted() {
-        let Value::String(name) = name else {
+    for (name, values) in object.iter() {
+        let Some(name) = string(name) else {
             return Err(DecisionError::Type { key, expected: "an object with names as keys" });
         };
-        parameters.extend(strings(key, values)?.last().map(|value| (name.to_string(), (*value).to_owned())));
+        parameters.extend(strings(key, values)?.last().map(|value| (name.to_owned(), (*value).to_owned())));
     }
     Ok(parameters)
 }

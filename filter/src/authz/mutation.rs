@@ -100,8 +100,8 @@ fn collect(
     let Value::Object(object) = object else {
         return Err(DecisionError::Type { key, expected: "an object, or an array of objects" });
     };
-    for (name, values) in object.iter_sorted() {
-        let Value::String(name) = name else {
+    for (name, values) in object.iter() {
+        let Some(name) = string(name) else {
             return Err(DecisionError::Type { key, expected: "an object with names as keys" });
         };
         let name = header_name(key, name, direction)?;
@@ -115,18 +115,17 @@ fn collect(
 /// A string, or an array of strings.
 pub(super) fn strings<'a>(key: &'static str, value: &'a Value) -> Result<Vec<&'a str>, DecisionError> {
     match value {
-        Value::String(text) => Ok(vec![text]),
-        value => items(value)
-            .and_then(|items| items.into_iter().map(string).collect::<Option<_>>())
-            .ok_or(DecisionError::Type { key, expected: "a string, or an array of strings" }),
+        Value::String(_) => string(value).map(|text| vec![text]),
+        value => items(value).and_then(|items| items.into_iter().map(string).collect::<Option<_>>()),
     }
+    .ok_or(DecisionError::Type { key, expected: "a string, or an array of strings" })
 }
 
 /// Elements of an array, or of a set in its order: JSON, in which OPA hands decisions on, has no sets.
 pub(super) fn items(value: &Value) -> Option<Vec<&Value>> {
     match value {
-        Value::Array(items) => Some(items.as_slice().iter().collect()),
-        Value::Set(items) => Some(items.iter_sorted().collect()),
+        Value::Array(items) => Some(items.iter().collect()),
+        Value::Set(items) => Some(items.iter().collect()),
         _ => None,
     }
 }

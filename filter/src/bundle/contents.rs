@@ -2,6 +2,8 @@
 
 use std::{mem, ops::Range};
 
+use portcullis_rego::value::MOST_DEPTH;
+
 use super::{Bundle, BundleError, archive::Files, manifest::Manifest};
 use crate::policy::{self, Disposal, Module, RegoVersion, Value, json::JsonReader, merge::Merge};
 
@@ -9,6 +11,8 @@ use crate::policy::{self, Disposal, Module, RegoVersion, Value, json::JsonReader
 const CHECKED_PER_STEP: usize = 256 << 10;
 /// A value takes two to twenty times the memory of its text; the shorter the text, the more.
 const BYTES_PER_VALUE: u64 = 8;
+/// Levels of all data, folders included: a value may have as many, and what is made of it a few more.
+const MAX_DEPTH: usize = MOST_DEPTH as usize - 100;
 
 /// An unpacked bundle, and how far it has been read.
 pub(super) struct Contents {
@@ -67,7 +71,7 @@ impl Contents {
             digest: digest.to_owned(),
             manifest: Manifest::default(),
             modules: Vec::new(),
-            data: Value::new_object(),
+            data: policy::object([]),
         };
         let max_values = usize::try_from(size_limit_bytes / BYTES_PER_VALUE).unwrap_or(usize::MAX);
         Self { inflated, files, bundle, work: Work::Manifest, max_values, values: 0 }
@@ -135,8 +139,12 @@ impl Contents {
             }
             (_, file) if file.ends_with(".rego") => {
                 let text = text(&path, self.inflated.get(bytes))?;
-                let module = module(&self.bundle, &path, text)?;
-                self.bundle.modules.push(module);
+                match module(&self.bundle, &path, text) {
+                    Ok(module) => self.bundle.modules.push(module),
+                    // No test keeps a policy from deciding.
+                    Err(BundleError::Module(_)) if Module::is_test(file) => {}
+                    Err(error) => return Err(error),
+                }
                 Ok(Work::NextFile)
             }
             ("", ".signatures.json") => {
@@ -204,15 +212,20 @@ impl Contents {
     fn place(&mut self, path: String, document: Value, garbage: &mut Disposal) -> Result<Work, BundleError> {
         let (folder, _) = path.rsplit_once('/').unwrap_or(("", &path));
         let keys: Vec<String> = folder.split('/').filter(|key| !key.is_empty()).map(str::to_owned).collect();
-        if keys.is_empty() && document.as_object().is_err() {
+        if keys.is_empty() && document.as_object().is_none() {
             garbage.push(document);
             return Err(BundleError::RootNotObject { path });
+        }
+        if document.depth() as usize + keys.len() > MAX_DEPTH {
+            garbage.push(document);
+            let message = format!("it stands more than {MAX_DEPTH} levels deep; move it up");
+            return Err(BundleError::Data { path, message });
         }
         Ok(self.merging(path, &keys, document, Then::NextFile))
     }
 
     fn merging(&mut self, path: String, keys: &[String], document: Value, then: Then) -> Work {
-        let data = mem::replace(&mut self.bundle.data, Value::Undefined);
+        let data = mem::take(&mut self.bundle.data);
         Work::Merging { path, merge: Merge::new(data, keys, document), then }
     }
 

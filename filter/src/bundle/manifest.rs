@@ -130,13 +130,13 @@ impl Manifest {
     /// What policies read of it.
     pub(super) fn document(&self) -> Value {
         let roots: Vec<Value> = self.roots.iter().map(|root| Value::from(root.join("/"))).collect();
-        let fields = [("revision", Value::from(self.revision.as_str())), ("roots", Value::from(roots))];
+        let fields = [("revision", Value::from(self.revision.as_str())), ("roots", policy::array(roots))];
         let metadata = self.metadata.clone().map(|metadata| ("metadata", metadata));
         policy::object(fields.into_iter().chain(metadata))
     }
 }
 
-/// By our own reader: through `serde_json`, the engine takes an object with one certain key for a number.
+/// By the reader of data: numbers keep their text.
 fn metadata(bytes: &[u8]) -> Result<Option<Value>, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let document = policy::parse_json(text).map_err(|error| error.to_string())?;

@@ -166,6 +166,9 @@ pub(super) struct Manager {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
+    pub(super) evaluation_steps: Option<u64>,
+    pub(super) evaluation_bytes: Option<u64>,
+    pub(super) evaluation_depth: Option<u32>,
     pub(super) evaluation_ms: Option<u32>,
     pub(super) vm_failures: Option<usize>,
     pub(super) download_bytes: Option<u64>,

@@ -1,12 +1,14 @@
 //! From the document to a checked configuration: every name is followed, every default filled in.
 
+mod limits;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use url::Url;
 
 use super::{
-    BundleSource, ClusterTarget, Config, ConfigError, Limits, ManagerConfig, Paths, PolicyConfig, Problem,
-    Scheme, Staleness,
+    BundleSource, ClusterTarget, Config, ConfigError, ManagerConfig, Paths, PolicyConfig, Problem, Scheme,
+    Staleness,
     document::{self, Document},
     secrets,
 };
@@ -24,16 +26,7 @@ const DEFAULT_TIMEOUT_SECONDS: u32 = 10;
 const DEFAULT_SIZE_LIMIT_BYTES: u64 = 64 << 20;
 const DEFAULT_CONCURRENT_DOWNLOADS: usize = 256;
 const MAX_CONCURRENT_DOWNLOADS: usize = 1024;
-/// Generous, because V8 compiles each path of the module on its first use and that time counts too.
-const DEFAULT_EVALUATION_MS: u32 = 100;
-const MAX_EVALUATION_MS: u32 = 10_000;
-/// A request that ends VMs is not given a second one.
-const DEFAULT_VM_FAILURES: usize = 1;
-const MAX_VM_FAILURES: usize = 100;
 const MAX_RETAINED: usize = 4;
-/// A quarter of what Envoy gives a VM.
-const DEFAULT_DOWNLOAD_BYTES: u64 = 256 << 20;
-const MAX_DOWNLOAD_BYTES: u64 = 768 << 20;
 /// A year.
 const MAX_STALENESS_SECONDS: u32 = 365 * 24 * 3600;
 const MAX_DELAY_SECONDS: u32 = 7 * 24 * 3600;
@@ -51,21 +44,7 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
         document.portcullis.max_concurrent_downloads.unwrap_or(DEFAULT_CONCURRENT_DOWNLOADS),
         1..=MAX_CONCURRENT_DOWNLOADS,
     );
-    let evaluation_ms = resolver.within(
-        "portcullis.limits.evaluation_ms",
-        document.portcullis.limits.evaluation_ms.unwrap_or(DEFAULT_EVALUATION_MS),
-        1..=MAX_EVALUATION_MS,
-    );
-    let vm_failures = resolver.within(
-        "portcullis.limits.vm_failures",
-        document.portcullis.limits.vm_failures.unwrap_or(DEFAULT_VM_FAILURES),
-        1..=MAX_VM_FAILURES,
-    );
-    let download_bytes = resolver.within(
-        "portcullis.limits.download_bytes",
-        document.portcullis.limits.download_bytes.unwrap_or(DEFAULT_DOWNLOAD_BYTES),
-        1..=MAX_DOWNLOAD_BYTES,
-    );
+    let limits = resolver.limits(&document.portcullis.limits);
     let staleness = resolver.staleness(document.portcullis.bundles, &bundles);
     let health_path = resolver.health_path(document.portcullis.health.path);
     let manager = resolver.manager(&document.portcullis.manager);
@@ -85,11 +64,7 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
         default_policy,
         clusters: resolver.clusters,
         max_concurrent_downloads,
-        limits: Limits {
-            evaluation: Duration::from_millis(evaluation_ms.into()),
-            vm_failures,
-            download_bytes,
-        },
+        limits,
         staleness,
         health_path,
         health_detail: document.portcullis.health.detail,

@@ -201,3 +201,23 @@ fn no_message_has_a_secret() {
     let error = Config::parse(number.as_bytes()).expect_err("a key is there twice").to_string();
     assert!(!error.contains("918273645564738291"), "{error}");
 }
+
+#[test]
+fn an_evaluation_has_limits_that_can_be_set_within_bounds() {
+    assert_eq!(Config::parse(GOOD.as_bytes()).unwrap().limits.evaluation, EvaluationLimits::default());
+    let with = |limits: &str| Config::parse(format!("{GOOD}  limits: {{ {limits} }}\n").as_bytes());
+    let all = "evaluation_steps: 7, evaluation_bytes: 8, evaluation_depth: 9, evaluation_ms: 10";
+    let expected = EvaluationLimits { steps: 7, bytes: 8, depth: 9, time: Duration::from_millis(10) };
+    assert_eq!(with(all).unwrap().limits.evaluation, expected);
+    for (key, too_much) in [
+        ("evaluation_steps", "1000000001"),
+        ("evaluation_bytes", "268435457"),
+        ("evaluation_depth", "20001"),
+        ("evaluation_ms", "10001"),
+    ] {
+        for value in ["0", too_much] {
+            let error = with(&format!("{key}: {value}")).unwrap_err().to_string();
+            assert!(error.contains(&format!("portcullis.limits.{key}: {value} is out of bounds")), "{error}");
+        }
+    }
+}

@@ -337,7 +337,7 @@ impl Manager {
         }
         let Some(name) = slot.config.bundles.get(job.bundles.len()) else {
             if let Some(policy) = self.shelf.find_policy(&policy_name) {
-                return Some(Outcome::Compiled(policy.limited(self.policies.time_limit)));
+                return Some(Outcome::Compiled(policy.limited(self.policies.limits)));
             }
             #[cfg(feature = "hooks")]
             crate::hooks::switched::end_at_compile(
@@ -345,7 +345,7 @@ impl Manager {
                 self.first_tick.is_none(),
             );
             let bundles = job.bundles.clone();
-            let compiling = Compiling::new(&slot.config.decision, bundles, self.policies.time_limit);
+            let compiling = Compiling::new(&slot.config.decision, bundles, self.policies.limits);
             job.compiling = Some(Box::new(compiling));
             return None;
         };
@@ -465,7 +465,7 @@ impl Manager {
         let from = if slot.active.is_some() { "serving" } else { "pending" };
         let before: Vec<_> =
             slot.config.bundles.iter().map(|name| (name.clone(), self.policies.serving(name))).collect();
-        let exists = active.policy.decision_exists;
+        let exists = active.policy.decision_exists();
         let level = if exists { Level::Info } else { Level::Warn };
         let undefined = if exists {
             String::new()

@@ -1,6 +1,6 @@
 //! The policies of one VM: which set of bundles decides now, and what is known of each in all VMs.
 
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
 use super::{
     record,
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bundle::Bundle,
     config::{Config, PolicyConfig},
-    policy::{Disposal, Policy},
+    policy::{Disposal, EvaluationLimits, Policy},
 };
 
 /// Why a policy cannot decide now.
@@ -79,7 +79,7 @@ pub enum NotReady {
 #[derive(Debug)]
 pub(super) struct Policies {
     slots: Vec<Slot>,
-    pub(super) time_limit: Duration,
+    pub(super) limits: EvaluationLimits,
 }
 
 /// One configured policy.
@@ -116,7 +116,7 @@ impl Policies {
             active: None,
             unreadable: None,
         };
-        Self { slots: config.policies.iter().map(slot).collect(), time_limit: config.limits.evaluation }
+        Self { slots: config.policies.iter().map(slot).collect(), limits: config.limits.evaluation }
     }
 
     pub(super) fn len(&self) -> usize {

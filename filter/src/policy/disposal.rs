@@ -4,9 +4,13 @@
 //! apart; what a policy still holds waits here, so that it is never the policy's own drop that frees it all. Hence no
 //! order has to be kept: push a superseded bundle's data, drop the policies over it, and step until it is done.
 
-use std::{collections::VecDeque, vec};
+use std::{
+    collections::{VecDeque, btree_map},
+    rc::Rc,
+    vec,
+};
 
-use regorus::{Rc, Value, value::IntoIter};
+use portcullis_rego::Value;
 
 /// Freeing one value costs less than a tenth of a microsecond.
 const VALUES_PER_STEP: usize = 1000;
@@ -25,7 +29,8 @@ pub struct Disposal {
 #[derive(Debug)]
 enum Open {
     List(vec::IntoIter<Value>),
-    Object(IntoIter),
+    Object(vec::IntoIter<(Value, Value)>),
+    Fields(btree_map::IntoIter<Value, Value>),
 }
 
 // === impl Disposal ===
@@ -35,11 +40,11 @@ impl Disposal {
     pub fn push(&mut self, value: Value) {
         match value {
             Value::Array(array) => match Rc::try_unwrap(array) {
-                Ok(array) => self.open.push(Open::List(array.into_vec().into_iter())),
+                Ok(array) => self.open.push(Open::List(array.into_items().into_iter())),
                 Err(shared) => self.waiting.push_back(Value::Array(shared)),
             },
             Value::Object(object) => match Rc::try_unwrap(object) {
-                Ok(object) => self.open.push(Open::Object(object.into_iter())),
+                Ok(object) => self.open.push(Open::Object(object.into_pairs().into_iter())),
                 Err(shared) => self.waiting.push_back(Value::Object(shared)),
             },
             // JSON and YAML make no sets; whatever else there is has nothing below it.
@@ -47,9 +52,19 @@ impl Disposal {
         }
     }
 
-    /// Takes over fields that have no object any more.
-    pub(super) fn push_fields(&mut self, fields: IntoIter) {
-        self.open.push(Open::Object(fields));
+    /// Takes over values that no list holds any more.
+    pub(super) fn push_values(&mut self, values: Vec<Value>) {
+        self.open.push(Open::List(values.into_iter()));
+    }
+
+    /// Takes over pairs that no object holds any more.
+    pub(super) fn push_pairs(&mut self, pairs: vec::IntoIter<(Value, Value)>) {
+        self.open.push(Open::Object(pairs));
+    }
+
+    /// Takes over fields that are no object yet.
+    pub(super) fn push_fields(&mut self, fields: btree_map::IntoIter<Value, Value>) {
+        self.open.push(Open::Fields(fields));
     }
 
     /// Frees a bounded piece. True while there is more that nothing else holds.
@@ -59,7 +74,8 @@ impl Disposal {
         for _ in 0..VALUES_PER_STEP {
             let next = match self.open.last_mut() {
                 Some(Open::List(values)) => values.next(),
-                Some(Open::Object(fields)) => fields.next().map(|(_, value)| value),
+                Some(Open::Object(pairs)) => pairs.next().map(|(_, value)| value),
+                Some(Open::Fields(fields)) => fields.next().map(|(_, value)| value),
                 None => break,
             };
             match next {
@@ -148,7 +164,7 @@ mod tests {
     #[test]
     fn what_is_still_held_waits_and_is_then_freed_in_many_steps() {
         let document = document();
-        let holder = document.as_object().unwrap().get(&Value::from("two")).cloned().unwrap();
+        let holder = document.get_str(b"two").cloned().unwrap();
         let mut disposal = Disposal::default();
         disposal.push(document);
         steps_until_done(&mut disposal);

@@ -1,29 +1,33 @@
 //! JSON text → value in steps: the work on ten megabytes has to be put down every few milliseconds.
 //!
-//! `serde_json` cannot be put down, so only what lies between scalars is read here: brackets, commas, colons. Every
-//! string, number and name is read by `serde_json`, and every message is the one that it would give. Two texts are
-//! judged differently: a number of more than 32 KB is refused, and an object whose first key is the one that
-//! `serde_json` keeps for itself (`$serde_json::private::Number`) is an object.
+//! What lies between scalars is read here: brackets, commas, colons. Every string and number is read as `json.unmarshal`
+//! reads it, so that data and what a policy unmarshals are alike, and every message is the one that `serde_json` gives. A
+//! number of more than 32 KB is refused.
 
-use std::collections::BTreeMap;
-
-use regorus::{Rc, Value, value::Object};
-use serde::{Deserialize, de::IgnoredAny};
-
-use super::{
-    disposal::Disposal,
-    segments::{Joining, Segments},
+use std::{
+    collections::{BTreeMap, btree_map},
+    rc::Rc,
+    vec,
 };
+
+use portcullis_rego::{
+    Value,
+    builtins::Budget,
+    value::{Array, JsonReader as Scalar, Object, Str},
+};
+use serde::de::{Deserialize, IgnoredAny};
+
+use super::{disposal::Disposal, segments::Segments};
 
 /// Bounds one step: so many values, or so many bytes.
 const TOKENS_PER_STEP: usize = 512;
 const BYTES_PER_STEP: usize = 32 << 10;
-/// What `serde_json` is given at most to read one scalar from.
+/// What is looked at at most to read one scalar.
 const WINDOW_BYTES: usize = 32 << 10;
-/// Levels that `serde_json` goes into.
-const MAX_DEPTH: usize = 127;
-/// Up to here an object gets the engine's compact form when it ends, which is made of all its fields at once.
-pub(super) const MAX_COMPACT_FIELDS: usize = 1024;
+/// Levels; a value may have twice as many, for where it stands in `data`.
+const MAX_DEPTH: usize = 256;
+/// Elements or fields that are put into their list or object in one step when it ends.
+const CLOSED_PER_STEP: usize = 1024;
 
 /// Why text is no JSON, in the words of `serde_json`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,8 +47,8 @@ pub(crate) struct JsonReader {
     line_start: usize,
     expects: Expects,
     open: Vec<Open>,
-    /// A list that has ended and is still in segments.
-    joining: Option<Joining<Value>>,
+    /// What has ended and is being put together.
+    closing: Option<Closing>,
     long: Option<LongString>,
     root: Option<Value>,
     /// Values and keys that have been read.
@@ -72,12 +76,19 @@ enum Open {
     Object { fields: BTreeMap<Value, Value>, key: Value },
 }
 
+/// A list or an object whose end has been read.
+#[derive(Debug)]
+enum Closing {
+    List { array: Array, segments: vec::IntoIter<Vec<Value>>, segment: vec::IntoIter<Value> },
+    Object { object: Object, fields: btree_map::IntoIter<Value, Value> },
+}
+
 /// A string that is longer than one window, in pieces that are strings by themselves.
 #[derive(Debug, Default)]
 struct LongString {
-    pieces: Vec<String>,
+    pieces: Vec<Str>,
     /// Set once all pieces are there: the string as far as it has been put together, and the next piece.
-    joining: Option<(String, usize)>,
+    joining: Option<(Vec<u8>, usize)>,
 }
 
 // === impl JsonReader ===
@@ -90,7 +101,7 @@ impl JsonReader {
             line_start: 0,
             expects: Expects::Value,
             open: Vec::new(),
-            joining: None,
+            closing: None,
             long: None,
             root: None,
             values: 0,
@@ -125,21 +136,18 @@ impl JsonReader {
     pub(crate) fn discard(self, disposal: &mut Disposal) {
         disposal.append(self.replaced);
         self.root.into_iter().for_each(|value| disposal.push(value));
-        self.joining.into_iter().flat_map(Joining::into_vecs).for_each(|vec| disposal.push(Value::from(vec)));
+        self.closing.into_iter().for_each(|closing| closing.discard(disposal));
         for open in self.open {
             match open {
-                Open::List(list) => list.into_vecs().for_each(|vec| disposal.push(Value::from(vec))),
-                Open::Object { fields, .. } => disposal.push(loose_object(fields)),
+                Open::List(list) => list.into_vecs().for_each(|values| disposal.push_values(values)),
+                Open::Object { fields, .. } => disposal.push_fields(fields.into_iter()),
             }
         }
     }
 
     fn advance(&mut self, text: &[u8]) -> Result<Pace, JsonError> {
-        if let Some(joining) = &mut self.joining {
-            if let Some(elements) = joining.step() {
-                self.joining = None;
-                self.complete(Value::from(elements));
-            }
+        if let Some(closing) = self.closing.take() {
+            self.go_on_closing(closing);
             return Ok(Pace::Rest);
         }
         if let Some(long) = self.long.take() {
@@ -178,14 +186,14 @@ impl JsonReader {
             (Expects::Value | Expects::FirstElement | Expects::Element, Some(first)) => match first {
                 b'[' => self.open(text, Open::List(Segments::default()), Expects::FirstElement)?,
                 b'{' => {
-                    let object = Open::Object { fields: BTreeMap::new(), key: Value::Undefined };
+                    let object = Open::Object { fields: BTreeMap::new(), key: Value::Null };
                     self.open(text, object, Expects::FirstKey)?;
                 }
                 b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => self.scalar(text, first)?,
                 _ => return Err(self.unexpected(text, "expected value")),
             },
         }
-        Ok(if self.joining.is_some() { Pace::Rest } else { Pace::On })
+        Ok(if self.closing.is_some() { Pace::Rest } else { Pace::On })
     }
 
     /// The next byte that is no whitespace, not passed; none where the text ends. Outer none: not found in one step.
@@ -212,7 +220,7 @@ impl JsonReader {
 
     fn open(&mut self, text: &[u8], open: Open, expects: Expects) -> Result<(), JsonError> {
         if self.open.len() == MAX_DEPTH {
-            return Err(self.unexpected(text, "recursion limit exceeded"));
+            return Err(self.unexpected(text, "it nests too deeply"));
         }
         self.open.push(open);
         self.pass(expects);
@@ -223,16 +231,24 @@ impl JsonReader {
         // What has been closed is no key, wherever it stands.
         self.pass(Expects::Value);
         match self.open.pop() {
-            Some(Open::List(elements)) => match elements.join() {
-                Ok(elements) => self.complete(Value::from(elements)),
-                Err(joining) => self.joining = Some(joining),
-            },
-            Some(Open::Object { fields, .. }) if fields.len() <= MAX_COMPACT_FIELDS => {
-                self.complete(Value::from(fields));
+            Some(Open::List(elements)) => {
+                let array = Array::with_capacity(elements.len());
+                let segments = elements.into_vecs().collect::<Vec<_>>().into_iter();
+                self.go_on_closing(Closing::List { array, segments, segment: Vec::new().into_iter() });
             }
-            Some(Open::Object { fields, .. }) => self.complete(loose_object(fields)),
+            Some(Open::Object { fields, .. }) => {
+                let object = Object::with_capacity(fields.len());
+                self.go_on_closing(Closing::Object { object, fields: fields.into_iter() });
+            }
             // A closing bracket is expected only within something open.
             None => {}
+        }
+    }
+
+    fn go_on_closing(&mut self, mut closing: Closing) {
+        match closing.step() {
+            Some(value) => self.complete(value),
+            None => self.closing = Some(closing),
         }
     }
 
@@ -253,7 +269,7 @@ impl JsonReader {
                 Expects::Colon
             }
             (Some(Open::Object { fields, key }), _) => {
-                if let Some(earlier) = fields.insert(std::mem::replace(key, Value::Undefined), value) {
+                if let Some(earlier) = fields.insert(std::mem::take(key), value) {
                     self.replaced.push(earlier);
                 }
                 Expects::CommaOrObjectEnd
@@ -265,24 +281,26 @@ impl JsonReader {
         let rest = text.get(self.at..).unwrap_or_default();
         let window = rest.get(..WINDOW_BYTES).unwrap_or(rest);
         let whole = window.len() == rest.len();
-        let mut deserializer = serde_json::Deserializer::from_slice(window);
-        match Value::deserialize(&mut deserializer) {
+        let followed_by_digit = |used| window.get(used).is_some_and(u8::is_ascii_digit);
+        if let Some((value, used)) = read_scalar(window)
+            && !((first == b'-' || first.is_ascii_digit()) && followed_by_digit(used))
+        {
             // A number ends where no more digits follow, so one that fills the window may go on behind it.
-            Ok(value) => {
-                let used = deserializer.into_iter::<IgnoredAny>().byte_offset();
-                if first != b'"' && used == window.len() && !whole {
-                    return Err(self.unexpected(text, "number too long"));
-                }
-                self.at += used;
-                self.complete(value);
-                Ok(())
+            if first != b'"' && used == window.len() && !whole {
+                return Err(self.unexpected(text, "number too long"));
             }
-            Err(error) if error.is_eof() && !whole && first == b'"' => {
-                self.long = Some(LongString::default());
-                Ok(())
-            }
+            self.at += used;
+            self.complete(value);
+            return Ok(());
+        }
+        if first == b'"' && !whole && is_unfinished(window) {
+            self.long = Some(LongString::default());
+            return Ok(());
+        }
+        match judge(first, &mut serde_json::Deserializer::from_slice(window)) {
             Err(error) if error.is_eof() && !whole => Err(self.unexpected(text, "number too long")),
             Err(error) => Err(self.within_scalar(&error, self.at)),
+            Ok(()) => Err(self.unexpected(text, "invalid value")),
         }
     }
 
@@ -290,7 +308,7 @@ impl JsonReader {
     fn long_string(&mut self, text: &[u8], mut long: LongString) -> Result<Pace, JsonError> {
         if long.joining.is_some() {
             match long.join_step() {
-                Some(string) => self.complete(Value::from(string)),
+                Some(bytes) => self.complete(Value::from(bytes)),
                 None => self.long = Some(long),
             }
             return Ok(Pace::Rest);
@@ -306,14 +324,19 @@ impl JsonReader {
         if is_last || length < rest.len() {
             quoted.push(b'"');
         }
-        let string: String =
-            serde_json::from_slice(&quoted).map_err(|error| self.within_scalar(&error, start - 1))?;
-        long.pieces.push(string);
+        match read_scalar(&quoted) {
+            Some((Value::String(string), used)) if used == quoted.len() => long.pieces.push(string),
+            _ => {
+                let error = judge(b'"', &mut serde_json::Deserializer::from_slice(&quoted)).err();
+                let error = error.map(|error| self.within_scalar(&error, start - 1));
+                return Err(error.unwrap_or_else(|| self.unexpected(text, "invalid value")));
+            }
+        }
         self.at = start + length;
         if is_last {
             self.at += 1;
-            let length = long.pieces.iter().map(String::len).sum();
-            long.joining = Some((String::with_capacity(length), 0));
+            let length = long.pieces.iter().map(Str::len).sum();
+            long.joining = Some((Vec::with_capacity(length), 0));
         }
         self.long = Some(long);
         Ok(Pace::Rest)
@@ -350,11 +373,11 @@ enum Pace {
 // === impl LongString ===
 
 impl LongString {
-    fn join_step(&mut self) -> Option<String> {
+    fn join_step(&mut self) -> Option<Vec<u8>> {
         const PIECES_PER_STEP: usize = 8;
         let (joined, next) = self.joining.as_mut()?;
-        for piece in self.pieces.iter_mut().skip(*next).take(PIECES_PER_STEP) {
-            joined.push_str(&std::mem::take(piece));
+        for piece in self.pieces.iter().skip(*next).take(PIECES_PER_STEP) {
+            joined.extend_from_slice(piece.as_bytes());
             *next += 1;
         }
         (*next >= self.pieces.len()).then(|| std::mem::take(joined))
@@ -394,9 +417,71 @@ fn piece(inside: &[u8]) -> (usize, bool) {
     (inside.len(), false)
 }
 
-/// An object in the form that new fields are cheap in, and that costs nothing to make.
-pub(super) fn loose_object(fields: BTreeMap<Value, Value>) -> Value {
-    Value::Object(Rc::new(Object::from(fields)))
+/// A string, number or word at the beginning of a text, and how long it is.
+fn read_scalar(text: &[u8]) -> Option<(Value, usize)> {
+    let mut reader = Scalar::new();
+    let is_whole = reader.advance(text, usize::MAX, &mut Budget::unlimited()).ok()?;
+    let used = reader.position();
+    is_whole.then(|| (reader.finish(), used))
+}
+
+/// Whether nothing is wrong with a text but its end.
+fn is_unfinished(text: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(text).is_err_and(|error| error.is_eof())
+}
+
+/// What `serde_json` has against a scalar that begins with this byte.
+fn judge(
+    first: u8,
+    text: &mut serde_json::Deserializer<serde_json::de::SliceRead<'_>>,
+) -> serde_json::Result<()> {
+    match first {
+        b'"' => String::deserialize(text).map(drop),
+        b'-' | b'0'..=b'9' => f64::deserialize(text).map(drop),
+        _ => IgnoredAny::deserialize(text).map(drop),
+    }
+}
+
+// === impl Closing ===
+
+impl Closing {
+    /// Takes a bounded number of elements or fields over; the value when none is left.
+    fn step(&mut self) -> Option<Value> {
+        for _ in 0..CLOSED_PER_STEP {
+            match self {
+                // No value read here nests as deeply as one may: nothing is refused.
+                Self::List { array, segments, segment } => match segment.next() {
+                    Some(element) => drop(array.push(element)),
+                    None => match segments.next() {
+                        Some(next) => *segment = next.into_iter(),
+                        None => {
+                            let array = std::mem::replace(array, Array::with_capacity(0));
+                            return Some(Value::Array(Rc::new(array)));
+                        }
+                    },
+                },
+                Self::Object { object, fields } => match fields.next() {
+                    Some((key, value)) => drop(object.insert(key, value)),
+                    None => return Some(Value::Object(Rc::new(std::mem::take(object)))),
+                },
+            }
+        }
+        None
+    }
+
+    fn discard(self, disposal: &mut Disposal) {
+        match self {
+            Self::List { array, segments, segment } => {
+                disposal.push_values(array.into_items());
+                disposal.push_values(segment.collect());
+                segments.for_each(|values| disposal.push_values(values));
+            }
+            Self::Object { object, fields } => {
+                disposal.push(Value::Object(Rc::new(object)));
+                disposal.push_fields(fields);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -41,6 +41,10 @@ impl<T> Segments<T> {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// All in one vector if that takes no moving.
     pub(crate) fn join(mut self) -> Result<Vec<T>, Joining<T>> {
         if self.full.is_empty() {
@@ -51,7 +55,7 @@ impl<T> Segments<T> {
     }
 
     /// Everything, segment by segment.
-    pub(crate) fn into_vecs(self) -> impl Iterator<Item = Vec<T>> {
+    pub(crate) fn into_vecs(self) -> impl Iterator<Item = Vec<T>> + use<T> {
         self.full.into_iter().chain([self.last])
     }
 }
@@ -81,11 +85,6 @@ impl<T> Joining<T> {
             }
         }
         None
-    }
-
-    /// Everything, in several vectors.
-    pub(crate) fn into_vecs(self) -> impl Iterator<Item = Vec<T>> {
-        [self.joined].into_iter().chain(self.rest)
     }
 }
 

@@ -1,9 +1,9 @@
-//! Documents as the engine holds them: JSON and YAML text in, objects put together, fields looked up.
+//! Documents: JSON text in, objects put together, fields looked up.
 
 use std::collections::BTreeMap;
 
-pub use regorus::Value;
-use regorus::value::Object;
+pub use portcullis_rego::Value;
+use portcullis_rego::value::Number;
 
 use super::{
     json::{JsonError, JsonReader},
@@ -28,54 +28,47 @@ pub fn parse_json(text: &str) -> Result<Value, JsonError> {
     }
 }
 
-/// An object with string keys.
+/// An object with string keys, for documents of a known and small depth.
 pub fn object<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
-    fields.into_iter().map(|(key, value)| (Value::from(key), value)).collect::<Object>().into_value()
+    let pairs = fields.into_iter().map(|(key, value)| (Value::from(key), value)).collect();
+    Value::object(pairs).unwrap_or_default()
+}
+
+/// An array, for documents of a known and small depth.
+pub fn array(items: Vec<Value>) -> Value {
+    Value::array(items).unwrap_or_default()
+}
+
+/// A number that need not fit 64 bits with a sign.
+pub fn number(number: u64) -> Value {
+    match i64::try_from(number) {
+        Ok(number) => Value::from(number),
+        Err(_) => Number::parse(&number.to_string()).map_or(Value::Null, Value::from),
+    }
 }
 
 /// The field of an object; none where it is absent or the value is no object.
 pub fn field<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
-    value.as_object().ok()?.get(&Value::from(key))
+    value.as_object()?.get_str(key.as_bytes())
 }
 
-/// Text of a string value.
+/// Text of a string value, if it is UTF-8.
 pub fn string(value: &Value) -> Option<&str> {
-    value.as_string().ok().map(AsRef::as_ref)
+    match value {
+        Value::String(text) => text.as_str(),
+        _ => None,
+    }
 }
 
 /// Puts `document` at `path` below `root`; objects merge, anything else that meets is a conflict.
 pub fn merge_at(root: &mut Value, path: &[String], document: Value) -> Result<(), Conflict> {
-    let mut merge = Merge::new(std::mem::replace(root, Value::Undefined), path, document);
+    let mut merge = Merge::new(std::mem::take(root), path, document);
     loop {
         if let Some(merged) = merge.step() {
             *root = merged?;
             return Ok(());
         }
     }
-}
-
-/// What stands at `path` below `root`.
-pub(super) fn lookup(root: &Value, path: &[String]) -> Lookup {
-    let mut value = root;
-    for key in path {
-        match value.as_object() {
-            Ok(object) => match object.get(&Value::from(key.as_str())) {
-                Some(inner) => value = inner,
-                None => return Lookup::Absent,
-            },
-            Err(_) => return Lookup::Blocked,
-        }
-    }
-    Lookup::Found
-}
-
-/// What stands at a path.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Lookup {
-    Found,
-    Absent,
-    /// A value that is no object stands on the way.
-    Blocked,
 }
 
 /// The first place of a document that lies outside `roots`.
@@ -88,7 +81,7 @@ pub fn first_outside(roots: &[Vec<String>], document: &Value) -> Option<Vec<Stri
         if roots.iter().any(|root| root.is_empty()) {
             return None;
         }
-        let Ok(object) = value.as_object() else {
+        let Some(object) = value.as_object() else {
             return Some(path.clone());
         };
         let mut below: BTreeMap<&str, Vec<&[String]>> = BTreeMap::new();
@@ -115,9 +108,8 @@ pub fn first_outside(roots: &[Vec<String>], document: &Value) -> Option<Vec<Stri
 
 /// An object from string pairs, for small maps built on the request path.
 pub fn string_map<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Value {
-    let map: BTreeMap<Value, Value> =
-        pairs.into_iter().map(|(key, value)| (Value::from(key.into()), Value::from(value.into()))).collect();
-    Value::from(map)
+    let pairs = pairs.into_iter().map(|(key, value)| (Value::from(key.into()), Value::from(value.into())));
+    Value::object(pairs.collect()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -130,7 +122,7 @@ mod tests {
 
     #[test]
     fn documents_merge_where_both_are_objects() {
-        let mut root = Value::new_object();
+        let mut root = object([]);
         merge_at(&mut root, &path("a"), parse_json(r#"{"x": 1}"#).unwrap()).unwrap();
         merge_at(&mut root, &path("a/y"), parse_json("2").unwrap()).unwrap();
         assert_eq!(root, parse_json(r#"{"a": {"x": 1, "y": 2}}"#).unwrap());

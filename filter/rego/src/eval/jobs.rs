@@ -1,0 +1,584 @@
+//! The rules of a name: complete, functions, partial sets and objects.
+//!
+//! Source: `v1/topdown/eval.go` (`evalVirtualComplete`, `evalFunc`, `evalVirtualPartial`).
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::context::{Context, Mock, Mocked, merge, put};
+use super::machine::{Flow, Machine, Role, holds, plain_function};
+use super::terms::unbound;
+use crate::builtins::Fault;
+use crate::index::{Candidate, Found};
+use crate::plan::{Arg, NodeId, Out, Path, Replacement, RulePlan, Target, WithPlan};
+use crate::value::{ObjectBuilder, Value};
+
+/// What is asked of the rules.
+pub(crate) enum Ask {
+    /// The value of a complete rule.
+    Complete,
+    /// The value of a function, and what it is known to be.
+    Call { args: Vec<Value>, expected: Option<Value> },
+    /// A partial set or object; of these steps below it, where one has a value.
+    Partial { keys: Vec<Option<Value>> },
+}
+
+/// What partial rules have contributed.
+pub(crate) enum Gathered {
+    Leaf(Value),
+    Set(Vec<Value>),
+    Object(BTreeMap<Value, Gathered>),
+}
+
+/// The rules of one name being evaluated.
+pub(crate) struct Job<'p> {
+    pub(crate) node: NodeId,
+    pub(crate) ask: Ask,
+    candidates: Vec<Candidate>,
+    /// The next candidate.
+    next: usize,
+    /// The rule whose branches are tried, and the next of its admitted branches.
+    candidate: Option<Candidate>,
+    branch: usize,
+    rule: Option<&'p RulePlan>,
+    early: bool,
+    /// The rule, or a branch of it, gave a value.
+    found: bool,
+    defaulted: bool,
+    previous: Option<Value>,
+    gathered: Gathered,
+}
+
+impl<'p> Machine<'p> {
+    /// The document that a node's rules define, from a step on.
+    pub(crate) fn virtual_document(
+        &mut self,
+        id: NodeId,
+        path: &'p Path,
+        out: &'p Out,
+        step: usize,
+    ) -> Result<Flow, Fault> {
+        let plan = self.plan;
+        let Some(node) = plan.node(id) else { return Ok(Flow::Fail) };
+        let Some(context) = self.context() else { return Ok(Flow::Fail) };
+        if node.arity > 0 {
+            return Ok(Flow::Fail);
+        }
+        let cached = context.caches.borrow().whole.get(id).cloned();
+        if let Some(cached) = cached {
+            return match cached {
+                Some(value) => self.go(path, out, value, step, false),
+                None => Ok(Flow::Fail),
+            };
+        }
+        let ask = if node.ground && !node.set {
+            Ask::Complete
+        } else {
+            let first = match path.steps.get(step) {
+                Some(first) => self.value(first)?,
+                None => None,
+            };
+            let mut keys = Vec::new();
+            if let Some(first) = first {
+                let more = path.steps.get(step + 1..).unwrap_or_default();
+                let more = more.get(..(node.span as usize).saturating_sub(1)).unwrap_or(more);
+                keys.push(Some(first));
+                for next in more {
+                    let key = self.value(next)?;
+                    keys.push(key);
+                }
+                while matches!(keys.last(), Some(None)) {
+                    keys.pop();
+                }
+                if let Some(key) = plain_keys(&keys) {
+                    let cached = context.caches.borrow().by_key.get(&(id, key)).cloned();
+                    if let Some(cached) = cached {
+                        return match cached {
+                            Some(value) => self.go(path, out, value, step, false),
+                            None => Ok(Flow::Fail),
+                        };
+                    }
+                }
+            }
+            Ask::Partial { keys }
+        };
+        self.start(id, ask, context, step)
+    }
+
+    /// Pushes a frame for a node's rules.
+    pub(crate) fn start(
+        &mut self,
+        id: NodeId,
+        ask: Ask,
+        context: Rc<Context>,
+        resume: usize,
+    ) -> Result<Flow, Fault> {
+        let plan = self.plan;
+        let Some(node) = plan.node(id) else { return Ok(Flow::Fail) };
+        let args: &[Value] = match &ask {
+            Ask::Call { args, .. } => args,
+            _ => &[],
+        };
+        let mut found = Found::default();
+        let mut resolver = super::documents::Resolver { machine: self, context: &context, args };
+        node.index.lookup(node, &mut resolver, &mut found)?;
+        let partial = matches!(ask, Ask::Partial { .. });
+        let gathered = if partial && !(node.set && node.ground) {
+            Gathered::Object(BTreeMap::new())
+        } else {
+            Gathered::Set(Vec::new())
+        };
+        if let Some(frame) = self.frames.last_mut() {
+            frame.resume = resume;
+        }
+        let job = Job {
+            node: id,
+            ask,
+            candidates: found.rules,
+            next: 0,
+            candidate: None,
+            branch: 0,
+            rule: None,
+            early: found.early && !partial,
+            found: false,
+            defaulted: false,
+            previous: None,
+            gathered,
+        };
+        self.open_window(0)?;
+        self.push(&[], context, Role::Job(Box::new(job)))?;
+        self.next_rule()?;
+        Ok(Flow::Wait)
+    }
+
+    /// Starts the next rule, branch or default of the job on top, or ends the job.
+    fn next_rule(&mut self) -> Result<(), Fault> {
+        let plan = self.plan;
+        loop {
+            let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+            let (choices, trail, base) = (frame.choices, frame.trail, frame.base);
+            let Role::Job(job) = &mut frame.role else { return Ok(()) };
+            let rule = match job.advance(plan) {
+                Some(rule) => rule,
+                None => return self.end_job(),
+            };
+            job.rule = Some(rule);
+            frame.block = &rule.block;
+            frame.at = 0;
+            frame.context = frame.home.clone();
+            self.choices.truncate(choices);
+            self.undo(trail);
+            self.registers.truncate(base);
+            self.open_window(rule.registers)?;
+            self.step(1)?;
+            if self.enter_rule(rule)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Unifies what is asked with the head of a rule.
+    fn enter_rule(&mut self, rule: &'p RulePlan) -> Result<bool, Fault> {
+        let Some(frame) = self.frames.last_mut() else { return Ok(false) };
+        let Role::Job(job) = &mut frame.role else { return Ok(false) };
+        match &job.ask {
+            Ask::Complete => Ok(true),
+            Ask::Call { args, expected } => {
+                let (args, expected) = (args.clone(), expected.clone());
+                for (pattern, value) in rule.args.iter().zip(&args) {
+                    if !self.unify(pattern, value)? {
+                        return Ok(false);
+                    }
+                }
+                match (expected, &rule.value) {
+                    (Some(expected), Some(value)) => self.unify(value, &expected),
+                    _ => Ok(true),
+                }
+            }
+            Ask::Partial { keys } => {
+                if keys.is_empty() {
+                    return Ok(true);
+                }
+                let keys = keys.clone();
+                let depth = self.plan.node(self.job_node()).map_or(0, |n| n.depth as usize);
+                let tail = rule.path.get(depth..).unwrap_or_default();
+                let pairs = tail.iter().chain(&rule.key).zip(&keys);
+                for (pattern, key) in pairs {
+                    if let Some(key) = key
+                        && !self.unify(pattern, key)?
+                    {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn job_node(&self) -> NodeId {
+        match self.frames.last().map(|f| &f.role) {
+            Some(Role::Job(job)) => job.node,
+            _ => 0,
+        }
+    }
+
+    /// The body of the job's rule holds.
+    pub(crate) fn job_solved(&mut self) -> Result<(), Fault> {
+        let Some(frame) = self.frames.last() else { return Ok(()) };
+        let Role::Job(job) = &frame.role else { return Ok(()) };
+        let Some(rule) = job.rule else { return Ok(()) };
+        if matches!(job.ask, Ask::Partial { .. }) {
+            self.gather(rule)?;
+            return self.fail();
+        }
+        let Some(value) = &rule.value else { return self.fail() };
+        let Some(value) = self.value(value)? else { return Err(unbound()) };
+        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+        let Role::Job(job) = &mut frame.role else { return Ok(()) };
+        job.found = true;
+        match &job.previous {
+            Some(previous) if *previous != value => {
+                let call = matches!(job.ask, Ask::Call { .. });
+                let what = if call { " for the same arguments" } else { "" };
+                let what = format!("`{}` has two different values{what}", Self::shown_path(rule));
+                return Err(self.conflict(rule.pos, &what));
+            }
+            Some(_) => {}
+            None => job.previous = Some(value),
+        }
+        if job.early { self.end_job() } else { self.fail() }
+    }
+
+    pub(crate) fn job_exhausted(&mut self) -> Result<(), Fault> {
+        self.next_rule()
+    }
+
+    fn end_job(&mut self) -> Result<(), Fault> {
+        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+        let Role::Job(job) = &mut frame.role else { return Ok(()) };
+        let id = job.node;
+        let caches = frame.context.caches.clone();
+        let answer = match std::mem::replace(&mut job.ask, Ask::Complete) {
+            Ask::Complete => {
+                let answer = job.previous.take();
+                caches.borrow_mut().whole.insert(id, answer.clone());
+                answer
+            }
+            Ask::Call { args, expected } => {
+                let answer = job.previous.take();
+                if expected.is_none() {
+                    caches.borrow_mut().calls.insert((id, args), answer.clone());
+                }
+                answer
+            }
+            Ask::Partial { keys } => {
+                let gathered = std::mem::replace(&mut job.gathered, Gathered::Set(Vec::new()));
+                let value = gathered.build()?;
+                if keys.is_empty() {
+                    caches.borrow_mut().whole.insert(id, Some(value.clone()));
+                } else if let Some(key) = plain_keys(&keys) {
+                    caches.borrow_mut().by_key.insert((id, key), Some(value.clone()));
+                }
+                Some(value)
+            }
+        };
+        self.finish(answer)
+    }
+
+    /// Adds what a solution of a partial rule contributes.
+    fn gather(&mut self, rule: &'p RulePlan) -> Result<(), Fault> {
+        let depth = self.plan.node(self.job_node()).map_or(0, |n| n.depth as usize);
+        let mut path = Vec::new();
+        for step in rule.path.get(depth..).unwrap_or_default() {
+            match self.value(step)? {
+                Some(key) => path.push(key),
+                None => return Err(unbound()),
+            }
+        }
+        let member = rule.key.is_some();
+        let leaf = if member { &rule.key } else { &rule.value };
+        let leaf = match leaf {
+            Some(arg) => match self.value(arg)? {
+                Some(value) => value,
+                None => return Err(unbound()),
+            },
+            None => return Ok(()),
+        };
+        self.bytes(64 + 48 * path.len())?;
+        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+        let Role::Job(job) = &mut frame.role else { return Ok(()) };
+        job.found = true;
+        if job.gathered.add(path, leaf, member)? {
+            return Ok(());
+        }
+        let what = format!("`{}` has two different values for one key", Self::shown_path(rule));
+        Err(self.conflict(rule.pos, &what))
+    }
+
+    // --- Functions ---
+
+    pub(crate) fn call(&mut self, id: NodeId, args: &'p [Arg], out: &'p Out) -> Result<Flow, Fault> {
+        let Some(context) = self.context() else { return Ok(Flow::Fail) };
+        if context.mocks.is_some()
+            && let Some(mock) = context.mock(&Mocked::Function(id)).cloned()
+        {
+            return self.mocked(mock, args, out, &context);
+        }
+        let mut values = Vec::with_capacity(args.len());
+        for arg in args {
+            match self.value(arg)? {
+                Some(value) => values.push(value),
+                None => return Err(unbound()),
+            }
+        }
+        self.call_with(id, values, out, context)
+    }
+
+    fn call_with(
+        &mut self,
+        id: NodeId,
+        args: Vec<Value>,
+        out: &'p Out,
+        context: Rc<Context>,
+    ) -> Result<Flow, Fault> {
+        for arg in args.iter().filter(|a| a.depth() > 0) {
+            self.step(arg.weight() as usize)?;
+        }
+        let key = (id, args);
+        let cached = context.caches.borrow().calls.get(&key).cloned();
+        if let Some(cached) = cached {
+            return match cached {
+                Some(value) => Ok(holds(self.emit(out, &value)?)),
+                None => Ok(Flow::Fail),
+            };
+        }
+        // A result that is known already is met by the head's value before the body.
+        let expected = match out {
+            Out::Unify(Arg::Reg(register)) => self.register(*register).cloned(),
+            Out::Unify(arg) => self.value(arg)?,
+            _ => None,
+        };
+        self.start(id, Ask::Call { args: key.1, expected }, context, 0)
+    }
+
+    /// A builtin under `with`: None if it is not replaced.
+    pub(crate) fn mocked_builtin(
+        &mut self,
+        name: &'static str,
+        args: &'p [Arg],
+        out: &'p Out,
+    ) -> Result<Option<Flow>, Fault> {
+        let Some(context) = self.context() else { return Ok(None) };
+        match context.mock(&Mocked::Builtin(name)).cloned() {
+            Some(mock) => self.mocked(mock, args, out, &context).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn mocked(
+        &mut self,
+        mock: Mock,
+        args: &'p [Arg],
+        out: &'p Out,
+        context: &Rc<Context>,
+    ) -> Result<Flow, Fault> {
+        let mut values = Vec::with_capacity(args.len());
+        for arg in args {
+            match self.value(arg)? {
+                Some(value) => values.push(value),
+                None => return Err(unbound()),
+            }
+        }
+        match mock {
+            Mock::Value(value) => Ok(holds(self.emit(out, &value)?)),
+            Mock::Function(id) => self.call_with(id, values, out, context.without_mocks()),
+            Mock::Builtin(builtin) => {
+                let Some(function) = plain_function(builtin) else { return Ok(Flow::Fail) };
+                match self.run_builtin(function, None, &values) {
+                    Ok(value) => Ok(holds(self.emit(out, &value)?)),
+                    Err(Fault::Undefined(_)) => Ok(Flow::Fail),
+                    Err(fault) => Err(fault),
+                }
+            }
+        }
+    }
+
+    // --- `with` ---
+
+    pub(crate) fn with(&mut self, withs: &'p [WithPlan]) -> Result<Flow, Fault> {
+        let Some(context) = self.context() else { return Ok(Flow::Fail) };
+        let mut input = context.input.clone();
+        let mut replaced = context.replaced.clone();
+        let mut targets = Vec::new();
+        let mut mocks = Vec::new();
+        for with in withs {
+            let mock = match &with.value {
+                Replacement::Value(arg) => match self.value(arg)? {
+                    Some(value) => Mock::Value(value),
+                    None => return Err(unbound()),
+                },
+                Replacement::Function(id) => Mock::Function(*id),
+                Replacement::Builtin(builtin) => Mock::Builtin(builtin),
+            };
+            self.bytes(128)?;
+            match (&with.target, mock) {
+                (Target::Builtin(name), mock) => mocks.push((Mocked::Builtin(name), mock)),
+                (Target::Function(id), mock) => mocks.push((Mocked::Function(*id), mock)),
+                (Target::Input(path), Mock::Value(value)) => {
+                    self.charge_path(input.as_ref(), path)?;
+                    input = Some(put(input, path, value)?);
+                }
+                (Target::Data(path), Mock::Value(value)) => {
+                    self.charge_path(replaced.as_ref(), path)?;
+                    replaced = Some(put(replaced, path, value)?);
+                    targets.push(path.clone());
+                }
+                _ => return Ok(Flow::Fail),
+            }
+        }
+        let targets = added(&context.targets, targets);
+        let mocks = added(&context.mocks, mocks);
+        let inner = Context { input, replaced, targets, mocks, caches: Rc::default(), parent: Some(context) };
+        if let Some(frame) = self.frames.last_mut() {
+            frame.context = Rc::new(inner);
+        }
+        Ok(Flow::Next)
+    }
+
+    /// Counts the objects that are copied on the way to a path.
+    fn charge_path(&mut self, document: Option<&Value>, path: &[Value]) -> Result<(), Fault> {
+        let mut at = document;
+        for key in path {
+            let Some(Value::Object(object)) = at else { return Ok(()) };
+            self.bytes(32 * object.len())?;
+            at = object.get(key);
+        }
+        Ok(())
+    }
+
+    /// A document of `data` with what replaces it.
+    pub(crate) fn merged(
+        &mut self,
+        over: Option<Value>,
+        under: Option<Value>,
+    ) -> Result<Option<Value>, Fault> {
+        Ok(match (over, under) {
+            (Some(over), Some(under)) => {
+                self.step(over.weight() as usize)?;
+                self.bytes(32 * (super::machine::count(&over) + super::machine::count(&under)))?;
+                Some(merge(&over, &under)?)
+            }
+            (over, under) => over.or(under),
+        })
+    }
+}
+
+impl<'p> Job<'p> {
+    /// The next rule or branch to evaluate; the default where nothing else gave a value.
+    fn advance(&mut self, plan: &'p crate::plan::Plan) -> Option<&'p RulePlan> {
+        loop {
+            if let (Some(candidate), false) = (&self.candidate, self.found)
+                && let Some(branch) = candidate.branch(self.branch)
+            {
+                self.branch += 1;
+                let rule = plan.rule(candidate.rule)?;
+                return match branch {
+                    0 => Some(rule),
+                    n => rule.branches.get(n as usize - 1),
+                };
+            }
+            self.found = false;
+            self.branch = 0;
+            match self.candidates.get(self.next) {
+                Some(candidate) => {
+                    self.candidate = Some(candidate.clone());
+                    self.next += 1;
+                }
+                None => {
+                    self.candidate = None;
+                    if self.previous.is_some() || self.defaulted || matches!(self.ask, Ask::Partial { .. }) {
+                        return None;
+                    }
+                    self.defaulted = true;
+                    return plan.node(self.node)?.default.and_then(|id| plan.rule(id));
+                }
+            }
+        }
+    }
+}
+
+impl Gathered {
+    /// Adds a value at a path. False: it conflicts with what is there.
+    fn add(&mut self, path: Vec<Value>, leaf: Value, member: bool) -> Result<bool, Fault> {
+        let mut at = self;
+        let mut steps = path.into_iter().peekable();
+        while let Some(key) = steps.next() {
+            let Gathered::Object(object) = at else { return Ok(false) };
+            if steps.peek().is_none() {
+                let Some(there) = object.get_mut(&key) else {
+                    let new = if member { Gathered::Set(vec![leaf]) } else { Gathered::Leaf(leaf) };
+                    object.insert(key, new);
+                    return Ok(true);
+                };
+                return match (there, member) {
+                    (Gathered::Set(members), true) => {
+                        members.push(leaf);
+                        Ok(true)
+                    }
+                    (Gathered::Leaf(value), false) => Ok(*value == leaf),
+                    (there @ (Gathered::Object(_) | Gathered::Set(_)), false) => Ok(there.value()? == leaf),
+                    (Gathered::Object(_) | Gathered::Leaf(_), true) => Ok(false),
+                };
+            }
+            at = object.entry(key).or_insert_with(|| Gathered::Object(BTreeMap::new()));
+        }
+        match at {
+            Gathered::Set(members) => {
+                members.push(leaf);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn value(&self) -> Result<Value, Fault> {
+        Ok(match self {
+            Gathered::Leaf(value) => value.clone(),
+            Gathered::Set(members) => Value::set(members.clone())?,
+            Gathered::Object(object) => {
+                let mut builder = ObjectBuilder::new();
+                for (key, value) in object {
+                    builder.push(key.clone(), value.value()?);
+                }
+                Value::Object(Rc::new(builder.finish()?))
+            }
+        })
+    }
+
+    fn build(self) -> Result<Value, Fault> {
+        Ok(match self {
+            Gathered::Leaf(value) => value,
+            Gathered::Set(members) => Value::set(members)?,
+            Gathered::Object(object) => {
+                let mut builder = ObjectBuilder::new();
+                for (key, value) in object {
+                    builder.push(key, value.build()?);
+                }
+                Value::Object(Rc::new(builder.finish()?))
+            }
+        })
+    }
+}
+
+/// A list with more at its end.
+fn added<T: Clone>(list: &Option<Rc<[T]>>, more: Vec<T>) -> Option<Rc<[T]>> {
+    if more.is_empty() {
+        return list.clone();
+    }
+    Some(list.iter().flat_map(|l| l.iter()).cloned().chain(more).collect())
+}
+
+/// The keys, if all have a value.
+fn plain_keys(keys: &[Option<Value>]) -> Option<Vec<Value>> {
+    if keys.is_empty() { None } else { keys.iter().cloned().collect() }
+}

@@ -1,0 +1,284 @@
+//! Which documents a query can read: what need not be fetched, and what a decision depends on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Entry, Policy};
+use crate::plan::{Arg, DataAt, NodeId, Op, Out, Path, Plan, Replacement, Target};
+use crate::value::Value;
+
+/// Paths of a document, none of which is below another. The empty path stands for the whole document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Paths(BTreeSet<Vec<Value>>);
+
+impl Paths {
+    /// Whether the whole document may be read.
+    pub fn is_all(&self) -> bool {
+        self.0.contains(&Vec::new())
+    }
+
+    /// Whether nothing of the document is read.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The paths, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[Value]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+
+    /// Whether something at, above or below a path may be read.
+    pub fn touches(&self, path: &[Value]) -> bool {
+        self.0.iter().any(|have| have.iter().zip(path).all(|(a, b)| a == b))
+    }
+
+    fn add(&mut self, path: Vec<Value>) {
+        if (0..path.len()).any(|n| path.get(..n).is_some_and(|start| self.0.contains(start))) {
+            return;
+        }
+        let below: Vec<Vec<Value>> =
+            self.0.range(path.clone()..).take_while(|have| have.starts_with(&path)).cloned().collect();
+        below.iter().for_each(|p| {
+            self.0.remove(p);
+        });
+        self.0.insert(path);
+    }
+}
+
+/// What a query can read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Of `input`.
+    pub input: Paths,
+    /// Paths of `input` whose presence counts, though not all that is below them is read: of `h := input.a.h; not h.x`
+    /// `a.h.x` is read, and without `a.h` the body fails.
+    pub present: BTreeSet<Vec<Value>>,
+    /// Of base data, below `data`.
+    pub data: Paths,
+    /// Functions whose answers may differ between two evaluations with the same documents (`time.now_ns`).
+    pub outside: BTreeSet<&'static str>,
+}
+
+impl Policy {
+    /// What a query can read at most, whatever the input.
+    pub fn reads(&self, entry: &Entry) -> Reads {
+        let mut reader =
+            Reader { plan: &self.plan, reads: Reads::default(), seen: BTreeSet::new(), open: Vec::new() };
+        reader.window(&entry.block, &[&entry.shown.iter().map(|r| Arg::Reg(*r)).collect::<Vec<_>>()]);
+        while let Some(id) = reader.open.pop() {
+            reader.node(id);
+        }
+        let Reads { input, present, .. } = &mut reader.reads;
+        present.retain(|path| {
+            !(0..=path.len()).any(|n| path.get(..n).is_some_and(|start| input.0.contains(start)))
+        });
+        reader.reads
+    }
+}
+
+struct Reader<'p> {
+    plan: &'p Plan,
+    reads: Reads,
+    seen: BTreeSet<NodeId>,
+    open: Vec<NodeId>,
+}
+
+/// Registers that hold a part of `input`.
+type Aliases = BTreeMap<u32, Vec<Value>>;
+
+impl Reader<'_> {
+    fn visit(&mut self, id: NodeId) {
+        if self.seen.insert(id) {
+            self.open.push(id);
+        }
+    }
+
+    fn visit_below(&mut self, id: NodeId) {
+        let mut open = vec![id];
+        while let Some(id) = open.pop() {
+            let Some(node) = self.plan.node(id) else { continue };
+            self.visit(id);
+            open.extend(node.children.iter().map(|(_, child)| *child));
+        }
+    }
+
+    fn node(&mut self, id: NodeId) {
+        let plan = self.plan;
+        let Some(node) = plan.node(id) else { return };
+        for rule in node.rules.iter().chain(&node.default).filter_map(|r| plan.rule(*r)) {
+            for rule in std::iter::once(rule).chain(&rule.branches) {
+                let heads: Vec<&[Arg]> =
+                    vec![&rule.args, &rule.path, rule.key.as_slice(), rule.value.as_slice()];
+                self.window(&rule.block, &heads);
+            }
+        }
+    }
+
+    /// The bodies that share a window, and the terms around them.
+    fn window(&mut self, block: &[Op], heads: &[&[Arg]]) {
+        let mut aliases = Aliases::new();
+        let mut twice = BTreeSet::new();
+        self.aliases(block, &mut aliases, &mut twice);
+        twice.iter().for_each(|r| {
+            if let Some(path) = aliases.remove(r) {
+                self.reads.input.add(path);
+            }
+        });
+        heads.iter().flat_map(|args| args.iter()).for_each(|arg| self.arg(arg, &aliases));
+        self.block(block, &aliases);
+    }
+
+    /// Registers that a body binds to parts of `input` and nothing else.
+    fn aliases(&mut self, block: &[Op], aliases: &mut Aliases, twice: &mut BTreeSet<u32>) {
+        for op in block {
+            match op {
+                Op::Ref(path, Out::Unify(Arg::Reg(register))) => {
+                    if let Some(found) = constant_path(path, aliases)
+                        && aliases.insert(*register, found).is_some()
+                    {
+                        twice.insert(*register);
+                    }
+                }
+                Op::Not(block) | Op::Every { block, .. } => self.aliases(block, aliases, twice),
+                Op::Logical { left, right, .. } => {
+                    self.aliases(left, aliases, twice);
+                    self.aliases(right, aliases, twice);
+                }
+                Op::Compr(compr, _) => self.aliases(&compr.block, aliases, twice),
+                _ => {}
+            }
+        }
+    }
+
+    /// A register that is used as a value: all of what it holds is read.
+    fn arg(&mut self, arg: &Arg, aliases: &Aliases) {
+        match arg {
+            Arg::Const(_) => {}
+            Arg::Reg(register) => {
+                if let Some(path) = aliases.get(register) {
+                    self.reads.input.add(path.clone());
+                }
+            }
+            Arg::Array(items) | Arg::Set(items) => items.iter().for_each(|a| self.arg(a, aliases)),
+            Arg::Object(pairs) => pairs.iter().for_each(|(k, v)| {
+                self.arg(k, aliases);
+                self.arg(v, aliases);
+            }),
+        }
+    }
+
+    fn out(&mut self, out: &Out, aliases: &Aliases) {
+        if let Out::Unify(arg) = out {
+            self.arg(arg, aliases);
+        }
+    }
+
+    fn block(&mut self, block: &[Op], aliases: &Aliases) {
+        for op in block {
+            match op {
+                Op::Ref(path, out) => self.reference(path, out, aliases),
+                Op::Unify(a, b) => {
+                    self.arg(a, aliases);
+                    self.arg(b, aliases);
+                }
+                Op::Test(arg) => self.arg(arg, aliases),
+                Op::Builtin { builtin, args, out, .. } => {
+                    if builtin.nondeterministic {
+                        self.reads.outside.insert(builtin.name);
+                    }
+                    args.iter().for_each(|a| self.arg(a, aliases));
+                    self.out(out, aliases);
+                }
+                Op::Walk(arg, out) => {
+                    self.arg(arg, aliases);
+                    self.out(out, aliases);
+                }
+                Op::Call { node, args, out } => {
+                    self.visit(*node);
+                    args.iter().for_each(|a| self.arg(a, aliases));
+                    self.out(out, aliases);
+                }
+                Op::Compr(compr, out) => {
+                    self.arg(&compr.key, aliases);
+                    self.arg(&compr.value, aliases);
+                    self.block(&compr.block, aliases);
+                    self.out(out, aliases);
+                }
+                Op::Not(block) => self.block(block, aliases),
+                Op::Every { key, value, domain, block } => {
+                    [key, value, domain].into_iter().for_each(|a| self.arg(a, aliases));
+                    self.block(block, aliases);
+                }
+                Op::Logical { left, right, .. } => {
+                    self.block(left, aliases);
+                    self.block(right, aliases);
+                }
+                Op::With(withs) => {
+                    for with in withs {
+                        match &with.value {
+                            Replacement::Value(arg) => self.arg(arg, aliases),
+                            Replacement::Function(node) => self.visit(*node),
+                            Replacement::Builtin(_) => {}
+                        }
+                        if let Target::Data(path) = &with.target {
+                            // What is merged with the replacement is read.
+                            self.reads.data.add(path.to_vec());
+                        }
+                    }
+                }
+                Op::EndWith => {}
+            }
+        }
+    }
+
+    fn reference(&mut self, path: &Path, out: &Out, aliases: &Aliases) {
+        path.steps.iter().for_each(|step| self.arg(step, aliases));
+        let constants = || -> Vec<Value> {
+            let constants = path.steps.iter().map_while(|step| match step {
+                Arg::Const(value) => Some(value.clone()),
+                _ => None,
+            });
+            constants.collect()
+        };
+        match path.at {
+            DataAt::Input | DataAt::Local(_) => {
+                // Bound to a register: what is done with that decides.
+                if let (Some(found), Out::Unify(Arg::Reg(register))) = (constant_path(path, aliases), out)
+                    && aliases.get(register) == Some(&found)
+                {
+                    self.reads.present.insert(found);
+                    return;
+                }
+                let start = match path.at {
+                    DataAt::Local(register) => match aliases.get(&register) {
+                        Some(path) => path.clone(),
+                        None => return self.out(out, aliases),
+                    },
+                    _ => Vec::new(),
+                };
+                self.reads.input.add(start.into_iter().chain(constants()).collect());
+            }
+            DataAt::Base => self.reads.data.add(constants()),
+            DataAt::Rules(node) => self.visit(node),
+            DataAt::Tree(node) => {
+                self.visit_below(node);
+                let done = path.done as usize;
+                self.reads.data.add(constants().into_iter().take(done).collect());
+            }
+        }
+        self.out(out, aliases);
+    }
+}
+
+/// The part of `input` that a reference of constants finds.
+fn constant_path(path: &Path, aliases: &Aliases) -> Option<Vec<Value>> {
+    let mut found = match path.at {
+        DataAt::Input => Vec::new(),
+        DataAt::Local(register) => aliases.get(&register)?.clone(),
+        _ => return None,
+    };
+    for step in &path.steps {
+        let Arg::Const(value) = step else { return None };
+        found.push(value.clone());
+    }
+    Some(found)
+}

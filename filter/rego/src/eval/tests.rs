@@ -1,0 +1,373 @@
+//! Tables of policies and OPA's answers: each was asked of the real `opa` 1.20.2.
+
+use super::{Error, Limits, Outside};
+use crate::builtins::Budget;
+use crate::plan::{Compiler, Options};
+use crate::syntax::Version;
+use crate::value::Value;
+
+/// What a query of package `t` answers: a term, `undefined`, `conflict`, or the code of a refusal.
+pub(crate) fn answer(modules: &[&str], data: &str, input: &str, query: &str) -> String {
+    let mut compiler = Compiler::new(Options::default());
+    for (index, text) in modules.iter().enumerate() {
+        let (version, text) = match text.strip_prefix("v0\n") {
+            Some(text) => (Version::V0, text),
+            None => (Version::V1, *text),
+        };
+        let text = if text.starts_with("package") { text.to_owned() } else { format!("package t\n{text}") };
+        compiler.module(&format!("m{index}.rego"), &text, version);
+    }
+    let json = |text: &str| Value::from_json(text.as_bytes(), &mut Budget::unlimited()).unwrap();
+    if !data.is_empty() {
+        compiler.data(json(data));
+    }
+    let policy = match compiler.finish() {
+        Ok(policy) => policy,
+        Err(errors) => return errors.0[0].code.name().to_owned(),
+    };
+    let entry = policy.query(query).unwrap();
+    let input = (!input.is_empty()).then(|| json(input));
+    match policy.evaluate(&entry, input, &Limits::default(), &Outside::default()) {
+        Ok(Some(value)) => value.to_rego(),
+        Ok(None) => "undefined".to_owned(),
+        Err(Error::Conflict(_)) => "conflict".to_owned(),
+        Err(error) => format!("{error}"),
+    }
+}
+
+fn table(cases: &[(&str, &str, &str, &str)]) {
+    let mut wrong = Vec::new();
+    for (module, input, query, want) in cases {
+        let got = answer(&[module], "", input, query);
+        if got != *want {
+            wrong.push(format!("{module}\n  input {input} query {query}\n  want {want}, got {got}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// A rule that has two values, so that evaluating it ends the query.
+const C: &str = "c := 1 if true\nc := 2 if true\n";
+
+#[test]
+fn negation_fails_for_what_is_hoisted_in_front_of_it() {
+    table(&[
+        (r#"deny if not startswith(input.x, "a")"#, "{}", "data.t.deny", "undefined"),
+        ("import future.keywords\ndeny if not startswith(input.x, \"a\")", "{}", "data.t.deny", "true"),
+        (r#"p if not to_number(input.s) == 1"#, r#"{"s": "x"}"#, "data.t.p", "undefined"),
+        (r#"p if not regex.match("[", input.s)"#, r#"{"s": "x"}"#, "data.t.p", "true"),
+        (r#"p if not lower(input.r[_]) == "a""#, r#"{"r": ["a", "b"]}"#, "data.t.p", "true"),
+        (r#"p if not startswith(5, "a")"#, "", "data.t.p", "rego_type_error"),
+        (r#"p if not startswith(input.n, "a")"#, r#"{"n": 5}"#, "data.t.p", "true"),
+        (r#"p if not input.x == 1"#, "{}", "data.t.p", "true"),
+        (r#"p if not count(input.x) == 0"#, "{}", "data.t.p", "undefined"),
+        (r#"p if not "a" in input.xs"#, "{}", "data.t.p", "undefined"),
+        (r#"p if not input.a[input.b]"#, r#"{"a": {}}"#, "data.t.p", "undefined"),
+        (r#"p if not is_number(to_number(input.s))"#, r#"{"s": "x"}"#, "data.t.p", "undefined"),
+        ("p if not input", "", "data.t.p", "true"),
+        ("p := input", "", "data.t.p", "undefined"),
+    ]);
+}
+
+#[test]
+fn membership_and_patterns() {
+    table(&[
+        (r#"q if "a" in input.r == false"#, r#"{"r": ["b"]}"#, "data.t.q", "undefined"),
+        ("p := 1 in 5", "", "data.t.p", "false"),
+        ("p := 1 in input.nope", "{}", "data.t.p", "undefined"),
+        (r#"p if {"k": _} = input.o"#, r#"{"o": {"k": 1, "z": 2}}"#, "data.t.p", "undefined"),
+        (r#"p if {"k": _} = input.o"#, r#"{"o": {"k": 1}}"#, "data.t.p", "true"),
+        ("p if every x in input.none { x }", "{}", "data.t.p", "undefined"),
+        ("p if every x in [] { x }", "", "data.t.p", "true"),
+        (r#"a := {input.a: 1, input.b: 2}"#, r#"{"a": "k", "b": "k"}"#, "data.t.a", r#"{"k": 2}"#),
+        ("a := input.l[1e0]", r#"{"l": [1, 2]}"#, "data.t.a", "undefined"),
+        ("a := input.l[1.0]", r#"{"l": [1, 2]}"#, "data.t.a", "2"),
+        (r#"a := {1: "a", 1.0: "b"}"#, "", "data.t.a", r#"{1: "b"}"#),
+        ("a := count({1, 1.0})", "", "data.t.a", "1"),
+        ("x if { a := false }", "", "data.t.x", "true"),
+        ("x if { a := false; a }", "", "data.t.x", "undefined"),
+        ("p if input.n", r#"{"n": null}"#, "data.t.p", "true"),
+        ("p if 18446744073709551617 == 18446744073709551616", "", "data.t.p", "undefined"),
+        ("p := 10 / 3", "", "data.t.p", "3.3333333333333333333"),
+        ("p if [p1, q] = [q, 1]", "", "data.t.p", "true"),
+        ("p() := 1", "", "data.t.p", "1"),
+        ("q.a() := 2", "", "data.t.q", r#"{"a": 2}"#),
+    ]);
+}
+
+#[test]
+fn heads_that_are_undefined_skip_one_iteration() {
+    let banned = r#"{"banned": {"b": 1}}"#;
+    let deny = r#"deny contains data.banned[r] if some r in ["a", "b"]"#;
+    assert_eq!(answer(&[deny], banned, "", "data.t.deny"), "{1}");
+    table(&[
+        ("p := input.nope if true else := 2", "{}", "data.t.p", "2"),
+        ("default p := 7\np := input.nope", "{}", "data.t.p", "7"),
+        ("default f(_) := 1\nf(x) := 2 if x == 2\np := f(input.nope)", "{}", "data.t.p", "undefined"),
+        ("default f(_) := 1\nf(x) := 2 if x == 2\np := f(3)", "", "data.t.p", "1"),
+        ("allow := false if { input.x } { input.y }", r#"{"y": 1}"#, "data.t.allow", "false"),
+        ("p := v if { v := 1; input.x } { v := 2; input.y }", r#"{"y": 1}"#, "data.t.p", "2"),
+        ("q.r[x] contains y if { some x in []; y := 1 }", "", "data.t.q.r", "{}"),
+        ("q.r[x] contains y if { some x in []; y := 1 }", "", "data.t.q.r[9]", "undefined"),
+        ("s contains 1 if false", "", "data.t.s", "set()"),
+        ("s contains 1 if false", "", "data.t.s[1]", "undefined"),
+    ]);
+}
+
+#[test]
+fn conflicts_end_the_query_where_opa_reaches_them() {
+    let with_c = |text: &str| format!("{C}{text}");
+    let f = "f(x) := 1 if x > 0\nf(x) := 2 if x > 1\n";
+    let p = r#"p[k] := v if some [k, v] in [["a", 1], ["a", 2], ["b", 3]]"#;
+    for (module, input, query, want) in [
+        (format!("{f}q if f(2) == 1"), "", "data.t.q", "conflict"),
+        (format!("{f}q if f(2, 1)"), "", "data.t.q", "true"),
+        (format!("{p}\nq := p.b"), "", "data.t.q", "3"),
+        (format!("{p}\nq := p"), "", "data.t.q", "conflict"),
+        (format!("{p}\nq if {{ p.b; p }}"), "", "data.t.q", "conflict"),
+        (with_c("allow if true\nallow if c == 1"), "", "data.t.allow", "true"),
+        (with_c("allow if c == 1\nallow if true"), "", "data.t.allow", "conflict"),
+        (with_c("p if every x in [1, 2] { x > 1; c == 1 }"), "", "data.t.p", "undefined"),
+        (with_c("p if not c == 3"), "", "data.t.p", "conflict"),
+        (with_c("p := [c | true]"), "", "data.t.p", "conflict"),
+        (with_c("q := 1"), "", "data.t", "conflict"),
+        ("p := {k: v | some [k, v] in [[1, 2], [1, 3]]}".into(), "", "data.t.p", "conflict"),
+    ] {
+        assert_eq!(answer(&[&module], "", input, query), want, "{module}");
+    }
+}
+
+#[test]
+fn the_index_decides_what_is_reached() {
+    let with_c = |text: &str| format!("{C}{text}");
+    for (module, input, want) in [
+        (with_c("allow if input.a == 1\nallow if c == 1"), r#"{"a": 1}"#, "conflict"),
+        (with_c("allow if input.a == 1\nallow if { input.a == 1; c == 1 }"), r#"{"a": 1}"#, "true"),
+        (
+            with_c("default allow := false\nallow if input.role == \"admin\"\nallow if c == 1"),
+            r#"{"role": "admin"}"#,
+            "conflict",
+        ),
+        (with_c("allow if { c == 1; input.role == \"x\" }"), r#"{"role": "y"}"#, "undefined"),
+        (with_c("allow if { c == 1; startswith(input.role, \"x\") }"), r#"{"role": "y"}"#, "conflict"),
+    ] {
+        assert_eq!(answer(&[&module], "", input, "data.t.allow"), want, "{module}");
+    }
+}
+
+#[test]
+fn comprehensions_are_grouped_where_opa_groups_them() {
+    let rs = r#"{"rs": [{"n": "a", "v": 1}, {"n": "a", "v": 2}]}"#;
+    let body = r#"o := {k: v | some r in input.rs; r.n == x; k := "k"; v := r.v}"#;
+    let grouped = format!(r#"p[x] := o if {{ some x in ["a", "b"]; {body} }}"#);
+    assert_eq!(answer(&[&grouped], "", rs, "data.t.p.a"), r#"{"k": 2}"#);
+    let single = r#"p := {k: v | some r in input.rs; r.n == "a"; k := "k"; v := r.v}"#;
+    assert_eq!(answer(&[single], "", rs, "data.t.p"), "conflict");
+}
+
+#[test]
+fn replaced_documents_and_functions() {
+    let u = "package u\ny := 1\nz := y";
+    for (modules, input, query, want) in [
+        (vec!["p := y if y := data.u.z with data.u.y as 3", u], "{}", "data.t.p", "3"),
+        (vec!["p := z if z := data.u.z with data.u as {\"k\": 1}", u], "{}", "data.t.p", "undefined"),
+        (
+            vec!["p if input.x == 1\nq := x if x := p with equal as true", u],
+            r#"{"x": 2}"#,
+            "data.t.q",
+            "undefined",
+        ),
+        (vec!["h(x) := count(x)\np := n if n := count([1]) with count as h"], "", "data.t.p", "1"),
+        (vec!["f(x) := x\np := n if n := f(1) with f as 5"], "", "data.t.p", "5"),
+        (vec!["p := i if i := input with input.a.y as 1"], r#"{"a": 5}"#, "data.t.p", r#"{"a": {"y": 1}}"#),
+        (
+            vec!["p := i if i := input with input.b as 2 with input as {\"a\": 1}"],
+            "{}",
+            "data.t.p",
+            r#"{"a": 1}"#,
+        ),
+        (
+            vec!["q := input.x\np := [q, r] if { r := q with input.x as 2 }"],
+            r#"{"x": 1}"#,
+            "data.t.p",
+            "[1, 2]",
+        ),
+    ] {
+        assert_eq!(answer(&modules, "", input, query), want, "{modules:?}");
+    }
+}
+
+#[test]
+fn packages_as_documents() {
+    let t = r#"a := 1
+b := input.nope
+f(x) := x
+s contains 1 if false"#;
+    let modules = [t, "package t.sub\nx := 1 if false", "package t.empty"];
+    assert_eq!(answer(&modules, "", "{}", "data.t"), r#"{"a": 1, "empty": {}, "s": set(), "sub": {}}"#);
+    assert_eq!(
+        answer(&[t], r#"{"t": {"base": [1]}}"#, "{}", "data.t"),
+        r#"{"a": 1, "base": [1], "s": set()}"#
+    );
+    assert_eq!(answer(&[t], "", "{}", "[k | data.t[k]]"), r#"["a", "s"]"#);
+    let lib = ["import data.lib.x\nx := 1\ny := x", "package lib\nx := 2"];
+    assert_eq!(answer(&lib, "", "", "data.t.y"), "2");
+    assert_eq!(answer(&["package t.a\nx := data.t[input.k]"], "", "", "data.t.a.x"), "rego_recursion_error");
+}
+
+#[test]
+fn bounds_end_an_evaluation() {
+    let mut compiler = Compiler::new(Options::default());
+    let chain: String = (0..500).map(|i| format!("r{i} := r{}\n", i + 1)).collect();
+    let text = format!(
+        "package t\n{chain}r500 := 1\nloop := count([1 | some i in numbers.range(1, 3000); some j in numbers.range(1, 3000); i == j])"
+    );
+    compiler.module("m.rego", &text, Version::V1);
+    let policy = compiler.finish().unwrap();
+    let run = |query: &str, limits: &Limits| {
+        policy.evaluate(&policy.query(query).unwrap(), None, limits, &Outside::default())
+    };
+    let most = Limits::default();
+    assert_eq!(run("data.t.r0", &most), Ok(Some(Value::from(1i64))));
+    let depth = Limits { depth: 100, ..most };
+    assert_eq!(run("data.t.r0", &depth), Err(Error::Limit(crate::builtins::Limit::Depth)));
+    let steps = Limits { steps: 1000, ..most };
+    assert_eq!(run("data.t.loop", &steps), Err(Error::Limit(crate::builtins::Limit::Steps)));
+    let bytes = Limits { bytes: 1000, ..most };
+    assert_eq!(run("data.t.loop", &bytes), Err(Error::Limit(crate::builtins::Limit::Bytes)));
+}
+
+/// Runs on a stack as small as a module has, less what a debug build needs more.
+fn on_a_small_stack(f: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(2 << 20).spawn(f).unwrap().join().unwrap();
+}
+
+#[test]
+fn nothing_that_nests_uses_up_the_stack() {
+    on_a_small_stack(|| {
+        let nested =
+            |open: &str, close: &str, n: usize| format!("p := {}1{}", open.repeat(n), close.repeat(n));
+        for n in [100, 1_000, 100_000] {
+            for (open, close) in [
+                ("[", "]"),
+                ("{", "}"),
+                ("(", ")"),
+                ("[1 | x := ", "]"),
+                ("count(", ")"),
+                ("{1: ", "}"),
+                ("-", ""),
+            ] {
+                let text = nested(open, close, n);
+                let got = answer(&[&text], "", "", "data.t.p");
+                assert!(got != "undefined" || n < 1000, "{open} {n}: {got}");
+            }
+            for op in [" + 1", " | {1}", " == 1", " in [1]"] {
+                answer(&[&format!("p := 1{}", op.repeat(n))], "", "", "data.t.p");
+            }
+            let not = format!("import future.keywords.not\np if {}true{}", "not {".repeat(n), "}".repeat(n));
+            answer(&[&not], "", "", "data.t.p");
+            let every = format!("p if {}true{}", "every x in [1] {".repeat(n), "}".repeat(n));
+            answer(&[&every], "", "", "data.t.p");
+            let template = format!("p := {}1{}", "$\"{".repeat(n), "}\"".repeat(n));
+            answer(&[&template], "", "", "data.t.p");
+        }
+        let chain: String = (0..1_500).map(|i| format!("r{i} := r{}\n", i + 1)).collect();
+        assert_eq!(answer(&[&format!("{chain}r1500 := 1")], "", "", "data.t.r0"), "1");
+        let conjuncts: String = (0..3_000).map(|i| format!("  input.a{i} == {i}\n")).collect();
+        let input: Vec<String> = (0..3_000).map(|i| format!("\"a{i}\": {i}")).collect();
+        let input = format!("{{{}}}", input.join(", "));
+        assert_eq!(
+            answer(&[&format!("p if {{\n{conjuncts}}}\np if input.b")], "", &input, "data.t.p"),
+            "true"
+        );
+        let path: String = (0..90).map(|i| format!(".p{i}")).collect();
+        assert_eq!(answer(&[&format!("package t{path}\nx := 1")], "", "", &format!("data.t{path}.x")), "1");
+    });
+}
+
+#[test]
+fn rules_are_found_by_how_texts_begin_where_nothing_can_end_a_query() {
+    let many: String = (0..500).map(|i| format!("allow if startswith(input.path, \"/p{i}/\")\n")).collect();
+    let mut compiler = Compiler::new(Options::default());
+    compiler.module("m.rego", &format!("package t\n{many}"), Version::V1);
+    let policy = compiler.finish().unwrap();
+    let entry = policy.query("data.t.allow").unwrap();
+    let input = |path: &str| {
+        Value::from_json(format!("{{\"path\": \"{path}\"}}").as_bytes(), &mut Budget::unlimited()).ok()
+    };
+    let few = Limits { steps: 100, ..Limits::default() };
+    let run = |path: &str| policy.evaluate(&entry, input(path), &few, &Outside::default());
+    assert_eq!(run("/p499/x"), Ok(Some(Value::Bool(true))));
+    assert_eq!(run("/p499"), Ok(None));
+    // Replaced, it is asked of every rule.
+    let replaced = format!("{many}yes(_, _) := true\np := x if x := allow with startswith as yes");
+    assert_eq!(answer(&[&replaced], "", "{\"path\": \"/q\"}", "data.t.p"), "true");
+}
+
+#[test]
+fn what_a_query_can_read_is_known() {
+    let reads = |text: &str| {
+        let mut compiler = Compiler::new(Options::default());
+        compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
+        let policy = compiler.finish().unwrap();
+        let reads = policy.reads(&policy.query("data.t.p").unwrap());
+        let show = |paths: &crate::eval::Paths| {
+            paths
+                .iter()
+                .map(|p| p.iter().map(|s| s.to_rego()).collect::<Vec<_>>().join("/"))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        format!("{} | {} | {:?}", show(&reads.input), show(&reads.data), reads.outside)
+    };
+    assert_eq!(reads("p if input.a.b == 1\nq if input.z"), r#""a"/"b" |  | {}"#);
+    assert_eq!(reads("p if { h := input.a.h; h.x == 1; h.y }"), r#""a"/"h"/"x" "a"/"h"/"y" |  | {}"#);
+    assert_eq!(reads("p if { h := input.a.h; h.x == 1; count(h) == 2 }"), r#""a"/"h" |  | {}"#);
+    assert_eq!(reads("p := h if { h := input.a.h; h.x == 1 }"), r#""a"/"h" |  | {}"#);
+    assert_eq!(reads("p if f(input.a)\nf(x) if x.y == data.d.e[input.k]"), r#""a" "k" | "d"/"e" | {}"#);
+    assert_eq!(reads("p if input[input.k]"), " |  | {}");
+    let mut compiler = Compiler::new(Options::default());
+    compiler.module("m.rego", "package t\np if { h := input.a.h; not h.x }", Version::V1);
+    let policy = compiler.finish().unwrap();
+    let reads_of = policy.reads(&policy.query("data.t.p").unwrap());
+    assert_eq!(reads_of.present.into_iter().collect::<Vec<_>>(), [vec![Value::from("a"), Value::from("h")]]);
+    assert_eq!(reads("p if q\nq if { not input.m == 1; time.now_ns() > 1 }"), r#""m" |  | {"time.now_ns"}"#);
+}
+
+#[test]
+fn a_rule_that_is_found_twice_is_evaluated_once() {
+    let text = r#"p contains input.n if "a" in input.xs
+p contains 2 if glob.match("a", [":"], input.s)
+p contains 3 if glob.match("a", ["."], input.s)"#;
+    let input = r#"{"xs": ["a", "a", "b"], "n": 1, "s": "a"}"#;
+    let mut compiler = Compiler::new(Options::default());
+    compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
+    let policy = compiler.finish().unwrap();
+    let entry = policy.query("data.t.p").unwrap();
+    let input = Value::from_json(input.as_bytes(), &mut Budget::unlimited()).ok();
+    let steps = |most: u64| {
+        let limits = Limits { steps: most, ..Limits::default() };
+        policy.evaluate(&entry, input.clone(), &limits, &Outside::default()).is_ok()
+    };
+    // Each of the three rules once: what it costs is known.
+    assert!(steps(60) && !steps(20));
+    assert_eq!(answer(&[text], "", r#"{"xs": ["a", "a"], "n": 1, "s": "a"}"#, "data.t.p"), "{1, 2, 3}");
+}
+
+#[test]
+fn types_that_cannot_meet_are_refused_at_load() {
+    table(&[
+        ("x := 1\np if x == \"a\"", "", "data.t.p", "rego_type_error"),
+        ("p if count(5)", "", "data.t.p", "rego_type_error"),
+        ("x := {\"a\": 1}\np := x.b", "", "data.t.p", "rego_type_error"),
+        ("s contains 1\np := s.b", "", "data.t.p", "rego_type_error"),
+        ("p := [1, 2][5]", "", "data.t.p", "rego_type_error"),
+        ("f(x) := x\np := f", "", "data.t.p", "rego_type_error"),
+        ("f(x) := x + 1\np := f(\"a\")", "", "data.t.p", "rego_type_error"),
+        ("p if not startswith(\"a\")", "", "data.t.p", "rego_type_error"),
+        ("r := 2\np if data.t.r.x with data.t.r as 1", "", "data.t.p", "rego_type_error"),
+        ("r := 2\np if data.t.r.x with data.t.r as {\"x\": 1}", "", "data.t.p", "true"),
+        ("r := q\nq := 2\np if data.t.r.x with data.t.q as {\"x\": 1}", "", "data.t.p", "true"),
+        ("p if { some x in input.xs; x == 1; startswith(x, \"a\") }", "{}", "data.t.p", "undefined"),
+    ]);
+}

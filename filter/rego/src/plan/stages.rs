@@ -1,0 +1,445 @@
+//! The stages, each on one rule.
+
+use std::collections::BTreeMap;
+
+use super::error::Code;
+use super::vars::{ALL, SAFETY, VarSet};
+use super::{
+    Compiler, Entry, NodeId, arity_of, checks, each, hoist, locals, lower, names, placeholder, prints,
+    safety, templates, types, vars,
+};
+use crate::builtins::Run;
+use crate::hash::Map;
+use crate::index::Building;
+use crate::syntax::Pos;
+use crate::syntax::tree::{Sym, Term, TermValue};
+use crate::value::Value;
+
+impl Compiler {
+    pub(super) fn with_rule(&mut self, index: usize, f: impl FnOnce(&mut Compiler, &mut Entry)) {
+        // The rule is taken out while it is rewritten, so that the compiler's tables can be used.
+        let Some(slot) = self.rules.get_mut(index) else { return };
+        let empty = Entry { module: slot.module, rule: placeholder() };
+        let mut entry = std::mem::replace(slot, empty);
+        f(self, &mut entry);
+        if let Some(slot) = self.rules.get_mut(index) {
+            *slot = entry;
+        }
+    }
+
+    pub(super) fn resolve(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            let Some(globals) = this.globals.get(entry.module) else { return };
+            if let Err(root) = names::resolve(globals, &mut entry.rule) {
+                let message = format!("an argument hides `{root}`; give it another name");
+                this.fault(Code::Compile, entry.rule.pos, message);
+            }
+        });
+    }
+
+    pub(super) fn head_references(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| hoist::head_reference(&mut this.names, &mut entry.rule));
+    }
+
+    pub(super) fn keyword_overrides(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            if this.modules.get(entry.module).is_some_and(|m| m.strict_v1) {
+                for (pos, name) in checks::root_overrides(&entry.rule) {
+                    let message = format!("`{name}` is a document and cannot be a name here; choose another");
+                    this.fault(Code::Compile, pos, message);
+                }
+            }
+        });
+    }
+
+    pub(super) fn duplicate_imports(&mut self) {
+        let mut found = Vec::new();
+        for module in &self.modules {
+            let mut seen = Map::default();
+            for import in module.imports.iter().filter(|_| module.strict_v1) {
+                if let Some(name) = names::import_name(import, &mut self.names)
+                    && seen.insert(name, ()).is_some()
+                {
+                    found.push((import.pos, name));
+                }
+            }
+        }
+        for (pos, name) in found {
+            let message =
+                format!("a second import is called `{}`; give one another name", self.names.text(name));
+            self.fault(Code::Compile, pos, message);
+        }
+    }
+
+    pub(super) fn enter_tree(&mut self, index: usize) {
+        let Some(entry) = self.rules.get(index) else { return };
+        let Some(module) = self.modules.get(entry.module) else { return };
+        let name = entry.rule.head.name().map(|sym| Value::from(self.names.text(sym)));
+        let rest = entry.rule.head.reference.iter().skip(1).map_while(Term::as_scalar);
+        let id = self.tree.add(module.package.iter().chain(&name).chain(rest));
+        self.homes.resize(self.rules.len(), 0);
+        if let Some(home) = self.homes.get_mut(index) {
+            *home = id;
+        }
+        if let Some(node) = self.tree.nodes.get_mut(id as usize) {
+            node.rules.push(index);
+        }
+    }
+
+    pub(super) fn empty_packages(&mut self) {
+        let mut filled: BTreeMap<&[Value], bool> = BTreeMap::new();
+        for entry in &self.rules {
+            if let Some(module) = self.modules.get(entry.module) {
+                filled.insert(&module.package, true);
+            }
+        }
+        for module in &self.modules {
+            if !filled.contains_key(module.package.as_slice()) {
+                self.tree.add(module.package.iter());
+            }
+        }
+    }
+
+    pub(super) fn local_variables(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            let Compiler { names, functions, .. } = this;
+            let is_builtin = |sym: Sym| functions.simple.contains_key(&sym);
+            let mut locals = locals::Locals::new(names, &is_builtin);
+            locals.rule(&mut entry.rule);
+            for (pos, message) in std::mem::take(&mut locals.faults) {
+                this.fault(Code::Compile, pos, message);
+            }
+        });
+    }
+
+    pub(super) fn template_strings(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            let Compiler { names, tree, functions, arities, rules, .. } = this;
+            let arity = |op: &Term| arity_of(functions, tree, arities, op);
+            let mut templates = templates::Templates {
+                names,
+                always: &|path| checks::is_always_defined(tree, rules, path),
+                is_relation: &|op| functions.find(op).is_some_and(|b| matches!(b.run, Run::Relation)),
+                arity: &arity,
+                faults: Vec::new(),
+            };
+            templates.rule(&mut entry.rule);
+            entry.rule.branches.iter_mut().for_each(|b| templates.rule(b));
+            for (pos, message) in templates.faults {
+                this.fault(Code::Compile, pos, message);
+            }
+        });
+    }
+
+    pub(super) fn prints(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            if !this.has_metadata {
+                let pos = entry.rule.pos;
+                let package = this.modules.get(entry.module).map(|m| m.package.clone()).unwrap_or_default();
+                let mut path: Vec<Term> = package.into_iter().map(|step| Term::scalar(step, pos)).collect();
+                path.extend(entry.rule.head.name().map(|name| Term::string(this.names.text(name), pos)));
+                path.extend(
+                    entry.rule.head.reference.iter().skip(1).take_while(|t| t.as_scalar().is_some()).cloned(),
+                );
+                let path = Term::new(TermValue::Array(path), pos);
+                each(&mut entry.rule, &mut |rule| {
+                    let head = &mut rule.head;
+                    head.key
+                        .iter_mut()
+                        .chain(head.value.as_mut())
+                        .for_each(|t| prints::metadata_term(t, &path));
+                    prints::metadata(&mut rule.body, &path);
+                });
+            }
+            if this.options.print {
+                let Compiler { names, tree, functions, arities, .. } = this;
+                let arity = |op: &Term| arity_of(functions, tree, arities, op);
+                let mut prints = prints::Prints { names, arity: &arity, faults: Vec::new() };
+                each(&mut entry.rule, &mut |rule| prints.rule(rule));
+                for (pos, message) in prints.faults {
+                    this.fault(Code::Compile, pos, message);
+                }
+                return;
+            }
+            each(&mut entry.rule, &mut |rule| {
+                let head = &mut rule.head;
+                for term in head.args.iter_mut().chain(head.key.as_mut()).chain(head.value.as_mut()) {
+                    vars::bodies_of_term(term, &mut prints::erase_prints);
+                }
+                prints::erase_prints(&mut rule.body);
+            });
+        });
+    }
+
+    pub(super) fn expression_terms(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            each(&mut entry.rule, &mut |rule| hoist::expression_terms(&mut this.names, rule));
+        });
+    }
+
+    pub(super) fn comprehension_heads(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            each(&mut entry.rule, &mut |rule| hoist::comprehension_heads(&mut this.names, rule));
+        });
+    }
+
+    pub(super) fn head_terms(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            each(&mut entry.rule, &mut |rule| hoist::head_terms(&mut this.names, rule));
+        });
+    }
+
+    pub(super) fn with_values(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            let mut found = Vec::new();
+            let Compiler { names, tree, functions, rules, .. } = this;
+            each(&mut entry.rule, &mut |rule| {
+                let mut evaluates = |target: &mut Term, value: &mut Term, pos: Pos| {
+                    checks::with(tree, rules, functions, target, value).unwrap_or_else(|message| {
+                        found.push((pos, message));
+                        false
+                    })
+                };
+                let head = &mut rule.head;
+                for term in head.args.iter_mut().chain(head.key.as_mut()).chain(head.value.as_mut()) {
+                    vars::bodies_of_term(term, &mut |b| hoist::with_values(names, b, &mut evaluates));
+                }
+                hoist::with_values(names, &mut rule.body, &mut evaluates);
+            });
+            for (pos, message) in found {
+                this.fault(Code::Compile, pos, message);
+            }
+        });
+    }
+
+    pub(super) fn rule_conflicts(&mut self, _index: usize) {}
+
+    pub(super) fn tree_conflicts(&mut self) {
+        let mut found = checks::conflicts(&self.tree, &self.rules);
+        found.extend(checks::package_conflicts(&self.tree, &self.rules, &self.modules));
+        found.extend(checks::data_conflicts(&self.tree, &self.rules, &self.data));
+        for (pos, message) in found {
+            self.fault(Code::Type, pos, message);
+        }
+    }
+
+    pub(super) fn undefined_functions(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            let mut found = Vec::new();
+            {
+                let Compiler { names, tree, functions, arities, .. } = &*this;
+                let arity = |op: &Term| arity_of(functions, tree, arities, op);
+                each(&mut entry.rule, &mut |rule| {
+                    checks::calls(rule, &arity, functions, names, &mut found);
+                });
+            }
+            for (pos, message) in found {
+                this.fault(Code::Type, pos, message);
+            }
+        });
+    }
+
+    pub(super) fn safe_heads(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            each(&mut entry.rule, &mut |rule| {
+                let mut bound = VarSet::new();
+                SAFETY.body(&rule.body, &mut bound);
+                let mut head = VarSet::new();
+                rule.head.args.iter().for_each(|t| ALL.term(t, &mut bound));
+                let terms = rule.head.reference.iter().skip(1).chain(&rule.head.key).chain(&rule.head.value);
+                terms.for_each(|t| ALL.term(t, &mut head));
+                for var in head.difference(&bound) {
+                    if *var != Sym::INPUT && *var != Sym::DATA && !this.names.is_made(*var) {
+                        let name = this.names.text(*var).to_owned();
+                        this.unsafe_variable(rule.head.pos, &name);
+                    }
+                }
+            });
+        });
+    }
+
+    pub(super) fn unsafe_variable(&mut self, pos: Pos, name: &str) {
+        let message = format!(
+            "variable `{name}` is unsafe: nothing gives it a value; bind it with `:=`, `some … in`, or a reference without `not`"
+        );
+        self.fault(Code::UnsafeVar, pos, message);
+    }
+
+    pub(super) fn safe_bodies(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            each(&mut entry.rule, &mut |rule| {
+                let mut globals = VarSet::from([Sym::INPUT, Sym::DATA]);
+                rule.head.args.iter().for_each(|t| ALL.term(t, &mut globals));
+                let mut found = Vec::new();
+                {
+                    let Compiler { tree, functions, arities, .. } = &*this;
+                    let arity = |op: &Term| arity_of(functions, tree, arities, op);
+                    safety::reorder(&mut rule.body, &globals, &arity, &mut found);
+                }
+                this.unsafe_variables(found);
+            });
+        });
+    }
+
+    pub(super) fn unsafe_variables(&mut self, mut found: safety::Unsafe) {
+        found.sort_by_key(|(sym, pos)| (*pos, *sym));
+        found.dedup();
+        // Names of the compiler's own are said only if nothing else explains the fault.
+        if found.iter().any(|(sym, _)| !self.names.is_made(*sym)) {
+            found.retain(|(sym, _)| !self.names.is_made(*sym));
+        }
+        for (sym, pos) in found {
+            let name = self.names.text(sym).to_owned();
+            let name = if self.names.is_made(sym) { "the value of this expression".to_owned() } else { name };
+            self.unsafe_variable(pos, &name);
+        }
+    }
+
+    pub(super) fn equals(&mut self, index: usize) {
+        self.with_rule(index, |_, entry| {
+            each(&mut entry.rule, &mut |rule| {
+                let head = &mut rule.head;
+                for term in head.args.iter_mut().chain(head.key.as_mut()).chain(head.value.as_mut()) {
+                    vars::bodies_of_term(term, &mut hoist::equals);
+                }
+                hoist::equals(&mut rule.body);
+            });
+        });
+    }
+
+    pub(super) fn dynamic_terms(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            each(&mut entry.rule, &mut |rule| hoist::dynamic_terms(&mut this.names, &mut rule.body));
+        });
+    }
+
+    pub(super) fn recursion(&mut self, index: usize) {
+        let Some(entry) = self.rules.get(index) else { return };
+        self.graph.add(index, &entry.rule, &self.tree);
+    }
+
+    pub(super) fn check_recursion(&mut self) {
+        let (cycles, order) = self.graph.order(self.rules.len());
+        self.order = order;
+        for cycle in cycles {
+            let Some(first) = cycle.first().and_then(|i| self.rules.get(*i)) else { continue };
+            let pos = first.rule.pos;
+            let path = cycle.iter().map(|i| self.path_of(*i)).collect::<Vec<_>>().join(" → ");
+            let message = format!("rules must not reach themselves: {path}; break the chain");
+            self.fault(Code::Recursion, pos, message);
+        }
+    }
+
+    /// A rule's path, for messages.
+    pub(super) fn path_of(&self, index: usize) -> String {
+        let Some(entry) = self.rules.get(index) else { return String::new() };
+        let mut path = String::from("data");
+        let package = self.modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
+        for step in package {
+            path.push('.');
+            path.push_str(&String::from_utf8_lossy(step.as_bytes().unwrap_or_default()));
+        }
+        if let Some(name) = entry.rule.head.name() {
+            path.push('.');
+            path.push_str(self.names.text(name));
+        }
+        path
+    }
+
+    pub(super) fn types(&mut self, index: usize) {
+        let Some(index) = self.order.get(index).copied() else { return };
+        let Compiler { rules, modules, types, tree, functions, names, graph, homes, .. } = self;
+        let Some(entry) = rules.get(index) else { return };
+        let package = modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
+        let mut depend = |path: &[Term]| {
+            graph.dependents(path, tree, rules.len()).filter_map(|r| homes.get(r).copied()).collect()
+        };
+        let mut checker = types::Checker::new(types, tree, functions, names, &mut depend);
+        checker.rule(&entry.rule, package);
+        entry.rule.branches.iter().for_each(|b| checker.rule(b, package));
+        for (pos, message) in checker.faults {
+            self.fault(Code::Type, pos, message);
+        }
+    }
+
+    pub(super) fn deprecated(&mut self, index: usize) {
+        let Some(entry) = self.rules.get(index) else { return };
+        if !self.modules.get(entry.module).is_some_and(|m| m.strict_v1) {
+            return;
+        }
+        self.with_rule(index, |this, entry| {
+            let mut found = Vec::new();
+            each(&mut entry.rule, &mut |rule| {
+                checks::each_call(rule, &mut |terms, pos| {
+                    let builtin = terms.first().and_then(|op| this.functions.find(op));
+                    if let Some(builtin) = builtin.filter(|b| b.deprecated) {
+                        found.push((pos, builtin.name));
+                    }
+                });
+            });
+            for (pos, name) in found {
+                let message =
+                    format!("`{name}` is deprecated and not in Rego v1; write it with what Rego v1 has");
+                this.fault(Code::Type, pos, message);
+            }
+        });
+    }
+
+    pub(super) fn lower(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            let Compiler { tree, functions, lowered: plan, modules, names, arities, .. } = this;
+            let package = modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
+            let scope = lower::Scope { tree, functions, names, arities };
+            let lowered = plan.rule(index, &entry.rule, package, &scope);
+            if let Err(fault) = lowered {
+                this.fault(fault.code, fault.pos, fault.message);
+            }
+        });
+    }
+}
+
+impl Compiler {
+    pub(super) fn pure(&mut self, index: usize) {
+        // In the order of what they depend on: what a rule refers to is known before it.
+        if let Some(index) = self.order.get(index) {
+            self.purity.rule(*index as u32, &self.plan);
+        }
+        if let Some(entry) = self.rules.get_mut(index) {
+            entry.rule = placeholder();
+        }
+    }
+
+    /// Builds the indices of some nodes, or of some rules of one.
+    pub(super) fn index(&mut self, rules: usize) {
+        let mut left = rules.max(1);
+        while left > 0 && self.at < self.plan.nodes.len() {
+            let at = self.at as NodeId;
+            let members = match self.plan.node(at) {
+                Some(node) => node.rules.clone(),
+                None => return,
+            };
+            let mut building = match self.building.take() {
+                Some(building) => building,
+                None => {
+                    let pure = self.purity.node(at, &self.plan);
+                    if let Some(node) = self.plan.nodes.get_mut(self.at) {
+                        node.pure = pure;
+                    }
+                    Building::new(&members, &self.plan, pure)
+                }
+            };
+            let scan = self.options.scan || members.is_empty();
+            let done = scan || building.step(&members, &self.plan, left);
+            left = left.saturating_sub(members.len().max(1));
+            if !done {
+                self.building = Some(building);
+                continue;
+            }
+            let index = if scan { building.scan() } else { building.finish() };
+            if let Some(node) = self.plan.nodes.get_mut(self.at) {
+                node.index = index;
+            }
+            self.at += 1;
+        }
+    }
+}

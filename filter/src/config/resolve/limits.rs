@@ -1,0 +1,65 @@
+//! What bundles and requests may cost.
+
+use std::time::Duration;
+
+use super::{Resolver, document};
+use crate::config::{EvaluationLimits, Limits};
+
+const MAX_EVALUATION_STEPS: u64 = 1_000_000_000;
+/// A quarter of what Envoy gives a VM.
+const MAX_EVALUATION_BYTES: u64 = 256 << 20;
+const MAX_EVALUATION_DEPTH: u32 = 20_000;
+const MAX_EVALUATION_MS: u64 = 10_000;
+/// A request that ends VMs is not given a second one.
+const DEFAULT_VM_FAILURES: usize = 1;
+const MAX_VM_FAILURES: usize = 100;
+/// A quarter of what Envoy gives a VM.
+const DEFAULT_DOWNLOAD_BYTES: u64 = 256 << 20;
+const MAX_DOWNLOAD_BYTES: u64 = 768 << 20;
+
+impl Resolver {
+    pub(super) fn limits(&mut self, limits: &document::Limits) -> Limits {
+        Limits {
+            evaluation: self.evaluation(limits),
+            vm_failures: self.within(
+                "portcullis.limits.vm_failures",
+                limits.vm_failures.unwrap_or(DEFAULT_VM_FAILURES),
+                1..=MAX_VM_FAILURES,
+            ),
+            download_bytes: self.within(
+                "portcullis.limits.download_bytes",
+                limits.download_bytes.unwrap_or(DEFAULT_DOWNLOAD_BYTES),
+                1..=MAX_DOWNLOAD_BYTES,
+            ),
+        }
+    }
+
+    /// Of the wall clock the default is generous, because V8 compiles each path of the module on its first use and that
+    /// time counts too.
+    fn evaluation(&mut self, limits: &document::Limits) -> EvaluationLimits {
+        let EvaluationLimits { steps, bytes, depth, time } = EvaluationLimits::default();
+        let ms = limits.evaluation_ms.map_or(time, |ms| Duration::from_millis(ms.into())).as_millis();
+        EvaluationLimits {
+            steps: self.within(
+                "portcullis.limits.evaluation_steps",
+                limits.evaluation_steps.unwrap_or(steps),
+                1..=MAX_EVALUATION_STEPS,
+            ),
+            bytes: self.within(
+                "portcullis.limits.evaluation_bytes",
+                limits.evaluation_bytes.unwrap_or(bytes),
+                1..=MAX_EVALUATION_BYTES,
+            ),
+            depth: self.within(
+                "portcullis.limits.evaluation_depth",
+                limits.evaluation_depth.unwrap_or(depth),
+                1..=MAX_EVALUATION_DEPTH,
+            ),
+            time: Duration::from_millis(self.within(
+                "portcullis.limits.evaluation_ms",
+                u64::try_from(ms).unwrap_or(u64::MAX),
+                1..=MAX_EVALUATION_MS,
+            )),
+        }
+    }
+}
