@@ -2,6 +2,7 @@
 //!
 //! Source: `v1/ast/compile.go` (`rewritePrintCalls`, `rewriteRegoMetadataCalls`).
 
+use super::vars::Scope;
 use crate::syntax::Pos;
 use crate::syntax::tree::{Body, Expr, ExprKind, Names, Rule, Sym, Term, TermValue, call_of, op_of};
 use crate::value::Value;
@@ -32,37 +33,35 @@ pub(crate) struct Prints<'a> {
 
 impl Prints<'_> {
     pub(crate) fn rule(&mut self, rule: &mut Rule) {
-        let mut safe = super::vars::VarSet::from([Sym::INPUT, Sym::DATA]);
-        rule.head.args.iter().for_each(|t| super::vars::ALL.term(t, &mut safe));
+        let mut scope = Scope::of_rule(rule);
         let head = &mut rule.head;
         for term in head.args.iter_mut().chain(head.key.as_mut()).chain(head.value.as_mut()) {
-            super::vars::bodies_of_term(term, &mut |b| self.body(b, &safe));
+            super::vars::bodies_of_term(term, &mut |b| self.body(b, &mut scope));
         }
-        self.body(&mut rule.body, &safe);
+        self.body(&mut rule.body, &mut scope);
     }
 
-    pub(crate) fn body(&mut self, body: &mut Body, globals: &super::vars::VarSet) {
-        let mut safe = globals.clone();
+    pub(crate) fn body(&mut self, body: &mut Body, scope: &mut Scope) {
+        let entered = scope.enter();
         for expr in body {
+            let outside = scope.enter();
             if let ExprKind::Every(every) = &expr.kind {
-                let mut inner = safe.clone();
-                inner.extend(every.key.iter().chain([&every.value]).filter_map(Term::as_var));
-                super::vars::bodies_of_expr(expr, &mut |b| self.body(b, &inner));
-            } else {
-                super::vars::bodies_of_expr(expr, &mut |b| self.body(b, &safe));
+                scope.extend(every.key.iter().chain([&every.value]).filter_map(Term::as_var));
             }
+            super::vars::bodies_of_expr(expr, &mut |b| self.body(b, scope));
+            scope.leave(outside);
             if let ExprKind::Call(terms) = &mut expr.kind
                 && is_print(terms)
             {
                 let args = terms.split_off(1);
-                *expr = self.print(args, &safe, expr.pos);
+                *expr = self.print(args, scope.bound(), expr.pos);
             }
-            let outputs = super::safety::outputs(expr, &safe, self.arity);
-            safe.extend(outputs);
+            scope.extend(super::safety::outputs(expr, scope.bound(), self.arity));
             let mut vars = super::vars::VarSet::new();
             super::vars::ALL.expr(expr, &mut vars);
-            safe.extend(vars.into_iter().filter(|v| self.names.is_made(*v)));
+            scope.extend(vars.into_iter().filter(|v| self.names.is_made(*v)));
         }
+        scope.leave(entered);
     }
 
     fn print(&mut self, args: Vec<Term>, safe: &super::vars::VarSet, pos: Pos) -> Expr {

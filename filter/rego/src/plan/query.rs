@@ -3,7 +3,7 @@
 use super::error::{Code, CompileError, CompileErrors, Fault};
 use super::ops::{Arg, Op, Plan};
 use super::tree::RuleTree;
-use super::vars::{ALL, VarSet};
+use super::vars::{ALL, Scope, VarSet};
 use super::{Functions, arity_of, checks, hoist, locals, lower, names, prints, safety, templates};
 use crate::syntax::tree::{Expr, ExprKind, Names, Sym, Term, TermValue};
 use crate::syntax::{self, Pos};
@@ -88,7 +88,7 @@ fn compile(plan: &Plan, text: &str) -> Result<QueryPlan, Vec<Fault>> {
             arity: &arity,
             faults: Vec::new(),
         };
-        templates.body(&mut body, &VarSet::from([Sym::INPUT, Sym::DATA]));
+        templates.body(&mut body, &mut Scope::of_query());
         faults.extend(templates.faults.drain(..).map(|(pos, m)| Fault::new(Code::Compile, pos, m)));
     }
     prints::erase_prints(&mut body);
@@ -110,7 +110,7 @@ fn compile(plan: &Plan, text: &str) -> Result<QueryPlan, Vec<Fault>> {
     faults.extend(found.into_iter().map(|(pos, m)| Fault::new(Code::Type, pos, m)));
     check(&mut faults)?;
     let mut missing = safety::Unsafe::new();
-    safety::reorder(&mut body, &VarSet::from([Sym::INPUT, Sym::DATA]), &arity, &mut missing);
+    safety::reorder(&mut body, &mut Scope::of_query(), &arity, &mut missing);
     faults.extend(missing.into_iter().map(|(sym, pos)| {
         Fault::new(Code::UnsafeVar, pos, format!("variable `{}` is unsafe", names.text(sym)))
     }));

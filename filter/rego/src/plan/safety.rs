@@ -5,9 +5,10 @@
 //! variables has become safe, in this pass if it stands later, in the next if it stands earlier.
 //! Source: `v1/ast/compile.go` (`reorderBodyForSafety`, `outputVarsForExpr`), `v1/ast/unify.go`.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::vars::{BINDABLE, OUTPUT, SAFETY, SAFETY_OPERANDS, Skip, VarSet, vars_of};
+use super::vars::{BINDABLE, OUTPUT, SAFETY, SAFETY_OPERANDS, Scope, Skip, VarSet, vars_of};
 use crate::hash::Map;
 use crate::syntax::Pos;
 use crate::syntax::tree::{Body, Expr, ExprKind, Sym, TemplatePart, Term, TermValue};
@@ -19,8 +20,8 @@ pub(crate) type Arity<'a> = &'a dyn Fn(&Term) -> Option<usize>;
 pub(crate) type Unsafe = Vec<(Sym, Pos)>;
 
 /// Orders a body, and all bodies within it.
-pub(crate) fn reorder(body: &mut Body, globals: &VarSet, arity: Arity<'_>, out: &mut Unsafe) {
-    let order = match order(body, globals, arity) {
+pub(crate) fn reorder(body: &mut Body, scope: &mut Scope, arity: Arity<'_>, out: &mut Unsafe) {
+    let order = match order(body, scope.bound(), arity) {
         Ok(order) => order,
         Err(vars) => {
             out.extend(vars);
@@ -29,72 +30,73 @@ pub(crate) fn reorder(body: &mut Body, globals: &VarSet, arity: Arity<'_>, out: 
     };
     let mut slots: Vec<Option<Expr>> = std::mem::take(body).into_iter().map(Some).collect();
     body.extend(order.into_iter().filter_map(|i| slots.get_mut(i).and_then(Option::take)));
-    let mut known = globals.clone();
+    let entered = scope.enter();
     let mut last: Option<VarSet> = None;
     for expr in body.iter_mut() {
-        known.extend(last.take().into_iter().flatten());
+        scope.extend(last.take().into_iter().flatten());
         let mut vars = VarSet::new();
         SAFETY_OPERANDS.expr(expr, &mut vars);
         last = Some(vars);
-        closures_of_expr(expr, &mut known, arity, out);
+        closures_of_expr(expr, scope, arity, out);
     }
+    scope.leave(entered);
 }
 
 /// The bodies within an expression, with what is bound before it.
-fn closures_of_expr(expr: &mut Expr, known: &mut VarSet, arity: Arity<'_>, out: &mut Unsafe) {
+fn closures_of_expr(expr: &mut Expr, scope: &mut Scope, arity: Arity<'_>, out: &mut Unsafe) {
     match &mut expr.kind {
-        ExprKind::Term(term) => closures_of_term(term, known, arity, out),
+        ExprKind::Term(term) => closures_of_term(term, scope, arity, out),
         ExprKind::Call(terms) | ExprKind::Some(terms) | ExprKind::SomeIn(terms) => {
-            terms.iter_mut().for_each(|t| closures_of_term(t, known, arity, out));
+            terms.iter_mut().for_each(|t| closures_of_term(t, scope, arity, out));
         }
         ExprKind::Every(every) => {
-            closures_of_term(&mut every.domain, known, arity, out);
-            known.extend(every.key.iter().filter_map(Term::as_var));
-            known.extend(every.value.as_var());
-            reorder(&mut every.body, known, arity, out);
+            closures_of_term(&mut every.domain, scope, arity, out);
+            scope.extend(every.key.iter().filter_map(Term::as_var));
+            scope.extend(every.value.as_var());
+            reorder(&mut every.body, scope, arity, out);
         }
-        ExprKind::Not(not) => reorder(&mut not.body, known, arity, out),
+        ExprKind::Not(not) => reorder(&mut not.body, scope, arity, out),
         ExprKind::Logical(logical) => {
-            reorder(&mut logical.left, known, arity, out);
-            reorder(&mut logical.right, known, arity, out);
+            reorder(&mut logical.left, scope, arity, out);
+            reorder(&mut logical.right, scope, arity, out);
         }
     }
     for with in &mut expr.with {
-        closures_of_term(&mut with.value, known, arity, out);
+        closures_of_term(&mut with.value, scope, arity, out);
     }
 }
 
-fn closures_of_term(term: &mut Term, known: &mut VarSet, arity: Arity<'_>, out: &mut Unsafe) {
+fn closures_of_term(term: &mut Term, scope: &mut Scope, arity: Arity<'_>, out: &mut Unsafe) {
     let pos = term.pos;
-    let mut check = |head: VarSet, body: &mut Body, known: &VarSet| {
+    let mut check = |head: VarSet, body: &mut Body, scope: &mut Scope| {
         let mut vars = VarSet::new();
         SAFETY_OPERANDS.body(body, &mut vars);
-        let missing = head.into_iter().filter(|v| !vars.contains(v) && !known.contains(v));
+        let missing = head.into_iter().filter(|v| !vars.contains(v) && !scope.bound().contains(v));
         out.extend(missing.map(|v| (v, pos)));
-        reorder(body, known, arity, out);
+        reorder(body, scope, arity, out);
     };
     match &mut term.value {
         TermValue::Scalar(_) | TermValue::Var(_) => {}
         TermValue::Ref(terms) | TermValue::Call(terms) | TermValue::Array(terms) | TermValue::Set(terms) => {
-            terms.iter_mut().for_each(|t| closures_of_term(t, known, arity, out));
+            terms.iter_mut().for_each(|t| closures_of_term(t, scope, arity, out));
         }
         TermValue::Object(pairs) => pairs.iter_mut().for_each(|(k, v)| {
-            closures_of_term(k, known, arity, out);
-            closures_of_term(v, known, arity, out);
+            closures_of_term(k, scope, arity, out);
+            closures_of_term(v, scope, arity, out);
         }),
         TermValue::ArrayCompr(parts) | TermValue::SetCompr(parts) => {
             let head = vars_of(&parts.0);
-            check(head, &mut parts.1, known);
+            check(head, &mut parts.1, scope);
         }
         TermValue::ObjectCompr(parts) => {
             let mut head = vars_of(&parts.0);
             head.extend(vars_of(&parts.1));
-            check(head, &mut parts.2, known);
+            check(head, &mut parts.2, scope);
         }
         TermValue::Template(parts) => {
             for part in parts {
                 if let TemplatePart::Expr(expr) = part {
-                    closures_of_expr(expr, known, arity, out);
+                    closures_of_expr(expr, scope, arity, out);
                 }
             }
         }
@@ -265,26 +267,24 @@ pub(crate) fn outputs(expr: &Expr, safe: &VarSet, arity: Arity<'_>) -> VarSet {
 ///
 /// An assignment keeps its operator through all stages here, so that this is known to the end.
 pub(crate) fn equality_outputs(a: &Term, b: &Term, assignment: bool, safe: &VarSet) -> VarSet {
-    let mut known = VarSet::new();
-    of_refs(a, safe, &mut known);
-    of_refs(b, safe, &mut known);
-    known.extend(safe.iter().copied());
-    if assignment {
-        for var in vars_of(a) {
-            known.remove(&var);
-        }
-    }
-    let unified = unify(&known, a, b);
-    known.extend(unified);
-    known.retain(|v| !safe.contains(v));
-    known
+    let mut steps = VarSet::new();
+    of_refs(a, safe, &mut steps);
+    of_refs(b, safe, &mut steps);
+    let hidden = if assignment { vars_of(a) } else { VarSet::new() };
+    steps.retain(|var| !hidden.contains(var));
+    let mut unifier = Unifier { bound: Bound { safe, steps, hidden }, ..Unifier::default() };
+    unifier.unify(a, b);
+    let mut out = unifier.unified;
+    out.extend(unifier.bound.steps);
+    out.retain(|var| !safe.contains(var));
+    out
 }
 
 /// Variables in the brackets of references whose heads are safe.
 fn of_refs(term: &Term, safe: &VarSet, out: &mut VarSet) {
     match &term.value {
         TermValue::Ref(terms) => {
-            if !ref_is_safe(terms, safe) {
+            if !ref_is_safe(terms, &|var| safe.contains(var)) {
                 return;
             }
             let skip = Skip { ref_head: true, ..super::vars::ALL };
@@ -304,35 +304,72 @@ fn of_refs(term: &Term, safe: &VarSet, out: &mut VarSet) {
     }
 }
 
-fn ref_is_safe(terms: &[Term], safe: &VarSet) -> bool {
+fn ref_is_safe(terms: &[Term], is_safe: &dyn Fn(&Sym) -> bool) -> bool {
     match terms.first().map(|t| (&t.value, t)) {
-        Some((TermValue::Var(sym), _)) => safe.contains(sym),
+        Some((TermValue::Var(sym), _)) => is_safe(sym),
         Some((_, head)) => {
             let mut vars = VarSet::new();
             SAFETY.term(head, &mut vars);
-            vars.is_subset(safe)
+            vars.iter().all(is_safe)
         }
         None => false,
     }
 }
 
-/// The variables that unifying `a` and `b` binds, where `safe` is bound already.
-pub(crate) fn unify(safe: &VarSet, a: &Term, b: &Term) -> VarSet {
-    let mut unifier = Unifier { safe, unified: VarSet::new(), unknown: BTreeMap::new() };
+/// The variables that unifying `a` and `b` binds where none is bound already.
+pub(crate) fn unify(a: &Term, b: &Term) -> VarSet {
+    let mut unifier = Unifier::default();
     unifier.unify(a, b);
     unifier.unified
 }
 
-struct Unifier<'a> {
+static NONE: VarSet = VarSet::new();
+
+/// What is bound before two terms are unified.
+struct Bound<'a> {
     safe: &'a VarSet,
+    /// Bound by the terms' own references.
+    steps: VarSet,
+    /// Not bound, whatever `safe` says.
+    hidden: VarSet,
+}
+
+impl Bound<'_> {
+    fn has(&self, var: &Sym) -> bool {
+        (self.safe.contains(var) && !self.hidden.contains(var)) || self.steps.contains(var)
+    }
+}
+
+struct Unifier<'a> {
+    bound: Bound<'a>,
     unified: VarSet,
-    /// On which variables one waits.
-    unknown: BTreeMap<Sym, VarSet>,
+    /// On which variables one waits, and the other way round.
+    waits_on: BTreeMap<Sym, VarSet>,
+    wakes: BTreeMap<Sym, VarSet>,
+}
+
+impl Default for Unifier<'_> {
+    fn default() -> Self {
+        let bound = Bound { safe: &NONE, steps: VarSet::new(), hidden: VarSet::new() };
+        Unifier { bound, unified: VarSet::new(), waits_on: BTreeMap::new(), wakes: BTreeMap::new() }
+    }
 }
 
 impl Unifier<'_> {
     fn is_safe(&self, var: Sym) -> bool {
-        self.safe.contains(&var) || self.unified.contains(&var)
+        self.bound.has(&var) || self.unified.contains(&var)
+    }
+
+    fn wait(&mut self, var: Sym, on: impl IntoIterator<Item = Sym>) {
+        let waits = self.waits_on.entry(var).or_default();
+        for other in on {
+            waits.insert(other);
+            self.wakes.entry(other).or_default().insert(var);
+        }
+    }
+
+    fn ref_is_safe(&self, path: &[Term]) -> bool {
+        ref_is_safe(path, &|var| self.bound.has(var))
     }
 
     fn unify(&mut self, a: &Term, b: &Term) {
@@ -344,22 +381,22 @@ impl Unifier<'_> {
                 } else if self.is_safe(*a) {
                     self.mark(*b);
                 } else {
-                    self.unknown.entry(*a).or_default().insert(*b);
-                    self.unknown.entry(*b).or_default().insert(*a);
+                    self.wait(*a, [*b]);
+                    self.wait(*b, [*a]);
                 }
             }
             (Var(a), Array(_) | Object(_)) => self.all(*a, b),
             (Array(_) | Object(_), Var(b)) => self.all(*b, a),
-            (Var(var), Ref(path)) | (Ref(path), Var(var)) if ref_is_safe(path, self.safe) => {
+            (Var(var), Ref(path)) | (Ref(path), Var(var)) if self.ref_is_safe(path) => {
                 self.mark(*var);
             }
             (Var(var), Call(_)) => self.learn_from_call(b, &[*var]),
             (Call(_), Var(var)) => self.learn_from_call(a, &[*var]),
             (Var(var), _) | (_, Var(var)) => self.mark(*var),
-            (Ref(path), Array(_) | Object(_)) if ref_is_safe(path, self.safe) => {
+            (Ref(path), Array(_) | Object(_)) if self.ref_is_safe(path) => {
                 self.mark_all(b);
             }
-            (Array(_) | Object(_), Ref(path)) if ref_is_safe(path, self.safe) => {
+            (Array(_) | Object(_), Ref(path)) if self.ref_is_safe(path) => {
                 self.mark_all(a);
             }
             (Call(_), Array(_) | Object(_)) => self.learn_from_call(a, &bindable(b)),
@@ -370,10 +407,14 @@ impl Unifier<'_> {
                 a.iter().zip(b).for_each(|(a, b)| self.unify(a, b));
             }
             (Object(a), Object(b)) if a.len() == b.len() => {
+                let mut others = BTreeMap::new();
+                for (key, other) in b {
+                    if let Some(key) = key.constant() {
+                        others.entry(key).or_insert(other);
+                    }
+                }
                 for (key, value) in a {
-                    let Some(key) = key.constant() else { continue };
-                    let other = b.iter().find(|(k, _)| k.constant().as_ref() == Some(&key));
-                    if let Some((_, other)) = other {
+                    if let Some(other) = key.constant().and_then(|key| others.get(&key)) {
                         self.unify(value, other);
                     }
                 }
@@ -385,7 +426,7 @@ impl Unifier<'_> {
     fn learn_from_call(&mut self, call: &Term, vars: &[Sym]) {
         let mut needed = VarSet::new();
         SAFETY.term(call, &mut needed);
-        if needed.is_subset(self.safe) {
+        if needed.iter().all(|var| self.bound.has(var)) {
             vars.iter().for_each(|v| self.mark(*v));
         }
     }
@@ -398,14 +439,16 @@ impl Unifier<'_> {
         let mut marks = vec![var];
         while let Some(var) = marks.pop() {
             self.unified.insert(var);
-            marks.extend(self.unknown.remove(&var).into_iter().flatten());
-            self.unknown.retain(|other, on| {
-                let last = on.remove(&var) && on.is_empty();
-                if last {
-                    marks.push(*other);
+            marks.extend(self.waits_on.remove(&var).into_iter().flatten());
+            for other in self.wakes.remove(&var).into_iter().flatten() {
+                if let Entry::Occupied(mut waits) = self.waits_on.entry(other) {
+                    waits.get_mut().remove(&var);
+                    if waits.get().is_empty() {
+                        waits.remove();
+                        marks.push(other);
+                    }
                 }
-                !last
-            });
+            }
         }
     }
 
@@ -417,7 +460,7 @@ impl Unifier<'_> {
         if open.is_empty() {
             self.mark(var);
         } else {
-            self.unknown.entry(var).or_default().extend(open);
+            self.wait(var, open);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::Code;
-use super::vars::{ALL, SAFETY, VarSet};
+use super::vars::{ALL, SAFETY, Scope, VarSet};
 use super::{
     Compiler, Entry, NodeId, arity_of, checks, each, hoist, locals, lower, names, placeholder, prints,
     safety, templates, types, vars,
@@ -268,13 +268,12 @@ impl Compiler {
     pub(super) fn safe_bodies(&mut self, index: usize) {
         self.with_rule(index, |this, entry| {
             each(&mut entry.rule, &mut |rule| {
-                let mut globals = VarSet::from([Sym::INPUT, Sym::DATA]);
-                rule.head.args.iter().for_each(|t| ALL.term(t, &mut globals));
+                let mut scope = Scope::of_rule(rule);
                 let mut found = Vec::new();
                 {
                     let Compiler { tree, functions, arities, .. } = &*this;
                     let arity = |op: &Term| arity_of(functions, tree, arities, op);
-                    safety::reorder(&mut rule.body, &globals, &arity, &mut found);
+                    safety::reorder(&mut rule.body, &mut scope, &arity, &mut found);
                 }
                 this.unsafe_variables(found);
             });

@@ -2,6 +2,7 @@
 //!
 //! Source: `v1/ast/compile.go` (`rewriteTemplateStrings`).
 
+use super::vars::Scope;
 use crate::syntax::Pos;
 use crate::syntax::tree::{Body, Expr, ExprKind, Names, Rule, Sym, TemplatePart, Term, TermValue};
 
@@ -17,9 +18,8 @@ pub(crate) struct Templates<'a> {
 
 impl Templates<'_> {
     pub(crate) fn rule(&mut self, rule: &mut Rule) {
-        let mut safe = super::vars::VarSet::from([Sym::INPUT, Sym::DATA]);
-        rule.head.args.iter().for_each(|t| super::vars::ALL.term(t, &mut safe));
-        let safe = self.body(&mut rule.body, &safe);
+        let mut scope = Scope::of_rule(rule);
+        self.body(&mut rule.body, &mut scope);
         let head = &mut rule.head;
         for term in head
             .reference
@@ -28,75 +28,85 @@ impl Templates<'_> {
             .chain(head.key.as_mut())
             .chain(head.value.as_mut())
         {
-            self.term(term, &safe);
+            self.term(term, &mut scope);
         }
     }
 
-    pub(crate) fn body(&mut self, body: &mut Body, globals: &super::vars::VarSet) -> super::vars::VarSet {
-        let mut safe = globals.clone();
+    /// What the body binds is bound from here on.
+    pub(crate) fn body(&mut self, body: &mut Body, scope: &mut Scope) {
         for expr in body.iter() {
-            let outputs = super::safety::outputs(expr, &safe, self.arity);
-            safe.extend(outputs);
+            scope.extend(super::safety::outputs(expr, scope.bound(), self.arity));
         }
         for expr in body {
-            self.expr(expr, &safe);
+            self.expr(expr, scope);
         }
-        safe
     }
 
-    fn expr(&mut self, expr: &mut Expr, safe: &super::vars::VarSet) {
+    /// The same, up to its end.
+    fn inner_body(&mut self, body: &mut Body, scope: &mut Scope) {
+        let entered = scope.enter();
+        self.body(body, scope);
+        scope.leave(entered);
+    }
+
+    fn expr(&mut self, expr: &mut Expr, scope: &mut Scope) {
         match &mut expr.kind {
-            ExprKind::Term(term) => self.term(term, safe),
+            ExprKind::Term(term) => self.term(term, scope),
             ExprKind::Call(terms) | ExprKind::Some(terms) | ExprKind::SomeIn(terms) => {
-                terms.iter_mut().for_each(|t| self.term(t, safe));
+                terms.iter_mut().for_each(|t| self.term(t, scope));
             }
             ExprKind::Every(every) => {
-                self.term(&mut every.domain, safe);
-                let mut inner = safe.clone();
-                inner.extend(every.key.iter().chain([&every.value]).filter_map(Term::as_var));
-                self.body(&mut every.body, &inner);
+                self.term(&mut every.domain, scope);
+                let entered = scope.enter();
+                scope.extend(every.key.iter().chain([&every.value]).filter_map(Term::as_var));
+                self.body(&mut every.body, scope);
+                scope.leave(entered);
             }
             ExprKind::Not(not) => {
-                self.body(&mut not.body, safe);
+                self.inner_body(&mut not.body, scope);
             }
             ExprKind::Logical(logical) => {
-                self.body(&mut logical.left, safe);
-                self.body(&mut logical.right, safe);
+                self.inner_body(&mut logical.left, scope);
+                self.inner_body(&mut logical.right, scope);
             }
         }
-        expr.with.iter_mut().for_each(|w| self.term(&mut w.value, safe));
+        expr.with.iter_mut().for_each(|w| self.term(&mut w.value, scope));
     }
 
-    fn term(&mut self, term: &mut Term, safe: &super::vars::VarSet) {
+    fn term(&mut self, term: &mut Term, scope: &mut Scope) {
         match &mut term.value {
             TermValue::Scalar(_) | TermValue::Var(_) => {}
             TermValue::Ref(terms)
             | TermValue::Call(terms)
             | TermValue::Array(terms)
             | TermValue::Set(terms) => {
-                terms.iter_mut().for_each(|t| self.term(t, safe));
+                terms.iter_mut().for_each(|t| self.term(t, scope));
             }
             TermValue::Object(pairs) => pairs.iter_mut().for_each(|(k, v)| {
-                self.term(k, safe);
-                self.term(v, safe);
+                self.term(k, scope);
+                self.term(v, scope);
             }),
             TermValue::ArrayCompr(parts) | TermValue::SetCompr(parts) => {
-                let inner = self.body(&mut parts.1, safe);
-                self.term(&mut parts.0, &inner);
+                let entered = scope.enter();
+                self.body(&mut parts.1, scope);
+                self.term(&mut parts.0, scope);
+                scope.leave(entered);
             }
             TermValue::ObjectCompr(parts) => {
-                let inner = self.body(&mut parts.2, safe);
-                self.term(&mut parts.0, &inner);
-                self.term(&mut parts.1, &inner);
+                let entered = scope.enter();
+                self.body(&mut parts.2, scope);
+                self.term(&mut parts.0, scope);
+                self.term(&mut parts.1, scope);
+                scope.leave(entered);
             }
             TermValue::Template(parts) => {
                 let parts = std::mem::take(parts);
-                term.value = self.template(parts, term.pos, safe);
+                term.value = self.template(parts, term.pos, scope);
             }
         }
     }
 
-    fn template(&mut self, parts: Vec<TemplatePart>, pos: Pos, safe: &super::vars::VarSet) -> TermValue {
+    fn template(&mut self, parts: Vec<TemplatePart>, pos: Pos, scope: &mut Scope) -> TermValue {
         let mut terms = Vec::with_capacity(parts.len());
         if parts.is_empty() {
             terms.push(Term::string("", pos));
@@ -104,7 +114,7 @@ impl Templates<'_> {
         for part in parts {
             match part {
                 TemplatePart::Text(value) => terms.push(Term::scalar(value, pos)),
-                TemplatePart::Expr(expr) => terms.extend(self.template_part(*expr, safe)),
+                TemplatePart::Expr(expr) => terms.extend(self.template_part(*expr, scope)),
             }
         }
         let path = vec![Term::var(Sym::INTERNAL, pos), Term::string("template_string", pos)];
@@ -112,9 +122,9 @@ impl Templates<'_> {
         TermValue::Call(vec![Term::new(TermValue::Ref(path), pos), array])
     }
 
-    fn template_part(&mut self, mut expr: Expr, safe: &super::vars::VarSet) -> Option<Term> {
+    fn template_part(&mut self, mut expr: Expr, scope: &mut Scope) -> Option<Term> {
         let pos = expr.pos;
-        self.expr(&mut expr, safe);
+        self.expr(&mut expr, scope);
         let term = match expr.kind {
             ExprKind::Term(term) => term,
             ExprKind::Call(terms) => {
@@ -140,7 +150,7 @@ impl Templates<'_> {
         }
         let mut vars = super::vars::VarSet::new();
         super::vars::SAFETY.term(&term, &mut vars);
-        for var in vars.difference(safe) {
+        for var in vars.difference(scope.bound()) {
             let message = format!("variable `{}` is not declared", self.names.text(*var));
             self.faults.push((pos, message));
         }

@@ -2,10 +2,56 @@
 
 use std::collections::BTreeSet;
 
-use crate::syntax::tree::{Body, Expr, ExprKind, Sym, TemplatePart, Term, TermValue, With};
+use crate::syntax::tree::{Body, Expr, ExprKind, Rule, Sym, TemplatePart, Term, TermValue, With};
 
 /// Variables.
 pub(crate) type VarSet = BTreeSet<Sym>;
+
+/// The variables that are bound at a place of a rule. A body within a body adds its own and takes them back at its end, so
+/// that nothing is copied for it.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    bound: VarSet,
+    /// What was added, in order.
+    added: Vec<Sym>,
+}
+
+impl Scope {
+    /// The roots, and what the head's arguments name.
+    pub(crate) fn of_rule(rule: &Rule) -> Scope {
+        let mut bound = VarSet::from([Sym::INPUT, Sym::DATA]);
+        rule.head.args.iter().for_each(|term| ALL.term(term, &mut bound));
+        Scope { bound, added: Vec::new() }
+    }
+
+    /// Of a query.
+    pub(crate) fn of_query() -> Scope {
+        Scope { bound: VarSet::from([Sym::INPUT, Sym::DATA]), added: Vec::new() }
+    }
+
+    pub(crate) fn bound(&self) -> &VarSet {
+        &self.bound
+    }
+
+    pub(crate) fn extend(&mut self, vars: impl IntoIterator<Item = Sym>) {
+        for var in vars {
+            if self.bound.insert(var) {
+                self.added.push(var);
+            }
+        }
+    }
+
+    /// What [`Scope::leave`] goes back to.
+    pub(crate) fn enter(&self) -> usize {
+        self.added.len()
+    }
+
+    pub(crate) fn leave(&mut self, entered: usize) {
+        for var in self.added.drain(entered.min(self.added.len())..) {
+            self.bound.remove(&var);
+        }
+    }
+}
 
 /// What is not looked into.
 #[derive(Clone, Copy, Default)]
@@ -199,7 +245,7 @@ impl Skip {
             if let ExprKind::Call(terms) = &expr.kind {
                 if expr.op() == Some(Sym::EQ) {
                     if let [_, a, b] = terms.as_slice() {
-                        bound.extend(super::safety::unify(&VarSet::new(), a, b));
+                        bound.extend(super::safety::unify(a, b));
                     }
                 } else if let (true, Some(last)) = (expr.generated, terms.last()) {
                     OUTPUT.term(last, &mut bound);

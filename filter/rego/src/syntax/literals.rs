@@ -44,6 +44,10 @@ impl Parser {
     /// One expression, its `with` included.
     pub(super) fn literal(&mut self) -> Parsed<Expr> {
         self.enter()?;
+        self.expressions += 1;
+        if self.expressions > super::MOST_EXPRESSIONS {
+            return self.refuse(self.peek(), "one rule has too many expressions; make several rules of it");
+        }
         let expr = self.literal_inner()?;
         self.leave();
         Ok(expr)

@@ -28,6 +28,9 @@ pub const MOST_NESTING: u32 = 120;
 /// The most times that a token is read, on average, before a text is refused as ambiguous beyond reason.
 pub const MOST_READS: usize = 24;
 
+/// The most expressions of one rule: a rule is compiled in one step, however long it is.
+pub const MOST_EXPRESSIONS: u32 = 20_000;
+
 /// What is wrong with a text, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
@@ -65,6 +68,8 @@ pub(crate) struct Parser {
     rego_v1: bool,
     depth: u32,
     reads: usize,
+    /// Of the rule that is being read, however often they are read.
+    expressions: u32,
 }
 
 type Parsed<T> = Result<T, Refusal>;
@@ -173,6 +178,7 @@ impl Parser {
             rego_v1: v1,
             depth: 0,
             reads: 0,
+            expressions: 0,
         }
     }
 

@@ -179,6 +179,7 @@ impl Parser {
     }
 
     fn rule(&mut self, rules: &mut Vec<Rule>) -> Parsed<()> {
+        self.expressions = 0;
         let first = self.peek();
         let default = self.is_keyword("default");
         if default {

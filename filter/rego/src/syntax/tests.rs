@@ -155,3 +155,14 @@ fn an_empty_set_is_written_in_one_way() {
         assert_eq!(places(&format!("package t\n{text}\n"), Version::V1).is_ok(), taken, "{text}");
     }
 }
+
+#[test]
+fn a_rule_that_is_compiled_in_one_step_has_a_bound() {
+    let body =
+        |expressions: usize| format!("package t\np if {{\n{}}}\nq := 1\n", "\tinput.a\n".repeat(expressions));
+    assert_eq!(places(&body(19_990), Version::V1), Ok(2));
+    assert!(places(&body(20_010), Version::V1).is_err_and(|(line, _)| line > 20_000));
+    // Of each rule alone.
+    let rules = "p if { input.a; input.b }\n".repeat(15_000);
+    assert_eq!(places(&format!("package t\n{rules}"), Version::V1), Ok(15_000));
+}

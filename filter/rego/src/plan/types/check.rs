@@ -122,7 +122,7 @@ fn merge(a: Known, b: Known) -> Known {
                 _ => or(a, b),
             }
         }
-        (Some(Type::Set(x)), Some(Type::Set(y))) => Some(Type::set(or((**x).clone(), (**y).clone()))),
+        (Some(Type::Set(x)), Some(Type::Set(y))) => Some(Type::set(or(x.of.clone(), y.of.clone()))),
         _ => or(a, b),
     }
 }

@@ -1,10 +1,13 @@
 //! Types, as far as they refuse policies: `v1/ast/check.go`, `v1/types`.
 //!
 //! What OPA refuses for its types is refused, since a call that cannot hold would make a `not` around it hold. Where OPA's
-//! own answer depends on the order of a hash table, or where a type has grown beyond [`MOST_MEMBERS`], any value is taken.
+//! own answer depends on the order of a hash table, or where a type has grown beyond [`MOST_MEMBERS`], [`MOST_PARTS`] or
+//! [`MOST_DEPTH`], any value is taken.
 
 mod check;
 mod term;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use check::{Checker, Types};
 
@@ -17,6 +20,16 @@ use crate::value::Value;
 /// The most members of a union, and fields of an object that is put together of rules.
 const MOST_MEMBERS: usize = 128;
 
+/// The most parts of a type that is put together of others. A policy can name one type twice in the next, again and again:
+/// the types of forty lines would have a million million parts.
+const MOST_PARTS: u32 = 1024;
+
+/// The most types within one another; what walks a type calls itself.
+const MOST_DEPTH: u32 = 160;
+
+/// The most pairs of parts that are compared to find whether two types have a value in common.
+const MOST_PAIRS: u32 = 4096;
+
 /// A type, if it is known.
 pub(crate) type Known = Option<Type>;
 
@@ -28,7 +41,7 @@ pub(crate) enum Type {
     String,
     Array(Rc<ArrayType>),
     Object(Rc<ObjectType>),
-    Set(Rc<Known>),
+    Set(Rc<SetType>),
     /// One of these, sorted; any value if there is none.
     Any(Rc<[Type]>),
     Function(Rc<FunctionType>),
@@ -38,6 +51,13 @@ pub(crate) enum Type {
 pub(crate) struct ArrayType {
     pub(crate) items: Vec<Known>,
     pub(crate) rest: Known,
+    size: Size,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct SetType {
+    pub(crate) of: Known,
+    size: Size,
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +65,31 @@ pub(crate) struct ObjectType {
     /// Sorted by key.
     pub(crate) fields: Vec<(Value, Known)>,
     pub(crate) rest: Option<(Known, Known)>,
+    size: Size,
+}
+
+/// How large a type is.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    parts: u32,
+    depth: u32,
+}
+
+impl Size {
+    const LEAF: Size = Size { parts: 1, depth: 1 };
+
+    /// Of what holds these.
+    fn around<'a>(of: impl Iterator<Item = &'a Known>) -> Size {
+        let within = of.flatten().map(Type::size).fold(Size { parts: 0, depth: 0 }, |all, one| Size {
+            parts: all.parts.saturating_add(one.parts),
+            depth: all.depth.max(one.depth),
+        });
+        Size { parts: within.parts.saturating_add(1), depth: within.depth + 1 }
+    }
+
+    fn is_too_large(self) -> bool {
+        self.parts > MOST_PARTS || self.depth > MOST_DEPTH
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -60,16 +105,37 @@ impl Type {
     }
 
     pub(crate) fn array(items: Vec<Known>, rest: Known) -> Type {
-        Type::Array(Rc::new(ArrayType { items, rest }))
+        let size = Size::around(items.iter().chain([&rest]));
+        if size.is_too_large() { Type::any() } else { Type::Array(Rc::new(ArrayType { items, rest, size })) }
     }
 
-    pub(crate) fn object(mut fields: Vec<(Value, Known)>, rest: Option<(Known, Known)>) -> Type {
+    pub(crate) fn object(fields: Vec<(Value, Known)>, rest: Option<(Known, Known)>) -> Type {
+        let of_rest = rest.iter().flat_map(|(key, value)| [key, value]);
+        let size = Size::around(fields.iter().map(|(_, of)| of).chain(of_rest));
+        if size.is_too_large() { Type::any() } else { Type::object_of(fields, rest, size) }
+    }
+
+    fn object_of(mut fields: Vec<(Value, Known)>, rest: Option<(Known, Known)>, size: Size) -> Type {
         fields.sort_by(|a, b| a.0.cmp(&b.0));
-        Type::Object(Rc::new(ObjectType { fields, rest }))
+        Type::Object(Rc::new(ObjectType { fields, rest, size }))
     }
 
     pub(crate) fn set(of: Known) -> Type {
-        Type::Set(Rc::new(of))
+        let size = Size::around([&of].into_iter());
+        if size.is_too_large() { Type::any() } else { Type::Set(Rc::new(SetType { of, size })) }
+    }
+
+    fn size(&self) -> Size {
+        match self {
+            Type::Array(array) => array.size,
+            Type::Object(object) => object.size,
+            Type::Set(set) => set.size,
+            Type::Any(members) => members.iter().map(Type::size).fold(Size::LEAF, |all, one| Size {
+                parts: all.parts.saturating_add(one.parts),
+                depth: all.depth.max(one.depth + 1),
+            }),
+            Type::Null | Type::Boolean | Type::Number | Type::String | Type::Function(_) => Size::LEAF,
+        }
     }
 
     pub(crate) fn is_any(&self) -> bool {
@@ -90,18 +156,24 @@ impl Type {
         }
     }
 
-    /// The type of a value.
+    /// The type of a value, which is no larger than the value.
     pub(crate) fn of(value: &Value) -> Type {
+        let array = |items: Vec<Known>| {
+            let size = Size::around(items.iter());
+            Type::Array(Rc::new(ArrayType { items, rest: None, size }))
+        };
         match value {
             Value::Null => Type::Null,
             Value::Bool(_) => Type::Boolean,
             Value::Number(_) => Type::Number,
             Value::String(_) => Type::String,
-            Value::Array(array) => Type::array(array.iter().map(|v| Some(Type::of(v))).collect(), None),
+            Value::Array(values) => array(values.iter().map(|v| Some(Type::of(v))).collect()),
             // As JSON a set is an array.
-            Value::Set(set) => Type::array(set.iter().map(|v| Some(Type::of(v))).collect(), None),
+            Value::Set(set) => array(set.iter().map(|v| Some(Type::of(v))).collect()),
             Value::Object(object) => {
-                Type::object(object.iter().map(|(k, v)| (k.clone(), Some(Type::of(v)))).collect(), None)
+                let fields: Vec<_> = object.iter().map(|(k, v)| (k.clone(), Some(Type::of(v)))).collect();
+                let size = Size::around(fields.iter().map(|(_, of)| of));
+                Type::object_of(fields, None, size)
             }
         }
     }
@@ -168,7 +240,8 @@ pub(crate) fn compare(a: &Type, b: &Type) -> Ordering {
                 unequal.unwrap_or_else(|| a.fields.len().cmp(&b.fields.len()))
             })
         }
-        (Type::Set(a), Type::Set(b)) => compare_known(a, b),
+        (Type::Set(a), Type::Set(b)) if Rc::ptr_eq(a, b) => Ordering::Equal,
+        (Type::Set(a), Type::Set(b)) => compare_known(&a.of, &b.of),
         (Type::Any(a), Type::Any(b)) => {
             let unequal = a.iter().zip(b.iter()).map(|(a, b)| compare(a, b)).find(|o| o.is_ne());
             unequal.unwrap_or_else(|| a.len().cmp(&b.len()))
@@ -218,11 +291,31 @@ pub(crate) fn or(a: Known, b: Known) -> Known {
                 (Some(only), true) => Some(only),
                 (last, _) => {
                     members.extend(last);
-                    Some(Type::Any(members.into()))
+                    let union = Type::Any(members.into());
+                    Some(if union.size().is_too_large() { Type::any() } else { union })
                 }
             }
         }
     }
+}
+
+/// A value of one of these; of neighbours that are equal, only one is looked at.
+fn union<'a>(parts: impl Iterator<Item = &'a Known>) -> Known {
+    let mut all = None;
+    let mut before: Option<&Known> = None;
+    let mut changes = 0;
+    for part in parts {
+        if before.is_some_and(|before| compare_known(before, part).is_eq()) {
+            continue;
+        }
+        changes += 1;
+        if changes > MOST_PARTS {
+            return Some(Type::any());
+        }
+        before = Some(part);
+        all = or(all, part.clone());
+    }
+    all
 }
 
 fn contains(a: &Known, b: &Type) -> bool {
@@ -246,17 +339,11 @@ pub(crate) fn select(a: &Type, key: &Value) -> Known {
                 None => array.rest.clone(),
             }
         }
-        Type::Object(object) => match object.fields.binary_search_by(|(k, _)| k.cmp(key)) {
-            Ok(at) => object.fields.get(at).and_then(|(_, t)| t.clone()),
-            Err(_) => {
-                let (rest_key, rest_value) = object.rest.as_ref()?;
-                if contains(rest_key, &Type::of(key)) { rest_value.clone() } else { None }
-            }
-        },
-        Type::Set(of) => {
+        Type::Object(object) => select_field(object, key),
+        Type::Set(set) => {
             let of_key = Type::of(key);
-            match &**of {
-                Some(Type::Any(_)) if contains(of, &of_key) => Some(of_key),
+            match &set.of {
+                Some(Type::Any(_)) if contains(&set.of, &of_key) => Some(of_key),
                 Some(of) if compare(of, &of_key).is_eq() => Some(of.clone()),
                 _ => None,
             }
@@ -267,18 +354,29 @@ pub(crate) fn select(a: &Type, key: &Value) -> Known {
     }
 }
 
+fn select_field(object: &ObjectType, key: &Value) -> Known {
+    match object.fields.binary_search_by(|(k, _)| k.cmp(key)) {
+        Ok(at) => object.fields.get(at).and_then(|(_, t)| t.clone()),
+        Err(_) => {
+            let (rest_key, rest_value) = object.rest.as_ref()?;
+            if contains(rest_key, &Type::of(key)) { rest_value.clone() } else { None }
+        }
+    }
+}
+
 /// The type of the keys that a step can have.
 pub(crate) fn keys(a: &Type) -> Known {
     match a {
         Type::Array(_) => Some(Type::Number),
         Type::Object(object) => {
-            let fields = object.fields.iter().fold(None, |all, (k, _)| or(all, Some(Type::of(k))));
+            let fields: Vec<Known> = object.fields.iter().map(|(k, _)| Some(Type::of(k))).collect();
+            let fields = union(fields.iter());
             match &object.rest {
                 Some((key, _)) => or(fields, key.clone()),
                 None => fields,
             }
         }
-        Type::Set(of) => (**of).clone(),
+        Type::Set(set) => set.of.clone(),
         Type::Any(members) if members.is_empty() => Some(Type::any()),
         Type::Any(members) => members.iter().fold(None, |all, m| or(keys(m), all)),
         _ => None,
@@ -289,17 +387,17 @@ pub(crate) fn keys(a: &Type) -> Known {
 pub(crate) fn values(a: &Type) -> Known {
     match a {
         Type::Array(array) => {
-            let items = array.items.iter().fold(None, |all, t| or(all, t.clone()));
+            let items = union(array.items.iter());
             or(items, array.rest.clone())
         }
         Type::Object(object) => {
-            let fields = object.fields.iter().fold(None, |all, (_, t)| or(all, t.clone()));
+            let fields = union(object.fields.iter().map(|(_, of)| of));
             match &object.rest {
                 Some((_, value)) => or(fields, value.clone()),
                 None => fields,
             }
         }
-        Type::Set(of) => (**of).clone(),
+        Type::Set(set) => set.of.clone(),
         Type::Any(members) if members.is_empty() => Some(Type::any()),
         Type::Any(members) => members.iter().fold(None, |all, m| or(values(m), all)),
         _ => None,
@@ -318,7 +416,7 @@ pub(crate) fn is_nil(a: &Known) -> bool {
             object.fields.iter().any(|(_, t)| is_nil(t))
                 || object.rest.as_ref().is_some_and(|(k, v)| is_nil(k) || is_nil(v))
         }
-        Some(Type::Set(of)) => is_nil(of),
+        Some(Type::Set(set)) => is_nil(&set.of),
         _ => false,
     }
 }
@@ -329,43 +427,53 @@ fn is_nil_type(a: &Type) -> bool {
 
 /// Whether a value can be of both.
 pub(crate) fn unifies(a: &Known, b: &Known) -> bool {
+    unifies_within(a, b, &mut MOST_PAIRS.clone())
+}
+
+/// The same, and true where more pairs of parts than these would have to be compared.
+fn unifies_within(a: &Known, b: &Known, pairs: &mut u32) -> bool {
     let (Some(a), Some(b)) = (a, b) else { return false };
-    let any = |members: &[Type], other: &Type| {
-        !matches!(other, Type::Function(_))
-            && (members.is_empty() || members.iter().any(|m| unifies(&Some(m.clone()), &Some(other.clone()))))
-    };
+    types_unify(a, b, pairs)
+}
+
+fn types_unify(a: &Type, b: &Type, pairs: &mut u32) -> bool {
+    *pairs = pairs.saturating_sub(1);
+    if *pairs == 0 {
+        return true;
+    }
     match (a, b) {
-        (Type::Any(x), Type::Any(y)) => any(x, b) || any(y, a),
-        (Type::Any(x), _) => any(x, b),
-        (_, Type::Any(y)) => any(y, a),
+        (Type::Any(members), other) | (other, Type::Any(members)) => {
+            !matches!(other, Type::Function(_))
+                && (members.is_empty() || members.iter().any(|member| types_unify(member, other, pairs)))
+        }
         (Type::Array(x), Type::Array(y)) => {
-            let fits = |x: &ArrayType, y: &ArrayType| {
-                x.items.iter().enumerate().all(|(i, t)| {
-                    let other = y.items.get(i).unwrap_or(&y.rest);
-                    unifies(t, other)
-                })
-            };
-            fits(x, y) && fits(y, x) && (x.rest.is_none() || y.rest.is_none() || unifies(&x.rest, &y.rest))
+            let items = (0..x.items.len().max(y.items.len())).all(|at| {
+                let (x, y) = (x.items.get(at).unwrap_or(&x.rest), y.items.get(at).unwrap_or(&y.rest));
+                unifies_within(x, y, pairs)
+            });
+            items && (x.rest.is_none() || y.rest.is_none() || unifies_within(&x.rest, &y.rest, pairs))
         }
         (Type::Object(x), Type::Object(y)) => {
-            let fits = |x: &ObjectType, y: &ObjectType| {
-                x.fields.iter().all(|(key, t)| match select(&Type::Object(Rc::new(y.clone())), key) {
-                    None => {
-                        let open = |o: &ObjectType| o.rest.as_ref().is_some_and(|(_, v)| v.is_some());
-                        open(x) || open(y)
-                    }
-                    other => unifies(t, &other),
-                })
+            let open = |o: &ObjectType| o.rest.as_ref().is_some_and(|(_, v)| v.is_some());
+            let may_lack = open(x) || open(y);
+            let mut fit = |key: &Value, of: &Known, other: &ObjectType| match select_field(other, key) {
+                None => may_lack,
+                other => unifies_within(of, &other, pairs),
             };
+            let has = |o: &ObjectType, key: &Value| o.fields.binary_search_by(|(k, _)| k.cmp(key)).is_ok();
+            // What both have is compared once.
+            let fields = x.fields.iter().all(|(key, of)| fit(key, of, y))
+                && y.fields.iter().filter(|(key, _)| !has(x, key)).all(|(key, of)| fit(key, of, x));
             let rest = match (&x.rest, &y.rest) {
-                (Some((_, x)), Some((_, y))) if x.is_some() && y.is_some() => unifies(x, y),
+                (Some((_, x)), Some((_, y))) if x.is_some() && y.is_some() => unifies_within(x, y, pairs),
                 _ => true,
             };
-            fits(x, y) && fits(y, x) && rest
+            fields && rest
         }
-        (Type::Set(x), Type::Set(y)) => unifies(x, y),
+        (Type::Set(x), Type::Set(y)) => unifies_within(&x.of, &y.of, pairs),
         (Type::Function(x), Type::Function(y)) => {
-            x.args.len() == y.args.len() && x.args.iter().zip(&y.args).all(|(x, y)| unifies(x, y))
+            x.args.len() == y.args.len()
+                && x.args.iter().zip(&y.args).all(|(x, y)| unifies_within(x, y, pairs))
         }
         _ => a.rank() == b.rank(),
     }
@@ -381,7 +489,7 @@ pub(crate) fn show(a: &Known) -> String {
         Some(Type::String) => "string".into(),
         Some(Type::Array(_)) => "array".into(),
         Some(Type::Object(_)) => "object".into(),
-        Some(Type::Set(of)) => match &**of {
+        Some(Type::Set(set)) => match &set.of {
             Some(Type::Any(_)) | None => "set".into(),
             of => format!("set of {}", show(of)),
         },

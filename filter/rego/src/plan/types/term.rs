@@ -1,5 +1,7 @@
 //! Types of terms, and what terms learn from types.
 
+use std::collections::BTreeMap;
+
 use super::check::Checker;
 use super::{Known, Type, is_nil, or, select, unifies, values};
 use crate::syntax::tree::{Sym, Term, TermValue};
@@ -104,7 +106,7 @@ impl Checker<'_> {
                 _ => false,
             },
             TermValue::Set(terms) => match wanted {
-                Type::Set(of) => terms.iter().all(|t| self.unify1(t, of, union)),
+                Type::Set(set) => terms.iter().all(|t| self.unify1(t, &set.of, union)),
                 Type::Any(members) => self.unify1_any(term, members),
                 _ => false,
             },
@@ -186,20 +188,24 @@ impl Checker<'_> {
                 if x.len() != y.len() {
                     return false;
                 }
-                return x.iter().all(|(key, x)| {
-                    let constant = key.constant();
-                    let same = |k: &Term| match (&constant, k.constant()) {
-                        (Some(a), Some(b)) => *a == b,
-                        (None, None) => key.as_var().is_some() && key.as_var() == k.as_var(),
-                        _ => false,
-                    };
-                    match y.iter().find(|(k, _)| same(k)) {
-                        Some((_, y)) => {
-                            let (tx, ty) = (self.type_of(x), self.type_of(y));
-                            self.unify2(x, &tx, y, &ty)
-                        }
-                        None => false,
+                let mut constants = BTreeMap::new();
+                let mut variables = BTreeMap::new();
+                for (key, y) in y {
+                    if let Some(constant) = key.constant() {
+                        constants.entry(constant).or_insert(y);
+                    } else if let Some(var) = key.as_var() {
+                        variables.entry(var).or_insert(y);
                     }
+                }
+                return x.iter().all(|(key, x)| {
+                    let other = match key.constant() {
+                        Some(constant) => constants.get(&constant),
+                        None => key.as_var().and_then(|var| variables.get(&var)),
+                    };
+                    other.is_some_and(|y| {
+                        let (tx, ty) = (self.type_of(x), self.type_of(y));
+                        self.unify2(x, &tx, y, &ty)
+                    })
                 });
             }
             (TermValue::Array(_) | TermValue::Object(_), TermValue::Var(_))
