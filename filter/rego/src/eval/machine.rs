@@ -295,7 +295,9 @@ impl<'p> Machine<'p> {
             (Alternatives::Walk(walk), Some(Op::Walk(_, out))) => match walk.next() {
                 Some(pair) => {
                     let (path, value) = pair?;
-                    self.bytes(16 * path.as_array().map_or(0, |p| p.len()) + 96)?;
+                    let depth = path.as_array().map_or(0, |path| path.len());
+                    self.step(1 + depth / 4)?;
+                    self.bytes(16 * depth + 96)?;
                     let pair = Value::array(vec![path, value])?;
                     Ok(if self.emit(out, &pair)? { Flow::Next } else { Flow::Fail })
                 }

@@ -20,6 +20,9 @@ struct Emitter<'c, 'b> {
     indention: bool,
 }
 
+/// How many characters are written for a step.
+const CHARACTERS: usize = 2;
+
 /// The text.
 pub(super) fn emit(call: &mut Call<'_>, value: &Decoded) -> Result<Vec<u8>, Fault> {
     let mut emitter =
@@ -157,6 +160,7 @@ enum Style {
 impl Emitter<'_, '_> {
     fn put(&mut self, c: char) -> Result<(), Fault> {
         self.call.bytes(c.len_utf8())?;
+        self.call.step(usize::from(self.out.len() % CHARACTERS == 0))?;
         self.out.push(c);
         self.column += 1;
         Ok(())
