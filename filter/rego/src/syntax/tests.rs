@@ -4,7 +4,7 @@ use super::{Names, Version, parse};
 
 fn places(text: &str, version: Version) -> Result<usize, (u32, u32)> {
     let mut names = Names::default();
-    match parse(0, "m.rego", text, version, &mut names) {
+    match parse(0, text, version, &mut names) {
         Ok(module) => Ok(module.rules.len()),
         Err(error) => Err((error.line, error.col)),
     }
