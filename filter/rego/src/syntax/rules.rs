@@ -238,7 +238,7 @@ impl Parser {
                 let function = !rule.head.args.is_empty();
                 let long = rule.head.reference.len() > 2;
                 let set = rule.head.key.is_some();
-                if self.rego_v1 || !(function || long || set) {
+                if !function && (self.rego_v1 || !(long || set)) {
                     return self.refuse(first, "a rule needs a value or a body");
                 }
             }
