@@ -4,6 +4,9 @@
 //! (`{a | b}`, `if {…}`, `some x, y`), what was read of a term is kept and goes on as an operand; where it must be read again,
 //! every token that is read again is counted, and a text that needs more than [`MOST_READS`] per token is refused. Nesting
 //! is counted as well ([`MOST_NESTING`]), so that neither the parser nor anything that walks its tree can use up a stack.
+//!
+//! What is not read though OPA reads it: heads that apply what is no path of names (`f(x)(y) := 1`, `a[1].f(x) := x`,
+//! `f()[x] if …`). Such a text is refused with its place.
 
 mod literals;
 mod numbers;
