@@ -75,6 +75,10 @@ fn what_opa_takes_and_refuses() {
         "p := 1.",
         "f()",
         "f()[x] := 1",
+        "count(x)",
+        "object.union_n([{}])",
+        "any(x)",
+        "http.send(x)",
         "f(x).y := 1",
         "p\n .e := 4",
     ];
