@@ -144,6 +144,7 @@ const END: Token = Token {
     kind: Kind::End,
     start: 0,
     end: 0,
+    full_end: 0,
     pos: Pos { file: 0, line: 1, col: 1 },
     newline: true,
     space: true,

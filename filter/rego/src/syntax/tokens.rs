@@ -44,6 +44,8 @@ pub(crate) struct Token {
     pub(crate) kind: Kind,
     pub(crate) start: u32,
     pub(crate) end: u32,
+    /// End with the closing quote.
+    pub(crate) full_end: u32,
     /// Where it begins, its opening quote included. Columns are characters, as OPA counts them.
     pub(crate) pos: Pos,
     /// A line ended between the token before and this one.
@@ -99,7 +101,6 @@ pub(crate) struct Reading {
     at: usize,
     /// The end of the text, or of what comes before a character that stands nowhere in Rego, not even in comments.
     limit: usize,
-    last_end: usize,
     counted: Counted,
     /// From the outside in.
     templates: Vec<Open>,
@@ -129,7 +130,6 @@ impl Reading {
             tokens: Tokens { text: bare.to_owned(), ..Tokens::default() },
             at: 0,
             limit,
-            last_end: 0,
             counted: Counted { at: 0, line: 1, col },
             templates: Vec::new(),
             in_part: false,
@@ -187,14 +187,21 @@ impl Reading {
     /// Takes so many bytes as a token.
     fn push(&mut self, kind: Kind, pos: Pos, len: usize) {
         let (start, end) = (self.at, self.at + len);
-        let gap = self.tokens.text.as_bytes().get(self.last_end..start).unwrap_or_default();
+        let before = self.tokens.list.last().map_or(0, |token| token.full_end as usize);
+        let gap = self.tokens.text.as_bytes().get(before..start).unwrap_or_default();
         // What is told of a string is what stands between its quotes.
         let quote = usize::from(matches!(kind, Kind::String | Kind::Raw));
         let (newline, space) = (memchr(b'\n', gap).is_some(), !gap.is_empty());
-        let (inner_start, inner_end) = ((start + quote) as u32, (end - quote) as u32);
-        self.tokens.list.push(Token { kind, start: inner_start, end: inner_end, pos, newline, space });
+        self.tokens.list.push(Token {
+            kind,
+            start: (start + quote) as u32,
+            end: (end - quote) as u32,
+            full_end: end as u32,
+            pos,
+            newline,
+            space,
+        });
         self.at = end;
-        self.last_end = end;
     }
 
     /// Ends the tokens with a fault.
