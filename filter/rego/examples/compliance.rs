@@ -205,10 +205,7 @@ fn run(case: &Json, oracle: &mut Option<Oracle>) -> (Verdict, String, String) {
     }
     let want = match simple(query) {
         Some((_, var)) => case["want_result"].as_array().and_then(|r| r.first()).map(|r| r[var].clone()),
-        None => match case["want_result"].as_array() {
-            Some(all) => Some(Json::Array(all.clone())),
-            None => None,
-        },
+        None => case["want_result"].as_array().map(|all| Json::Array(all.clone())),
     };
     let sort = case["sort_bindings"].as_bool() == Some(true) || simple(query).is_none();
     match (&want, &got) {

@@ -41,7 +41,7 @@ impl Module {
     pub fn parse(name: String, text: String, version: RegoVersion) -> Result<Self, ModuleError> {
         #[cfg(feature = "hooks")]
         crate::hooks::switched::end_at_read(&text);
-        match syntax::parse(0, &name, &text, version, &mut Names::default()) {
+        match syntax::parse(0, &text, version, &mut Names::default()) {
             Ok(parsed) => {
                 let key = |key: &portcullis_rego::Value| super::string(key).unwrap_or_default().to_owned();
                 Ok(Self { package: parsed.package.iter().map(key).collect(), name, text, version })

@@ -103,13 +103,16 @@ struct Collector<'a> {
     scratch: u32,
 }
 
+/// A trie, the level of each path, and the members that it does not hold yet.
+type Filling = (Trie, Vec<usize>, std::vec::IntoIter<(Member, Ways)>);
+
 /// An index that is being built, some rules at a time.
 pub(super) struct Building {
     documents: Documents,
     paths: Vec<(Member, Ways)>,
     /// Rules whose bodies were looked at.
     next: usize,
-    trie: Option<(Trie, Vec<usize>, std::vec::IntoIter<(Member, Ways)>)>,
+    trie: Option<Filling>,
     /// Every member stands in one place.
     once: bool,
 }

@@ -8,6 +8,7 @@ use crate::value::Value;
 /// Which document a level is about.
 pub(crate) type Level = u32;
 type NodeId = u32;
+type Texts = Map<Box<[u8]>, NodeId>;
 
 /// Single-byte delimiters at which a text is split.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +54,7 @@ struct Branches {
     array: Option<NodeId>,
     globs: Vec<Glob>,
     /// By length, ascending: texts that others begin with.
-    starts: Vec<(usize, Map<Box<[u8]>, NodeId>)>,
+    starts: Vec<(usize, Texts)>,
 }
 
 #[derive(Debug)]

@@ -354,6 +354,8 @@ pub(crate) fn is_void(result: &Type) -> bool {
 
 // --- Recursion ---
 
+type Lists = Vec<Vec<usize>>;
+
 /// Which rules a rule refers to. Equal references are looked up once.
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
@@ -361,7 +363,7 @@ pub(crate) struct Graph {
     known: BTreeMap<Vec<Option<Value>>, usize>,
     edges: Vec<Vec<usize>>,
     /// The other way round, once somebody asks: groups that hold a rule, rules that use a group.
-    reverse: Option<(Vec<Vec<usize>>, Vec<Vec<usize>>)>,
+    reverse: Option<(Lists, Lists)>,
 }
 
 impl Graph {

@@ -137,12 +137,11 @@ fn prepare(name: &str, args: &[Arg]) -> Result<Option<Box<Prepared>>, ()> {
     }
 }
 
-/// Lowers a query: its operations, and the number of registers.
-pub(crate) fn query(
-    body: &Body,
-    scope: &Scope<'_>,
-    shown: &[Sym],
-) -> Result<(Box<[Op]>, Vec<u32>, u32), Fault> {
+/// Operations, the registers of what is shown, and the number of registers.
+type Query = (Box<[Op]>, Vec<u32>, u32);
+
+/// Lowers a query.
+pub(crate) fn query(body: &Body, scope: &Scope<'_>, shown: &[Sym]) -> Result<Query, Fault> {
     // Numbers that no rule's comprehension has.
     let mut comprehensions = u32::MAX / 2;
     let candidates = VarSet::from([Sym::INPUT, Sym::DATA]);

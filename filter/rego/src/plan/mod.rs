@@ -267,8 +267,7 @@ impl Compiler {
                 let Some(text) = self.texts.get_mut(file as usize) else { return };
                 self.files.push(std::mem::take(&mut text.name));
                 let source = std::mem::take(&mut text.text);
-                let name = self.files.last().map_or("", |n| n);
-                syntax::Parsing::new(file, name, &source, text.version)
+                syntax::Parsing::new(file, &source, text.version)
             }
         };
         let done = parsing.and_then(|mut parsing| {

@@ -1,18 +1,15 @@
 //! Rego text → tree.
 //!
-//! The tokens are regorus's lexer's ([`tokens`]), the parser is ours. regorus's own parser was looked at and not taken: it is
-//! exponential in the nesting of brackets (`[`×16: 31 ms, twice that for every further one), refuses keywords in
-//! references, reads `-x + 1` as `-(x + 1)`, a reference over a line's end, and numbers without their text, and stops at 32
-//! levels. Mending that on its tokens means to know the grammar a second time; the grammar itself is some 900 lines here.
-//! The parser goes over the tokens once: where Rego is ambiguous (`{a | b}`, `if {…}`, `some x, y`), what was read of a
-//! term is kept and goes on as an operand; where it must be read again, every token that is read again is counted, and a
-//! text that needs more than [`MOST_READS`] per token is refused. Nesting is counted as well ([`MOST_NESTING`]), so that
-//! neither the parser nor anything that walks its tree can use up a stack.
+//! [`tokens`] cuts the text, [`numbers`] judges its numbers, and the parser goes over the tokens once: where Rego is ambiguous
+//! (`{a | b}`, `if {…}`, `some x, y`), what was read of a term is kept and goes on as an operand; where it must be read again,
+//! every token that is read again is counted, and a text that needs more than [`MOST_READS`] per token is refused. Nesting
+//! is counted as well ([`MOST_NESTING`]), so that neither the parser nor anything that walks its tree can use up a stack.
 //!
-//! What is not read though OPA reads it: `.5` without a digit before the point, control characters in strings, a lone half
-//! of a surrogate pair (`"\ud800"`), numbers beyond 10^308. Such a text is refused with its place.
+//! What is not read though OPA reads it: heads that apply what is no path of names (`f(x)(y) := 1`, `a[1].f(x) := x`,
+//! `f()[x] if …`). Such a text is refused with its place.
 
 mod literals;
+mod numbers;
 mod rules;
 mod terms;
 pub(crate) mod tokens;
@@ -20,7 +17,7 @@ pub mod tree;
 
 pub use tree::{Module, Names, Pos, Version};
 
-use tokens::{Kind, Refusal, Template, Token};
+use tokens::{Kind, Refusal, Token};
 use tree::Sym;
 
 /// The most levels of brackets, calls, operators and bodies within one another.
@@ -60,7 +57,8 @@ struct Keywords {
 pub(crate) struct Parser {
     text: String,
     tokens: Vec<Token>,
-    templates: Map<u32, Template>,
+    /// Why the last token is none.
+    fault: Option<String>,
     at: usize,
     names: Names,
     keywords: Keywords,
@@ -83,8 +81,8 @@ pub(crate) struct Parsing {
 }
 
 impl Parsing {
-    pub(crate) fn new(file: u32, name: &str, text: &str, version: Version) -> Result<Parsing, SyntaxError> {
-        let reading = tokens::Reading::new(file, name, text).map_err(refuse)?;
+    pub(crate) fn new(file: u32, text: &str, version: Version) -> Result<Parsing, SyntaxError> {
+        let reading = tokens::Reading::new(file, text).map_err(refuse)?;
         Ok(Parsing { reading: Some(reading), parser: Parser::new(version), module: None })
     }
 
@@ -95,7 +93,7 @@ impl Parsing {
         names: &mut Names,
     ) -> Result<Option<Module>, SyntaxError> {
         if let Some(reading) = &mut self.reading {
-            if reading.step().map_err(refuse)?
+            if reading.step()
                 && let Some(reading) = self.reading.take()
             {
                 self.parser.take(reading.finish());
@@ -105,7 +103,7 @@ impl Parsing {
         std::mem::swap(&mut self.parser.names, names);
         let done = self.parser.statements(statements, &mut self.module);
         std::mem::swap(&mut self.parser.names, names);
-        Ok(if done.map_err(refuse)? { self.module.take() } else { None })
+        Ok(if done.map_err(|error| self.parser.first(error))? { self.module.take() } else { None })
     }
 }
 
@@ -114,14 +112,8 @@ fn refuse((line, col, message): Refusal) -> SyntaxError {
 }
 
 /// Parses one text.
-pub fn parse(
-    file: u32,
-    name: &str,
-    text: &str,
-    version: Version,
-    names: &mut Names,
-) -> Result<Module, SyntaxError> {
-    let mut parsing = Parsing::new(file, name, text, version)?;
+pub fn parse(file: u32, text: &str, version: Version, names: &mut Names) -> Result<Module, SyntaxError> {
+    let mut parsing = Parsing::new(file, text, version)?;
     loop {
         if let Some(module) = parsing.step(usize::MAX, names)? {
             return Ok(module);
@@ -131,13 +123,13 @@ pub fn parse(
 
 /// Parses a query, such as `data.a.b; x := input.y`.
 pub fn parse_query(file: u32, text: &str, names: &mut Names) -> Result<tree::Body, SyntaxError> {
-    let reading = tokens::Reading::new(file, "query", text).map_err(refuse)?;
+    let reading = tokens::Reading::new(file, text).map_err(refuse)?;
     let mut parser = Parser::new(Version::V1);
-    parser.take(reading.all().map_err(refuse)?);
+    parser.take(reading.all());
     std::mem::swap(&mut parser.names, names);
     let body = parser.query();
     std::mem::swap(&mut parser.names, names);
-    body.map_err(refuse)
+    body.map_err(|error| parser.first(error))
 }
 
 /// Parses an expression of `with` targets and the like: one term, to the end.
@@ -170,7 +162,7 @@ impl Parser {
         Parser {
             text: String::new(),
             tokens: Vec::new(),
-            templates: Map::default(),
+            fault: None,
             at: 0,
             names: Names::empty(),
             keywords,
@@ -185,7 +177,17 @@ impl Parser {
     fn take(&mut self, tokens: tokens::Tokens) {
         self.text = tokens.text;
         self.tokens = tokens.list;
-        self.templates = tokens.templates;
+        self.fault = tokens.fault;
+    }
+
+    /// The refusal to tell: what is no token, if the parser got as far as that.
+    fn first(&self, error: Refusal) -> SyntaxError {
+        match (&self.fault, self.tokens.last()) {
+            (Some(why), Some(last)) if self.at + 1 >= self.tokens.len() => {
+                refuse((last.pos.line, last.pos.col, why.clone()))
+            }
+            _ => refuse(error),
+        }
     }
 
     fn peek(&self) -> Token {
@@ -219,7 +221,7 @@ impl Parser {
         let found = match token.kind {
             Kind::End => "the end of the text".to_owned(),
             Kind::String | Kind::Raw => "a string".to_owned(),
-            Kind::Template | Kind::TemplateEnd => "a template string".to_owned(),
+            Kind::Template | Kind::Part | Kind::TemplateEnd => "a template string".to_owned(),
             _ => format!("`{}`", self.text_of(token)),
         };
         self.refuse(token, format!("unexpected {found}; {wanted}"))
@@ -320,55 +322,42 @@ impl Parser {
     }
 }
 
-/// A JSON string's content, unescaped as Go does: a lone half of a pair is U+FFFD. None if an escape is none of JSON's.
-pub(crate) fn unescape(text: &str) -> Option<String> {
+/// The content of a string or of a template's literal text, unescaped as Go does: a lone half of a pair is U+FFFD.
+/// The escapes are right, as [`tokens`] leaves no others.
+fn unescape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next()? {
-            '"' => out.push('"'),
-            '\\' => out.push('\\'),
-            '/' => out.push('/'),
-            'b' => out.push('\u{8}'),
-            'f' => out.push('\u{c}'),
-            'n' => out.push('\n'),
-            'r' => out.push('\r'),
-            't' => out.push('\t'),
-            'u' => {
-                let high = hex(&mut chars)?;
-                let mut code = high;
-                if (0xd800..0xdc00).contains(&high) {
-                    let mut ahead = chars.clone();
-                    if ahead.next() == Some('\\') && ahead.next() == Some('u') {
-                        match hex(&mut ahead) {
-                            Some(low) if (0xdc00..0xe000).contains(&low) => {
-                                code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-                                chars = ahead;
-                            }
-                            _ => {}
-                        }
+        let escaped = if c == '\\' { chars.next() } else { None };
+        out.push(match escaped {
+            None => c,
+            Some('b') => '\u{8}',
+            Some('f') => '\u{c}',
+            Some('n') => '\n',
+            Some('r') => '\r',
+            Some('t') => '\t',
+            Some('u') => {
+                let mut code = hex(&mut chars);
+                let mut ahead = chars.clone();
+                if (0xd800..0xdc00).contains(&code) && ahead.next() == Some('\\') && ahead.next() == Some('u')
+                {
+                    let low = hex(&mut ahead);
+                    if (0xdc00..0xe000).contains(&low) {
+                        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+                        chars = ahead;
                     }
                 }
-                out.push(char::from_u32(code).unwrap_or('\u{fffd}'));
+                char::from_u32(code).unwrap_or('\u{fffd}')
             }
-            _ => return None,
-        }
+            Some(other) => other,
+        });
     }
-    Some(out)
+    out
 }
 
-fn hex(chars: &mut std::str::Chars<'_>) -> Option<u32> {
-    let mut code = 0;
-    for _ in 0..4 {
-        code = code * 16 + chars.next()?.to_digit(16)?;
-    }
-    Some(code)
+fn hex(chars: &mut std::str::Chars<'_>) -> u32 {
+    chars.by_ref().take(4).fold(0, |code, c| code * 16 + c.to_digit(16).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests;
-use crate::hash::Map;

@@ -3,6 +3,7 @@
 use super::tokens::{Kind, Token};
 use super::tree::{Expr, ExprKind, Head, Import, Module, Rule, Sym, Term, TermValue};
 use super::{Keywords, Parsed, Parser, Version};
+use crate::builtins;
 use crate::value::Value;
 
 const V1_KEYWORDS: &[&str] = &[
@@ -239,8 +240,11 @@ impl Parser {
                 let function = !rule.head.args.is_empty();
                 let long = rule.head.reference.len() > 2;
                 let set = rule.head.key.is_some();
-                if self.rego_v1 || !(function || long || set) {
+                if !function && (self.rego_v1 || !(long || set)) {
                     return self.refuse(first, "a rule needs a value or a body");
+                }
+                if function && self.names_builtin(&rule.head) {
+                    return self.refuse(first, "this is the name of a builtin; give the function another");
                 }
             }
             rule.body = vec![true_expression(&rule)];
@@ -264,6 +268,19 @@ impl Parser {
             rules.push(Rule { head, body, branches: Vec::new(), default: false, pos });
         }
         Ok(())
+    }
+
+    fn names_builtin(&self, head: &Head) -> bool {
+        let mut name = String::new();
+        for step in &head.reference {
+            let part = match (step.as_var(), step.as_scalar().and_then(Value::as_bytes)) {
+                (Some(sym), _) => self.names.text(sym).to_owned(),
+                (None, part) => String::from_utf8_lossy(part.unwrap_or_default()).into_owned(),
+            };
+            name.push_str(if name.is_empty() { "" } else { "." });
+            name.push_str(&part);
+        }
+        builtins::find(&name).is_some()
     }
 
     /// A head for another body: `_` in its arguments is another `_`.

@@ -4,7 +4,7 @@ use super::tokens::{Kind, Token};
 use super::tree::{Body, Expr, ExprKind, Sym, TemplatePart, Term, TermValue, call_of};
 use super::{Parsed, Parser};
 use crate::hash::Map;
-use crate::value::{Number, Value};
+use crate::value::Value;
 
 /// Binding strength of `==`, the weakest operator but `in`.
 const RELATION: u8 = 1;
@@ -120,17 +120,12 @@ impl Parser {
     fn term_inner(&mut self) -> Parsed<Term> {
         let token = self.peek();
         match token.kind {
-            Kind::Number => self.number(token, false),
+            Kind::Number => self.number(token, ""),
             Kind::String => {
                 self.advance();
                 let text = self.text_of(token);
                 let value = if text.contains('\\') {
-                    match super::unescape(text) {
-                        Some(text) => Value::from(text.as_str()),
-                        None => {
-                            return self.refuse(token, "this string holds an escape that JSON does not know");
-                        }
-                    }
+                    Value::from(super::unescape(text).as_str())
                 } else {
                     Value::from(text)
                 };
@@ -162,9 +157,15 @@ impl Parser {
                     self.finish(inner)
                 }
                 "-" => self.minus(token),
+                "." => {
+                    self.advance();
+                    self.number(token, ".")
+                }
                 _ => self.unexpected("a term is expected"),
             },
-            Kind::TemplateEnd | Kind::End => self.unexpected("a term is expected"),
+            Kind::Part | Kind::TemplateEnd | Kind::Illegal | Kind::End => {
+                self.unexpected("a term is expected")
+            }
         }
     }
 
@@ -172,7 +173,10 @@ impl Parser {
         self.advance();
         let next = self.peek();
         if next.kind == Kind::Number {
-            return self.number(next, true);
+            return self.number(token, "-");
+        }
+        if self.take_symbol(".") {
+            return self.number(token, "-.");
         }
         let is_word = next.kind == Kind::Ident
             && (!self.is_keyword_text(self.text_of(next)) || self.text_of(next) == "contains");
@@ -184,13 +188,18 @@ impl Parser {
         Ok(Term::new(TermValue::Call(call_of(Sym::MINUS, vec![zero, term], token.pos)), token.pos))
     }
 
-    fn number(&mut self, token: Token, negative: bool) -> Parsed<Term> {
-        self.advance();
-        let text = self.text_of(token);
-        let number = if negative { Number::parse(&format!("-{text}")) } else { Number::parse(text) };
-        match number {
-            Some(number) => self.finish(Term::scalar(Value::Number(number), token.pos)),
-            None => self.refuse(token, "this is no number of JSON"),
+    /// A number whose sign and point before its digits are read. It begins at `first`.
+    fn number(&mut self, first: Token, prefix: &str) -> Parsed<Term> {
+        let token = self.peek();
+        if token.kind != Kind::Number {
+            return self.unexpected("a number is expected");
+        }
+        match super::numbers::literal(prefix, self.text_of(token)) {
+            Ok(number) => {
+                self.advance();
+                self.finish(Term::scalar(Value::Number(number), first.pos))
+            }
+            Err(why) => self.refuse(token, why),
         }
     }
 
@@ -240,7 +249,8 @@ impl Parser {
     pub(super) fn reference(&mut self, head: Term) -> Parsed<Term> {
         match head.value {
             TermValue::Scalar(_) | TermValue::Ref(_) | TermValue::Template(_) => {
-                return self.unexpected("what stands before it cannot be the head of a reference");
+                let why = "this is no name, call or collection: neither a point nor a bracket can follow it";
+                return Err((head.pos.line, head.pos.col, why.to_owned()));
             }
             _ => {}
         }
@@ -435,31 +445,33 @@ impl Parser {
         if self.version == super::Version::V0 && !self.rego_v1 {
             return self.refuse(open, "template strings are Rego v1; add `import rego.v1`");
         }
-        let template = self.templates.get(&open.start).cloned().unwrap_or_default();
+        let raw = self.text_of(open).ends_with('`');
         let mut parts = Vec::new();
-        for (index, text) in template.parts.iter().enumerate() {
-            if index > 0 {
-                self.expect_symbol("{")?;
-                let first = self.peek();
-                let expr = self.literal()?;
-                self.template_expression(first, &expr)?;
-                parts.push(match expr.kind {
-                    ExprKind::Term(Term { value: TermValue::Scalar(value), .. }) if expr.with.is_empty() => {
-                        TemplatePart::Text(value)
-                    }
-                    _ => TemplatePart::Expr(Box::new(expr)),
-                });
-                self.expect_symbol("}")?;
+        loop {
+            let token = self.peek();
+            if token.kind == Kind::TemplateEnd {
+                self.advance();
+                return Ok(Term::new(TermValue::Template(parts), open.pos));
             }
-            if !text.is_empty() {
+            if token.kind == Kind::Part {
+                self.advance();
+                let text = self.text_of(token);
+                let text = if raw { text.replace("\\{", "{") } else { super::unescape(text) };
                 parts.push(TemplatePart::Text(Value::from(text.as_str())));
+                continue;
             }
+            self.expect_symbol("{")?;
+            let first = self.peek();
+            let expr = self.literal()?;
+            self.template_expression(first, &expr)?;
+            parts.push(match expr.kind {
+                ExprKind::Term(Term { value: TermValue::Scalar(value), .. }) if expr.with.is_empty() => {
+                    TemplatePart::Text(value)
+                }
+                _ => TemplatePart::Expr(Box::new(expr)),
+            });
+            self.expect_symbol("}")?;
         }
-        if self.peek().kind != Kind::TemplateEnd {
-            return self.unexpected("the template string ends here");
-        }
-        self.advance();
-        Ok(Term::new(TermValue::Template(parts), open.pos))
     }
 
     fn template_expression(&self, at: Token, expr: &Expr) -> Parsed<()> {

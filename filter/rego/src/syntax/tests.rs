@@ -4,7 +4,7 @@ use super::{Names, Version, parse};
 
 fn places(text: &str, version: Version) -> Result<usize, (u32, u32)> {
     let mut names = Names::default();
-    match parse(0, "m.rego", text, version, &mut names) {
+    match parse(0, text, version, &mut names) {
         Ok(module) => Ok(module.rules.len()),
         Err(error) => Err((error.line, error.col)),
     }
@@ -49,6 +49,7 @@ fn what_opa_takes_and_refuses() {
         "import future.keywords.not\np if not { input.x }",
         "import future.keywords.and\np if { input.x and input.y }",
         "default f(_) := 1\nf(x) := 1 if x",
+        "f(x)",
         "p if every k, v in {} { k == v }",
         "p if { some x\n input.a[x] }",
     ];
@@ -72,6 +73,13 @@ fn what_opa_takes_and_refuses() {
         "p := \u{1F600}",
         "m\n [[]] := false",
         "p := 1.",
+        "f()",
+        "f()[x] := 1",
+        "count(x)",
+        "object.union_n([{}])",
+        "any(x)",
+        "http.send(x)",
+        "f(x).y := 1",
         "p\n .e := 4",
     ];
     for text in refused {

@@ -13,7 +13,7 @@ mod replace;
 mod rune;
 mod sprintf;
 mod strings;
-mod unicode;
+pub(crate) mod unicode;
 
 #[cfg(test)]
 mod tests;

@@ -547,7 +547,7 @@ impl<'a> Checker<'a> {
             return keys(&of);
         }
         let children = self.tree.node(id).into_iter().flat_map(|n| n.children.keys());
-        children.fold(Some(Type::String), |all, key| or(all, Some(Type::of(key))))
+        children.map(|key| Some(Type::of(key))).fold(Some(Type::String), or)
     }
 
     /// The steps below a type.

@@ -529,7 +529,7 @@ fn json_text(r: &Random) -> String {
 }
 
 fn yaml_text(r: &Random) -> String {
-    const SCALARS: &[&'static str] = &[
+    const SCALARS: &[&str] = &[
         "1",
         "yes",
         "no",

@@ -185,7 +185,7 @@ impl<'a> Policies<'a> {
         let mut i = 0;
         for input in &s.inputs {
             for query in &s.queries {
-                let Some(theirs) = opa.get(i) else { return None };
+                let theirs = opa.get(i)?;
                 i += 1;
                 let here = ours.evaluate(query, input.as_ref().map(Doc::to_string).as_deref());
                 if count {

@@ -5,7 +5,7 @@ mod tables;
 use tables::{CASES, CATEGORY_NAMES, CATEGORY_RUNS, ORBITS, SCRIPT_NAMES, SCRIPT_RUNS};
 
 /// A range of code points, both ends in it. Surrogates may be in it.
-pub(super) type Range = (u32, u32);
+pub(crate) type Range = (u32, u32);
 
 /// The last code point.
 pub(super) const MOST: u32 = 0x10_FFFF;
@@ -92,6 +92,18 @@ fn collect(table: &[u8], wanted: impl Fn(u8) -> bool) -> Vec<Range> {
 fn is(c: char, set: u32) -> bool {
     let c = u32::from(c);
     runs(CATEGORY_RUNS).find(|(.., end)| c < *end).is_some_and(|(number, ..)| set >> number & 1 == 1)
+}
+
+/// The decimal digits, in order. Source: `go:unicode`, `IsDigit`.
+pub(crate) fn decimal_digits() -> Vec<Range> {
+    Class::Categories(DIGITS).ranges()
+}
+
+/// Whether a character is in one of these ranges, which are in order.
+pub(crate) fn is_in(ranges: &[Range], c: char) -> bool {
+    let c = u32::from(c);
+    let at = ranges.partition_point(|(_, last)| *last < c);
+    ranges.get(at).is_some_and(|(first, _)| *first <= c)
 }
 
 /// A letter or a decimal digit. Source: `go:unicode`, `IsLetter`, `IsDigit`.

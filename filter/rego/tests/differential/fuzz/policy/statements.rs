@@ -322,7 +322,7 @@ impl Draw<'_> {
                     0 => join([text("walk("), over, text(format!(", [{p}, value])"))]),
                     1 => join([text(format!("[{p}, value] := walk(")), over, text(")")]),
                     _ => join([
-                        text(format!("walk(")),
+                        text("walk(".to_string()),
                         over,
                         text(format!(", [{p}, value]); is_string(value)")),
                     ]),

@@ -1,3 +1,0 @@
-//! regorus links libraries of Microsoft's compiler with this. Nothing of this project is built with that compiler.
-
-#![no_std]
