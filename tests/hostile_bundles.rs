@@ -115,9 +115,6 @@ fn hostile(seed: u64) -> Vec<u8> {
         // The same in another package, which reads the first.
         archive = archive.file("b.rego", text.replace("package a", "package b").replace("data.b", "data.a"));
     }
-    if let Ok(d) = std::env::var("DUMP") {
-        std::fs::write(format!("{d}/{seed}.rego"), &text).unwrap();
-    }
     let bytes = archive.file("a.rego", text).build();
     match rng.u8(0..12) {
         0 => bytes[..rng.usize(0..bytes.len())].to_vec(),

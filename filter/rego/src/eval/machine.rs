@@ -296,7 +296,7 @@ impl<'p> Machine<'p> {
                 Some(pair) => {
                     let (path, value) = pair?;
                     let depth = path.as_array().map_or(0, |path| path.len());
-                    self.step(1 + depth / 4)?;
+                    self.step(2 + depth / 2)?;
                     self.bytes(16 * depth + 96)?;
                     let pair = Value::array(vec![path, value])?;
                     Ok(if self.emit(out, &pair)? { Flow::Next } else { Flow::Fail })

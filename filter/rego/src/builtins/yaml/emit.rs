@@ -213,7 +213,7 @@ impl Emitter<'_, '_> {
 
     /// A node: within a mapping, and as a key that stands before its colon.
     fn node(&mut self, value: &Decoded, mapping: bool, key: bool) -> Result<(), Fault> {
-        self.call.step(1)?;
+        self.call.step(8)?;
         match value {
             Decoded::Sequence(items) if items.is_empty() => self.empty("[", "]"),
             Decoded::Mapping(pairs) if pairs.is_empty() => self.empty("{", "}"),
