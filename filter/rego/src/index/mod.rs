@@ -150,6 +150,11 @@ impl Building {
 }
 
 impl Index {
+    /// Whether every rule is looked at, whatever is asked.
+    pub(crate) fn is_scan(&self) -> bool {
+        self.trie.is_none()
+    }
+
     pub(crate) fn lookup(
         &self,
         node: &Node,

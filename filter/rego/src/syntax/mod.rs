@@ -14,10 +14,12 @@
 
 mod literals;
 mod rules;
+mod source;
 mod terms;
 pub(crate) mod tokens;
 pub mod tree;
 
+pub use source::{Source, Span};
 pub use tree::{Module, Names, Pos, Version};
 
 use tokens::{Kind, Refusal, Template, Token};
@@ -65,6 +67,8 @@ pub(crate) struct Parser {
     rego_v1: bool,
     depth: u32,
     reads: usize,
+    /// Of every expression.
+    spans: Vec<Span>,
 }
 
 type Parsed<T> = Result<T, Refusal>;
@@ -101,6 +105,11 @@ impl Parsing {
         let done = self.parser.statements(statements, &mut self.module);
         std::mem::swap(&mut self.parser.names, names);
         Ok(if done.map_err(refuse)? { self.module.take() } else { None })
+    }
+
+    /// The text, and where its expressions are.
+    pub(crate) fn into_source(self) -> Source {
+        Source::new(self.parser.text, self.parser.spans)
     }
 }
 
@@ -173,6 +182,7 @@ impl Parser {
             rego_v1: v1,
             depth: 0,
             reads: 0,
+            spans: Vec::new(),
         }
     }
 
