@@ -88,11 +88,11 @@ fn tests(arguments: &Arguments) -> Result<ExitCode> {
         Format::Json if arguments.coverage => {}
         Format::Json => print_json(&compiled, &tested)?,
         Format::Text => {
-            print_text(&compiled, &tested, arguments.verbose);
+            let is_told = print_text(&compiled, &tested, arguments.verbose);
             if arguments.verbose {
                 print_failures(parts, options, &tested)?;
             }
-            print_summary(&tested);
+            print_summary(&tested, is_told);
         }
     }
     if arguments.coverage {
@@ -172,11 +172,14 @@ fn result(test: &Tested) -> String {
     format!("{}: {verdict} ({})", shown(&test.path), duration(test.duration_ns))
 }
 
-fn print_text(policy: &Policy, tested: &[Tested], verbose: bool) {
+/// Whether there was anything to tell.
+fn print_text(policy: &Policy, tested: &[Tested], verbose: bool) -> bool {
+    let mut is_told = false;
     for test in tested {
         if matches!(test.verdict, Verdict::Pass) && !verbose {
             continue;
         }
+        is_told = true;
         println!("{}:\n{}", place(policy, test.pos), result(test));
         if let Verdict::Error(error) = &test.verdict {
             println!("  {error}");
@@ -186,6 +189,7 @@ fn print_text(policy: &Policy, tested: &[Tested], verbose: bool) {
             println!("\n{}\n", lines.map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"));
         }
     }
+    is_told
 }
 
 /// Why: rule by rule, without an index.
@@ -207,11 +211,10 @@ fn print_failures(parts: Vec<Part<'_>>, options: Options, tested: &[Tested]) -> 
     Ok(())
 }
 
-fn print_summary(tested: &[Tested]) {
-    if tested.is_empty() {
-        return;
+fn print_summary(tested: &[Tested], is_told: bool) {
+    if is_told {
+        println!("{RULER}");
     }
-    println!("{RULER}");
     let count = |is: fn(&Verdict) -> bool| tested.iter().filter(|test| is(&test.verdict)).count();
     for (name, number) in [
         ("PASS", count(|verdict| matches!(verdict, Verdict::Pass))),
