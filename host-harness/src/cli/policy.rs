@@ -76,6 +76,18 @@ fn single(file: &Path, bytes: Vec<u8>) -> Result<Bundle> {
     Ok(bundle)
 }
 
+/// What is wrong with the text of each Rego file of folders.
+pub(super) fn syntax_faults(argument: &str) -> Vec<String> {
+    let parts: Vec<&Path> = argument.split(',').map(Path::new).collect();
+    let Ok((_, origins)) = Archive::with_origins(&parts, Take::Bundle) else { return Vec::new() };
+    let files = origins.values().filter(|path| path.extension().is_some_and(|ending| ending == "rego"));
+    let faults = files.filter_map(|path| {
+        let text = std::fs::read_to_string(path).ok()?;
+        Module::parse(path.display().to_string(), text, portcullis_rego::Version::V1).err()
+    });
+    faults.map(|fault| fault.to_string()).collect()
+}
+
 /// Compiles bundles with options of one's own.
 pub(super) fn compile(parts: Vec<Part<'_>>, options: Options) -> Result<Policy> {
     Ok(compiler(parts, options)?.finish()?)

@@ -29,6 +29,8 @@ pub struct Scanned {
     pub name: String,
     /// How many rules it has.
     pub rules: usize,
+    /// How many of them are looked at whatever is asked.
+    pub looked_at: usize,
     /// Where the first one begins.
     pub pos: Pos,
 }
@@ -46,14 +48,14 @@ impl Policy {
         rules.collect()
     }
 
-    /// Names of at least so many rules for which no index tells apart which of them can hold.
+    /// Names of which at least so many rules are looked at whatever is asked: no index tells them apart.
     pub fn scanned(&self, at_least: usize) -> Vec<Scanned> {
         let nodes = self.plan.nodes.iter().enumerate();
-        let many = nodes.filter(|(_, node)| node.rules.len() >= at_least && node.index.is_scan());
-        let scanned = many.filter_map(|(id, node)| {
+        let scanned = nodes.filter(|(_, node)| node.index.undivided() >= at_least).filter_map(|(id, node)| {
+            let looked_at = node.index.undivided().min(node.rules.len());
             let first = node.rules.first().and_then(|rule| self.plan.rule(*rule))?;
             let name = path_of(&self.plan, NodeId::try_from(id).ok()?);
-            Some(Scanned { name, rules: node.rules.len(), pos: first.pos })
+            Some(Scanned { name, rules: node.rules.len(), looked_at, pos: first.pos })
         });
         scanned.collect()
     }

@@ -150,9 +150,9 @@ impl Building {
 }
 
 impl Index {
-    /// Whether every rule is looked at, whatever is asked.
-    pub(crate) fn is_scan(&self) -> bool {
-        self.trie.is_none()
+    /// How many rules are looked at whatever is asked.
+    pub(crate) fn undivided(&self) -> usize {
+        self.trie.as_ref().map_or(self.all.len(), Trie::undivided)
     }
 
     pub(crate) fn lookup(

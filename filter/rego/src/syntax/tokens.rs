@@ -78,6 +78,14 @@ pub(crate) struct Reading {
     tokens: Tokens,
     last_end: u32,
     last_line: u32,
+    /// How far characters of the line are counted, and the column there.
+    counted: usize,
+    col: u32,
+}
+
+/// How many characters begin in a text.
+fn characters(text: &[u8]) -> u32 {
+    text.iter().filter(|byte| **byte & 0xc0 != 0x80).count() as u32
 }
 
 /// About how many bytes are read at a time.
@@ -104,7 +112,7 @@ impl Reading {
         };
         tokens.text = lone_carriage_returns(text);
         let pieces = pieces(tokens.text.as_bytes()).into_iter();
-        Ok(Reading { file, name: name.to_owned(), pieces, tokens, last_end: 0, last_line: 1 })
+        Ok(Reading { file, name: name.to_owned(), pieces, tokens, last_end: 0, last_line: 1, counted: 0, col: 1 })
     }
 
     /// Reads one piece. Whether that was the last.
@@ -166,12 +174,19 @@ impl Reading {
             };
             let from = start.saturating_sub(quote);
             let gap = bytes.get(self.last_end as usize..from as usize).unwrap_or_default();
+            // The lexer counts a tab as four.
+            let passed = bytes.get(self.counted..from as usize).unwrap_or_default();
+            self.col = match memchr::memrchr(b'\n', passed) {
+                Some(at) => 1 + characters(passed.get(at + 1..).unwrap_or_default()),
+                None => self.col + characters(passed),
+            };
+            self.counted = self.counted.max(from as usize);
             let mut next = Token {
                 kind,
                 start,
                 end,
                 full_end: end + quote,
-                pos: Pos { file: self.file, line, col: span.col.saturating_sub(quote) },
+                pos: Pos { file: self.file, line, col: self.col },
                 newline: gap.contains(&b'\n'),
                 space: !gap.is_empty(),
             };

@@ -26,6 +26,10 @@ pub(super) fn check(arguments: &[String], decision: Option<&str>) -> Result<bool
         match policy::read(argument, Take::Bundle) {
             Ok(bundle) => bundles.push(bundle),
             Err(error) => match error.downcast::<BundleError>() {
+                Ok(BundleError::Module(error)) => match policy::syntax_faults(argument) {
+                    found if found.is_empty() => faults.push(error.to_string()),
+                    found => faults.extend(found),
+                },
                 Ok(error) => faults.push(error.to_string()),
                 // There is nothing to be judged.
                 Err(error) => return Err(error),
@@ -92,9 +96,9 @@ fn warnings(compiled: &portcullis_rego::Policy, keys: Option<&[&str]>) -> Result
         warnings.push("opa.runtime(): it is empty here: neither configuration nor environment is told".to_owned());
     }
     for scanned in compiled.scanned(MANY_RULES) {
-        let portcullis_rego::Scanned { name, rules, pos } = scanned;
+        let portcullis_rego::Scanned { name, rules, looked_at, pos } = scanned;
         warnings.push(format!(
-            "{}: all {rules} rules of `{name}` are looked at for every request: compare something of `input` with a \
+            "{}: {looked_at} of {rules} rules of `{name}` are looked at for every request: compare something of `input` with a \
              constant in each, as in `input.parsed_path[0] == \"orders\"`",
             place(pos)
         ));
