@@ -26,8 +26,8 @@ use crate::{
 pub(crate) use health::HealthQuery;
 pub(crate) use route::Mark;
 
-pub use input::{Field, field};
 pub use decision::{DecisionError, Permit, SEAL_KEY, SEAL_VALUE};
+pub use input::{Field, field};
 pub use mutation::HeaderChange;
 pub use outcome::{LocalResponse, Outcome};
 pub use request::{Connection, RequestError, RequestHead, SocketAddress};
@@ -84,11 +84,7 @@ pub fn input(head: &RequestHead, paths: Paths) -> Result<Value, RequestError> {
 }
 
 /// What becomes of a request by a policy's answer to it.
-pub fn outcome(
-    answer: Result<Option<Value>, EvaluationError>,
-    head: &RequestHead,
-    paths: Paths,
-) -> Outcome {
+pub fn outcome(answer: Result<Option<Value>, EvaluationError>, head: &RequestHead, paths: Paths) -> Outcome {
     match answer {
         Ok(Some(value)) => decision::read(&value, head, paths),
         Ok(None) => Outcome::Undefined,

@@ -132,8 +132,8 @@ impl Archive {
         }
         let mut files = BTreeMap::new();
         for (name, path) in &origins {
-            let bytes = fs::read(path)
-                .map_err(|source| ArchiveError::Unreadable { path: path.clone(), source })?;
+            let bytes =
+                fs::read(path).map_err(|source| ArchiveError::Unreadable { path: path.clone(), source })?;
             files.insert(name.clone(), bytes);
         }
         Ok((Self { files }, origins))

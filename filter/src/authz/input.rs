@@ -82,7 +82,8 @@ const ABSENT: &[(&str, &str)] = &[
 
 /// Whether `input` can have something at a path of keys.
 pub fn field(path: &[&str]) -> Field {
-    if let Some((_, why)) = ABSENT.iter().find(|(known, _)| agreeing(known, path) == known.split('.').count()) {
+    if let Some((_, why)) = ABSENT.iter().find(|(known, _)| agreeing(known, path) == known.split('.').count())
+    {
         return Field::Absent(why);
     }
     let reaches = |known: &&&str| {
@@ -90,7 +91,10 @@ pub fn field(path: &[&str]) -> Field {
         agreed == path.len() || agreed == known.split('.').count()
     };
     // What is below a text or a number is not there either; what is below `*` is not known.
-    if FIELDS.iter().any(|known| reaches(&known) && (known.ends_with('*') || agreeing(known, path) == path.len())) {
+    if FIELDS
+        .iter()
+        .any(|known| reaches(&known) && (known.ends_with('*') || agreeing(known, path) == path.len()))
+    {
         return Field::Known;
     }
     let at = FIELDS.iter().map(|known| agreeing(known, path)).max().unwrap_or_default();
@@ -275,7 +279,9 @@ mod tests {
             assert!(FIELDS.iter().any(|known| agreeing(known, &steps) == steps.len()), "{path}");
         }
         for known in FIELDS {
-            let built = |path: &String| agreeing(known, &path.split('.').collect::<Vec<_>>()) == known.split('.').count();
+            let built = |path: &String| {
+                agreeing(known, &path.split('.').collect::<Vec<_>>()) == known.split('.').count()
+            };
             assert!(found.iter().any(built), "{known}");
         }
     }
@@ -287,9 +293,13 @@ mod tests {
         }
         assert_eq!(field(&["attributes", "request", "http", "headers", "x"]), Field::Known);
         assert_eq!(field(&["parsed_body", "a"]), Field::Absent("bodies are not read"));
-        let Field::Unknown { at, known } = field(&["attributes", "request", "http", "metod"]) else { panic!() };
+        let Field::Unknown { at, known } = field(&["attributes", "request", "http", "metod"]) else {
+            panic!()
+        };
         assert!(at == 3 && known.contains(&"method") && !known.contains(&"address"), "{known:?}");
         let Field::Unknown { at, known } = field(&["user"]) else { panic!() };
-        assert!(at == 0 && known == ["attributes", "parsed_path", "parsed_query", "source_principal", "version"]);
+        assert!(
+            at == 0 && known == ["attributes", "parsed_path", "parsed_query", "source_principal", "version"]
+        );
     }
 }

@@ -193,9 +193,8 @@ fn compile_error(errors: CompileErrors) -> PolicyError {
 
 /// `data["a"]["b"]`.
 pub fn reference(path: &[&str]) -> String {
-    path.iter().fold("data".to_owned(), |reference, key| {
-        format!("{reference}[{}]", Value::from(*key).to_json())
-    })
+    path.iter()
+        .fold("data".to_owned(), |reference, key| format!("{reference}[{}]", Value::from(*key).to_json()))
 }
 
 /// Two bundles must not own one path, or one a path below another's.

@@ -63,7 +63,11 @@ fn check_plugin(path: &Path) -> Result<bool> {
             match error.problems.as_slice() {
                 [_] => println!("{}: {}", path.display(), plugin::refusal(&error)),
                 problems => {
-                    println!("{}: refused, every request is answered 503: {} faults", path.display(), problems.len());
+                    println!(
+                        "{}: refused, every request is answered 503: {} faults",
+                        path.display(),
+                        problems.len()
+                    );
                     problems.iter().for_each(|problem| println!("  fault in {problem}"));
                 }
             }

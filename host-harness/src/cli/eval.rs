@@ -13,7 +13,9 @@ use portcullis_filter::{
     authz::{self, Connection, HeaderChange, Outcome, Permit, RequestHead, SocketAddress},
     bundle::Bundle,
     config::Paths,
-    policy::{EvaluationError, EvaluationLimits, Moment, Part, Policy, PolicyError, Value, parse_json, reference},
+    policy::{
+        EvaluationError, EvaluationLimits, Moment, Part, Policy, PolicyError, Value, parse_json, reference,
+    },
 };
 use portcullis_rego::{Limits, Options, Outside, Recorder};
 use serde_json::json;
@@ -111,7 +113,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         None => request(arguments, &compiled)?,
     };
     if arguments.format == Format::Text && !compiled.decision_exists() {
-        eprintln!("portcullis: no rule and no data is at `{}`: every answer is undefined", arguments.decision);
+        eprintln!(
+            "portcullis: no rule and no data is at `{}`: every answer is undefined",
+            arguments.decision
+        );
     }
     let explained = match (&answer.input, arguments.explain) {
         (Some(input), true) => Some(explain(parts, &keys, input.clone())?),
@@ -155,7 +160,9 @@ fn request(arguments: &Arguments, compiled: &Policy) -> Result<Answer> {
 /// The request as Envoy would hand it over.
 fn head(arguments: &Arguments, moment: Moment) -> Result<RequestHead> {
     let (method, url) = (arguments.method.as_deref(), arguments.url.as_deref());
-    let (Some(method), Some(url)) = (method, url) else { bail!("a request is METHOD URL, as in `GET /products`") };
+    let (Some(method), Some(url)) = (method, url) else {
+        bail!("a request is METHOD URL, as in `GET /products`")
+    };
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let (authority, path) = match rest.find(['/', '?']) {
         _ if !url.contains("://") => ("localhost", rest),
@@ -212,7 +219,8 @@ fn print_text(arguments: &Arguments, answer: &Answer, explanation: Option<Explan
     }
     if let Some(outcome) = &answer.outcome {
         let reason = outcome.reason();
-        if let Some(trouble) = outcome.trouble().filter(|_| !matches!(outcome, Outcome::EvaluationFailed(_))) {
+        if let Some(trouble) = outcome.trouble().filter(|_| !matches!(outcome, Outcome::EvaluationFailed(_)))
+        {
             println!("{trouble}");
         }
         match outcome.clone().into_permit() {

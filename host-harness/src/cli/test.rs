@@ -106,9 +106,13 @@ fn tests(arguments: &Arguments) -> Result<ExitCode> {
 fn found(policy: &Policy) -> Vec<(Vec<String>, Pos)> {
     let mut found: Vec<(Vec<String>, Pos)> = Vec::new();
     for rule in policy.rules().iter().filter(|rule| !rule.is_function) {
-        let path: Vec<String> =
-            rule.path.iter().filter_map(|key| Some(String::from_utf8_lossy(key.as_bytes()?).into())).collect();
-        let is_test = path.last().is_some_and(|name| name.starts_with("test_") || name.starts_with("todo_test_"));
+        let path: Vec<String> = rule
+            .path
+            .iter()
+            .filter_map(|key| Some(String::from_utf8_lossy(key.as_bytes()?).into()))
+            .collect();
+        let is_test =
+            path.last().is_some_and(|name| name.starts_with("test_") || name.starts_with("todo_test_"));
         if is_test && !found.iter().any(|(known, _)| *known == path) {
             found.push((path, rule.pos));
         }

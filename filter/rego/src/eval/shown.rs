@@ -21,14 +21,7 @@ struct Shower<'a> {
 
 impl<'p, W: Watch> Machine<'p, W> {
     /// Adds what an operation is about; `fails`: it is the one that failed.
-    pub(crate) fn values_of(
-        &self,
-        op: &Op,
-        rule: &RulePlan,
-        block: &[Op],
-        fails: bool,
-        values: &mut Values,
-    ) {
+    pub(crate) fn values_of(&self, op: &Op, rule: &RulePlan, block: &[Op], fails: bool, values: &mut Values) {
         let shower = Shower { plan: self.plan, rule, block };
         match op {
             Op::Ref(path, out) => {
@@ -142,9 +135,8 @@ impl Shower<'_> {
         if depth > MOST_DEPTH {
             return "…".to_owned();
         }
-        let list = |items: &[Arg]| {
-            items.iter().map(|item| self.arg(item, depth + 1)).collect::<Vec<_>>().join(", ")
-        };
+        let list =
+            |items: &[Arg]| items.iter().map(|item| self.arg(item, depth + 1)).collect::<Vec<_>>().join(", ");
         match arg {
             Arg::Const(value) => value.to_rego(),
             Arg::Reg(register) => self.register(*register, depth),
@@ -181,9 +173,9 @@ impl Shower<'_> {
                     steps_of_package -= 1;
                 }
                 match steps.next() {
-                    Some(Arg::Const(name)) => name.as_bytes().map_or_else(String::new, |name| {
-                        String::from_utf8_lossy(name).into_owned()
-                    }),
+                    Some(Arg::Const(name)) => name
+                        .as_bytes()
+                        .map_or_else(String::new, |name| String::from_utf8_lossy(name).into_owned()),
                     _ => "data".to_owned(),
                 }
             }

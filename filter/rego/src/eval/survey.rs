@@ -51,12 +51,13 @@ impl Policy {
     /// Names of which at least so many rules are looked at whatever is asked: no index tells them apart.
     pub fn scanned(&self, at_least: usize) -> Vec<Scanned> {
         let nodes = self.plan.nodes.iter().enumerate();
-        let scanned = nodes.filter(|(_, node)| node.index.undivided() >= at_least).filter_map(|(id, node)| {
-            let looked_at = node.index.undivided().min(node.rules.len());
-            let first = node.rules.first().and_then(|rule| self.plan.rule(*rule))?;
-            let name = path_of(&self.plan, NodeId::try_from(id).ok()?);
-            Some(Scanned { name, rules: node.rules.len(), looked_at, pos: first.pos })
-        });
+        let scanned =
+            nodes.filter(|(_, node)| node.index.undivided() >= at_least).filter_map(|(id, node)| {
+                let looked_at = node.index.undivided().min(node.rules.len());
+                let first = node.rules.first().and_then(|rule| self.plan.rule(*rule))?;
+                let name = path_of(&self.plan, NodeId::try_from(id).ok()?);
+                Some(Scanned { name, rules: node.rules.len(), looked_at, pos: first.pos })
+            });
         scanned.collect()
     }
 
@@ -102,7 +103,12 @@ impl Policy {
     }
 
     /// The part of `input` that a reference leads to, and whether it is known to its end.
-    fn part(&self, path: &Path, parts: &BTreeMap<u32, Vec<Value>>, hops: usize) -> Option<(Vec<Value>, bool)> {
+    fn part(
+        &self,
+        path: &Path,
+        parts: &BTreeMap<u32, Vec<Value>>,
+        hops: usize,
+    ) -> Option<(Vec<Value>, bool)> {
         let (mut part, done) = match path.at {
             DataAt::Input => (Vec::new(), 0),
             DataAt::Local(register) => (parts.get(&register)?.clone(), 0),
@@ -124,7 +130,8 @@ impl Policy {
     fn stands_for(&self, node: NodeId, hops: usize) -> Option<Vec<Value>> {
         let node = self.plan.node(node)?;
         let ([only], None, true) = (&*node.rules, node.default, hops > 0) else { return None };
-        let rule: &RulePlan = self.plan.rule(*only).filter(|rule| rule.is_complete() && rule.branches.is_empty())?;
+        let rule: &RulePlan =
+            self.plan.rule(*only).filter(|rule| rule.is_complete() && rule.branches.is_empty())?;
         let Some(Arg::Reg(value)) = &rule.value else { return None };
         let given = rule.block.iter().find_map(|op| match op {
             Op::Ref(path, Out::Unify(Arg::Reg(register))) if register == value => Some(path),

@@ -223,7 +223,8 @@ impl<'p, W: Watch> Machine<'p, W> {
                 self.values_of(op, rule, block, index == at, &mut values);
             }
         }
-        let text = span.map(|span| source.text(span)).unwrap_or_default();
+        // What stands in a rule's head is no expression.
+        let text = span.map_or_else(|| source.line(pos.line).to_owned(), |span| source.text(span));
         let pos = span.map_or(pos, |span| span.from);
         if let Some(recorder) = self.watch.recorder()
             && let Some(attempt) = recorder.attempt()

@@ -77,7 +77,9 @@ impl Builder {
         let mut shown = vec![String::new(); if scope.places { window.registers.len() } else { 0 }];
         for (sym, register) in window.registers.iter().filter(|(sym, _)| !scope.names.is_made(**sym)) {
             let name = scope.names.text(*sym);
-            if let Some(slot) = shown.get_mut(*register as usize).filter(|_| name != "_") {
+            if let Some(slot) =
+                shown.get_mut(*register as usize).filter(|_| name != "_" && !name.starts_with("__local"))
+            {
                 name.clone_into(slot);
             }
         }

@@ -47,7 +47,12 @@ impl Parser {
         let first = self.peek();
         let expr = self.literal_inner()?;
         let last = self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).copied().unwrap_or(first);
-        self.spans.push(Span { from: first.pos, to: self.peek().pos, start: first.start, end: last.full_end });
+        self.spans.push(Span {
+            from: first.pos,
+            to: self.peek().pos,
+            start: first.start,
+            end: last.full_end,
+        });
         self.leave();
         Ok(expr)
     }

@@ -38,6 +38,12 @@ impl Source {
         before.iter().rev().find(|span| place < span.to).copied()
     }
 
+    /// The text of a line.
+    pub fn line(&self, line: u32) -> &str {
+        let lines = (line as usize).checked_sub(1);
+        lines.and_then(|before| self.text.lines().nth(before)).unwrap_or_default().trim()
+    }
+
     /// The text of an expression, on one line.
     pub fn text(&self, span: Span) -> String {
         let text = self.text.get(span.start as usize..span.end as usize).unwrap_or_default();

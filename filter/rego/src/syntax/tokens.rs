@@ -112,7 +112,16 @@ impl Reading {
         };
         tokens.text = lone_carriage_returns(text);
         let pieces = pieces(tokens.text.as_bytes()).into_iter();
-        Ok(Reading { file, name: name.to_owned(), pieces, tokens, last_end: 0, last_line: 1, counted: 0, col: 1 })
+        Ok(Reading {
+            file,
+            name: name.to_owned(),
+            pieces,
+            tokens,
+            last_end: 0,
+            last_line: 1,
+            counted: 0,
+            col: 1,
+        })
     }
 
     /// Reads one piece. Whether that was the last.

@@ -75,7 +75,8 @@ fn warnings(compiled: &portcullis_rego::Policy, keys: Option<&[&str]>) -> Result
     if let Some(keys) = keys
         && !compiled.exists(keys)
     {
-        warnings.push(format!("{}: no rule and no data is there: every answer is undefined", reference(keys)));
+        warnings
+            .push(format!("{}: no rule and no data is there: every answer is undefined", reference(keys)));
     }
     let query = keys.map_or_else(|| "data".to_owned(), reference);
     let reads = compiled.reads(&compiled.query(&query)?);
@@ -93,7 +94,9 @@ fn warnings(compiled: &portcullis_rego::Policy, keys: Option<&[&str]>) -> Result
         }
     }
     if reads.outside.contains("opa.runtime") {
-        warnings.push("opa.runtime(): it is empty here: neither configuration nor environment is told".to_owned());
+        warnings.push(
+            "opa.runtime(): it is empty here: neither configuration nor environment is told".to_owned(),
+        );
     }
     for scanned in compiled.scanned(MANY_RULES) {
         let portcullis_rego::Scanned { name, rules, looked_at, pos } = scanned;

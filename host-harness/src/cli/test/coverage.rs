@@ -77,9 +77,9 @@ fn report(lines: &Lines) -> serde_json::Value {
 
 /// `7, 9-11`.
 fn ranges(lines: &BTreeSet<u32>) -> String {
-    let shown = runs(lines).into_iter().map(|(start, end)| {
-        if start == end { start.to_string() } else { format!("{start}-{end}") }
-    });
+    let shown = runs(lines)
+        .into_iter()
+        .map(|(start, end)| if start == end { start.to_string() } else { format!("{start}-{end}") });
     shown.collect::<Vec<_>>().join(", ")
 }
 
