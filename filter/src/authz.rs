@@ -20,13 +20,14 @@ use crate::{
     hooks::{Check, checks},
     manager::{NotReady, SharedData},
     plugin::{Closed, Plugin},
-    policy::{Moment, Policy},
+    policy::{EvaluationError, Moment, Policy, Value},
 };
 
 pub(crate) use health::HealthQuery;
 pub(crate) use route::Mark;
 
 pub use decision::{DecisionError, Permit, SEAL_KEY, SEAL_VALUE};
+pub use input::{Field, field};
 pub use mutation::HeaderChange;
 pub use outcome::{LocalResponse, Outcome};
 pub use request::{Connection, RequestError, RequestHead, SocketAddress};
@@ -63,16 +64,28 @@ pub fn authorize(
 
 /// `seed` is what chance is made of for this request.
 pub(crate) fn decide(policy: &Policy, head: &RequestHead, paths: Paths, seed: [u64; 2]) -> Outcome {
-    if paths == Paths::Strict && checks(Check::Path) && !paths::has_one_reading(head) {
-        return Outcome::BadRequest(RequestError::AmbiguousPath);
-    }
-    let input = match input::build(head) {
+    let input = match input(head, paths) {
         Ok(input) => input,
         Err(error) => return Outcome::BadRequest(error),
     };
     let now_ns =
         head.connection.time_ns.and_then(|time_ns| i64::try_from(time_ns).ok()).unwrap_or_else(host_time);
-    match policy.evaluate(input, Moment { now_ns, seed }) {
+    outcome(policy.evaluate(input, Moment { now_ns, seed }), head, paths)
+}
+
+/// What a policy is asked about a request: opa-envoy-plugin's `input`.
+///
+/// Errors: [`RequestError`], for a request that cannot be put to a policy.
+pub fn input(head: &RequestHead, paths: Paths) -> Result<Value, RequestError> {
+    if paths == Paths::Strict && checks(Check::Path) && !paths::has_one_reading(head) {
+        return Err(RequestError::AmbiguousPath);
+    }
+    input::build(head)
+}
+
+/// What becomes of a request by a policy's answer to it.
+pub fn outcome(answer: Result<Option<Value>, EvaluationError>, head: &RequestHead, paths: Paths) -> Outcome {
+    match answer {
         Ok(Some(value)) => decision::read(&value, head, paths),
         Ok(None) => Outcome::Undefined,
         Err(error) => Outcome::EvaluationFailed(error),

@@ -24,7 +24,7 @@ use portcullis_rego::{
     builtins::{Clock, Limit},
 };
 
-pub use compiling::Compiling;
+pub use compiling::{Compiling, compiler, reference};
 pub use disposal::Disposal;
 pub use module::{Module, ModuleError, RegoVersion};
 pub use value::{

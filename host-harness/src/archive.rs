@@ -20,6 +20,15 @@ pub struct Archive {
     files: BTreeMap<String, Vec<u8>>,
 }
 
+/// Which files of folders are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// Those of a bundle.
+    Bundle,
+    /// Those that tests need: with `*_test.rego`, and without manifests, which tests do not ask for.
+    Tests,
+}
+
 /// Why folders could not be made into an archive.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -99,10 +108,18 @@ impl Archive {
     /// Errors: [`ArchiveError`] for what cannot be read, for one path from two folders, for a manifest that is not
     /// at a root, and when nothing was taken.
     pub fn from_folders(folders: &[&Path]) -> Result<Self, ArchiveError> {
+        Ok(Self::with_origins(folders, Take::Bundle)?.0)
+    }
+
+    /// The same, with the file that each entry was made of, by the entry's name. `take` says which files.
+    pub fn with_origins(
+        folders: &[&Path],
+        take: Take,
+    ) -> Result<(Self, BTreeMap<String, PathBuf>), ArchiveError> {
         let mut origins = BTreeMap::new();
         for root in folders {
             let mut found = Vec::new();
-            collect(root, root, "", &mut found)?;
+            collect(root, root, "", take, &mut found)?;
             for (name, second) in found {
                 if let Some(first) = origins.insert(name.clone(), second.clone()) {
                     return Err(ArchiveError::Collision { name, first, second });
@@ -114,11 +131,12 @@ impl Archive {
             return Err(ArchiveError::Empty { folders: quoted.join(", ") });
         }
         let mut files = BTreeMap::new();
-        for (name, path) in origins {
-            let bytes = fs::read(&path).map_err(|source| ArchiveError::Unreadable { path, source })?;
-            files.insert(name, bytes);
+        for (name, path) in &origins {
+            let bytes =
+                fs::read(path).map_err(|source| ArchiveError::Unreadable { path: path.clone(), source })?;
+            files.insert(name.clone(), bytes);
         }
-        Ok(Self { files })
+        Ok((Self { files }, origins))
     }
 
     /// Names of the entries, sorted; each starts with `/`.
@@ -152,6 +170,7 @@ fn collect(
     root: &Path,
     folder: &Path,
     prefix: &str,
+    take: Take,
     found: &mut Vec<(String, PathBuf)>,
 ) -> Result<(), ArchiveError> {
     let unreadable = |source| ArchiveError::Unreadable { path: folder.to_path_buf(), source };
@@ -166,11 +185,13 @@ fn collect(
             if !hidden {
                 let name =
                     file_name.to_str().ok_or_else(|| ArchiveError::NameNotText { path: path.clone() })?;
-                collect(root, &path, &format!("{prefix}/{name}"), found)?;
+                collect(root, &path, &format!("{prefix}/{name}"), take, found)?;
             }
+        } else if file_name == ".manifest" && take == Take::Tests {
+            continue;
         } else if file_name == ".manifest" && !prefix.is_empty() {
             return Err(ArchiveError::NestedManifest { path, root: root.to_path_buf() });
-        } else if is_bundle_file(file_name.as_encoded_bytes()) {
+        } else if is_bundle_file(file_name.as_encoded_bytes(), take) {
             // Follows a link, so that a dangling one is an error and not a file less.
             let target = fs::metadata(&path)
                 .map_err(|source| ArchiveError::Unreadable { path: path.clone(), source })?;
@@ -184,10 +205,13 @@ fn collect(
     Ok(())
 }
 
-fn is_bundle_file(name: &[u8]) -> bool {
+fn is_bundle_file(name: &[u8], take: Take) -> bool {
     match name {
         b".manifest" | b"data.json" | b"data.yaml" | b"data.yml" => true,
-        _ => name.ends_with(b".rego") && !name.ends_with(b"_test.rego") && !name.starts_with(b"."),
+        _ => {
+            let is_left_out = name.ends_with(b"_test.rego") && take == Take::Bundle;
+            name.ends_with(b".rego") && !is_left_out && !name.starts_with(b".")
+        }
     }
 }
 

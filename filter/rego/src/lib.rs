@@ -31,7 +31,10 @@ pub mod plan;
 pub mod syntax;
 pub mod value;
 
-pub use eval::{Answer, Entry, Error, Limits, Outside, Paths, Policy, Reads};
+pub use eval::{
+    Answer, Attempt, Entry, Error, Evaluated, Failure, Limits, Outside, Paths, Policy, Reads, Recorder,
+    RuleName, Scanned,
+};
 pub use plan::{Code, CompileError, CompileErrors, Compiler, Options, Progress};
 pub use syntax::Version;
 pub use value::Value;

@@ -24,6 +24,94 @@ pub(super) fn build(head: &RequestHead) -> Result<Value, RequestError> {
     Ok(object(fields.into_iter().flatten()))
 }
 
+/// What the gate's `input` has at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field {
+    /// It has it, if the request does.
+    Known,
+    /// opa-envoy-plugin has it, and the gate has not, because of this.
+    Absent(&'static str),
+    /// It never has it. What stands there beside the first step that is unknown, which has this position.
+    Unknown {
+        /// Position of the step in the path.
+        at: usize,
+        /// The names that stand there.
+        known: Vec<&'static str>,
+    },
+}
+
+/// The fields of `input`; `*` stands for any name, and nothing is said of what is below.
+const FIELDS: &[&str] = &[
+    "attributes.destination.address.socketAddress.address",
+    "attributes.destination.address.socketAddress.portValue",
+    "attributes.metadataContext",
+    "attributes.request.http.headers.*",
+    "attributes.request.http.host",
+    "attributes.request.http.id",
+    "attributes.request.http.method",
+    "attributes.request.http.path",
+    "attributes.request.http.protocol",
+    "attributes.request.http.scheme",
+    "attributes.request.time.nanos",
+    "attributes.request.time.seconds",
+    "attributes.routeMetadataContext",
+    "attributes.source.address.socketAddress.address",
+    "attributes.source.address.socketAddress.portValue",
+    "attributes.source.principal",
+    "attributes.tlsSession.sni",
+    "parsed_path.*",
+    "parsed_query.*.*",
+    "source_principal",
+    "version.encoding",
+    "version.ext_authz",
+];
+
+/// Those of opa-envoy-plugin alone.
+const ABSENT: &[(&str, &str)] = &[
+    ("attributes.contextExtensions", "a Wasm filter has no context extensions"),
+    ("attributes.destination.principal", "Envoy tells a Wasm filter nothing of it"),
+    ("attributes.metadataContext.*", "a Wasm filter has no metadata context"),
+    ("attributes.request.http.body", "bodies are not read"),
+    ("attributes.request.http.rawBody", "bodies are not read"),
+    ("attributes.request.http.size", "bodies are not read"),
+    ("attributes.routeMetadataContext.*", "a Wasm filter has no metadata context"),
+    ("attributes.source.certificate", "the peer's certificate is not handed on"),
+    ("parsed_body", "bodies are not read"),
+    ("truncated_body", "bodies are not read"),
+];
+
+/// Whether `input` can have something at a path of keys.
+pub fn field(path: &[&str]) -> Field {
+    if let Some((_, why)) = ABSENT.iter().find(|(known, _)| agreeing(known, path) == known.split('.').count())
+    {
+        return Field::Absent(why);
+    }
+    let reaches = |known: &&&str| {
+        let agreed = agreeing(known, path);
+        agreed == path.len() || agreed == known.split('.').count()
+    };
+    // What is below a text or a number is not there either; what is below `*` is not known.
+    if FIELDS
+        .iter()
+        .any(|known| reaches(&known) && (known.ends_with('*') || agreeing(known, path) == path.len()))
+    {
+        return Field::Known;
+    }
+    let at = FIELDS.iter().map(|known| agreeing(known, path)).max().unwrap_or_default();
+    let mut known: Vec<&str> = FIELDS
+        .iter()
+        .filter(|known| agreeing(known, path) == at)
+        .filter_map(|known| known.split('.').nth(at))
+        .collect();
+    known.dedup();
+    Field::Unknown { at, known }
+}
+
+/// How many steps of a path are those of a field.
+fn agreeing(field: &str, path: &[&str]) -> usize {
+    field.split('.').zip(path).take_while(|(known, step)| known == *step || *known == "*").count()
+}
+
 /// One value a header.
 type Headers<'a> = Vec<(&'a str, Joined<'a>)>;
 
@@ -130,5 +218,88 @@ impl Joined<'_> {
             Self::One(text) => text,
             Self::More(text) => text,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request of which everything is known.
+    fn full() -> RequestHead {
+        let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        let address = SocketAddress::parse("127.0.0.1:80");
+        RequestHead {
+            headers: vec![
+                header(":authority", "a"),
+                header(":method", "GET"),
+                header(":path", "/a?b=c"),
+                header(":scheme", "http"),
+                header("x-request-id", "7"),
+            ],
+            connection: Connection {
+                source: Some(address.clone()),
+                destination: Some(address),
+                source_principal: Some("spiffe://a".to_owned()),
+                requested_server_name: Some("a".to_owned()),
+                protocol: Some("HTTP/1.1".to_owned()),
+                time_ns: Some(7),
+            },
+        }
+    }
+
+    /// The paths to what has nothing below it.
+    fn leaves(value: &Value, path: &mut Vec<String>, found: &mut Vec<String>) {
+        let pairs: Vec<(String, Value)> = match value {
+            Value::Object(object) => object
+                .iter()
+                .map(|(key, value)| (crate::policy::string(key).unwrap().to_owned(), value.clone()))
+                .collect(),
+            Value::Array(list) => {
+                list.iter().enumerate().map(|(at, value)| (at.to_string(), value.clone())).collect()
+            }
+            _ => Vec::new(),
+        };
+        if pairs.is_empty() {
+            found.push(path.join("."));
+        }
+        for (key, value) in pairs {
+            path.push(key);
+            leaves(&value, path, found);
+            path.pop();
+        }
+    }
+
+    #[test]
+    fn the_fields_are_those_that_are_built() {
+        let mut found = Vec::new();
+        leaves(&build(&full()).unwrap(), &mut Vec::new(), &mut found);
+        for path in &found {
+            let steps: Vec<&str> = path.split('.').collect();
+            assert!(FIELDS.iter().any(|known| agreeing(known, &steps) == steps.len()), "{path}");
+        }
+        for known in FIELDS {
+            let built = |path: &String| {
+                agreeing(known, &path.split('.').collect::<Vec<_>>()) == known.split('.').count()
+            };
+            assert!(found.iter().any(built), "{known}");
+        }
+    }
+
+    #[test]
+    fn what_is_never_there_is_told_with_what_is() {
+        for path in [&[][..], &["attributes"], &["parsed_path", "0"], &["parsed_query", "a", "0", "b"]] {
+            assert_eq!(field(path), Field::Known, "{path:?}");
+        }
+        assert_eq!(field(&["attributes", "request", "http", "headers", "x"]), Field::Known);
+        assert_eq!(field(&["parsed_body", "a"]), Field::Absent("bodies are not read"));
+        let Field::Unknown { at, known } = field(&["attributes", "request", "http", "metod"]) else {
+            panic!()
+        };
+        assert!(at == 3 && known.contains(&"method") && !known.contains(&"address"), "{known:?}");
+        let Field::Unknown { at, known } = field(&["user"]) else { panic!() };
+        assert!(
+            at == 0 && known == ["attributes", "parsed_path", "parsed_query", "source_principal", "version"]
+        );
     }
 }

@@ -7,12 +7,16 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use serde_path_to_error::{Path, Segment};
 
 use super::{
     ConfigError, Problem,
     secrets::{self, shown_path},
     tree,
 };
+
+/// The most faults that are told at once.
+const MOST_PROBLEMS: usize = 32;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -254,17 +258,49 @@ pub(super) fn read(text: &[u8]) -> Result<Document, ConfigError> {
     if tree.is_null() {
         return Err(one("", "the document is empty", "give at least `bundles` and `portcullis.policies`"));
     }
-    let problems: Vec<Problem> =
+    let mut problems: Vec<Problem> =
         REFUSED.iter().filter_map(|refused| refuse(&tree, refused)).flatten().collect();
-    if !problems.is_empty() {
+    if let Err(error) = normalise(&mut tree) {
+        problems.extend(error.problems);
         return Err(ConfigError { problems });
     }
-    normalise(&mut tree)?;
-    serde_path_to_error::deserialize(tree).map_err(|error| {
-        let path: Vec<String> = error.path().iter().map(ToString::to_string).collect();
-        let (message, cure) = secrets::without_values(&path, &error.inner().to_string());
-        one(&shown_path(path.iter().map(String::as_str)), &message, cure)
-    })
+    loop {
+        let error = match serde_path_to_error::deserialize(&tree) {
+            Ok(document) if problems.is_empty() => return Ok(document),
+            Ok(Document { .. }) => return Err(ConfigError { problems }),
+            Err(error) => error,
+        };
+        let steps = error.path().clone();
+        let path: Vec<String> = steps.iter().map(ToString::to_string).collect();
+        let (message, cure) = secrets::without_values(&path, &error.into_inner().to_string());
+        let path = shown_path(path.iter().map(String::as_str));
+        if problems.iter().all(|known| known.path != path) {
+            problems.extend(one(&path, &message, cure).problems);
+        }
+        // Without what is at fault, the next fault shows.
+        if problems.len() >= MOST_PROBLEMS || !remove(&mut tree, &steps) {
+            return Err(ConfigError { problems });
+        }
+    }
+}
+
+/// Takes a part out of the tree; of a list all, so that the places of others stay what they are. False: there is no such
+/// part.
+fn remove(tree: &mut Value, path: &Path) -> bool {
+    let mut steps: Vec<&Segment> = path.iter().collect();
+    while matches!(steps.last(), Some(Segment::Seq { .. })) {
+        steps.pop();
+    }
+    let Some(last) = steps.pop() else { return false };
+    let parent = steps.into_iter().try_fold(tree, |at, step| match step {
+        Segment::Map { key } => at.get_mut(key),
+        Segment::Seq { index } => at.get_mut(*index),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    match (last, parent) {
+        (Segment::Map { key }, Some(Value::Object(object))) => object.remove(key).is_some(),
+        _ => false,
+    }
 }
 
 /// Brings OPA's second notations into the first: services as a list, a bundle as its URL alone.

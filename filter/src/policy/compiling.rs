@@ -116,7 +116,11 @@ impl<B: Brings> Compiling<B> {
 
     /// A compiler with every file, or without those that hold tests.
     fn compiler(&self, with_tests: bool) -> Compiler {
-        let mut compiler = Compiler::new(Options { without_tests: !with_tests, ..Options::default() });
+        self.compiler_with(Options { without_tests: !with_tests, ..Options::default() }, with_tests)
+    }
+
+    fn compiler_with(&self, options: Options, with_tests: bool) -> Compiler {
+        let mut compiler = Compiler::new(options);
         let modules = self.parts.iter().flat_map(|part| part.part().modules);
         for module in modules.filter(|module| with_tests || !Module::is_test(&module.name)) {
             compiler.module(&module.name, &module.text, module.version);
@@ -135,7 +139,7 @@ impl<B: Brings> Compiling<B> {
             (Ok(policy), _) => {
                 let keys: Vec<&str> = self.decision.iter().map(String::as_str).collect();
                 let decision_exists = policy.exists(&keys);
-                let entry = policy.query(&reference(&self.decision)).map_err(compile_error)?;
+                let entry = policy.query(&reference(&keys)).map_err(compile_error)?;
                 Ok(Stage::WarmingUp(Box::new(Compiled { policy, entry, decision_exists })))
             }
             // A test that calls what is not there, or is broken, does not keep a policy from deciding.
@@ -165,6 +169,17 @@ impl<B> fmt::Debug for Compiling<B> {
     }
 }
 
+/// A compiler with the files and the data of bundles, for tools that compile otherwise than the filter does.
+///
+/// Errors: as [`Policy::compile`], up to where the compiler begins.
+pub fn compiler<B: Brings>(parts: Vec<B>, options: Options) -> Result<Compiler, PolicyError> {
+    let mut compiling = Compiling::new("", parts, EvaluationLimits::default());
+    while matches!(compiling.stage, Stage::Begin | Stage::Merging(..)) {
+        compiling.advance()?;
+    }
+    Ok(compiling.compiler_with(options, true))
+}
+
 /// All that is wrong, on one line.
 fn compile_error(errors: CompileErrors) -> PolicyError {
     let errors: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
@@ -177,10 +192,9 @@ fn compile_error(errors: CompileErrors) -> PolicyError {
 }
 
 /// `data["a"]["b"]`.
-fn reference(path: &[String]) -> String {
-    path.iter().fold("data".to_owned(), |reference, key| {
-        format!("{reference}[{}]", Value::from(key.as_str()).to_json())
-    })
+pub fn reference(path: &[&str]) -> String {
+    path.iter()
+        .fold("data".to_owned(), |reference, key| format!("{reference}[{}]", Value::from(*key).to_json()))
 }
 
 /// Two bundles must not own one path, or one a path below another's.

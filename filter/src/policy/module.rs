@@ -53,13 +53,12 @@ impl Module {
     }
 
     /// Whether it holds tests, by its name.
-    pub(crate) fn is_test(name: &str) -> bool {
+    pub fn is_test(name: &str) -> bool {
         name.ends_with(TEST_ENDING)
     }
 
     /// Its text.
-    #[cfg(feature = "hooks")]
-    pub(crate) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         &self.text
     }
 }

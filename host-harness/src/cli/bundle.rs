@@ -11,8 +11,7 @@ use clap::Args;
 use host_harness::archive::Archive;
 use portcullis_filter::bundle::Bundle;
 
-/// What the filter accepts where the configuration says nothing.
-const SIZE_LIMIT_BYTES: u64 = 64 << 20;
+use super::policy::SIZE_LIMIT_BYTES;
 
 #[derive(Args)]
 pub(super) struct Arguments {

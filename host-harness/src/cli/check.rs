@@ -1,5 +1,7 @@
 //! `portcullis check`: the sentence that the filter would log, before it gets there.
 
+mod bundle;
+
 use std::{
     io::{self, Read},
     path::{Path, PathBuf},
@@ -21,12 +23,24 @@ pub(super) struct Arguments {
     /// can go around are warned of
     #[arg(long, value_name = "FILE")]
     envoy: Option<PathBuf>,
+    /// A bundle: an archive, or folders with commas in between; several make one policy. What the filter would refuse is a
+    /// fault, and what it can never decide by is warned of
+    #[arg(long, value_name = "PATH")]
+    bundle: Vec<String>,
+    /// The decision's path below `data`, of --bundle: only what it can read is warned of
+    #[arg(long, value_name = "PATH", requires = "bundle")]
+    decision: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let plugin = arguments.config.as_deref().map_or(Ok(true), check_plugin)?;
     let envoy = arguments.envoy.as_deref().map_or(Ok(true), check_envoy)?;
-    Ok(if plugin && envoy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let bundle = if arguments.bundle.is_empty() {
+        true
+    } else {
+        bundle::check(&arguments.bundle, arguments.decision.as_deref())?
+    };
+    Ok(if plugin && envoy && bundle { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn check_envoy(path: &Path) -> Result<bool> {
@@ -46,7 +60,17 @@ fn check_plugin(path: &Path) -> Result<bool> {
     let config = match Config::parse(&read(path)?) {
         Ok(config) => config,
         Err(error) => {
-            println!("{}: {}", path.display(), plugin::refusal(&error));
+            match error.problems.as_slice() {
+                [_] => println!("{}: {}", path.display(), plugin::refusal(&error)),
+                problems => {
+                    println!(
+                        "{}: refused, every request is answered 503: {} faults",
+                        path.display(),
+                        problems.len()
+                    );
+                    problems.iter().for_each(|problem| println!("  fault in {problem}"));
+                }
+            }
             return Ok(false);
         }
     };

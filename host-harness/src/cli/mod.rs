@@ -5,10 +5,14 @@ mod bundle;
 mod check;
 mod demo;
 mod envoy_config;
+mod eval;
+mod explanation;
 mod explore;
 mod filter;
 mod log;
+mod policy;
 mod schedules;
+mod test;
 
 use std::process::ExitCode;
 
@@ -33,6 +37,10 @@ enum Command {
     Filter(filter::Arguments),
     /// Build a bundle archive from folders of policies and data
     Bundle(bundle::Arguments),
+    /// Ask a policy about a request or an input, and say why it answers so
+    Eval(eval::Arguments),
+    /// Run the tests beside policies
+    Test(test::Arguments),
     /// Look for schedules that break a filter; a scenario says what must hold
     Explore(explore::Arguments),
     /// Run a schedule file again and show what happens
@@ -63,6 +71,8 @@ pub(crate) fn run() -> ExitCode {
             Command::EnvoyConfig(arguments) => envoy_config::run(&arguments),
             Command::Filter(arguments) => filter::run(&arguments),
             Command::Bundle(arguments) => bundle::run(&arguments),
+            Command::Eval(arguments) => eval::run(&arguments),
+            Command::Test(arguments) => test::run(&arguments),
             Command::Explore(arguments) => explore::run(&arguments),
             Command::Replay(arguments) => schedules::replay(&arguments),
             Command::Shrink(arguments) => schedules::shrink(&arguments),

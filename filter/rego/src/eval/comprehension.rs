@@ -8,11 +8,12 @@ use std::rc::Rc;
 
 use super::machine::{Flow, Frame, Machine, Role, holds};
 use super::terms::unbound;
+use super::watch::Watch;
 use crate::builtins::Fault;
 use crate::plan::{Compr, Kind, Out};
 use crate::value::{ObjectBuilder, Value};
 
-impl<'p> Machine<'p> {
+impl<'p, W: Watch> Machine<'p, W> {
     pub(crate) fn comprehension(&mut self, compr: &'p Compr, out: &'p Out) -> Result<Flow, Fault> {
         if let Some(keys) = &compr.keys {
             if let Some(value) = self.cached_comprehension(compr, keys) {

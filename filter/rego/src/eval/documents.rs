@@ -8,6 +8,7 @@ use super::context::{Context, Mocked, merge};
 use super::jobs::Ask;
 use super::machine::{Alternatives, Flow, Machine, Role};
 use super::references::base_get;
+use super::watch::Watch;
 use crate::builtins::Fault;
 use crate::index::Resolve;
 use crate::plan::{NodeId, Out, Path, Plan};
@@ -73,7 +74,7 @@ impl Extent {
     }
 }
 
-impl<'p> Machine<'p> {
+impl<'p, W: Watch> Machine<'p, W> {
     /// A reference from `data` down, step by step.
     pub(crate) fn start_at_root(&mut self, path: &'p Path, out: &'p Out) -> Result<Flow, Fault> {
         let Some(context) = self.context() else { return Ok(Flow::Fail) };
@@ -280,13 +281,13 @@ fn without_system(base: Option<Value>) -> Result<Option<Value>, Fault> {
 }
 
 /// What the index reads documents through.
-pub(crate) struct Resolver<'a, 'p> {
-    pub(crate) machine: &'a mut Machine<'p>,
+pub(crate) struct Resolver<'a, 'p, W> {
+    pub(crate) machine: &'a mut Machine<'p, W>,
     pub(crate) context: &'a Rc<Context>,
     pub(crate) args: &'a [Value],
 }
 
-impl Resolve for Resolver<'_, '_> {
+impl<W: Watch> Resolve for Resolver<'_, '_, W> {
     fn input(&mut self, path: &[Value]) -> Option<Value> {
         path.iter().try_fold(self.context.input.as_ref()?, |document, key| document.get(key)).cloned()
     }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use super::context::{Context, Mock, Mocked, merge, put};
 use super::machine::{Flow, Machine, Role, holds, plain_function};
 use super::terms::unbound;
+use super::watch::Watch;
 use crate::builtins::Fault;
 use crate::index::{Candidate, Found};
 use crate::plan::{Arg, NodeId, Out, Path, Replacement, RulePlan, Target, WithPlan};
@@ -40,7 +41,7 @@ pub(crate) struct Job<'p> {
     /// The rule whose branches are tried, and the next of its admitted branches.
     candidate: Option<Candidate>,
     branch: usize,
-    rule: Option<&'p RulePlan>,
+    pub(crate) rule: Option<&'p RulePlan>,
     early: bool,
     /// The rule, or a branch of it, gave a value.
     found: bool,
@@ -49,7 +50,7 @@ pub(crate) struct Job<'p> {
     gathered: Gathered,
 }
 
-impl<'p> Machine<'p> {
+impl<'p, W: Watch> Machine<'p, W> {
     /// The document that a node's rules define, from a step on.
     pub(crate) fn virtual_document(
         &mut self,
@@ -147,6 +148,7 @@ impl<'p> Machine<'p> {
         };
         self.open_window(0)?;
         self.push(&[], context, Role::Job(Box::new(job)))?;
+        self.note_begin();
         self.next_rule()?;
         Ok(Flow::Wait)
     }
@@ -171,9 +173,11 @@ impl<'p> Machine<'p> {
             self.registers.truncate(base);
             self.open_window(rule.registers)?;
             self.step(1)?;
+            self.watch.rule(rule.pos);
             if self.enter_rule(rule)? {
                 return Ok(());
             }
+            self.watch.head_differs();
         }
     }
 
@@ -227,6 +231,7 @@ impl<'p> Machine<'p> {
         let Some(frame) = self.frames.last() else { return Ok(()) };
         let Role::Job(job) = &frame.role else { return Ok(()) };
         let Some(rule) = job.rule else { return Ok(()) };
+        self.watch.held(rule.pos);
         if matches!(job.ask, Ask::Partial { .. }) {
             self.gather(rule)?;
             return self.fail();
@@ -282,6 +287,7 @@ impl<'p> Machine<'p> {
                 Some(value)
             }
         };
+        self.watch.end(answer.as_ref());
         self.finish(answer)
     }
 
@@ -474,6 +480,14 @@ impl<'p> Machine<'p> {
 }
 
 impl<'p> Job<'p> {
+    /// Of a function that is called.
+    pub(crate) fn arguments(&self) -> Option<&[Value]> {
+        match &self.ask {
+            Ask::Call { args, .. } => Some(args),
+            _ => None,
+        }
+    }
+
     /// The next rule or branch to evaluate; the default where nothing else gave a value.
     fn advance(&mut self, plan: &'p crate::plan::Plan) -> Option<&'p RulePlan> {
         loop {

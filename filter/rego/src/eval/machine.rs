@@ -7,11 +7,12 @@ use super::documents::{Extent, Place};
 use super::jobs::Job;
 use super::terms::unbound;
 use super::walk;
+use super::watch::Watch;
 use super::{Limits, Outside};
 use crate::builtins::text::patterns::Prepared;
 use crate::builtins::{Budget, Call, Fault, Limit, PatternCache, Run};
 use crate::plan::{Arg, Compr, Kind, Op, Out, Plan, RulePlan};
-use crate::syntax::Pos;
+use crate::syntax::{Pos, Source};
 use crate::value::{ObjectBuilder, Value};
 
 /// What an operation came to.
@@ -86,7 +87,7 @@ pub(crate) struct Choice {
     pub(crate) left: Alternatives,
 }
 
-pub(crate) struct Machine<'p> {
+pub(crate) struct Machine<'p, W> {
     pub(crate) plan: &'p Plan,
     pub(crate) data: &'p Value,
     pub(crate) frames: Vec<Frame<'p>>,
@@ -108,9 +109,13 @@ pub(crate) struct Machine<'p> {
     pub(crate) most_answers: usize,
     /// Bytes of registers and frames, counted once each is reached.
     high: usize,
+    /// Of each file, for who looks on.
+    pub(crate) sources: &'p [Source],
+    /// Who looks on.
+    pub(crate) watch: W,
 }
 
-impl<'p> Machine<'p> {
+impl<'p, W: Watch> Machine<'p, W> {
     pub(crate) fn new(
         plan: &'p Plan,
         data: &'p Value,
@@ -118,7 +123,8 @@ impl<'p> Machine<'p> {
         outside: &'p Outside,
         patterns: &'p mut PatternCache,
         files: &'p [String],
-    ) -> Machine<'p> {
+        watch: W,
+    ) -> Machine<'p, W> {
         Machine {
             plan,
             data,
@@ -140,6 +146,8 @@ impl<'p> Machine<'p> {
             shown: &[],
             most_answers: usize::MAX,
             high: 0,
+            sources: &[],
+            watch,
         }
     }
 
@@ -227,6 +235,7 @@ impl<'p> Machine<'p> {
 
     /// Goes back to the last choice of the top frame, or ends the frame.
     pub(crate) fn fail(&mut self) -> Result<(), Fault> {
+        self.note_failure();
         loop {
             let Some(frame) = self.frames.last_mut() else { return Ok(()) };
             if self.choices.len() <= frame.choices {
@@ -248,7 +257,7 @@ impl<'p> Machine<'p> {
                     return Ok(());
                 }
                 Flow::Wait => return Ok(()),
-                Flow::Fail => {}
+                Flow::Fail => self.note_failure(),
             }
         }
     }
@@ -348,6 +357,10 @@ impl<'p> Machine<'p> {
                 {
                     frame.context = parent;
                 }
+                Ok(Flow::Next)
+            }
+            Op::Place(pos) => {
+                self.watch.placed(*pos);
                 Ok(Flow::Next)
             }
         }

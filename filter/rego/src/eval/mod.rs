@@ -14,20 +14,26 @@ mod machine;
 mod query;
 mod reads;
 mod references;
+mod shown;
+mod survey;
 mod terms;
 mod walk;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
 pub use query::{Answer, Entry};
 pub use reads::{Paths, Reads};
+pub use survey::{RuleName, Scanned};
+pub use watch::{Attempt, Evaluated, Failure, Recorder};
 
 use std::cell::RefCell;
 use std::fmt;
 
 use crate::builtins::{Clock, Limit, PatternCache};
 use crate::plan::Plan;
+use crate::syntax::Source;
 use crate::value::Value;
 
 /// A compiled policy and its base data.
@@ -35,6 +41,8 @@ pub struct Policy {
     pub(crate) plan: Plan,
     pub(crate) data: Value,
     pub(crate) files: Vec<String>,
+    /// Of each file, if the compiler was told to keep places.
+    pub(crate) sources: Vec<Source>,
     patterns: RefCell<PatternCache>,
 }
 
@@ -45,8 +53,8 @@ impl fmt::Debug for Policy {
 }
 
 impl Policy {
-    pub(crate) fn new(plan: Plan, data: Value, files: Vec<String>) -> Policy {
-        Policy { plan, data, files, patterns: RefCell::default() }
+    pub(crate) fn new(plan: Plan, data: Value, files: Vec<String>, sources: Vec<Source>) -> Policy {
+        Policy { plan, data, files, sources, patterns: RefCell::default() }
     }
 
     /// The names of the files that the policy was compiled from, sorted.

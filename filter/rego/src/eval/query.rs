@@ -42,7 +42,8 @@ impl Policy {
         outside: &Outside,
     ) -> Result<Option<Value>, Error> {
         let mut patterns = self.patterns.borrow_mut();
-        let mut machine = Machine::new(&self.plan, &self.data, limits, outside, &mut patterns, &self.files);
+        let mut machine =
+            Machine::new(&self.plan, &self.data, limits, outside, &mut patterns, &self.files, ());
         machine.query(&entry.block, &entry.shown, entry.registers, input).map_err(error)?;
         let at = entry.names.iter().position(|n| n.is_empty()).unwrap_or(0);
         Ok(machine.answers.into_iter().next().and_then(|a| a.into_iter().nth(at)).flatten())
@@ -57,27 +58,33 @@ impl Policy {
         outside: &Outside,
     ) -> Result<(Vec<Answer>, Vec<String>), Error> {
         let mut patterns = self.patterns.borrow_mut();
-        let mut machine = Machine::new(&self.plan, &self.data, limits, outside, &mut patterns, &self.files);
+        let mut machine =
+            Machine::new(&self.plan, &self.data, limits, outside, &mut patterns, &self.files, ());
         machine.query(&entry.block, &entry.shown, entry.registers, input).map_err(error)?;
-        let answers = std::mem::take(&mut machine.answers).into_iter().map(|values| {
-            let mut answer = Answer::default();
-            for (name, value) in entry.names.iter().zip(values) {
-                match (name.is_empty(), value) {
-                    (true, value) => answer.value = value,
-                    (false, Some(value)) => {
-                        answer.bindings.insert(name.clone(), value);
-                    }
-                    _ => {}
-                }
-            }
-            answer
-        });
-        let answers = answers.collect();
+        let answers = answers_of(&mut machine.answers, entry);
         Ok((answers, machine.printed))
     }
 }
 
-fn error(fault: Fault) -> Error {
+/// What the registers held in each answer, by name.
+pub(crate) fn answers_of(held: &mut Vec<Vec<Option<Value>>>, entry: &Entry) -> Vec<Answer> {
+    let answers = std::mem::take(held).into_iter().map(|values| {
+        let mut answer = Answer::default();
+        for (name, value) in entry.names.iter().zip(values) {
+            match (name.is_empty(), value) {
+                (true, value) => answer.value = value,
+                (false, Some(value)) => {
+                    answer.bindings.insert(name.clone(), value);
+                }
+                _ => {}
+            }
+        }
+        answer
+    });
+    answers.collect()
+}
+
+pub(crate) fn error(fault: Fault) -> Error {
     match fault {
         Fault::Limit(limit) => Error::Limit(limit),
         Fault::Undefined(why) => Error::Halt(why.into_owned()),

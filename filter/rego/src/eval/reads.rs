@@ -225,7 +225,7 @@ impl Reader<'_> {
                         }
                     }
                 }
-                Op::EndWith => {}
+                Op::EndWith | Op::Place(_) => {}
             }
         }
     }

@@ -2,11 +2,12 @@
 
 use super::machine::{Alternatives, Flow, Machine, count, holds};
 use super::terms::unbound;
+use super::watch::Watch;
 use crate::builtins::Fault;
 use crate::plan::{Arg, DataAt, Out, Path};
 use crate::value::Value;
 
-impl<'p> Machine<'p> {
+impl<'p, W: Watch> Machine<'p, W> {
     pub(crate) fn reference(&mut self, path: &'p Path, out: &'p Out) -> Result<Flow, Fault> {
         let Some(frame) = self.frames.last() else { return Ok(Flow::Fail) };
         let done = path.done as usize;

@@ -1,11 +1,12 @@
 //! Registers, terms and unification.
 
 use super::machine::Machine;
+use super::watch::Watch;
 use crate::builtins::Fault;
 use crate::plan::{Arg, Out};
 use crate::value::Value;
 
-impl<'p> Machine<'p> {
+impl<'p, W: Watch> Machine<'p, W> {
     /// The value of a register of the current window.
     pub(crate) fn register(&self, register: u32) -> Option<&Value> {
         self.registers.get(self.base + register as usize).and_then(Option::as_ref)

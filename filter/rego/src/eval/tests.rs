@@ -1,6 +1,6 @@
 //! Tables of policies and OPA's answers: each was asked of the real `opa` 1.20.2.
 
-use super::{Error, Limits, Outside};
+use super::{Error, Failure, Limits, Outside, Policy, Recorder};
 use crate::builtins::Budget;
 use crate::plan::{Compiler, Options};
 use crate::syntax::Version;
@@ -8,7 +8,15 @@ use crate::value::Value;
 
 /// What a query of package `t` answers: a term, `undefined`, `conflict`, or the code of a refusal.
 pub(crate) fn answer(modules: &[&str], data: &str, input: &str, query: &str) -> String {
-    let mut compiler = Compiler::new(Options::default());
+    let unwatched = answer_with(Options::default(), modules, data, input, query);
+    let watched = answer_with(Options { places: true, ..Options::default() }, modules, data, input, query);
+    assert_eq!(unwatched, watched, "who looks on changes nothing: {modules:?}");
+    unwatched
+}
+
+fn answer_with(options: Options, modules: &[&str], data: &str, input: &str, query: &str) -> String {
+    let is_watched = options.places;
+    let mut compiler = Compiler::new(options);
     for (index, text) in modules.iter().enumerate() {
         let (version, text) = match text.strip_prefix("v0\n") {
             Some(text) => (Version::V0, text),
@@ -27,7 +35,14 @@ pub(crate) fn answer(modules: &[&str], data: &str, input: &str, query: &str) -> 
     };
     let entry = policy.query(query).unwrap();
     let input = (!input.is_empty()).then(|| json(input));
-    match policy.evaluate(&entry, input, &Limits::default(), &Outside::default()) {
+    let (limits, outside) = (Limits::default(), Outside::default());
+    let answer = if is_watched {
+        let answers = policy.record(&entry, input, &limits, &outside, &mut Recorder::explanation()).0;
+        answers.map(|answers| answers.into_iter().next().and_then(|answer| answer.value))
+    } else {
+        policy.evaluate(&entry, input, &limits, &outside)
+    };
+    match answer {
         Ok(Some(value)) => value.to_rego(),
         Ok(None) => "undefined".to_owned(),
         Err(Error::Conflict(_)) => "conflict".to_owned(),
@@ -370,4 +385,134 @@ fn types_that_cannot_meet_are_refused_at_load() {
         ("r := q\nq := 2\np if data.t.r.x with data.t.q as {\"x\": 1}", "", "data.t.p", "true"),
         ("p if { some x in input.xs; x == 1; startswith(x, \"a\") }", "{}", "data.t.p", "undefined"),
     ]);
+}
+
+/// Every rule that was tried for `data.t.p`, with what failed.
+fn why(text: &str, input: &str) -> Vec<String> {
+    let policy = recorded(text);
+    let entry = policy.query("data.t.p").unwrap();
+    let input = Value::from_json(input.as_bytes(), &mut Budget::unlimited()).ok();
+    let mut recorder = Recorder::explanation();
+    let _ = policy.record(&entry, input, &Limits::default(), &Outside::default(), &mut recorder).0;
+    let rules = recorder.evaluated().iter().flat_map(|evaluated| {
+        evaluated.attempts.iter().map(|attempt| {
+            let failure = match &attempt.failure {
+                _ if attempt.held => "holds".to_owned(),
+                None => "?".to_owned(),
+                Some(Failure::Head) => "head".to_owned(),
+                Some(Failure::Expression { text, values, .. }) => {
+                    let value = |value: &Option<Value>| value.as_ref().map_or("-".to_owned(), Value::to_rego);
+                    let values: Vec<String> =
+                        values.iter().map(|(text, found)| format!("{text}={}", value(found))).collect();
+                    format!("{text} | {}", values.join(" "))
+                }
+            };
+            format!("{}:{} {failure}", evaluated.name.trim_start_matches("data.t."), attempt.pos.line)
+        })
+    });
+    rules.collect()
+}
+
+fn recorded(text: &str) -> Policy {
+    let mut compiler = Compiler::new(Options { places: true, scan: true, ..Options::default() });
+    compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
+    compiler.finish().unwrap()
+}
+
+#[test]
+fn a_recorder_says_why_each_rule_holds_or_not() {
+    for (text, input, want) in [
+        ("p if input.a == 1", r#"{"a": 2}"#, vec!["p:2 input.a == 1 | input.a=2"]),
+        ("p if input.a.b", "{}", vec!["p:2 input.a.b | input.a.b=-"]),
+        (
+            "p if {\n\tinput.a # why\n\tx := input.b\n\tx > 3\n}",
+            r#"{"a": 1, "b": 2}"#,
+            vec!["p:2 x > 3 | x=2"],
+        ),
+        (
+            "p if count(input.xs) > 2",
+            r#"{"xs": [1]}"#,
+            vec!["p:2 count(input.xs) > 2 | input.xs=[1] count(input.xs)=1"],
+        ),
+        ("p if not input.a", r#"{"a": 1}"#, vec!["p:2 not input.a | input.a=1"]),
+        ("p if {\n\tsome x in input.xs\n\tx > 3\n}", r#"{"xs": [1, 2]}"#, vec!["p:2 x > 3 | x=1"]),
+        ("p if {\n\tsome x in input.xs\n\tx > 3\n}", "{}", vec!["p:2 some x in input.xs | input.xs[_]=-"]),
+        ("p if every x in input.xs { x < 3 }", r#"{"xs": [1, 7]}"#, vec!["p:2 x < 3 | x=7"]),
+        ("p if q\nq if input.a", r#"{"a": false}"#, vec!["p:2 q | q=-", "q:3 input.a | input.a=false"]),
+        (
+            "p if f(1)\nf(2)\nf(x) if x > input.a",
+            r#"{"a": 1}"#,
+            vec!["p:2 f(1) | ", "f:3 head", "f:4 x > input.a | x=1 input.a=1"],
+        ),
+        ("p := 1 if input.a\nelse := 2", "{}", vec!["p:2 input.a | input.a=-", "p:3 holds"]),
+        ("default p := 1\np := 2 if input.a", "{}", vec!["p:3 input.a | input.a=-", "p:2 holds"]),
+        ("p := input.a.b", "{}", vec!["p:2 p := input.a.b | input.a.b=-"]),
+    ] {
+        assert_eq!(why(text, input), want, "{text}");
+    }
+}
+
+#[test]
+fn a_recorder_keeps_a_bounded_number_of_evaluations() {
+    let policy = recorded("p if {\n\tsome i in numbers.range(1, 5000)\n\tf(i)\n}\nf(x) if x < 0");
+    let entry = policy.query("data.t.p").unwrap();
+    let mut recorder = Recorder::explanation();
+    let _ = policy.record(&entry, None, &Limits::default(), &Outside::default(), &mut recorder).0;
+    assert_eq!((recorder.evaluated().len(), recorder.left_out()), (2000, 3001));
+}
+
+#[test]
+fn a_recorder_knows_which_places_were_reached() {
+    let policy = recorded("p if {\n\tinput.a\n\tinput.b\n}\np if input.c\nq if {\n\tinput.z\n}");
+    let entry = policy.query("data.t.p").unwrap();
+    let input = Value::from_json(br#"{"a": 1, "c": 2}"#, &mut Budget::unlimited()).ok();
+    let mut recorder = Recorder::coverage();
+    let _ = policy.record(&entry, input, &Limits::default(), &Outside::default(), &mut recorder).0;
+    let lines = |places: &std::collections::BTreeSet<crate::syntax::Pos>| {
+        let mut lines: Vec<u32> = places.iter().map(|pos| pos.line).collect();
+        lines.dedup();
+        lines
+    };
+    assert_eq!(lines(recorder.reached()), [3, 4, 6]);
+    assert_eq!(lines(&policy.places()), [2, 3, 4, 6, 7, 8]);
+}
+
+#[test]
+fn parts_of_input_are_found_through_variables_and_rules_that_stand_for_them() {
+    let text = "http := input.a.http\np if http.metod\nq if { h := http.headers; h.x; input.b[_].c }\nr if p with input as {}";
+    let shown: Vec<String> = recorded(text)
+        .input_references()
+        .iter()
+        .map(|(pos, path)| {
+            let path: Vec<String> = path.iter().map(Value::to_rego).collect();
+            format!("{}:{} {}", pos.line, pos.col, path.join("/").replace('"', ""))
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        ["2:9 a/http", "3:6 a/http/metod", "4:13 a/http/headers", "4:27 a/http/headers/x", "4:32 b"]
+    );
+}
+
+#[test]
+fn rules_that_no_index_tells_apart_are_named() {
+    let text: String = (0..5).map(|i| format!("p if count(input.a) == {i}\nq if input.a == {i}\n")).collect();
+    let mut compiler = Compiler::new(Options::default());
+    compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
+    let scanned = compiler.finish().unwrap().scanned(5);
+    assert_eq!(scanned.iter().map(|s| (s.name.as_str(), s.looked_at)).collect::<Vec<_>>(), [("data.t.p", 5)]);
+}
+
+#[test]
+fn tests_of_one_name_are_told_apart_where_that_is_wanted() {
+    let mut compiler = Compiler::new(Options { tests_apart: true, ..Options::default() });
+    compiler.module(
+        "m.rego",
+        "package t\ntest_a if true\ntest_a if false\nb := 1 if true\nb := 1 if true",
+        Version::V1,
+    );
+    let policy = compiler.finish().unwrap();
+    let rules = policy.rules();
+    let names: Vec<String> = rules.iter().filter_map(|rule| rule.path.last()).map(Value::to_rego).collect();
+    assert_eq!(names, [r#""test_a""#, r##""test_a#01""##, r#""b""#, r#""b""#]);
 }

@@ -150,6 +150,11 @@ impl Building {
 }
 
 impl Index {
+    /// How many rules are looked at whatever is asked.
+    pub(crate) fn undivided(&self) -> usize {
+        self.trie.as_ref().map_or(self.all.len(), Trie::undivided)
+    }
+
     pub(crate) fn lookup(
         &self,
         node: &Node,

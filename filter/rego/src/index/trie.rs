@@ -73,6 +73,17 @@ impl Trie {
         0
     }
 
+    /// How many members are met whatever is asked: those that no value leads to.
+    pub(crate) fn undivided(&self) -> usize {
+        let mut open = vec![self.root()];
+        let mut count = 0;
+        while let Some(node) = open.pop().and_then(|id| self.nodes.get(id as usize)) {
+            count += node.early.len() + node.tail.len();
+            open.extend(node.levels.iter().filter_map(|(_, branches)| branches.any));
+        }
+        count
+    }
+
     pub(crate) fn has_calls(&self) -> bool {
         self.has_calls
     }

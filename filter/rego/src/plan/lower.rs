@@ -21,6 +21,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) names: &'a Names,
     /// Number of arguments of each rule.
     pub(crate) arities: &'a [usize],
+    /// Keep the places of expressions, and the names of registers.
+    pub(crate) places: bool,
 }
 
 /// Collects the lowered rules.
@@ -72,6 +74,15 @@ impl Builder {
         let key = head.key.as_ref().map(|t| window.arg(t)).transpose()?;
         let value = head.value.as_ref().map(|t| window.arg(t)).transpose()?;
         let block = window.block(&rule.body)?;
+        let mut shown = vec![String::new(); if scope.places { window.registers.len() } else { 0 }];
+        for (sym, register) in window.registers.iter().filter(|(sym, _)| !scope.names.is_made(**sym)) {
+            let name = scope.names.text(*sym);
+            if let Some(slot) =
+                shown.get_mut(*register as usize).filter(|_| name != "_" && !name.starts_with("__local"))
+            {
+                name.clone_into(slot);
+            }
+        }
         Ok(RulePlan {
             args,
             path: path.into(),
@@ -81,6 +92,7 @@ impl Builder {
             registers: window.registers.len() as u32,
             branches: Box::default(),
             pos: rule.pos,
+            names: shown.into(),
             object_key: head.object_key,
         })
     }
@@ -216,6 +228,9 @@ impl Window<'_, '_> {
     }
 
     fn expr(&mut self, expr: &Expr, ops: &mut Vec<Op>) -> Result<(), Fault> {
+        if self.scope.places {
+            ops.push(Op::Place(expr.pos));
+        }
         if !expr.with.is_empty() {
             let withs = expr.with.iter().map(|w| self.with(w)).collect::<Result<Box<[_]>, _>>()?;
             ops.push(Op::With(withs));

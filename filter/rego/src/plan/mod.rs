@@ -51,8 +51,12 @@ pub struct Options {
     pub print: bool,
     /// Leave rules out that are tests by their names.
     pub without_tests: bool,
+    /// Tell tests of one name apart, as `opa test` does: the second one is `test_x#01`.
+    pub tests_apart: bool,
     /// Build no index: every rule of a name is evaluated, in the order of the text. For tests of the index.
     pub scan: bool,
+    /// Keep the texts, the places of expressions and the names of variables, for a [`Recorder`](crate::Recorder).
+    pub places: bool,
 }
 
 /// Whether a compilation has more to do.
@@ -85,6 +89,7 @@ pub struct Compiler {
     options: Options,
     texts: Vec<Text>,
     files: Vec<String>,
+    sources: Vec<syntax::Source>,
     parsing: Option<syntax::Parsing>,
     modules: Vec<Module>,
     rules: Vec<Entry>,
@@ -151,6 +156,7 @@ impl Compiler {
             options,
             texts: Vec::new(),
             files: Vec::new(),
+            sources: Vec::new(),
             parsing: None,
             modules: Vec::new(),
             rules: Vec::new(),
@@ -225,7 +231,7 @@ impl Compiler {
             self.collect();
         }
         while self.step(usize::MAX)? == Progress::Pending {}
-        Ok(Policy::new(self.plan, self.data, self.files))
+        Ok(Policy::new(self.plan, self.data, self.files, self.sources))
     }
 
     fn check(&mut self) -> Result<(), CompileErrors> {
@@ -275,7 +281,12 @@ impl Compiler {
             Ok((parsing, module))
         });
         match done {
-            Ok((_, Some(module))) => self.modules.push(module),
+            Ok((parsing, Some(module))) => {
+                if self.options.places {
+                    self.sources.push(parsing.into_source());
+                }
+                self.modules.push(module);
+            }
             Ok((parsing, None)) => self.parsing = Some(parsing),
             Err(error) => {
                 let pos = Pos { file, line: error.line, col: error.col };
@@ -293,12 +304,17 @@ impl Compiler {
 
     /// After parsing: all rules in one list, and what each module sees.
     fn collect(&mut self) {
+        let mut tests: BTreeMap<(Vec<Value>, Sym), usize> = BTreeMap::new();
         for (index, module) in self.modules.iter_mut().enumerate() {
             let names = self.packages.entry(module.package.clone()).or_default();
-            for rule in module.rules.drain(..) {
+            for mut rule in module.rules.drain(..) {
                 let name = rule.head.name().map(|name| self.names.text(name)).unwrap_or_default();
-                if self.options.without_tests && is_test(name) {
+                let is_test = is_test(name);
+                if self.options.without_tests && is_test {
                     continue;
+                }
+                if self.options.tests_apart && is_test {
+                    rename(&mut rule, &mut tests, &module.package, &mut self.names);
                 }
                 names.extend(rule.head.name());
                 self.arities.push(rule.head.args.len());
@@ -336,6 +352,24 @@ impl Compiler {
             _ => {}
         }
     }
+}
+
+/// Gives a test another name, if one before has its name.
+fn rename(
+    rule: &mut Rule,
+    tests: &mut BTreeMap<(Vec<Value>, Sym), usize>,
+    package: &[Value],
+    names: &mut Names,
+) {
+    let Some(name) = rule.head.name() else { return };
+    let count = tests.entry((package.to_vec(), name)).or_default();
+    if *count > 0 {
+        let name = names.intern(&format!("{}#{count:02}", names.text(name)));
+        if let Some(first) = rule.head.reference.first_mut() {
+            *first = Term::var(name, first.pos);
+        }
+    }
+    *count += 1;
 }
 
 /// Whether a rule is a test, or one that is left out, as `opa test` finds them.

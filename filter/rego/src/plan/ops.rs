@@ -142,6 +142,8 @@ pub(crate) enum Op {
     /// Until the matching `EndWith`, documents and functions are replaced.
     With(Box<[WithPlan]>),
     EndWith,
+    /// What follows comes from there. Only where the compiler was told to keep places.
+    Place(Pos),
 }
 
 /// A rule, or one `else` branch of it.
@@ -157,6 +159,8 @@ pub(crate) struct RulePlan {
     pub(crate) registers: u32,
     pub(crate) branches: Box<[RulePlan]>,
     pub(crate) pos: Pos,
+    /// The names of registers, empty for those that have none, where places are kept.
+    pub(crate) names: Box<[String]>,
     /// An object of one key a rule: never left early.
     pub(crate) object_key: bool,
 }

@@ -123,7 +123,7 @@ impl Purity {
                 DataAt::Tree(node) => self.all_below(node, plan),
             },
             Op::Call { node, .. } => self.node(*node, plan),
-            Op::Unify(..) | Op::Test(_) | Op::Walk(..) | Op::EndWith => true,
+            Op::Unify(..) | Op::Test(_) | Op::Walk(..) | Op::EndWith | Op::Place(_) => true,
             Op::Builtin { builtin, .. } => {
                 !builtin.name.starts_with("internal.t") && builtin.name != "http.send"
             }

@@ -116,7 +116,8 @@ fn compile(plan: &Plan, text: &str) -> Result<QueryPlan, Vec<Fault>> {
     }));
     check(&mut faults)?;
     hoist::dynamic_terms(&mut names, &mut body);
-    let scope = lower::Scope { tree: &tree, functions: &functions, names: &names, arities: &arities };
+    let scope =
+        lower::Scope { tree: &tree, functions: &functions, names: &names, arities: &arities, places: false };
     let mut syms: Vec<Sym> = Vec::new();
     let mut texts: Vec<String> = Vec::new();
     if whole {

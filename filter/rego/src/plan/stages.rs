@@ -386,9 +386,9 @@ impl Compiler {
 
     pub(super) fn lower(&mut self, index: usize) {
         self.with_rule(index, |this, entry| {
-            let Compiler { tree, functions, lowered: plan, modules, names, arities, .. } = this;
+            let Compiler { tree, functions, lowered: plan, modules, names, arities, options, .. } = this;
             let package = modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
-            let scope = lower::Scope { tree, functions, names, arities };
+            let scope = lower::Scope { tree, functions, names, arities, places: options.places };
             let lowered = plan.rule(index, &entry.rule, package, &scope);
             if let Err(fault) = lowered {
                 this.fault(fault.code, fault.pos, fault.message);

@@ -4,7 +4,7 @@ use super::tokens::Kind;
 use super::tree::{
     Body, Every, Expr, ExprKind, Logical, NotBody, Pos, Sym, Term, TermValue, With, call_of, op_of,
 };
-use super::{Parsed, Parser};
+use super::{Parsed, Parser, Span};
 
 impl Parser {
     /// Expressions up to `end`, which is taken.
@@ -48,7 +48,15 @@ impl Parser {
         if self.expressions > super::MOST_EXPRESSIONS {
             return self.refuse(self.peek(), "one rule has too many expressions; make several rules of it");
         }
+        let first = self.peek();
         let expr = self.literal_inner()?;
+        let last = self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).copied().unwrap_or(first);
+        self.spans.push(Span {
+            from: first.pos,
+            to: self.peek().pos,
+            start: first.start,
+            end: last.full_end,
+        });
         self.leave();
         Ok(expr)
     }

@@ -11,10 +11,12 @@
 mod literals;
 mod numbers;
 mod rules;
+mod source;
 mod terms;
 pub(crate) mod tokens;
 pub mod tree;
 
+pub use source::{Source, Span};
 pub use tree::{Module, Names, Pos, Version};
 
 use tokens::{Kind, Refusal, Token};
@@ -68,6 +70,8 @@ pub(crate) struct Parser {
     reads: usize,
     /// Of the rule that is being read, however often they are read.
     expressions: u32,
+    /// Of every expression.
+    spans: Vec<Span>,
 }
 
 type Parsed<T> = Result<T, Refusal>;
@@ -104,6 +108,11 @@ impl Parsing {
         let done = self.parser.statements(statements, &mut self.module);
         std::mem::swap(&mut self.parser.names, names);
         Ok(if done.map_err(|error| self.parser.first(error))? { self.module.take() } else { None })
+    }
+
+    /// The text, and where its expressions are.
+    pub(crate) fn into_source(self) -> Source {
+        Source::new(self.parser.text, self.parser.spans)
     }
 }
 
@@ -171,6 +180,7 @@ impl Parser {
             depth: 0,
             reads: 0,
             expressions: 0,
+            spans: Vec::new(),
         }
     }
 

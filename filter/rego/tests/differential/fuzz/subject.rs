@@ -165,7 +165,7 @@ pub fn load(modules: &[(String, String)], v0: bool, data: &str, twice: bool) -> 
 }
 
 fn compile(modules: &[(String, String)], v0: bool, data: &str, scan: bool) -> Result<Loaded, Refusal> {
-    let mut compiler = Compiler::new(Options { print: true, scan, without_tests: false });
+    let mut compiler = Compiler::new(Options { print: true, scan, ..Options::default() });
     for (name, text) in modules {
         compiler.module(name, text, if v0 { Version::V0 } else { Version::V1 });
     }
