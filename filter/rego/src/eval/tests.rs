@@ -440,9 +440,9 @@ fn a_recorder_says_why_each_rule_holds_or_not() {
         ("p if every x in input.xs { x < 3 }", r#"{"xs": [1, 7]}"#, vec!["p:2 x < 3 | x=7"]),
         ("p if q\nq if input.a", r#"{"a": false}"#, vec!["p:2 q | q=-", "q:3 input.a | input.a=false"]),
         (
-            "p if f(1)\nf(2)\nf(x) if x > input.a",
+            "p if f(1)\nf(2) := true\nf(x) if x > input.a",
             r#"{"a": 1}"#,
-            vec!["p:2 f(1) | ", "f:3 head", "f:4 x > input.a | x=1 input.a=1"],
+            vec!["p:2 f(1) | ", "f:3 head", "f:4 x > input.a | input.a=1 x=1"],
         ),
         ("p := 1 if input.a\nelse := 2", "{}", vec!["p:2 input.a | input.a=-", "p:3 holds"]),
         ("default p := 1\np := 2 if input.a", "{}", vec!["p:3 input.a | input.a=-", "p:2 holds"]),
