@@ -75,7 +75,9 @@ fn load(seeds: &[u64]) -> Vec<(u64, bool)> {
 
 fn check(envoy: &Envoy<Scripted>, seeds: &[u64]) {
     for vm in envoy.vms() {
-        let errors = envoy.logs().iter().rev().filter(|line| line.level == log::Level::Error && line.source == host_harness::envoy::LogSource::Host);
+        let errors = envoy.logs().iter().rev().filter(|line| {
+            line.level == log::Level::Error && line.source == host_harness::envoy::LogSource::Host
+        });
         let last: Vec<&str> = errors.take(5).map(|line| line.message.as_str()).collect();
         assert!(
             vm.loads == 1 && vm.state == VmState::Running,

@@ -17,8 +17,7 @@ fn what_has_ended_vms_is_loaded_or_refused_as_it_is_said() {
     for poison in poisons::all() {
         let bundle = Bundle::read("a", &poison.archive, 64 << 20).map_err(|error| error.to_string());
         let policy = bundle.and_then(|bundle| {
-            Policy::compile("a/p", &[bundle.part()], limits)
-                .map_err(|error| error.to_string())
+            Policy::compile("a/p", &[bundle.part()], limits).map_err(|error| error.to_string())
         });
         let (fate, said) = match policy {
             Ok(policy) => {
