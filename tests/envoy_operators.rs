@@ -267,7 +267,7 @@ fn secrets_are_in_no_log_and_where_envoy_adds_them_in_no_configuration() {
         let response = gate.send(&Request::get("/").header("authorization", SECRET));
         assert_eq!(response.status, 500, "{response:?}\n{}", gate.envoy.log());
         let log = gate.envoy.log();
-        assert!(log.contains("multiple outputs") && !log.contains(SECRET), "{log}");
+        assert!(log.contains("two different values") && !log.contains(SECRET), "{log}");
         let dump = gate.envoy.admin_get("/config_dump").unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(dump.contains(SECRET), !is_added, "what Envoy shows of its configuration");
     }

@@ -93,12 +93,12 @@ fn a_bundle_that_ends_vms_that_begin_costs_one_and_the_others_begin_with_the_one
 
 #[test]
 fn what_has_ended_vms_when_it_was_loaded_is_refused_by_name() {
-    meet_all(Fate::Refused, 20);
+    meet_all(Fate::Refused, 13);
 }
 
 #[test]
 fn what_has_ended_vms_or_held_them_at_any_request_fails_alone() {
-    meet_all(Fate::Loaded, 14);
+    meet_all(Fate::Loaded, 21);
 }
 
 /// Some in a row in each Envoy, and the Envoys side by side: most of the time is between two polls.

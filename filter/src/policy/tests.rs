@@ -63,10 +63,8 @@ fn what_opa_refuses_is_refused_with_its_place() {
         ("package a\n\nallow if http.send({})\n", "{}", "http.send"),
     ];
     for (text, data, expected) in cases {
-        let error = compile("a/allow", &[("m", &[text], parse_json(data).unwrap())])
-            .err()
-            .expect(expected)
-            .to_string();
+        let compiled = compile("a/allow", &[("m", &[text], parse_json(data).unwrap())]);
+        let error = compiled.map(|_| ()).expect_err(expected).to_string();
         assert!(error.contains(expected), "{error:?} should contain {expected:?}");
         assert!(error.starts_with("m.rego:") && !error.contains('\n'), "{error:?}");
     }

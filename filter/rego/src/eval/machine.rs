@@ -305,7 +305,7 @@ impl<'p, W: Watch> Machine<'p, W> {
                 Some(pair) => {
                     let (path, value) = pair?;
                     let depth = path.as_array().map_or(0, |path| path.len());
-                    self.step(2 + depth / 2)?;
+                    self.step(4 + depth)?;
                     self.bytes(16 * depth + 96)?;
                     let pair = Value::array(vec![path, value])?;
                     Ok(if self.emit(out, &pair)? { Flow::Next } else { Flow::Fail })

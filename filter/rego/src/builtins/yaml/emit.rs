@@ -20,9 +20,6 @@ struct Emitter<'c, 'b> {
     indention: bool,
 }
 
-/// How many characters are written for a step.
-const CHARACTERS: usize = 2;
-
 /// The text.
 pub(super) fn emit(call: &mut Call<'_>, value: &Decoded) -> Result<Vec<u8>, Fault> {
     let mut emitter =
@@ -160,7 +157,7 @@ enum Style {
 impl Emitter<'_, '_> {
     fn put(&mut self, c: char) -> Result<(), Fault> {
         self.call.bytes(c.len_utf8())?;
-        self.call.step(usize::from(self.out.len() % CHARACTERS == 0))?;
+        self.call.step(1)?;
         self.out.push(c);
         self.column += 1;
         Ok(())
@@ -213,7 +210,7 @@ impl Emitter<'_, '_> {
 
     /// A node: within a mapping, and as a key that stands before its colon.
     fn node(&mut self, value: &Decoded, mapping: bool, key: bool) -> Result<(), Fault> {
-        self.call.step(8)?;
+        self.call.step(16)?;
         match value {
             Decoded::Sequence(items) if items.is_empty() => self.empty("[", "]"),
             Decoded::Mapping(pairs) if pairs.is_empty() => self.empty("{", "}"),

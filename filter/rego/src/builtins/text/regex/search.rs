@@ -50,7 +50,7 @@ pub(super) fn begins(nfa: &NFA) -> Option<Box<[bool; 256]>> {
 }
 
 /// How many moves are a step of the budget.
-pub(super) const MOVES: u64 = 2;
+pub(super) const MOVES: u64 = 1;
 
 /// Tries one way after another while the places that were tried can be remembered, else all ways at once.
 struct Search<'a> {
