@@ -15,8 +15,8 @@ use portcullis_rego::builtins::{self, Builtin, Run};
 use portcullis_tests::{harness::module, table::BUNDLE_CLUSTER};
 use serde_json::{Value, json};
 
-/// What one callback may take. An evaluation ends after `evaluation_steps`, and a step is no more than 200 instructions.
-const MOST_INSTRUCTIONS: u64 = 5_000_000 * 200;
+/// What one callback may take. An evaluation ends after `evaluation_steps`, and a step is no more than 300 instructions.
+const MOST_INSTRUCTIONS: u64 = 5_000_000 * 300;
 
 #[test]
 fn no_builtin_ends_or_holds_the_vm_whatever_a_request_gives_it() {

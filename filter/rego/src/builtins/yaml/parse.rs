@@ -49,7 +49,7 @@ struct Parser<'c, 'b> {
 
 /// The first document of the text; also how far it was read.
 pub(super) fn parse(call: &mut Call<'_>, text: &[u8], line: &mut usize) -> Result<Tree, Fault> {
-    call.step(text.len() / 2 + 8)?;
+    call.step(text.len() * 2 + 8)?;
     call.bytes(text.len().saturating_mul(8))?;
     let scanner = Scanner::new(text)?;
     let mut parser = Parser { call, scanner, nodes: Vec::new(), anchors: HashMap::new(), tags: Vec::new() };
