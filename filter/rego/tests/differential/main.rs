@@ -14,6 +14,8 @@ fn oracle() -> Option<Oracle> {
     match Oracle::start() {
         Ok(oracle) => Some(oracle),
         Err(why) => {
+            let required = std::env::var("PORTCULLIS_REQUIRE").unwrap_or_default();
+            assert!(!required.split(',').any(|name| name == "go"), "{why}");
             println!("left out: {why}");
             None
         }
