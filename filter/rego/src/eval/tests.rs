@@ -370,6 +370,42 @@ p contains 3 if glob.match("a", ["."], input.s)"#;
 }
 
 #[test]
+fn what_a_body_binds_is_not_bound_in_the_next() {
+    table(&[
+        (
+            "p if { a = [y | y = 1; y > 0]; b = [1 | y == 1]; a == b }",
+            "",
+            "data.t.p",
+            "rego_unsafe_var_error",
+        ),
+        (
+            "p if { every a in [1] { b = a; b > 0 }; every c in [1] { b == c } }",
+            "",
+            "data.t.p",
+            "rego_unsafe_var_error",
+        ),
+        ("p if { a = [y | y = 1; y > 0]; b = {y | true}; a; b }", "", "data.t.p", "rego_unsafe_var_error"),
+        (
+            "p := a if { a = [y | y = 1; y > 0]; b = [$\"{y}\" | true]; b }",
+            "",
+            "data.t.p",
+            "rego_unsafe_var_error",
+        ),
+        ("p if { a = [y | y = 1; y > 0]; b = [1 | y = 1; y > 0]; a == b }", "", "data.t.p", "true"),
+    ]);
+}
+
+#[test]
+fn what_is_unified_binds_what_waits_for_it() {
+    table(&[
+        ("p if { [x, a, b] = [[a, b], 1, 2]; x == [1, 2] }", "", "data.t.p", "true"),
+        ("p if { [x, a] = [[a, b], 1]; x == [1, 2] }", "", "data.t.p", "rego_unsafe_var_error"),
+        ("p if { [x, 1] = [y, z]; y = 2; x == 2; z == 1 }", "", "data.t.p", "true"),
+        ("p := b if { [x, x] = [[a, b], input.q]; a == 1 }", r#"{"q": [1, 2]}"#, "data.t.p", "2"),
+    ]);
+}
+
+#[test]
 fn types_that_cannot_meet_are_refused_at_load() {
     table(&[
         ("x := 1\np if x == \"a\"", "", "data.t.p", "rego_type_error"),

@@ -11,7 +11,7 @@ fn compiles(rules: &str) -> bool {
 }
 
 fn on_a_small_stack(f: impl FnOnce() + Send + 'static) {
-    std::thread::Builder::new().stack_size(1 << 20).spawn(f).unwrap().join().unwrap();
+    std::thread::Builder::new().stack_size(256 << 10).spawn(f).unwrap().join().unwrap();
 }
 
 /// `v0 := FIRST`, then each from the one before it, and two such chains that meet.
@@ -82,4 +82,27 @@ fn what_has_many_kinds_of_parts_is_looked_through_once() {
     let all = [table.as_str(); 40].join(",");
     let lines: String = (0..300).map(|n| format!("\tx{n} := t[_]\n\tx{n} == t[_]\n")).collect();
     assert!(compiles(&format!("t := [{all}]\n\np if {{\n{lines}}}\n")));
+}
+
+#[test]
+fn beyond_a_bound_any_value_is_taken() {
+    // Objects of which no two have a key in common: as many pairs as the product.
+    let objects = |name: &str, count: usize| {
+        let members: Vec<String> = (0..count).map(|n| format!("{{\"{name}{n}\": input.x}}")).collect();
+        format!("{{{}}}", members.join(", "))
+    };
+    let meet = |count| {
+        compiles(&format!(
+            "p if {{ some x in {}; some y in {}; x == y }}\n",
+            objects("a", count),
+            objects("b", count)
+        ))
+    };
+    assert!(!meet(10));
+    assert!(meet(100));
+    // Each value of a text is a part.
+    let in_turn =
+        |count: usize| compiles(&format!("t := [{}]\n\np if t[_] == null\n", "1, \"a\", ".repeat(count)));
+    assert!(!in_turn(2_000));
+    assert!(in_turn(2_100));
 }
