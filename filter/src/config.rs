@@ -14,6 +14,7 @@ pub(crate) use resolve::{is_policy_name, is_token};
 use std::{collections::BTreeMap, time::Duration};
 
 pub use error::{ConfigError, Problem};
+pub use resolve::{DEFAULT_DECISION, DEFAULT_SIZE_LIMIT_BYTES};
 
 pub use crate::policy::EvaluationLimits;
 

@@ -138,7 +138,7 @@ fn joined_headers(head: &RequestHead) -> Result<Headers<'_>, RequestError> {
     headers.dedup_by(|(later, value), (name, joined)| {
         let is_same = later == name;
         if is_same {
-            *joined = Joined::More([joined.text(), value.text()].join(","));
+            joined.push(value.text());
         }
         is_same
     });
@@ -213,6 +213,17 @@ fn request(connection: &Connection, headers: &Headers<'_>) -> Value {
 // === impl Joined ===
 
 impl Joined<'_> {
+    /// Grows in place: a header that comes again and again costs what it is long.
+    fn push(&mut self, value: &str) {
+        match self {
+            Self::One(first) => *self = Self::More([*first, value].join(",")),
+            Self::More(text) => {
+                text.push(',');
+                text.push_str(value);
+            }
+        }
+    }
+
     fn text(&self) -> &str {
         match self {
             Self::One(text) => text,

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// opa-envoy-plugin's default decision. Source: its README, `path`.
-const DEFAULT_DECISION: &str = "envoy/authz/allow";
+pub const DEFAULT_DECISION: &str = "envoy/authz/allow";
 /// Name of the policy that stands for opa-envoy-plugin's single one when none is named.
 const DEFAULT_POLICY: &str = "default";
 /// OPA's polling defaults. Source: OPA's configuration reference, `bundles[_].polling`.
@@ -22,8 +22,8 @@ const DEFAULT_MIN_DELAY_SECONDS: u32 = 60;
 const DEFAULT_MAX_DELAY_SECONDS: u32 = 120;
 /// OPA waits 10 s for response headers; Envoy bounds the whole HTTP call, so the body's time is included here.
 const DEFAULT_TIMEOUT_SECONDS: u32 = 10;
-/// OPA's default of 1 GiB a file would fill a VM, which Envoy caps at 1 GiB altogether.
-const DEFAULT_SIZE_LIMIT_BYTES: u64 = 64 << 20;
+/// Most bytes of a bundle where nothing is configured: OPA's default of 1 GiB a file would fill a VM, which Envoy caps at 1 GiB altogether.
+pub const DEFAULT_SIZE_LIMIT_BYTES: u64 = 64 << 20;
 const DEFAULT_CONCURRENT_DOWNLOADS: usize = 256;
 const MAX_CONCURRENT_DOWNLOADS: usize = 1024;
 const MAX_RETAINED: usize = 4;

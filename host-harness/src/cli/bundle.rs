@@ -9,9 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use host_harness::archive::Archive;
-use portcullis_filter::bundle::Bundle;
-
-use super::policy::SIZE_LIMIT_BYTES;
+use portcullis_filter::{bundle::Bundle, config::DEFAULT_SIZE_LIMIT_BYTES};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -28,8 +26,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let archive = Archive::from_folders(&folders)?;
     let bytes = archive.build();
     let name = arguments.out.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let bundle =
-        Bundle::read(&name, &bytes, SIZE_LIMIT_BYTES).context("the filter would refuse this bundle")?;
+    let bundle = Bundle::read(&name, &bytes, DEFAULT_SIZE_LIMIT_BYTES)
+        .context("the filter would refuse this bundle")?;
     fs::write(&arguments.out, &bytes).with_context(|| arguments.out.display().to_string())?;
     println!(
         "{}: revision `{}`, {} files, {} bytes, sha256:{}",

@@ -1,10 +1,6 @@
 //! `portcullis eval`: one question to a policy, and what the client would see.
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -12,7 +8,7 @@ use host_harness::archive::Take;
 use portcullis_filter::{
     authz::{self, Connection, HeaderChange, Outcome, Permit, RequestHead, SocketAddress},
     bundle::Bundle,
-    config::Paths,
+    config::{DEFAULT_DECISION, Paths},
     policy::{
         EvaluationError, EvaluationLimits, Moment, Part, Policy, PolicyError, Value, parse_json, reference,
     },
@@ -34,7 +30,7 @@ pub(super) struct Arguments {
     #[arg(long, required = true, value_name = "PATH")]
     bundle: Vec<String>,
     /// The decision's path below `data`
-    #[arg(long, value_name = "PATH", default_value = policy::DEFAULT_DECISION)]
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_DECISION)]
     decision: String,
     /// The `input`, as JSON; `-` reads standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "header"])]
@@ -102,15 +98,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         Err(error) => return Err(error).context("the filter would refuse this policy"),
     };
+    let moment = policy::moment();
     let answer = match &arguments.input {
         Some(path) => {
             let text = String::from_utf8(check::read(path)?).context("the input is not UTF-8 text")?;
             let input = parse_json(&text)
                 .map_err(|error| anyhow::anyhow!("{}: it is no JSON: {error}", path.display()))?;
-            let result = compiled.evaluate(input.clone(), moment());
+            let result = compiled.evaluate(input.clone(), moment);
             Answer { input: Some(input), result: Some(result), outcome: None }
         }
-        None => request(arguments, &compiled)?,
+        None => request(arguments, &compiled, moment)?,
     };
     if arguments.format == Format::Text && !compiled.decision_exists() {
         eprintln!(
@@ -119,7 +116,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         );
     }
     let explained = match (&answer.input, arguments.explain) {
-        (Some(input), true) => Some(explain(parts, &keys, input.clone())?),
+        (Some(input), true) => Some(explain(parts, &keys, input.clone(), moment)?),
         _ => None,
     };
     let explanation = explained.as_ref().map(|(policy, recorder)| Explanation { policy, recorder });
@@ -135,17 +132,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if arguments.fail && !is_good { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn moment() -> Moment {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Moment { now_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX), seed: rand::random() }
-}
-
-fn request(arguments: &Arguments, compiled: &Policy) -> Result<Answer> {
+fn request(arguments: &Arguments, compiled: &Policy, moment: Moment) -> Result<Answer> {
     let paths = match arguments.paths {
         PathsArgument::Strict => Paths::Strict,
         PathsArgument::Opa => Paths::Opa,
     };
-    let moment = moment();
     let head = head(arguments, moment)?;
     Ok(match authz::input(&head, paths) {
         Ok(input) => {
@@ -197,12 +188,17 @@ fn head(arguments: &Arguments, moment: Moment) -> Result<RequestHead> {
 }
 
 /// Evaluates once more, rule by rule and without an index: what that leaves out is what one wants to know.
-fn explain(parts: Vec<Part<'_>>, keys: &[&str], input: Value) -> Result<(portcullis_rego::Policy, Recorder)> {
+fn explain(
+    parts: Vec<Part<'_>>,
+    keys: &[&str],
+    input: Value,
+    moment: Moment,
+) -> Result<(portcullis_rego::Policy, Recorder)> {
     let options = Options { places: true, scan: true, without_tests: true, ..Options::default() };
     let policy = policy::compile(parts, options)?;
     let entry = policy.query(&reference(keys))?;
     let mut recorder = Recorder::explanation();
-    let outside = Outside { now_ns: moment().now_ns, ..Outside::default() };
+    let outside = Outside { now_ns: moment.now_ns, seed: moment.seed, ..Outside::default() };
     // What ends this one has ended the other, or is the conflict of rules that the index keeps apart.
     let _ = policy.record(&entry, Some(input), &Limits::default(), &outside, &mut recorder);
     Ok((policy, recorder))

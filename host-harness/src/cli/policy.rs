@@ -1,19 +1,24 @@
 //! Policies as the commands are given them: folders and archives → bundles → what is compiled of them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result, bail};
 use host_harness::archive::{Archive, Take};
 use portcullis_filter::{
     bundle::{Bundle, BundleError},
-    policy::{Module, Part, compiler},
+    config::DEFAULT_SIZE_LIMIT_BYTES,
+    policy::{Module, Moment, Part, compiler},
 };
 use portcullis_rego::{Options, Policy, syntax::Pos};
 
-/// What the filter accepts where the configuration says nothing.
-pub(super) const SIZE_LIMIT_BYTES: u64 = 64 << 20;
-/// opa-envoy-plugin's, and the filter's.
-pub(super) const DEFAULT_DECISION: &str = "envoy/authz/allow";
+/// Now, and a chance of its own.
+pub(super) fn moment() -> Moment {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Moment { now_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX), seed: rand::random() }
+}
 
 /// One bundle: an archive, or folders with commas in between, each rooted at `/`.
 ///
@@ -31,7 +36,7 @@ pub(super) fn read(argument: &str, take: Take) -> Result<Bundle> {
         if file.extension().is_some_and(|ending| ending == "rego") {
             return single(file, bytes);
         }
-        return Bundle::read(argument, &bytes, SIZE_LIMIT_BYTES).context(refused);
+        return Bundle::read(argument, &bytes, DEFAULT_SIZE_LIMIT_BYTES).context(refused);
     }
     let (archive, origins) = Archive::with_origins(&parts, take)?;
     let origin = |name: &str| {
@@ -39,7 +44,7 @@ pub(super) fn read(argument: &str, take: Take) -> Result<Bundle> {
         entry.map(|(_, path)| path.display().to_string())
     };
     let name = argument.trim_end_matches('/');
-    let mut bundle = match Bundle::read(name, &archive.build(), SIZE_LIMIT_BYTES) {
+    let mut bundle = match Bundle::read(name, &archive.build(), DEFAULT_SIZE_LIMIT_BYTES) {
         Ok(bundle) => bundle,
         Err(BundleError::Module(mut error)) => {
             error.name = origin(&error.name).unwrap_or(error.name);
@@ -71,7 +76,8 @@ fn single(file: &Path, bytes: Vec<u8>) -> Result<Bundle> {
     let shown = file.display().to_string();
     let text = String::from_utf8(bytes.clone()).with_context(|| format!("{shown}: it is not UTF-8 text"))?;
     let module = Module::parse(shown.clone(), text, portcullis_rego::Version::V1)?;
-    let mut bundle = Bundle::read(&shown, &Archive::new().file(&name, bytes).build(), SIZE_LIMIT_BYTES)?;
+    let mut bundle =
+        Bundle::read(&shown, &Archive::new().file(&name, bytes).build(), DEFAULT_SIZE_LIMIT_BYTES)?;
     bundle.modules = vec![module];
     Ok(bundle)
 }

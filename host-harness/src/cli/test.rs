@@ -9,7 +9,7 @@ use clap::Args;
 use host_harness::archive::Take;
 use portcullis_filter::{
     bundle::Bundle,
-    policy::{Part, reference},
+    policy::{Moment, Part, reference},
 };
 use portcullis_rego::{Error, Limits, Options, Outside, Policy, Recorder, Value, syntax::Pos};
 use regex::Regex;
@@ -142,12 +142,8 @@ type Asked = (Result<Option<Value>, Error>, Vec<String>);
 fn ask(policy: &Policy, path: &[String], recorder: &mut Recorder) -> Result<Asked> {
     let keys: Vec<&str> = path.iter().map(String::as_str).collect();
     let entry = policy.query(&reference(&keys))?;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let outside = Outside {
-        now_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
-        seed: rand::random(),
-        ..Outside::default()
-    };
+    let Moment { now_ns, seed } = policy::moment();
+    let outside = Outside { now_ns, seed, ..Outside::default() };
     let (answers, printed) = policy.record(&entry, None, &Limits::default(), &outside, recorder);
     let value = answers.map(|answers| answers.into_iter().next().and_then(|answer| answer.value));
     Ok((value, printed))

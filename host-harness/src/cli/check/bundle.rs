@@ -7,6 +7,7 @@ use host_harness::archive::Take;
 use portcullis_filter::{
     authz::{Field, field},
     bundle::{Bundle, BundleError},
+    config::DEFAULT_DECISION,
     policy::{EvaluationLimits, Part, Policy, PolicyError, compiler, reference, string},
 };
 use portcullis_rego::{Options, syntax::Pos};
@@ -19,7 +20,7 @@ const MANY_RULES: usize = 20;
 /// Whether the filter would take it.
 pub(super) fn check(arguments: &[String], decision: Option<&str>) -> Result<bool> {
     let shown = arguments.join(", ");
-    let keys = policy::keys(decision.unwrap_or(policy::DEFAULT_DECISION))?;
+    let keys = policy::keys(decision.unwrap_or(DEFAULT_DECISION))?;
     let mut bundles = Vec::new();
     let mut faults = Vec::new();
     for argument in arguments {

@@ -5,11 +5,13 @@
 //! [`MOST_DEPTH`], any value is taken.
 
 mod check;
+mod documents;
 mod term;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use check::{Checker, Types};
+pub(crate) use check::Checker;
+pub(crate) use documents::Types;
 
 use std::cmp::Ordering;
 use std::rc::Rc;
