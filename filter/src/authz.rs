@@ -10,6 +10,7 @@ mod input;
 mod mutation;
 mod outcome;
 mod paths;
+mod remembered;
 mod request;
 mod route;
 
@@ -20,37 +21,56 @@ use crate::{
     hooks::{Check, checks},
     manager::{NotReady, SharedData},
     plugin::{Closed, Plugin},
-    policy::{EvaluationError, Moment, Policy, Value},
+    policy::{EvaluationError, InputFields, Moment, Policy, Value},
 };
+use input::Reading;
+use remembered::Remembered;
 
 pub(crate) use health::HealthQuery;
 pub(crate) use route::Mark;
 
 pub use decision::{DecisionError, Permit, SEAL_KEY, SEAL_VALUE};
-pub use input::{Field, field};
 pub use mutation::HeaderChange;
 pub use outcome::{LocalResponse, Outcome};
-pub use request::{Connection, RequestError, RequestHead, SocketAddress};
+pub use request::{Connection, Request, RequestError, RequestHead, SocketAddress};
 pub use route::{NoBytes, Property, named_policy};
 
-/// Decides one request by its headers.
+/// What the decisions of one plugin share.
+#[derive(Debug)]
+pub(crate) struct Decider {
+    paths: Paths,
+    /// What policies get for chance.
+    chance: fastrand::Rng,
+    remembered: Remembered,
+}
+
+/// What became of a request, and how.
+#[derive(Debug)]
+pub(crate) struct Authorized {
+    pub(crate) outcome: Outcome,
+    /// Whether the policy had answered the same before.
+    pub(crate) is_remembered: bool,
+}
+
+/// Decides one request.
 ///
 /// Shape: `policy` is the name that the route chose, if it chose one. Units: `now` as in [`Plugin::handle`]. The outcome says all that the host must do.
 /// Errors: none escape; every fault is an outcome of its own.
-pub fn authorize(
+pub(crate) fn authorize(
     plugin: &mut Plugin,
     policy: Option<&str>,
     head: &RequestHead,
+    request: &dyn Request,
     now: Duration,
     shared: &dyn SharedData,
-) -> Outcome {
-    match plugin.begin_request(policy, now, shared) {
+) -> Authorized {
+    let outcome = match plugin.begin_request(policy, now, shared) {
         Ok((policy, task)) => {
             #[cfg(feature = "hooks")]
             crate::hooks::switched::end_at_request(head);
-            let outcome = decide(&policy, head, plugin.paths(), plugin.draw());
+            let authorized = plugin.decider().decide(&policy, head, request);
             shared.end(&task);
-            outcome
+            return authorized;
         }
         Err(Closed::Configuration) => Outcome::ConfigurationRefused,
         Err(Closed::NoPolicyNamed) => Outcome::NoPolicyNamed,
@@ -59,28 +79,28 @@ pub fn authorize(
             Outcome::Quarantined(why)
         }
         Err(Closed::NotReady(why)) => Outcome::NotReady(why),
-    }
-}
-
-/// `seed` is what chance is made of for this request.
-pub(crate) fn decide(policy: &Policy, head: &RequestHead, paths: Paths, seed: [u64; 2]) -> Outcome {
-    let input = match input(head, paths) {
-        Ok(input) => input,
-        Err(error) => return Outcome::BadRequest(error),
     };
-    let now_ns =
-        head.connection.time_ns.and_then(|time_ns| i64::try_from(time_ns).ok()).unwrap_or_else(host_time);
-    outcome(policy.evaluate(input, Moment { now_ns, seed }), head, paths)
+    Authorized::evaluated(outcome)
 }
 
-/// What a policy is asked about a request: opa-envoy-plugin's `input`.
+/// What a policy is asked about a request: opa-envoy-plugin's `input`, whole.
 ///
 /// Errors: [`RequestError`], for a request that cannot be put to a policy.
-pub fn input(head: &RequestHead, paths: Paths) -> Result<Value, RequestError> {
+pub fn input(head: &RequestHead, connection: Connection, paths: Paths) -> Result<Value, RequestError> {
+    reading(head, &InputFields::all(), paths, || connection)?.input()
+}
+
+/// A request as far as a policy reads it.
+fn reading<'a>(
+    head: &'a RequestHead,
+    fields: &'a InputFields,
+    paths: Paths,
+    connection: impl FnOnce() -> Connection,
+) -> Result<Reading<'a>, RequestError> {
     if paths == Paths::Strict && checks(Check::Path) && !paths::has_one_reading(head) {
         return Err(RequestError::AmbiguousPath);
     }
-    input::build(head)
+    Reading::new(head, fields, connection)
 }
 
 /// What becomes of a request by a policy's answer to it.
@@ -108,3 +128,57 @@ pub(crate) fn not_sent_on(outcome: Outcome, sent_by: &str, head: &RequestHead) -
         outcome => outcome,
     }
 }
+
+// === impl Decider ===
+
+impl Decider {
+    /// `seed` is what chance is made of; `remembered_bytes` what is kept of decisions.
+    pub(crate) fn new(paths: Paths, seed: u64, remembered_bytes: usize) -> Self {
+        Self { paths, chance: fastrand::Rng::with_seed(seed), remembered: Remembered::new(remembered_bytes) }
+    }
+
+    /// What a policy answers to a request, asked or remembered.
+    pub(crate) fn decide(
+        &mut self,
+        policy: &Policy,
+        head: &RequestHead,
+        request: &dyn Request,
+    ) -> Authorized {
+        let fields = policy.fields();
+        let reading = match reading(head, fields, self.paths, || request.connection(fields)) {
+            Ok(reading) => reading,
+            Err(error) => return Authorized::evaluated(Outcome::BadRequest(error)),
+        };
+        let key = (!self.remembered.is_off() && fields.may_recur()).then(|| reading.key());
+        let known = key.as_ref().and_then(|key| self.remembered.get(policy.id(), key));
+        if let Some(answer) = known {
+            let outcome = outcome(Ok(answer.cloned()), head, self.paths);
+            return Authorized { outcome, is_remembered: true };
+        }
+        let answer = match reading.input() {
+            Ok(input) => policy.evaluate(input, self.moment(&reading)),
+            Err(error) => return Authorized::evaluated(Outcome::BadRequest(error)),
+        };
+        // An error may be one of time, and what has ended an evaluation once may not the next time.
+        if let (Some(key), Ok(answer)) = (key, &answer) {
+            self.remembered.put(policy.id(), key, answer.clone());
+        }
+        Authorized::evaluated(outcome(answer, head, self.paths))
+    }
+
+    fn moment(&mut self, reading: &Reading<'_>) -> Moment {
+        let now_ns = reading.time_ns().and_then(|time_ns| i64::try_from(time_ns).ok());
+        Moment { now_ns: now_ns.unwrap_or_else(host_time), seed: [self.chance.u64(..), self.chance.u64(..)] }
+    }
+}
+
+// === impl Authorized ===
+
+impl Authorized {
+    fn evaluated(outcome: Outcome) -> Self {
+        Self { outcome, is_remembered: false }
+    }
+}
+
+#[cfg(test)]
+mod tests;

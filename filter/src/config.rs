@@ -78,6 +78,22 @@ pub struct ManagerConfig {
     pub retain_generations: usize,
 }
 
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            evaluation: EvaluationLimits::default(),
+            // A request that ends VMs is not given a second one.
+            vm_failures: 1,
+            // A quarter of what Envoy gives a VM.
+            download_bytes: 256 << 20,
+            // Some thousands of decisions.
+            remembered_bytes: 1 << 20,
+        }
+    }
+}
+
 // === impl ManagerConfig ===
 
 impl Default for ManagerConfig {
@@ -160,6 +176,8 @@ pub struct Limits {
     pub vm_failures: usize,
     /// What the archives that are under way or being read may weigh together in one VM.
     pub download_bytes: u64,
+    /// What one VM keeps of decisions that it need not make again; 0 for nothing.
+    pub remembered_bytes: usize,
 }
 
 impl Config {

@@ -9,11 +9,14 @@ use std::{
 use log::Level;
 
 use crate::{
-    authz::{self, HealthQuery, LocalResponse, Mark, Outcome, Permit, RequestHead, SEAL_VALUE},
+    authz::{
+        self, Authorized, Connection, Decider, HealthQuery, LocalResponse, Mark, Outcome, Permit, Request,
+        RequestHead, SEAL_VALUE,
+    },
     config::{Config, ConfigError, Paths},
     hooks::{Check, checks},
     manager::{self, Effect, Event, Manager, NotReady, SharedData, Shelf, Task},
-    policy::{self, EvaluationLimits, Policy},
+    policy::{self, EvaluationLimits, InputFields, Policy},
     telemetry::{Counter, LogLimiter, REQUEST_LINES_PER_SECOND},
 };
 
@@ -24,8 +27,7 @@ pub struct Plugin {
     limiter: LogLimiter,
     /// The same for every context with the same configuration.
     id: u64,
-    /// What policies get for chance.
-    chance: fastrand::Rng,
+    decider: Decider,
 }
 
 #[derive(Debug)]
@@ -34,7 +36,6 @@ enum State {
         manager: Box<Manager>,
         default_policy: Option<String>,
         health: Option<HealthPath>,
-        paths: Paths,
     },
     /// Nothing is let through, and nothing is fetched, until a new configuration comes.
     Refused,
@@ -76,13 +77,10 @@ pub struct Admitted {
     pub effects: Vec<Effect>,
 }
 
-/// A request's outcome with what must be told of it.
-#[derive(Debug)]
-pub struct Decided {
-    /// What became of the request.
-    pub outcome: Outcome,
-    /// Log lines and counters.
-    pub effects: Vec<Effect>,
+/// A request's outcome, with log lines and counters.
+struct Decided {
+    outcome: Outcome,
+    effects: Vec<Effect>,
 }
 
 // === impl Plugin ===
@@ -94,19 +92,21 @@ impl Plugin {
     /// Shape: `document` is the plugin configuration as Envoy delivers it; `seed` names this VM and spreads
     /// polls and retries; `shelf` is the one of the VM, for all its plugins.
     pub fn configure(document: &[u8], seed: u64, shelf: Shelf) -> (Self, Vec<Effect>) {
+        let mut decider = Decider::new(Paths::default(), seed, 0);
         let (state, message) = match Config::parse(document) {
             Ok(config) => {
                 let manager = Box::new(Manager::new(&config, seed, shelf));
                 let message = format!("{} bundles, {} policies", config.bundles.len(), config.policies.len());
-                let Config { default_policy, health_path, health_detail, paths, .. } = config;
+                let Config { default_policy, health_path, health_detail, paths, limits, .. } = config;
+                decider = Decider::new(paths, seed, limits.remembered_bytes);
                 let health = health_path.map(|path| HealthPath { path, tells_detail: health_detail });
-                (State::Serving { manager, default_policy, health, paths }, (Level::Info, message))
+                (State::Serving { manager, default_policy, health }, (Level::Info, message))
             }
             Err(error) => (State::Refused, (Level::Error, refusal(&error))),
         };
         let id = BuildHasherDefault::<DefaultHasher>::default().hash_one(document);
         let limiter = LogLimiter::new(REQUEST_LINES_PER_SECOND);
-        let plugin = Self { state, limiter, id, chance: fastrand::Rng::with_seed(seed) };
+        let plugin = Self { state, limiter, id, decider };
         (plugin, vec![Effect::Log(message.0, format!("configuration: {}", message.1))])
     }
 
@@ -188,17 +188,8 @@ impl Plugin {
         manager.begin_request(name, now, shared).map_err(Closed::NotReady)
     }
 
-    /// What chance is made of for one request.
-    pub(crate) fn draw(&mut self) -> [u64; 2] {
-        [self.chance.u64(..), self.chance.u64(..)]
-    }
-
-    /// Which paths requests may have.
-    pub(crate) fn paths(&self) -> Paths {
-        match &self.state {
-            State::Serving { paths, .. } => *paths,
-            State::Refused => Paths::default(),
-        }
+    pub(crate) fn decider(&mut self) -> &mut Decider {
+        &mut self.decider
     }
 
     /// The policy for a request whose route names `named`, or nothing; none if there is none.
@@ -218,13 +209,12 @@ impl Plugin {
     /// Whether a request may go on from here. The first time that it comes, its route's policy decides. The second time it
     /// has been permitted: then it goes on if its route is still one of that policy, and is decided again if not.
     ///
-    /// Shape: `state` is the filter state of [`SEAL_KEY`](authz::SEAL_KEY), `head` the request's, if the host gives it.
-    /// Units: `now` as in [`Plugin::handle`].
+    /// Shape: `state` is the filter state of [`SEAL_KEY`](authz::SEAL_KEY). Units: `now` as in [`Plugin::handle`].
     pub fn admit(
         &mut self,
         state: Option<&[u8]>,
         named: Option<&str>,
-        head: impl FnOnce() -> Option<RequestHead>,
+        request: &dyn Request,
         now: Duration,
         shared: &dyn SharedData,
     ) -> Admitted {
@@ -233,14 +223,19 @@ impl Plugin {
             return Admitted { pass: Ok(Pass::sealed(None)), effects: Vec::new() };
         }
         // Decided without its headers, a request could be allowed for what it does not carry.
-        let Some(head) = head() else {
+        let Some(head) = request.head() else {
             return Admitted { pass: Err(LocalResponse::host_failed()), effects: Vec::new() };
         };
         let Decided { outcome, effects } = match before {
-            None => self.decide(named, &head, now, shared),
+            None => self.decide(named, &head, request, now, shared),
             // Another configuration has marked it while Envoy replaces that in one place of the chain, and not yet in the
             // other.
-            Some(mark) => self.decide_again(mark.policy, named, &head, now, shared),
+            Some(mark) => {
+                let Authorized { outcome, is_remembered } =
+                    authz::authorize(self, named, &head, request, now, shared);
+                let outcome = authz::not_sent_on(outcome, mark.policy, &head);
+                self.told(named, Authorized { outcome, is_remembered }, now)
+            }
         };
         let pass = outcome.into_permit().map(|permit| match before {
             Some(_) => Pass::sealed(Some(permit)),
@@ -252,37 +247,24 @@ impl Plugin {
         Admitted { pass, effects }
     }
 
-    /// Decides one request that another policy's decision has sent here; otherwise as [`Plugin::decide`].
-    fn decide_again(
-        &mut self,
-        sent_by: &str,
-        named: Option<&str>,
-        head: &RequestHead,
-        now: Duration,
-        shared: &dyn SharedData,
-    ) -> Decided {
-        let outcome = authz::authorize(self, named, head, now, shared);
-        self.told(named, authz::not_sent_on(outcome, sent_by, head), now)
-    }
-
     /// Decides one request, and says what to count and log of it.
-    ///
-    /// Units: `now` as in [`Plugin::handle`].
-    pub fn decide(
+    fn decide(
         &mut self,
         named: Option<&str>,
         head: &RequestHead,
+        request: &dyn Request,
         now: Duration,
         shared: &dyn SharedData,
     ) -> Decided {
         if let Some(answer) = self.health(head, now, shared) {
             return Decided { outcome: Outcome::Health(answer), effects: Vec::new() };
         }
-        let outcome = authz::authorize(self, named, head, now, shared);
-        self.told(named, outcome, now)
+        let authorized = authz::authorize(self, named, head, request, now, shared);
+        self.told(named, authorized, now)
     }
 
-    fn told(&mut self, named: Option<&str>, outcome: Outcome, now: Duration) -> Decided {
+    fn told(&mut self, named: Option<&str>, authorized: Authorized, now: Duration) -> Decided {
+        let Authorized { outcome, is_remembered } = authorized;
         let policy = match outcome {
             Outcome::UnknownPolicy(_) | Outcome::NoPolicyNamed | Outcome::ConfigurationRefused => None,
             _ => self.policy_name(named),
@@ -290,6 +272,9 @@ impl Plugin {
         let policy = policy.unwrap_or("unknown");
         let counter = Counter::Request { policy: policy.to_owned(), reason: outcome.reason() };
         let mut effects = vec![Effect::Count(counter)];
+        if is_remembered {
+            effects.push(Effect::Count(Counter::Remembered { policy: policy.to_owned() }));
+        }
         if let Some(trouble) = outcome.trouble() {
             effects.push(if self.limiter.admit(now) {
                 Effect::Log(Level::Warn, format!("request answered `{}`: {trouble}", outcome.reason()))
@@ -365,8 +350,26 @@ allow if {
     let Ok(compiled) = Policy::compile("warm/allow", &[part], limits) else {
         return;
     };
-    let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
-    let headers = vec![header(":path", "/a/b?c=d"), header(":method", "GET"), header(":authority", "a")];
-    let head = RequestHead { headers, connection: authz::Connection::default() };
-    let _ = authz::decide(&compiled, &head, Paths::default(), [0, 0]).into_permit();
+    let mut decider = Decider::new(Paths::default(), 0, 1 << 10);
+    for _ in 0..2 {
+        let request = WarmUp;
+        if let Some(head) = request.head() {
+            let _ = decider.decide(&compiled, &head, &request).outcome.into_permit();
+        }
+    }
+}
+
+/// The request with which code is run once.
+struct WarmUp;
+
+impl Request for WarmUp {
+    fn head(&self) -> Option<RequestHead> {
+        let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
+        let headers = vec![header(":path", "/a/b?c=d"), header(":method", "GET"), header(":authority", "a")];
+        Some(RequestHead { headers })
+    }
+
+    fn connection(&self, _: &InputFields) -> Connection {
+        Connection::default()
+    }
 }

@@ -6,6 +6,7 @@
 
 mod compiling;
 mod disposal;
+mod fields;
 pub(crate) mod json;
 pub(crate) mod merge;
 mod module;
@@ -15,17 +16,23 @@ mod yaml_data;
 
 use std::{
     rc::Rc,
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use portcullis_rego::{
-    Entry, Error, Limits, Outside,
+    Entry, Error, Limits, Outside, Reads,
     builtins::{Clock, Limit},
 };
 
 pub use compiling::{Compiling, compiler, reference};
 pub use disposal::Disposal;
+#[cfg(test)]
+pub(crate) use fields::known_paths;
+pub use fields::{Field, InputField, InputFields, field as input_field};
 pub use module::{Module, ModuleError, RegoVersion};
 pub use value::{
     Conflict, Value, array, field, first_outside, merge_at, number, object, parse_json, string, string_map,
@@ -60,10 +67,16 @@ pub struct Policy {
 
 #[derive(Debug)]
 struct Compiled {
+    id: PolicyId,
     policy: portcullis_rego::Policy,
     entry: Entry,
     decision_exists: bool,
+    fields: InputFields,
 }
+
+/// Names what one compilation made, in this VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct PolicyId(u64);
 
 /// What one evaluation may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +186,16 @@ impl Policy {
         result.map_err(|error| self.fault(error))
     }
 
+    /// What of a request the decision can depend on.
+    pub fn fields(&self) -> &InputFields {
+        &self.compiled.fields
+    }
+
+    /// The name of what was compiled; the same with other limits.
+    pub(crate) fn id(&self) -> PolicyId {
+        self.compiled.id
+    }
+
     /// Whether any rule or data stands at the decision's path; without, every answer is undefined.
     pub fn decision_exists(&self) -> bool {
         self.compiled.decision_exists
@@ -200,10 +223,24 @@ impl Policy {
     }
 }
 
+// === impl PolicyId ===
+
+impl PolicyId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn for_tests(id: u64) -> Self {
+        Self(id)
+    }
+}
+
 // === impl EvaluationLimits ===
 
 impl Default for EvaluationLimits {
-    /// What no policy meets that was written to decide requests: some fifty milliseconds of a worker.
+    /// What no policy meets that was written to decide requests: a fraction of a second of a worker.
     fn default() -> Self {
         let Limits { steps, bytes, depth } = Limits::default();
         Self { steps, bytes, depth, time: Duration::from_millis(100) }

@@ -17,6 +17,11 @@ pub enum Counter {
         /// Why the request was answered as it was.
         reason: &'static str,
     },
+    /// One request that was answered as the same request before it, without asking the policy again.
+    Remembered {
+        /// The policy.
+        policy: String,
+    },
     /// One attempt to fetch a bundle.
     Download {
         /// The bundle.
@@ -133,6 +138,7 @@ impl fmt::Display for Counter {
             Self::Request { policy, reason } => {
                 write!(f, "portcullis_requests.policy.{policy}.outcome.{reason}")
             }
+            Self::Remembered { policy } => write!(f, "portcullis_remembered.policy.{policy}"),
             Self::Download { bundle, outcome } => {
                 write!(f, "portcullis_downloads.bundle.{bundle}.outcome.{outcome}")
             }

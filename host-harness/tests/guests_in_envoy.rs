@@ -19,7 +19,7 @@ use host_harness::{
         client::{Connection, Request},
     },
 };
-use portcullis_filter::config::{Config, EvaluationLimits, Limits, ManagerConfig};
+use portcullis_filter::config::{Config, Limits, ManagerConfig};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -334,7 +334,7 @@ fn no_bundles() -> Config {
         default_policy: None,
         clusters: BTreeMap::new(),
         max_concurrent_downloads: 1,
-        limits: Limits { evaluation: EvaluationLimits::default(), vm_failures: 1, download_bytes: 1 << 28 },
+        limits: Limits::default(),
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,

@@ -17,7 +17,7 @@ use host_harness::{
     servers::{Echo, Upstream, client::Request},
 };
 use portcullis_filter::config::{
-    BundleSource, ClusterTarget, Config, EvaluationLimits, Limits, ManagerConfig, Paths, PolicyConfig, Scheme,
+    BundleSource, ClusterTarget, Config, Limits, ManagerConfig, Paths, PolicyConfig, Scheme,
 };
 use tempfile::TempDir;
 
@@ -305,7 +305,7 @@ fn config<'a>(clusters: impl IntoIterator<Item = (&'a str, ClusterTarget)>, size
         default_policy: Some("p".into()),
         clusters: clusters.into_iter().map(|(name, target)| (name.to_owned(), target)).collect(),
         max_concurrent_downloads: 64,
-        limits: Limits { evaluation: EvaluationLimits::default(), vm_failures: 1, download_bytes: 1 << 28 },
+        limits: Limits::default(),
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,

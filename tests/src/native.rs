@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use portcullis_filter::{
-    authz::{Connection, HeaderChange, LocalResponse, RequestHead, SocketAddress},
+    authz::{Connection, HeaderChange, LocalResponse, Permit, Request, RequestHead, SocketAddress},
     manager::{Answer, Effect, Event, LocalData, Shelf},
     plugin::{Pass, Plugin},
+    policy::InputFields,
 };
 
 use crate::table::{Answered, CaseRequest, SeenUpstream, Table};
@@ -60,29 +61,29 @@ impl Native {
         request: Option<&CaseRequest>,
         policy: Option<&str>,
     ) -> Result<Pass, LocalResponse> {
-        let head = || Some(RequestHead { headers: head(request?), connection: connection() });
-        self.plugin.admit(state, policy, head, Duration::ZERO, &self.shared).pass
+        self.plugin.admit(state, policy, &HostRequest(request), Duration::ZERO, &self.shared).pass
     }
 
     /// One request through the core and, if it is permitted, to an upstream.
     pub fn exchange(&mut self, request: &CaseRequest) -> Answered {
         let mut headers = head(request);
-        let head = RequestHead { headers: headers.clone(), connection: connection() };
-        let decided = self.plugin.decide(request.policy.as_deref(), &head, Duration::ZERO, &self.shared);
-        match decided.outcome.into_permit() {
+        match self.admit(None, Some(request), request.policy.as_deref()) {
             Err(response) => Answered {
                 status: response.status,
                 headers: response.headers,
                 body: response.body,
                 upstream: None,
             },
-            Ok(permit) => {
-                apply(&mut headers, permit.request_changes());
+            Ok(pass) => {
+                let permit = pass.into_permit();
+                let changes =
+                    |of: fn(&Permit) -> &[HeaderChange]| permit.as_ref().map(of).unwrap_or_default();
+                apply(&mut headers, changes(Permit::request_changes));
                 let upstream: Vec<(String, String)> = headers.into_iter().map(readable).collect();
                 let path =
                     upstream.iter().find(|(name, _)| name == ":path").map_or("", |(_, path)| path).to_owned();
                 let mut response = vec![(b"x-answered-by".to_vec(), b"upstream".to_vec())];
-                apply(&mut response, permit.response_changes());
+                apply(&mut response, changes(Permit::response_changes));
                 Answered {
                     status: 200,
                     headers: response.into_iter().map(readable).collect(),
@@ -107,6 +108,19 @@ pub fn head(request: &CaseRequest) -> Vec<(Vec<u8>, Vec<u8>)> {
     let sent =
         request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase().into_bytes(), value.bytes()));
     pseudo.chain(sent).collect()
+}
+
+/// A request that the host tells of, or does not.
+struct HostRequest<'a>(Option<&'a CaseRequest>);
+
+impl Request for HostRequest<'_> {
+    fn head(&self) -> Option<RequestHead> {
+        Some(RequestHead { headers: head(self.0?) })
+    }
+
+    fn connection(&self, _: &InputFields) -> Connection {
+        connection()
+    }
 }
 
 fn connection() -> Connection {

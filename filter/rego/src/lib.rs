@@ -32,8 +32,8 @@ pub mod syntax;
 pub mod value;
 
 pub use eval::{
-    Answer, Attempt, Entry, Error, Evaluated, Failure, Limits, Outside, Paths, Policy, Reads, Recorder,
-    RuleName, Scanned,
+    Answer, Attempt, Entry, Error, Evaluated, Failure, Limits, Outside, Paths, Policy, Reads, ReadsSurvey,
+    Recorder, RuleName, Scanned,
 };
 pub use plan::{Code, CompileError, CompileErrors, Compiler, Options, Progress};
 pub use syntax::Version;

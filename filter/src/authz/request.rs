@@ -2,16 +2,25 @@
 
 use percent_encoding::percent_decode_str;
 
-/// Headers of one request with what Envoy knows about its connection.
+use crate::policy::InputFields;
+
+/// What the host tells of a request, when it is asked.
+pub trait Request {
+    /// The headers; none if the host does not give them.
+    fn head(&self) -> Option<RequestHead>;
+
+    /// What is not in the headers, as far as `fields` need it.
+    fn connection(&self, fields: &InputFields) -> Connection;
+}
+
+/// Headers of one request.
 #[derive(Debug, Clone, Default)]
 pub struct RequestHead {
     /// In the order received, pseudo-headers included, names in lower case. Bytes, because HTTP allows any.
     pub headers: Vec<(Vec<u8>, Vec<u8>)>,
-    /// What is not in the headers.
-    pub connection: Connection,
 }
 
-/// What Envoy's properties say about a request beyond its headers; absent where Envoy says nothing.
+/// What Envoy's properties say about a request beyond its headers; absent where Envoy says nothing, or was not asked.
 #[derive(Debug, Clone, Default)]
 pub struct Connection {
     /// The downstream peer.
@@ -105,6 +114,24 @@ pub(super) fn parse_query(path: &str) -> Result<Vec<(String, String)>, RequestEr
         pairs.push((decode(key)?, decode(value)?));
     }
     Ok(pairs)
+}
+
+/// Whether [`parse_path`] takes a path.
+pub(super) fn check_path(path: &str) -> Result<(), RequestError> {
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    if is_decodable(path) { Ok(()) } else { Err(RequestError::Path) }
+}
+
+/// Whether [`parse_query`] takes the query of a path.
+pub(super) fn check_query(path: &str) -> Result<(), RequestError> {
+    let query = path.split_once('?').map_or("", |(_, query)| query);
+    // `&` and `=` are no hexadecimal digits, and no part of a character that is escaped: none is decoded across them.
+    let is_taken = !query.contains(';') && query.split(['&', '=']).all(is_decodable);
+    if is_taken { Ok(()) } else { Err(RequestError::Query) }
+}
+
+fn is_decodable(text: &str) -> bool {
+    !text.contains('%') || unescape(text).is_some()
 }
 
 /// Percent-decoding that refuses what the lenient crates leave standing: `%` without two hex digits.

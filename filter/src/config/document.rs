@@ -176,6 +176,7 @@ pub(super) struct Limits {
     pub(super) evaluation_ms: Option<u32>,
     pub(super) vm_failures: Option<usize>,
     pub(super) download_bytes: Option<u64>,
+    pub(super) remembered_bytes: Option<usize>,
 }
 
 /// Options of OPA and opa-envoy-plugin that are refused by name: path (`*` is any key), why, and the cure.

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, fmt, mem, rc::Rc};
 
-use portcullis_rego::{CompileErrors, Compiler, Limits, Options, Outside, Progress};
+use portcullis_rego::{CompileErrors, Compiler, Limits, Options, Outside, Progress, ReadsSurvey};
 
 use super::{
-    Brings, Compiled, Disposal, EvaluationLimits, Part, Policy, PolicyError, Value, merge::Merge,
-    module::Module, object,
+    Brings, Compiled, Disposal, EvaluationLimits, InputFields, Part, Policy, PolicyError, PolicyId, Value,
+    merge::Merge, module::Module, object,
 };
 
 /// Rules that one step takes through one stage of the compiler; a rule of some lines takes a few microseconds.
@@ -19,7 +19,7 @@ const MAX_MESSAGE_CHARACTERS: usize = 400;
 /// A policy on its way from bundles to [`Policy`].
 ///
 /// Shape: call [`step`](Self::step) until it gives the result, now or in a later callback; there is no clock inside.
-/// A step takes one Rego file, some rules, or a fraction of a millisecond of data.
+/// A step takes a part of a Rego file, some rules, or a fraction of a millisecond of data.
 /// Errors: as [`Policy::compile`], of which this is the inside.
 pub struct Compiling<B> {
     parts: Vec<B>,
@@ -33,14 +33,16 @@ enum Stage {
     Begin,
     Merging(usize, Option<Merge>),
     Compiling(Box<Compiler>, Tests),
+    Surveying(Box<Compiled>, ReadsSurvey),
     WarmingUp(Box<Compiled>),
     Over,
 }
 
-/// What is compiled of the tests beside a policy: all, or nothing because of what was wrong with all.
+/// Whether the tests beside a policy are compiled with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Tests {
     With,
-    Without(PolicyError),
+    Without,
 }
 
 // === impl Compiling ===
@@ -78,6 +80,15 @@ impl<B: Brings> Compiling<B> {
             }
             Stage::Merging(part, merge) => self.merge(part, merge)?,
             Stage::Compiling(compiler, tests) => self.compile(compiler, tests)?,
+            Stage::Surveying(mut compiled, mut survey) => {
+                match survey.step(&compiled.policy, &compiled.entry, RULES_PER_STEP) {
+                    None => Stage::Surveying(compiled, survey),
+                    Some(reads) => {
+                        compiled.fields = InputFields::of(&reads);
+                        Stage::WarmingUp(compiled)
+                    }
+                }
+            }
             Stage::WarmingUp(compiled) => {
                 // What it answers does not matter: the code that it runs through has run then.
                 let _ = compiled.policy.evaluate(
@@ -96,7 +107,7 @@ impl<B: Brings> Compiling<B> {
     fn merge(&mut self, part: usize, merge: Option<Merge>) -> Result<Stage, PolicyError> {
         let Some(mut merge) = merge else {
             let Some(brought) = self.parts.get(part).map(Brings::part) else {
-                return Ok(Stage::Compiling(Box::new(self.compiler(true)), Tests::With));
+                return Ok(Stage::Compiling(Box::new(self.compiler(Tests::With)), Tests::With));
             };
             let data = mem::take(&mut self.data);
             return Ok(Stage::Merging(part, Some(Merge::new(data, &[], brought.data.clone()))));
@@ -115,14 +126,15 @@ impl<B: Brings> Compiling<B> {
     }
 
     /// A compiler with every file, or without those that hold tests.
-    fn compiler(&self, with_tests: bool) -> Compiler {
-        self.compiler_with(Options { without_tests: !with_tests, ..Options::default() }, with_tests)
+    fn compiler(&self, tests: Tests) -> Compiler {
+        let without_tests = tests == Tests::Without;
+        self.compiler_with(Options { without_tests, ..Options::default() }, tests)
     }
 
-    fn compiler_with(&self, options: Options, with_tests: bool) -> Compiler {
+    fn compiler_with(&self, options: Options, tests: Tests) -> Compiler {
         let mut compiler = Compiler::new(options);
         let modules = self.parts.iter().flat_map(|part| part.part().modules);
-        for module in modules.filter(|module| with_tests || !Module::is_test(&module.name)) {
+        for module in modules.filter(|module| tests == Tests::With || !Module::is_test(&module.name)) {
             compiler.module(&module.name, &module.text, module.version);
         }
         compiler.data(self.data.clone());
@@ -140,14 +152,16 @@ impl<B: Brings> Compiling<B> {
                 let keys: Vec<&str> = self.decision.iter().map(String::as_str).collect();
                 let decision_exists = policy.exists(&keys);
                 let entry = policy.query(&reference(&keys)).map_err(compile_error)?;
-                Ok(Stage::WarmingUp(Box::new(Compiled { policy, entry, decision_exists })))
+                let (id, fields) = (PolicyId::next(), InputFields::all());
+                let compiled = Compiled { id, policy, entry, decision_exists, fields };
+                Ok(Stage::Surveying(Box::new(compiled), ReadsSurvey::new()))
             }
             // A test that calls what is not there, or is broken, does not keep a policy from deciding.
-            (Err(errors), Tests::With) => {
-                let error = compile_error(errors);
-                Ok(Stage::Compiling(Box::new(self.compiler(false)), Tests::Without(error)))
+            (Err(_), Tests::With) => {
+                Ok(Stage::Compiling(Box::new(self.compiler(Tests::Without)), Tests::Without))
             }
-            (Err(_), Tests::Without(error)) => Err(error),
+            // Said without the faults of the tests, which are not in the way.
+            (Err(errors), Tests::Without) => Err(compile_error(errors)),
         }
     }
 }
@@ -158,7 +172,7 @@ impl<B> fmt::Debug for Compiling<B> {
             Stage::Begin => "begin",
             Stage::Merging(..) => "merging",
             Stage::Compiling(..) => "compiling",
-            Stage::WarmingUp(_) => "preparing",
+            Stage::Surveying(..) | Stage::WarmingUp(_) => "preparing",
             Stage::Over => "over",
         };
         let decision = self.decision.join("/");
@@ -177,7 +191,7 @@ pub fn compiler<B: Brings>(parts: Vec<B>, options: Options) -> Result<Compiler, 
     while matches!(compiling.stage, Stage::Begin | Stage::Merging(..)) {
         compiling.advance()?;
     }
-    Ok(compiling.compiler_with(options, true))
+    Ok(compiling.compiler_with(options, Tests::With))
 }
 
 /// All that is wrong, on one line.

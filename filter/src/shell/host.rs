@@ -12,9 +12,10 @@ use proxy_wasm::{
 };
 
 use crate::{
-    authz::{self, Connection, NoBytes, RequestHead, SEAL_KEY, SocketAddress},
+    authz::{self, Connection, NoBytes, Request, RequestHead, SEAL_KEY, SocketAddress},
     hooks::{Protection, guards},
     manager::{self, AtWork, Read, Seen, SharedData, Task},
+    policy::{InputField, InputFields},
 };
 
 /// The CAS number with which Envoy creates a key, and refuses if it is there. Source: proxy-wasm-cpp-host,
@@ -185,22 +186,32 @@ impl Metrics {
     }
 }
 
-/// The request's headers, and what Envoy knows beyond them.
-pub(super) fn head() -> Option<RequestHead> {
-    let headers = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).ok()?;
-    let headers = headers.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect();
-    Some(RequestHead { headers, connection: connection() })
-}
+/// The request that the current callback is about.
+pub(super) struct HostRequest;
 
-/// Source: Envoy's attribute reference; integers and timestamps arrive as 8 bytes little-endian, booleans as one byte.
-fn connection() -> Connection {
-    Connection {
-        source: text(&["source", "address"]).as_deref().map(SocketAddress::parse),
-        destination: text(&["destination", "address"]).as_deref().map(SocketAddress::parse),
-        source_principal: source_principal(),
-        requested_server_name: text(&["connection", "requested_server_name"]),
-        protocol: text(&["request", "protocol"]),
-        time_ns: integer(&["request", "time"]),
+// === impl HostRequest ===
+
+impl Request for HostRequest {
+    fn head(&self) -> Option<RequestHead> {
+        let headers = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).ok()?;
+        let headers = headers.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect();
+        Some(RequestHead { headers })
+    }
+
+    /// Source: Envoy's attribute reference; integers and timestamps arrive as 8 bytes little-endian, booleans as one byte.
+    fn connection(&self, fields: &InputFields) -> Connection {
+        let asked = |field| fields.has(field).then_some(());
+        let address = |end: &str| text(&[end, "address"]).as_deref().map(SocketAddress::parse);
+        let source = asked(InputField::SourceAddress).or_else(|| asked(InputField::SourcePort));
+        Connection {
+            source: source.and_then(|()| address("source")),
+            destination: asked(InputField::Destination).and_then(|()| address("destination")),
+            source_principal: asked(InputField::SourcePrincipal).and_then(|()| source_principal()),
+            requested_server_name: asked(InputField::ServerName)
+                .and_then(|()| text(&["connection", "requested_server_name"])),
+            protocol: asked(InputField::Protocol).and_then(|()| text(&["request", "protocol"])),
+            time_ns: asked(InputField::Time).and_then(|()| integer(&["request", "time"])),
+        }
     }
 }
 

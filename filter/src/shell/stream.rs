@@ -10,7 +10,7 @@ use proxy_wasm::{
 
 use super::{
     Shared,
-    host::{self, HostData},
+    host::{self, HostData, HostRequest},
 };
 use crate::{
     authz::{HeaderChange, LocalResponse, Permit, SEAL_KEY},
@@ -38,8 +38,9 @@ impl Stream {
         let Ok(mut shared) = self.shared.try_borrow_mut() else {
             return Err(LocalResponse::host_failed());
         };
+        let (state, policy) = (state.as_deref(), policy.as_deref());
         let Admitted { pass, effects } =
-            shared.plugin.admit(state.as_deref(), policy.as_deref(), host::head, host::now(), &HostData);
+            shared.plugin.admit(state, policy, &HostRequest, host::now(), &HostData);
         shared.tell(effects);
         pass
     }

@@ -137,8 +137,8 @@ fn request(arguments: &Arguments, compiled: &Policy, moment: Moment) -> Result<A
         PathsArgument::Strict => Paths::Strict,
         PathsArgument::Opa => Paths::Opa,
     };
-    let head = head(arguments, moment)?;
-    Ok(match authz::input(&head, paths) {
+    let (head, connection) = head(arguments, moment)?;
+    Ok(match authz::input(&head, connection, paths) {
         Ok(input) => {
             let result = compiled.evaluate(input.clone(), moment);
             let outcome = authz::outcome(result.clone(), &head, paths);
@@ -149,7 +149,7 @@ fn request(arguments: &Arguments, compiled: &Policy, moment: Moment) -> Result<A
 }
 
 /// The request as Envoy would hand it over.
-fn head(arguments: &Arguments, moment: Moment) -> Result<RequestHead> {
+fn head(arguments: &Arguments, moment: Moment) -> Result<(RequestHead, Connection)> {
     let (method, url) = (arguments.method.as_deref(), arguments.url.as_deref());
     let (Some(method), Some(url)) = (method, url) else {
         bail!("a request is METHOD URL, as in `GET /products`")
@@ -184,7 +184,7 @@ fn head(arguments: &Arguments, moment: Moment) -> Result<RequestHead> {
         time_ns: u64::try_from(moment.now_ns).ok(),
         ..Connection::default()
     };
-    Ok(RequestHead { headers, connection })
+    Ok((RequestHead { headers }, connection))
 }
 
 /// Evaluates once more, rule by rule and without an index: what that leaves out is what one wants to know.

@@ -404,7 +404,7 @@ fn stats_tags() -> Value {
     json!([
         {
             "tag_name": "policy",
-            "regex": r"^wasmcustom\.portcullis_(?:requests|policy_[a-z_]+)(\.policy\.(.+?))(?:\.outcome\.[^.]+)?$",
+            "regex": r"^wasmcustom\.portcullis_(?:requests|remembered|policy_[a-z_]+)(\.policy\.(.+?))(?:\.outcome\.[^.]+)?$",
         },
         { "tag_name": "member", "regex": r"^wasmcustom\.portcullis_at_work(\.member\.(\d+))$" },
         {

@@ -11,7 +11,7 @@ use host_harness::{
     real_envoy::{BootstrapOptions, EnvoyError, EnvoyOptions, RealEnvoy, bootstrap},
     servers::Upstream,
 };
-use portcullis_filter::config::{ClusterTarget, Config, EvaluationLimits, Limits, ManagerConfig, Scheme};
+use portcullis_filter::config::{ClusterTarget, Config, Limits, ManagerConfig, Scheme};
 
 use crate::common::runtime;
 
@@ -85,7 +85,7 @@ pub(crate) fn start_envoy(
         default_policy: None,
         clusters: BTreeMap::from([("side".to_owned(), side)]),
         max_concurrent_downloads: 1,
-        limits: Limits { evaluation: EvaluationLimits::default(), vm_failures: 1, download_bytes: 1 << 28 },
+        limits: Limits::default(),
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,

@@ -24,7 +24,7 @@ mod watch;
 mod tests;
 
 pub use query::{Answer, Entry};
-pub use reads::{Paths, Reads};
+pub use reads::{Paths, Reads, ReadsSurvey};
 pub use survey::{RuleName, Scanned};
 pub use watch::{Attempt, Evaluated, Failure, Recorder};
 

@@ -22,7 +22,7 @@ impl Paths {
     }
 
     /// The paths, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &[Value]> {
+    pub fn iter(&self) -> impl Iterator<Item = &[Value]> + Clone {
         self.0.iter().map(Vec::as_slice)
     }
 
@@ -61,25 +61,62 @@ pub struct Reads {
 impl Policy {
     /// What a query can read at most, whatever the input.
     pub fn reads(&self, entry: &Entry) -> Reads {
-        let mut reader =
-            Reader { plan: &self.plan, reads: Reads::default(), seen: BTreeSet::new(), open: Vec::new() };
-        reader.window(&entry.block, &[&entry.shown.iter().map(|r| Arg::Reg(*r)).collect::<Vec<_>>()]);
-        while let Some(id) = reader.open.pop() {
-            reader.node(id);
+        let mut survey = ReadsSurvey::new();
+        loop {
+            if let Some(reads) = survey.step(self, entry, usize::MAX) {
+                return reads;
+            }
         }
-        let Reads { input, present, .. } = &mut reader.reads;
-        present.retain(|path| {
-            !(0..=path.len()).any(|n| path.get(..n).is_some_and(|start| input.0.contains(start)))
-        });
-        reader.reads
+    }
+}
+
+/// What a query can read, found out in steps.
+#[derive(Debug, Default)]
+pub struct ReadsSurvey {
+    found: Found,
+    /// Node and rule with which the next step begins; none before the query itself was looked at.
+    next: Option<(usize, usize)>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    reads: Reads,
+    seen: BTreeSet<NodeId>,
+    /// Those of `seen`, in the order in which they are looked at.
+    nodes: Vec<NodeId>,
+}
+
+impl ReadsSurvey {
+    /// One that has looked at nothing yet.
+    pub fn new() -> ReadsSurvey {
+        ReadsSurvey::default()
+    }
+
+    /// Looks at no more than so many rules, all of one policy and one query; gives what was found once all have been.
+    pub fn step(&mut self, policy: &Policy, entry: &Entry, rules: usize) -> Option<Reads> {
+        let mut reader = Reader { plan: &policy.plan, found: &mut self.found };
+        let Some((at, from)) = self.next else {
+            reader.window(&entry.block, &[&entry.shown.iter().map(|r| Arg::Reg(*r)).collect::<Vec<_>>()]);
+            self.next = Some((0, 0));
+            return None;
+        };
+        let Some(id) = reader.found.nodes.get(at).copied() else {
+            let mut reads = std::mem::take(&mut self.found.reads);
+            let input = &reads.input.0;
+            reads.present.retain(|path| {
+                !(0..=path.len()).any(|n| path.get(..n).is_some_and(|start| input.contains(start)))
+            });
+            return Some(reads);
+        };
+        let to = from.saturating_add(rules.max(1));
+        self.next = Some(if reader.rules(id, from, to) { (at, to) } else { (at + 1, 0) });
+        None
     }
 }
 
 struct Reader<'p> {
     plan: &'p Plan,
-    reads: Reads,
-    seen: BTreeSet<NodeId>,
-    open: Vec<NodeId>,
+    found: &'p mut Found,
 }
 
 /// Registers that hold a part of `input`.
@@ -87,8 +124,8 @@ type Aliases = BTreeMap<u32, Vec<Value>>;
 
 impl Reader<'_> {
     fn visit(&mut self, id: NodeId) {
-        if self.seen.insert(id) {
-            self.open.push(id);
+        if self.found.seen.insert(id) {
+            self.found.nodes.push(id);
         }
     }
 
@@ -101,16 +138,19 @@ impl Reader<'_> {
         }
     }
 
-    fn node(&mut self, id: NodeId) {
+    /// Some rules of a node. Whether there may be more.
+    fn rules(&mut self, id: NodeId, from: usize, to: usize) -> bool {
         let plan = self.plan;
-        let Some(node) = plan.node(id) else { return };
-        for rule in node.rules.iter().chain(&node.default).filter_map(|r| plan.rule(*r)) {
+        let Some(node) = plan.node(id) else { return false };
+        let all = node.rules.iter().chain(&node.default);
+        for rule in all.skip(from).take(to - from).filter_map(|rule| plan.rule(*rule)) {
             for rule in std::iter::once(rule).chain(&rule.branches) {
                 let heads: Vec<&[Arg]> =
                     vec![&rule.args, &rule.path, rule.key.as_slice(), rule.value.as_slice()];
                 self.window(&rule.block, &heads);
             }
         }
+        to < node.rules.len() + 1
     }
 
     /// The bodies that share a window, and the terms around them.
@@ -120,7 +160,7 @@ impl Reader<'_> {
         self.aliases(block, &mut aliases, &mut twice);
         twice.iter().for_each(|r| {
             if let Some(path) = aliases.remove(r) {
-                self.reads.input.add(path);
+                self.found.reads.input.add(path);
             }
         });
         heads.iter().flat_map(|args| args.iter()).for_each(|arg| self.arg(arg, &aliases));
@@ -155,7 +195,7 @@ impl Reader<'_> {
             Arg::Const(_) => {}
             Arg::Reg(register) => {
                 if let Some(path) = aliases.get(register) {
-                    self.reads.input.add(path.clone());
+                    self.found.reads.input.add(path.clone());
                 }
             }
             Arg::Array(items) | Arg::Set(items) => items.iter().for_each(|a| self.arg(a, aliases)),
@@ -183,7 +223,7 @@ impl Reader<'_> {
                 Op::Test(arg) => self.arg(arg, aliases),
                 Op::Builtin { builtin, args, out, .. } => {
                     if builtin.nondeterministic {
-                        self.reads.outside.insert(builtin.name);
+                        self.found.reads.outside.insert(builtin.name);
                     }
                     args.iter().for_each(|a| self.arg(a, aliases));
                     self.out(out, aliases);
@@ -221,7 +261,7 @@ impl Reader<'_> {
                         }
                         if let Target::Data(path) = &with.target {
                             // What is merged with the replacement is read.
-                            self.reads.data.add(path.to_vec());
+                            self.found.reads.data.add(path.to_vec());
                         }
                     }
                 }
@@ -245,7 +285,7 @@ impl Reader<'_> {
                 if let (Some(found), Out::Unify(Arg::Reg(register))) = (constant_path(path, aliases), out)
                     && aliases.get(register) == Some(&found)
                 {
-                    self.reads.present.insert(found);
+                    self.found.reads.present.insert(found);
                     return;
                 }
                 let start = match path.at {
@@ -255,14 +295,14 @@ impl Reader<'_> {
                     },
                     _ => Vec::new(),
                 };
-                self.reads.input.add(start.into_iter().chain(constants()).collect());
+                self.found.reads.input.add(start.into_iter().chain(constants()).collect());
             }
-            DataAt::Base => self.reads.data.add(constants()),
+            DataAt::Base => self.found.reads.data.add(constants()),
             DataAt::Rules(node) => self.visit(node),
             DataAt::Tree(node) => {
                 self.visit_below(node);
                 let done = path.done as usize;
-                self.reads.data.add(constants().into_iter().take(done).collect());
+                self.found.reads.data.add(constants().into_iter().take(done).collect());
             }
         }
         self.out(out, aliases);

@@ -10,34 +10,37 @@ const MAX_EVALUATION_STEPS: u64 = 1_000_000_000;
 const MAX_EVALUATION_BYTES: u64 = 256 << 20;
 const MAX_EVALUATION_DEPTH: u32 = 20_000;
 const MAX_EVALUATION_MS: u64 = 10_000;
-/// A request that ends VMs is not given a second one.
-const DEFAULT_VM_FAILURES: usize = 1;
 const MAX_VM_FAILURES: usize = 100;
-/// A quarter of what Envoy gives a VM.
-const DEFAULT_DOWNLOAD_BYTES: u64 = 256 << 20;
 const MAX_DOWNLOAD_BYTES: u64 = 768 << 20;
+const MAX_REMEMBERED_BYTES: usize = 256 << 20;
 
 impl Resolver {
     pub(super) fn limits(&mut self, limits: &document::Limits) -> Limits {
+        let Limits { evaluation, vm_failures, download_bytes, remembered_bytes } = Limits::default();
         Limits {
-            evaluation: self.evaluation(limits),
+            evaluation: self.evaluation(limits, evaluation),
             vm_failures: self.within(
                 "portcullis.limits.vm_failures",
-                limits.vm_failures.unwrap_or(DEFAULT_VM_FAILURES),
+                limits.vm_failures.unwrap_or(vm_failures),
                 1..=MAX_VM_FAILURES,
             ),
             download_bytes: self.within(
                 "portcullis.limits.download_bytes",
-                limits.download_bytes.unwrap_or(DEFAULT_DOWNLOAD_BYTES),
+                limits.download_bytes.unwrap_or(download_bytes),
                 1..=MAX_DOWNLOAD_BYTES,
+            ),
+            remembered_bytes: self.within(
+                "portcullis.limits.remembered_bytes",
+                limits.remembered_bytes.unwrap_or(remembered_bytes),
+                0..=MAX_REMEMBERED_BYTES,
             ),
         }
     }
 
     /// Of the wall clock the default is generous, because V8 compiles each path of the module on its first use and that
     /// time counts too.
-    fn evaluation(&mut self, limits: &document::Limits) -> EvaluationLimits {
-        let EvaluationLimits { steps, bytes, depth, time } = EvaluationLimits::default();
+    fn evaluation(&mut self, limits: &document::Limits, default: EvaluationLimits) -> EvaluationLimits {
+        let EvaluationLimits { steps, bytes, depth, time } = default;
         let ms = limits.evaluation_ms.map_or(time, |ms| Duration::from_millis(ms.into())).as_millis();
         EvaluationLimits {
             steps: self.within(

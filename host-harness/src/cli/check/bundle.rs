@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use host_harness::archive::Take;
 use portcullis_filter::{
-    authz::{Field, field},
     bundle::{Bundle, BundleError},
     config::DEFAULT_DECISION,
-    policy::{EvaluationLimits, Part, Policy, PolicyError, compiler, reference, string},
+    policy::{EvaluationLimits, Field, Part, Policy, PolicyError, compiler, input_field, reference, string},
 };
 use portcullis_rego::{Options, syntax::Pos};
 
@@ -113,7 +112,7 @@ fn warnings(compiled: &portcullis_rego::Policy, keys: Option<&[&str]>) -> Result
 /// Why a part of `input` is never there, if it is not.
 fn vain(steps: &[&str]) -> Option<String> {
     let shown = |steps: &[&str]| steps.iter().fold("input".to_owned(), |path, step| format!("{path}.{step}"));
-    match field(steps) {
+    match input_field(steps) {
         Field::Known => None,
         Field::Absent(why) => Some(format!("`{}` is never there: {why}", shown(steps))),
         Field::Unknown { at, known } => {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use portcullis_filter::config::{BundleSource, EvaluationLimits, Limits, ManagerConfig, PolicyConfig};
+use portcullis_filter::config::{BundleSource, Limits, ManagerConfig, PolicyConfig};
 
 use super::*;
 
@@ -177,7 +177,7 @@ fn config(clusters: &[(&str, ClusterTarget)], bundles: usize) -> Config {
         default_policy: Some("p".into()),
         clusters: clusters.iter().map(|(name, target)| ((*name).to_owned(), target.clone())).collect(),
         max_concurrent_downloads: 64,
-        limits: Limits { evaluation: EvaluationLimits::default(), vm_failures: 1, download_bytes: 1 << 28 },
+        limits: Limits::default(),
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,

@@ -1,0 +1,249 @@
+//! The fields of `input` that a request can have, and which of them a policy reads.
+//!
+//! Source: opa-envoy-plugin, `envoyauth/request.go` over Envoy's `CheckRequest` v3.
+
+use std::collections::BTreeSet;
+
+use super::{Reads, Value, string};
+
+/// What is fetched from the host, or made of the request, by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputField {
+    /// The address that the peer connected to.
+    Destination,
+    /// Envoy's dynamic metadata: an empty object.
+    MetadataContext,
+    /// The headers, all or some.
+    Headers,
+    /// `:authority`
+    Host,
+    /// `x-request-id`
+    Id,
+    /// `:method`
+    Method,
+    /// `:path`, with the query
+    Path,
+    /// `HTTP/1.1`
+    Protocol,
+    /// `:scheme`
+    Scheme,
+    /// When the request began.
+    Time,
+    /// The route's metadata: an empty object.
+    RouteMetadataContext,
+    /// The peer's address.
+    SourceAddress,
+    /// The peer's port.
+    SourcePort,
+    /// Identity in the peer's certificate.
+    SourcePrincipal,
+    /// Server name that the peer asked for by TLS.
+    ServerName,
+    /// Segments of the path.
+    ParsedPath,
+    /// Values of the query.
+    ParsedQuery,
+    /// What this document is.
+    Version,
+}
+
+/// Each path of `input`, in order; `*` stands for any name, and nothing is said of what is below.
+const FIELDS: &[(&str, InputField)] = &[
+    ("attributes.destination.address.socketAddress.address", InputField::Destination),
+    ("attributes.destination.address.socketAddress.portValue", InputField::Destination),
+    ("attributes.metadataContext", InputField::MetadataContext),
+    ("attributes.request.http.headers.*", InputField::Headers),
+    ("attributes.request.http.host", InputField::Host),
+    ("attributes.request.http.id", InputField::Id),
+    ("attributes.request.http.method", InputField::Method),
+    ("attributes.request.http.path", InputField::Path),
+    ("attributes.request.http.protocol", InputField::Protocol),
+    ("attributes.request.http.scheme", InputField::Scheme),
+    ("attributes.request.time.nanos", InputField::Time),
+    ("attributes.request.time.seconds", InputField::Time),
+    ("attributes.routeMetadataContext", InputField::RouteMetadataContext),
+    ("attributes.source.address.socketAddress.address", InputField::SourceAddress),
+    ("attributes.source.address.socketAddress.portValue", InputField::SourcePort),
+    ("attributes.source.principal", InputField::SourcePrincipal),
+    ("attributes.tlsSession.sni", InputField::ServerName),
+    ("parsed_path.*", InputField::ParsedPath),
+    ("parsed_query.*.*", InputField::ParsedQuery),
+    ("source_principal", InputField::SourcePrincipal),
+    ("version.encoding", InputField::Version),
+    ("version.ext_authz", InputField::Version),
+];
+
+/// Objects that every `input` has, so that nothing has to be fetched to know that they are there. The headers are not
+/// among them: they are made where they are read, whatever is in them.
+const ALWAYS_THERE: &[&[&str]] =
+    &[&[], &["attributes"], &["attributes", "request"], &["attributes", "request", "http"]];
+
+const HEADERS: &[&str] = &["attributes", "request", "http", "headers"];
+/// A policy that names more headers is given all.
+const MOST_NAMED_HEADERS: usize = 64;
+
+/// Those of opa-envoy-plugin alone.
+const ABSENT: &[(&str, &str)] = &[
+    ("attributes.contextExtensions", "a Wasm filter has no context extensions"),
+    ("attributes.destination.principal", "Envoy tells a Wasm filter nothing of it"),
+    ("attributes.metadataContext.*", "a Wasm filter has no metadata context"),
+    ("attributes.request.http.body", "bodies are not read"),
+    ("attributes.request.http.rawBody", "bodies are not read"),
+    ("attributes.request.http.size", "bodies are not read"),
+    ("attributes.routeMetadataContext.*", "a Wasm filter has no metadata context"),
+    ("attributes.source.certificate", "the peer's certificate is not handed on"),
+    ("parsed_body", "bodies are not read"),
+    ("truncated_body", "bodies are not read"),
+];
+
+/// Some of the fields: those that a policy can read, whatever the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputFields {
+    fields: u32,
+    /// Which headers, sorted; none for all of them.
+    headers: Option<Vec<String>>,
+}
+
+/// What `input` has at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field {
+    /// It has it, if the request does.
+    Known,
+    /// opa-envoy-plugin has it, and the gate has not, because of this.
+    Absent(&'static str),
+    /// It never has it. What stands there beside the first step that is unknown, which has this position.
+    Unknown {
+        /// Position of the step in the path.
+        at: usize,
+        /// The names that stand there.
+        known: Vec<&'static str>,
+    },
+}
+
+/// Whether `input` can have something at a path of keys.
+pub fn field(path: &[&str]) -> Field {
+    if let Some((_, why)) = ABSENT.iter().find(|(known, _)| agreeing(known, path) == known.split('.').count())
+    {
+        return Field::Absent(why);
+    }
+    let known = || FIELDS.iter().map(|(known, _)| *known);
+    let reaches = |known: &&str| {
+        let agreed = agreeing(known, path);
+        agreed == path.len() || agreed == known.split('.').count()
+    };
+    // What is below a text or a number is not there either; what is below `*` is not known.
+    if known().any(|known| reaches(&known) && (known.ends_with('*') || agreeing(known, path) == path.len())) {
+        return Field::Known;
+    }
+    let at = known().map(|known| agreeing(known, path)).max().unwrap_or_default();
+    let mut beside: Vec<&str> = known()
+        .filter(|known| agreeing(known, path) == at)
+        .filter_map(|known| known.split('.').nth(at))
+        .collect();
+    beside.dedup();
+    Field::Unknown { at, known: beside }
+}
+
+/// The paths of all fields.
+#[cfg(test)]
+pub(crate) fn known_paths() -> impl Iterator<Item = &'static str> {
+    FIELDS.iter().map(|(path, _)| *path)
+}
+
+/// How many steps of a path are those of a field.
+fn agreeing(field: &str, path: &[&str]) -> usize {
+    field.split('.').zip(path).take_while(|(known, step)| known == *step || *known == "*").count()
+}
+
+/// Whether keys and a path are the same as far as both go. A step that is no string is no key.
+fn along<'a>(keys: impl IntoIterator<Item = &'a str>, path: &[Value]) -> bool {
+    keys.into_iter().zip(path).all(|(key, step)| step.as_bytes() == Some(key.as_bytes()))
+}
+
+// === impl InputFields ===
+
+impl InputFields {
+    /// Every field, for a policy of which nothing is known.
+    pub fn all() -> Self {
+        Self { fields: u32::MAX, headers: None }
+    }
+
+    /// Those that have a part in what a policy answers. Where it asks for the time, or for chance, the request's time is one.
+    pub fn of(reads: &Reads) -> Self {
+        let mut fields = 0;
+        for (path, field) in FIELDS {
+            let along = |read: &[Value]| along(path.trim_end_matches(".*").split('.'), read);
+            let is_read = reads.input.iter().any(along);
+            // Something below is looked for, and whether the object is there depends on this field.
+            let is_looked_for = |read: &&Vec<Value>| along(read) && !is_always_there(read);
+            if is_read || reads.present.iter().any(|read| is_looked_for(&read)) {
+                fields |= field.bit();
+            }
+        }
+        if !reads.outside.is_empty() {
+            fields |= InputField::Time.bit();
+        }
+        Self { fields, headers: named_headers(reads) }
+    }
+
+    /// Whether two requests may have the same ones. Not where the time is among them, and so whatever is not the request's
+    /// own, or its id, which is among all the headers.
+    pub fn may_recur(&self) -> bool {
+        !self.has(InputField::Time) && !self.has(InputField::Id) && self.headers.is_some()
+    }
+
+    /// Whether a field is one of them.
+    pub fn has(&self, field: InputField) -> bool {
+        self.fields & field.bit() != 0
+    }
+
+    /// The names of the headers, sorted; none where all are meant.
+    pub fn headers(&self) -> Option<&[String]> {
+        self.headers.as_deref()
+    }
+}
+
+impl InputField {
+    fn bit(self) -> u32 {
+        1 << (self as u32)
+    }
+}
+
+fn is_always_there(path: &[Value]) -> bool {
+    ALWAYS_THERE.iter().any(|object| object.len() == path.len() && along(object.iter().copied(), path))
+}
+
+/// The headers that are asked for by name, if none is asked for otherwise.
+fn named_headers(reads: &Reads) -> Option<Vec<String>> {
+    let of_headers = |path: &&[Value]| along(HEADERS.iter().copied(), path);
+    if reads.input.iter().filter(of_headers).any(|path| path.len() <= HEADERS.len()) {
+        return None;
+    }
+    let read = reads.input.iter().chain(reads.present.iter().map(Vec::as_slice)).filter(of_headers);
+    // A key that is no text finds nothing.
+    let names = read.filter_map(|path| string(path.get(HEADERS.len())?));
+    let names: BTreeSet<String> = names.map(str::to_owned).collect();
+    (names.len() <= MOST_NAMED_HEADERS).then(|| names.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_never_there_is_told_with_what_is() {
+        for path in [&[][..], &["attributes"], &["parsed_path", "0"], &["parsed_query", "a", "0", "b"]] {
+            assert_eq!(field(path), Field::Known, "{path:?}");
+        }
+        assert_eq!(field(&["attributes", "request", "http", "headers", "x"]), Field::Known);
+        assert_eq!(field(&["parsed_body", "a"]), Field::Absent("bodies are not read"));
+        let Field::Unknown { at, known } = field(&["attributes", "request", "http", "metod"]) else {
+            panic!()
+        };
+        assert!(at == 3 && known.contains(&"method") && !known.contains(&"address"), "{known:?}");
+        let Field::Unknown { at, known } = field(&["user"]) else { panic!() };
+        assert!(
+            at == 0 && known == ["attributes", "parsed_path", "parsed_query", "source_principal", "version"]
+        );
+    }
+}
