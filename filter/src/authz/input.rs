@@ -140,7 +140,6 @@ impl<'a> Reading<'a> {
                 put(Some(name));
                 put(Some(value.text()));
             }
-            put(None);
         }
         for (field, name) in [
             (InputField::Host, &b":authority"[..]),

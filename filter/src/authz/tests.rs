@@ -21,6 +21,8 @@ const CONDITIONS: &[&str] = &[
     r#"input.attributes.request.http.headers[":authority"] == "one.example""#,
     r#"h := input.attributes.request.http.headers; h["x-role"] == "user""#,
     r#"h := input.attributes.request.http.headers; not h.accept"#,
+    r#"a := input.attributes.request.http.headers.accept"#,
+    r#""b" in d"#,
     r#"count(input.attributes.request.http.headers) > 5"#,
     r#"some name, _ in input.attributes.request.http.headers; startswith(name, "x-t")"#,
     r#"input.attributes.request.http.headers[name] == "admin"; name != "x-role""#,
@@ -117,7 +119,9 @@ fn one<T: Copy>(random: &mut fastrand::Rng, of: &[T]) -> T {
 fn policy(random: &mut fastrand::Rng) -> (String, Policy) {
     let mut text = "package a\nimport rego.v1\n\
         of_method(m) if input.attributes.request.http.method == m\n\
-        is_read if input.attributes.request.http.method == \"GET\"\n"
+        is_read if input.attributes.request.http.method == \"GET\"\n\
+        d := [] if input.attributes.request.http.method == \"PUT\"\n\
+        default d := [segment | some segment in input.parsed_path]\n"
         .to_owned();
     if random.bool() {
         text.push_str("default answer := false\n");

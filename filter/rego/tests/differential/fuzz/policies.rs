@@ -29,6 +29,8 @@ pub enum Kind {
     Answer(String, String),
     /// The two ways of finding rules do not agree.
     Index,
+    /// The answer depends on what is said not to be read.
+    Reads,
 }
 
 pub struct Difference {
@@ -224,6 +226,12 @@ impl<'a> Policies<'a> {
                 }
                 if count && i % 7 == 0 {
                     ours.starve(query, input.as_ref().map(Doc::to_string).as_deref(), i as u64 * 13 % 97);
+                }
+                let input_text = input.as_ref().map(Doc::to_string);
+                if let Some(of_parts) = ours.with_what_it_reads(query, input_text.as_deref())
+                    && of_parts != here
+                {
+                    return Some(differ(Kind::Reads, &here, &of_parts));
                 }
                 let Some(scanned) = ours.scanned(query, input.as_ref().map(Doc::to_string).as_deref()) else {
                     continue;

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use portcullis_rego::builtins::{self, Budget, Call, Fault, PatternCache};
 
-use portcullis_rego::{Compiler, Entry, Error, Limits, Options, Outside, Policy, Value, Version};
+use portcullis_rego::{Compiler, Entry, Error, Limits, Options, Outside, Policy, Reads, Value, Version};
 
 use super::arguments::Arg;
 use super::oracle::CaseAnswer;
@@ -194,21 +194,30 @@ impl Loaded {
     }
 
     fn under(&self, query: &str, input: Option<&str>, limits: &Limits) -> Result<Option<Value>, String> {
+        self.asked(query, input.map(read), limits)
+    }
+
+    fn asked(&self, query: &str, input: Option<Value>, limits: &Limits) -> Result<Option<Value>, String> {
         let outside = Outside { now_ns: super::policies::NOW_NS, ..Outside::default() };
         let entry = self.entry(query)?;
-        self.policy.evaluate(&entry, input.map(read), limits, &outside).map_err(|e| match e {
+        self.policy.evaluate(&entry, input, limits, &outside).map_err(|e| match e {
             Error::Conflict(_) => "eval_conflict_error".to_string(),
             Error::Limit(limit) => format!("limit {limit:?}"),
             Error::Halt(why) => format!("halt {why}"),
         })
     }
 
+    /// The same with an input that has nothing but what the query reads.
+    pub fn with_what_it_reads(&self, query: &str, input: Option<&str>) -> Option<Outcome> {
+        let entry = self.entry(query).ok()?;
+        let reads = self.policy.reads(&entry);
+        let input =
+            keep(&read(input?), &mut Vec::new(), &reads).unwrap_or_else(|| Value::object(vec![]).unwrap());
+        Some(outcome(self.asked(query, Some(input), &Limits::default())))
+    }
+
     pub fn evaluate(&self, query: &str, input: Option<&str>) -> Outcome {
-        match self.value(query, input) {
-            Ok(Some(value)) => Outcome::Value(text_of(&value)),
-            Ok(None) => Outcome::Undefined,
-            Err(code) => Outcome::Error(code),
-        }
+        outcome(self.value(query, input))
     }
 
     /// The same without looking rules up, where that can be switched off.
@@ -221,6 +230,40 @@ impl Loaded {
         let _ = self.under(query, input, &Limits { steps, ..Limits::default() });
         let _ = self.under(query, input, &Limits { bytes: steps * 8, ..Limits::default() });
         let _ = self.under(query, input, &Limits { depth: (steps % 8) as u32, ..Limits::default() });
+    }
+}
+
+fn outcome(answer: Result<Option<Value>, String>) -> Outcome {
+    match answer {
+        Ok(Some(value)) => Outcome::Value(text_of(&value)),
+        Ok(None) => Outcome::Undefined,
+        Err(code) => Outcome::Error(code),
+    }
+}
+
+/// What is left of a document where all is taken away that nobody reads. What is only looked for becomes null, or an object
+/// of what is read below it.
+fn keep(value: &Value, path: &mut Vec<Value>, reads: &Reads) -> Option<Value> {
+    let is_read = reads.input.iter().any(|read| path.starts_with(read));
+    let is_way =
+        reads.input.iter().chain(reads.present.iter().map(Vec::as_slice)).any(|read| read.starts_with(path));
+    match value {
+        _ if is_read => Some(value.clone()),
+        _ if !is_way => None,
+        // Its indexes must stay what they are.
+        Value::Array(_) => Some(value.clone()),
+        Value::Object(object) => {
+            let mut pairs = Vec::new();
+            for (key, value) in object.iter() {
+                path.push(key.clone());
+                if let Some(value) = keep(value, path, reads) {
+                    pairs.push((key.clone(), value));
+                }
+                path.pop();
+            }
+            Some(Value::object(pairs).unwrap())
+        }
+        _ => reads.present.contains(path).then_some(Value::Null),
     }
 }
 
