@@ -103,7 +103,7 @@ fn configuration(scene: &Scene) -> Value {
 }
 
 /// OPA does not tell which port it has been given, so that one is looked for.
-fn free_addr() -> Result<SocketAddr> {
+pub(super) fn free_addr() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(listener.local_addr()?)
 }
