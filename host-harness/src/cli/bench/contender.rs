@@ -20,7 +20,7 @@ use host_harness::{
     },
 };
 use portcullis_filter::config::Config;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use super::{cpu, plugin::Plugin, rounds::Setting};
@@ -31,7 +31,9 @@ pub(super) const DECISION: &str = "bench/allow";
 const BOUND: Duration = Duration::from_secs(300);
 /// Between two questions that were not answered as they should be: more would be felt by who is loading.
 const PAUSE: Duration = Duration::from_millis(50);
-const ARCHIVE_PATH: &str = "/bundles/bench.tar.gz";
+
+/// How many lines of Envoy's log an error shows.
+const LOG_TAIL_LINES: usize = 8;
 
 /// Is called once for each request, and lets it go on.
 const IDLE: &str = r#"(module
@@ -56,9 +58,10 @@ pub(super) enum Kind {
     OpaEnvoyPlugin,
 }
 
-/// A policy on a server, for as long as this lives.
+/// A policy of some bundles on a server, for as long as this lives.
 pub(super) struct Scene {
     server: BundleServer,
+    bundles: Vec<String>,
     remembered: Option<u64>,
     module: PathBuf,
     idle: PathBuf,
@@ -77,9 +80,12 @@ pub(super) struct Contender {
 
 impl Scene {
     /// `remembered` is how many decisions ours may remember, where that is to be configured.
-    pub(super) fn new(archive: &Archive, remembered: Option<u64>) -> Result<Self> {
+    pub(super) fn new(archives: &[Archive], remembered: Option<u64>) -> Result<Self> {
         let server = BundleServer::start().context("the bundle server did not start")?;
-        server.publish(ARCHIVE_PATH, Published::new(archive.build()));
+        let bundles: Vec<_> = (0..archives.len()).map(|number| format!("bench-{number}")).collect();
+        for (name, archive) in bundles.iter().zip(archives) {
+            server.publish(&format!("/{name}"), Published::new(archive.build()));
+        }
         let folder = tempfile::tempdir().context("no temporary folder could be made")?;
         let write = |name: &str, bytes: &[u8]| -> Result<PathBuf> {
             let path = folder.path().join(name);
@@ -88,15 +94,14 @@ impl Scene {
         };
         let module = write("portcullis.wasm", FILTER_MODULE)?;
         let idle = write("idle.wasm", &wat::parse_str(IDLE)?)?;
-        Ok(Self { server, remembered, module, idle, folder })
+        Ok(Self { server, bundles, remembered, module, idle, folder })
     }
 
     /// Starts a contender, and waits until it answers these as it should.
     pub(super) fn start(&self, kind: Kind, setting: &Setting, first: &[Asked]) -> Result<Contender> {
         let path = setting.opa_envoy_plugin.as_ref().filter(|_| kind == Kind::OpaEnvoyPlugin);
         let plugin =
-            path.map(|path| Plugin::start(path, &self.server.url(""), ARCHIVE_PATH, self.folder.path()));
-        let plugin = plugin.transpose()?;
+            path.map(|path| Plugin::start(path, &self.document(), self.folder.path())).transpose()?;
         let bootstrap = self.bootstrap(kind, plugin.as_ref(), setting.concurrency)?;
         let options = EnvoyOptions { concurrency: setting.concurrency, ..EnvoyOptions::default() };
         let envoy = RealEnvoy::start(&bootstrap, &options)?;
@@ -138,10 +143,15 @@ impl Scene {
 
     /// The configuration of ours.
     fn document(&self) -> Value {
+        let bundles: Map<_, _> = self
+            .bundles
+            .iter()
+            .map(|name| (name.clone(), json!({ "service": "bench", "resource": name })))
+            .collect();
         let mut document = json!({
             "services": { "bench": { "url": self.server.url(""), "cluster": "bench" } },
-            "bundles": { "bench": { "resource": ARCHIVE_PATH.trim_start_matches('/') } },
-            "portcullis": { "policies": { "bench": { "bundles": ["bench"], "decision": DECISION } } },
+            "bundles": bundles,
+            "portcullis": { "policies": { "bench": { "bundles": self.bundles, "decision": DECISION } } },
         });
         if let Some(remembered) = self.remembered {
             document["portcullis"]["decisions"] = json!({ "remembered": remembered });
@@ -185,7 +195,7 @@ impl Contender {
     pub(super) fn log_tail(&self) -> String {
         let log = self.envoy.log();
         let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
     }
 
     fn wait_for(&mut self, first: &[Asked]) -> Result<()> {

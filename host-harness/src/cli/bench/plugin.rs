@@ -23,14 +23,12 @@ pub(super) struct Plugin {
 }
 
 impl Plugin {
-    /// Starts it with a bundle from a server; its configuration and its log go into the folder.
-    pub(super) fn start(binary: &Path, origin: &str, archive: &str, folder: &Path) -> Result<Self> {
+    /// Starts it with the bundles of a configuration of ours; its own and its log go into the folder.
+    pub(super) fn start(binary: &Path, document: &Value, folder: &Path) -> Result<Self> {
         let addr = in_opa::free_addr()?;
-        let configuration = json!({
-            "services": { "bench": { "url": origin } },
-            "bundles": { "bench": { "service": "bench", "resource": archive } },
-            "plugins": { "envoy_ext_authz_grpc": { "addr": addr.to_string(), "path": DECISION } },
-        });
+        let mut configuration = in_opa::configuration(document);
+        configuration["plugins"] =
+            json!({ "envoy_ext_authz_grpc": { "addr": addr.to_string(), "path": DECISION } });
         let config = folder.join(format!("opa-{}.json", addr.port()));
         std::fs::write(&config, configuration.to_string()).context("opa-envoy-plugin's configuration")?;
         let log = folder.join(format!("opa-{}.log", addr.port()));

@@ -64,7 +64,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn measure(setting: &Setting) -> Result<Report> {
-    let scene = Scene::new(&roles::archive(), REMEMBERED)?;
+    let scene = Scene::new(&[roles::archive()], REMEMBERED)?;
     let each_new = || -> Workload { Box::new(roles::asked) };
     let same_again = || -> Workload { Box::new(|number| roles::asked(number % roles::KINDS)) };
     let mut contenders = vec![

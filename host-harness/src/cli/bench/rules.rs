@@ -12,7 +12,7 @@ use super::{
     figures::Figure,
     plot,
     rounds::{self, Entrant, Measured, Setting, Workload},
-    shapes::{self, Shape},
+    shapes::Shape,
 };
 
 /// Ours is to evaluate each time, and the policies do not look at what makes each request new.
@@ -86,10 +86,9 @@ fn measure(numbers: &[u64], setting: &Setting) -> Result<Report> {
     }
     let progress = rounds::progress((policies.len() * kinds.len()) as u64)?;
     let (mut scenes, mut entrants) = (Vec::new(), Vec::new());
-    for (shape, rules) in &policies {
-        let scene = Scene::new(&shape.archive(*rules), REMEMBERED)?;
-        let rules = *rules;
-        let workload = || -> Workload { Box::new(move |number| shapes::asked(rules, number)) };
+    for (shape, rules) in policies.iter().copied() {
+        let scene = Scene::new(&shape.bundles(rules), REMEMBERED)?;
+        let workload = || -> Workload { Box::new(move |number| shape.asked(rules, number)) };
         if entrants.is_empty() {
             entrants.push(Entrant::start("Envoy alone", Kind::Nothing, &scene, setting, workload())?);
         }
