@@ -8,4 +8,4 @@ mod routes;
 mod yaml;
 
 pub use bootstrap::{BootstrapOptions, PolicyRoute, Upstream, bootstrap, to_yaml};
-pub use process::{EnvoyError, EnvoyOptions, RealEnvoy, validate};
+pub use process::{EnvoyError, EnvoyOptions, RealEnvoy, spawn_for_life, validate};

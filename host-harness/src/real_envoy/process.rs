@@ -354,7 +354,9 @@ fn log_path(dir: &Path) -> std::path::PathBuf {
 }
 
 /// Spawns from the one thread that never ends, with the signal that ends the child with this process.
-fn spawn_for_life(mut command: Command) -> io::Result<Child> {
+///
+/// Errors: what spawning answered.
+pub fn spawn_for_life(mut command: Command) -> io::Result<Child> {
     type Job = (Command, SyncSender<io::Result<Child>>);
     static SPAWNER: OnceLock<Sender<Job>> = OnceLock::new();
 

@@ -15,6 +15,8 @@ use serde::de::DeserializeOwned;
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// More than any answer here has.
 const MAX_HEADERS: usize = 256;
+/// The most that one read takes.
+const CHUNK_BYTES: usize = 256 * 1024;
 
 /// A request, sent byte for byte as given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct Connection {
     stream: TcpStream,
     /// What arrived and belongs to no answer yet.
     received: Vec<u8>,
+    /// Where a read puts it; made once, because who measures sends many requests over one connection.
+    chunk: Box<[u8]>,
 }
 
 /// Why there is no whole answer.
@@ -193,7 +197,7 @@ impl Connection {
             Ok(stream)
         };
         let stream = open().map_err(|source| ClientError::Connect { addr, source })?;
-        Ok(Self { stream, received: Vec::new() })
+        Ok(Self { stream, received: Vec::new(), chunk: vec![0; CHUNK_BYTES].into() })
     }
 
     /// Sends a request and waits for nothing.
@@ -215,7 +219,6 @@ impl Connection {
     ///
     /// Errors: [`ClientError`], with every byte that arrived.
     pub fn receive(&mut self, method: &str) -> Result<Response, ClientError> {
-        let mut chunk = vec![0; 256 * 1024];
         let mut ended = false;
         loop {
             match parse(&self.received, method, ended) {
@@ -234,9 +237,9 @@ impl Connection {
                     return Err(ClientError::Malformed { received: self.received.clone(), reason });
                 }
             }
-            match self.stream.read(&mut chunk) {
+            match self.stream.read(&mut self.chunk) {
                 Ok(0) => ended = true,
-                Ok(size) => self.received.extend_from_slice(&chunk[..size]),
+                Ok(size) => self.received.extend_from_slice(&self.chunk[..size]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
                     return Err(ClientError::Receive { received: self.received.clone(), source });

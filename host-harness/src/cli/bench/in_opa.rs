@@ -35,7 +35,7 @@ struct Opa(Child);
 pub(super) fn start_up(scene: &Scene, opa: &Path) -> Result<StartUp> {
     let folder = tempfile::tempdir().context("no temporary folder could be made")?;
     let config = folder.path().join("config.json");
-    std::fs::write(&config, configuration(scene).to_string()).context("OPA's configuration")?;
+    std::fs::write(&config, configuration(&scene.document).to_string()).context("OPA's configuration")?;
     let addr = free_addr()?;
     let began = Instant::now();
     let mut process = Opa(Command::new(opa)
@@ -94,16 +94,16 @@ fn is_ok(addr: SocketAddr, path: &str) -> Option<Response> {
 }
 
 /// OPA knows no clusters and no policies of ours.
-fn configuration(scene: &Scene) -> Value {
-    let mut services = scene.document["services"].clone();
+pub(super) fn configuration(document: &Value) -> Value {
+    let mut services = document["services"].clone();
     for service in services.as_object_mut().into_iter().flat_map(|services| services.values_mut()) {
         service.as_object_mut().map(|service| service.remove("cluster"));
     }
-    json!({ "services": services, "bundles": scene.document["bundles"] })
+    json!({ "services": services, "bundles": document["bundles"] })
 }
 
 /// OPA does not tell which port it has been given, so that one is looked for.
-fn free_addr() -> Result<SocketAddr> {
+pub(super) fn free_addr() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(listener.local_addr()?)
 }
