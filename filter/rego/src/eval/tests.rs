@@ -1,6 +1,6 @@
 //! Tables of policies and OPA's answers: each was asked of the real `opa` 1.20.2.
 
-use super::{Error, Failure, Limits, Outside, Policy, Recorder};
+use super::{Error, Failure, Limits, Outside, Policy, ReadsSurvey, Recorder};
 use crate::builtins::Budget;
 use crate::plan::{Compiler, Options};
 use crate::syntax::Version;
@@ -321,11 +321,15 @@ fn rules_are_found_by_how_texts_begin_where_nothing_can_end_a_query() {
 
 #[test]
 fn what_a_query_can_read_is_known() {
+    // One rule after the other.
     let reads = |text: &str| {
         let mut compiler = Compiler::new(Options::default());
         compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
         let policy = compiler.finish().unwrap();
-        let reads = policy.reads(&policy.query("data.t.p").unwrap());
+        let entry = policy.query("data.t.p").unwrap();
+        let mut survey = ReadsSurvey::new();
+        let reads = std::iter::repeat_with(|| survey.step(&policy, &entry, 1)).find_map(|reads| reads).unwrap();
+        assert_eq!(reads, policy.reads(&entry), "in one go");
         let show = |paths: &crate::eval::Paths| {
             paths
                 .iter()
@@ -341,6 +345,7 @@ fn what_a_query_can_read_is_known() {
     assert_eq!(reads("p := h if { h := input.a.h; h.x == 1 }"), r#""a"/"h" |  | {}"#);
     assert_eq!(reads("p if f(input.a)\nf(x) if x.y == data.d.e[input.k]"), r#""a" "k" | "d"/"e" | {}"#);
     assert_eq!(reads("p if input[input.k]"), " |  | {}");
+    assert_eq!(reads("p if input.a\ndefault p := [x | some x in input.b]"), r#""a" "b" |  | {}"#);
     let mut compiler = Compiler::new(Options::default());
     compiler.module("m.rego", "package t\np if { h := input.a.h; not h.x }", Version::V1);
     let policy = compiler.finish().unwrap();

@@ -62,7 +62,7 @@ pub(super) enum Kind {
 pub(super) struct Scene {
     server: BundleServer,
     bundles: Vec<String>,
-    remembered: Option<u64>,
+    remembers: bool,
     module: PathBuf,
     idle: PathBuf,
     folder: TempDir,
@@ -79,8 +79,8 @@ pub(super) struct Contender {
 // === impl Scene ===
 
 impl Scene {
-    /// `remembered` is how many decisions ours may remember, where that is to be configured.
-    pub(super) fn new(archives: &[Archive], remembered: Option<u64>) -> Result<Self> {
+    /// `remembers`: whether ours may remember decisions.
+    pub(super) fn new(archives: &[Archive], remembers: bool) -> Result<Self> {
         let server = BundleServer::start().context("the bundle server did not start")?;
         let bundles: Vec<_> = (0..archives.len()).map(|number| format!("bench-{number}")).collect();
         for (name, archive) in bundles.iter().zip(archives) {
@@ -94,7 +94,7 @@ impl Scene {
         };
         let module = write("portcullis.wasm", FILTER_MODULE)?;
         let idle = write("idle.wasm", &wat::parse_str(IDLE)?)?;
-        Ok(Self { server, bundles, remembered, module, idle, folder })
+        Ok(Self { server, bundles, remembers, module, idle, folder })
     }
 
     /// Starts a contender, and waits until it answers these as it should.
@@ -153,8 +153,8 @@ impl Scene {
             "bundles": bundles,
             "portcullis": { "policies": { "bench": { "bundles": self.bundles, "decision": DECISION } } },
         });
-        if let Some(remembered) = self.remembered {
-            document["portcullis"]["decisions"] = json!({ "remembered": remembered });
+        if !self.remembers {
+            document["portcullis"]["limits"] = json!({ "remembered_bytes": 0 });
         }
         document
     }

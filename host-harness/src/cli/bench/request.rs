@@ -14,9 +14,6 @@ use super::{
     rounds::{self, Entrant, Measured, Setting, Workload},
 };
 
-/// How many decisions ours may remember (`portcullis.decisions.remembered`); the key is left out where there is none.
-const REMEMBERED: Option<u64> = None;
-
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
@@ -64,7 +61,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn measure(setting: &Setting) -> Result<Report> {
-    let scene = Scene::new(&[roles::archive()], REMEMBERED)?;
+    let scene = Scene::new(&[roles::archive()], true)?;
     let each_new = || -> Workload { Box::new(roles::asked) };
     let same_again = || -> Workload { Box::new(|number| roles::asked(number % roles::KINDS)) };
     let mut contenders = vec![

@@ -15,9 +15,6 @@ use super::{
     shapes::Shape,
 };
 
-/// Ours is to evaluate each time, and the policies do not look at what makes each request new.
-const REMEMBERED: Option<u64> = None;
-
 #[derive(Args)]
 pub(in crate::cli) struct Arguments {
     /// How many rules or tenants a policy has
@@ -87,7 +84,7 @@ fn measure(numbers: &[u64], setting: &Setting) -> Result<Report> {
     let progress = rounds::progress((policies.len() * kinds.len()) as u64)?;
     let (mut scenes, mut entrants) = (Vec::new(), Vec::new());
     for (shape, rules) in policies.iter().copied() {
-        let scene = Scene::new(&shape.bundles(rules), REMEMBERED)?;
+        let scene = Scene::new(&shape.bundles(rules), false)?;
         let workload = || -> Workload { Box::new(move |number| shape.asked(rules, number)) };
         if entrants.is_empty() {
             entrants.push(Entrant::start("Envoy alone", Kind::Nothing, &scene, setting, workload())?);
