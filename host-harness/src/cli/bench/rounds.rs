@@ -238,3 +238,75 @@ impl Measured {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::cli::bench::{roles, shapes::Shape};
+
+    #[test]
+    fn a_wrong_answer_is_an_error_that_shows_the_request() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // Each request comes alone, because the next one waits for its answer.
+            while stream.read(&mut [0; 1024]).unwrap_or_default() > 0 {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+            }
+        });
+        let prepared = |path: &str, right| Prepared {
+            bytes: format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").into_bytes(),
+            right,
+        };
+        let mut connection = Connection::open(addr).unwrap();
+        let mut statuses = BTreeMap::new();
+        let asked = [prepared("/a", 200), prepared("/b", 200), prepared("/c", 403), prepared("/d", 200)];
+        let times = one_by_one(&mut connection, &asked[..2], &mut statuses).unwrap();
+        assert_eq!((times.len(), &statuses), (2, &BTreeMap::from([(200, 2)])));
+        let error = one_by_one(&mut connection, &asked[2..], &mut statuses).unwrap_err();
+        assert_eq!(error.to_string(), "`GET /c HTTP/1.1` is answered 200 and not 403");
+        drop(connection);
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn the_fewest_requests_have_both_answers_and_none_comes_again() {
+        let mut workloads: Vec<Workload> = vec![Box::new(roles::asked)];
+        for shape in Shape::ALL {
+            workloads.push(Box::new(move |number| shape.asked(10, number)));
+        }
+        for asked in workloads {
+            for begin in [0, 20, 1_000_000] {
+                let answers: Vec<_> = (begin..begin + LEAST_REQUESTS as u64).map(&asked).collect();
+                assert!(answers.iter().any(|asked| asked.allowed));
+                assert!(answers.iter().any(|asked| !asked.allowed));
+            }
+            let addr = ([127, 0, 0, 1], 80).into();
+            let all: std::collections::BTreeSet<_> =
+                (0..1000).map(|number| asked(number).request.to_bytes(addr)).collect();
+            assert_eq!(all.len(), 1000);
+        }
+    }
+
+    #[test]
+    fn requests_are_of_every_rule() {
+        for shape in Shape::ALL {
+            for rules in [10, 100, 1000] {
+                let target = |number: u64| {
+                    let bytes = shape.asked(rules, number).request.to_bytes(([127, 0, 0, 1], 80).into());
+                    let text = String::from_utf8(bytes).unwrap();
+                    let (target, _) = text.split_once('?').unwrap();
+                    target.rsplit_once(' ').unwrap().1.to_owned()
+                };
+                let targets: std::collections::BTreeSet<_> = (0..2 * rules).map(target).collect();
+                assert_eq!(targets.len() as u64, rules, "{shape:?}");
+            }
+        }
+    }
+}
