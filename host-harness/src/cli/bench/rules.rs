@@ -15,7 +15,7 @@ use super::{
     shapes::Shape,
 };
 
-/// Ours is to evaluate each time, and the policies do not look at what makes each request new.
+/// As in `bench request`. Here ours is to evaluate each time, though no policy looks at what makes each request new.
 const REMEMBERED: Option<u64> = None;
 
 #[derive(Args)]
