@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use host_harness::{
     FILTER_MODULE,
     archive::Archive,
@@ -105,11 +105,10 @@ impl Scene {
         let bootstrap = self.bootstrap(kind, plugin.as_ref(), setting.concurrency)?;
         let options = EnvoyOptions { concurrency: setting.concurrency, ..EnvoyOptions::default() };
         let envoy = RealEnvoy::start(&bootstrap, &options)?;
-        let mut contender = Contender { kind, connections: Vec::new(), envoy, plugin };
+        let addr = envoy.listener_addr();
+        let connections: Result<_, _> = (0..setting.connections).map(|_| Connection::open(addr)).collect();
+        let mut contender = Contender { kind, connections: connections?, envoy, plugin };
         contender.wait_for(first)?;
-        for _ in 0..setting.connections {
-            contender.connections.push(Connection::open(contender.envoy.listener_addr())?);
-        }
         Ok(contender)
     }
 
@@ -198,28 +197,30 @@ impl Contender {
         lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
     }
 
+    /// Each worker has a VM of its own, which a connection belongs to.
     fn wait_for(&mut self, first: &[Asked]) -> Result<()> {
         let began = Instant::now();
-        for asked in first {
-            let right = self.right_status(asked.allowed);
-            loop {
-                let answered = asked.request.send(self.envoy.listener_addr());
-                if answered.as_ref().is_ok_and(|answer| answer.status == right) {
-                    break;
-                }
-                if let Some(plugin) = &mut self.plugin {
-                    plugin.ensure_alive()?;
-                }
-                if began.elapsed() > BOUND {
-                    let seen =
-                        answered.map_or_else(|error| error.to_string(), |answer| answer.status.to_string());
-                    bail!(
+        for at in 0..self.connections.len() {
+            for asked in first {
+                let (bytes, right) = (self.to_bytes(&asked.request), self.right_status(asked.allowed));
+                loop {
+                    let connection = &mut self.connections[at];
+                    connection.send_bytes(&bytes)?;
+                    let seen = connection.receive("GET")?.status;
+                    if seen == right {
+                        break;
+                    }
+                    if let Some(plugin) = &mut self.plugin {
+                        plugin.ensure_alive()?;
+                    }
+                    ensure!(
+                        began.elapsed() < BOUND,
                         "{right} was to be answered within {} s, and it is {seen}; Envoy says:\n{}",
                         BOUND.as_secs(),
                         self.log_tail()
                     );
+                    std::thread::sleep(PAUSE);
                 }
-                std::thread::sleep(PAUSE);
             }
         }
         Ok(())

@@ -21,7 +21,7 @@ const REGION: u64 = 5_000;
 pub(super) enum Shape {
     /// A rule for each, all of one name, which compares the path.
     Rules,
-    /// A package for each tenant, which is chosen by its region and name in the path.
+    /// A package for each tenant, chosen by its region and name in the path.
     Packages,
     /// A grant in data for each tenant, which is looked up by the path.
     Data,
