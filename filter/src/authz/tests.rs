@@ -69,6 +69,15 @@ const CONDITIONS: &[&str] = &[
     r#"json.filter(input, ["parsed_path"]) == {"parsed_path": ["a"]}"#,
     r#"every segment in input.parsed_path { segment != "" }"#,
     r#"of_method("GET")"#,
+    r#"http.method == "PUT""#,
+    r#"http.headers.accept"#,
+    r#"role == "admin""#,
+    r#"not role"#,
+    r#"h := http.headers; h["x-two"]"#,
+    r#"object.get(http.headers, "x-role", "none") == "none""#,
+    r#"object.get(input.attributes.source, "principal", "none") == "none""#,
+    r#"object.get(http, ["headers", "x-two"], 0) == "1""#,
+    r#"source_address"#,
     r#"is_read"#,
     r#"is_read with input.attributes.request.http.method as "GET""#,
     r#"is_read with input as {"attributes": {"request": {"http": {"method": "GET"}}}}"#,
@@ -119,6 +128,9 @@ fn one<T: Copy>(random: &mut fastrand::Rng, of: &[T]) -> T {
 fn policy(random: &mut fastrand::Rng) -> (String, Policy) {
     let mut text = "package a\nimport rego.v1\n\
         of_method(m) if input.attributes.request.http.method == m\n\
+        http := input.attributes.request.http\n\
+        role := http.headers[\"x-role\"]\n\
+        source_address := input.attributes.source.address if input.parsed_query.q\n\
         is_read if input.attributes.request.http.method == \"GET\"\n\
         d := [] if input.attributes.request.http.method == \"PUT\"\n\
         default d := [segment | some segment in input.parsed_path]\n"

@@ -6,6 +6,9 @@ use super::{Entry, Policy};
 use crate::plan::{Arg, DataAt, NodeId, Op, Out, Path, Plan, Replacement, Target};
 use crate::value::Value;
 
+/// Rules that are another name of rules that are another name of a part of `input`.
+const MOST_HOPS: usize = 16;
+
 /// Paths of a document, none of which is below another. The empty path stands for the whole document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Paths(BTreeSet<Vec<Value>>);
@@ -81,9 +84,24 @@ pub struct ReadsSurvey {
 #[derive(Debug, Default)]
 struct Found {
     reads: Reads,
-    seen: BTreeSet<NodeId>,
+    seen: BTreeSet<(NodeId, Asked)>,
     /// Those of `seen`, in the order in which they are looked at.
-    nodes: Vec<NodeId>,
+    nodes: Vec<(NodeId, Asked)>,
+    /// The parts of `input` that rules are another name of, as far as they were asked for.
+    names: BTreeMap<NodeId, Option<Vec<Value>>>,
+    /// Parts of which `object.get` was given a constant key.
+    got_from: Vec<Vec<Value>>,
+    /// Something is called in place of `object.get`.
+    get_is_replaced: bool,
+}
+
+/// What is asked of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Asked {
+    /// Its value.
+    Value,
+    /// Parts of its value, which are parts of `input`.
+    Parts,
 }
 
 impl ReadsSurvey {
@@ -100,8 +118,11 @@ impl ReadsSurvey {
             self.next = Some((0, 0));
             return None;
         };
-        let Some(id) = reader.found.nodes.get(at).copied() else {
+        let Some((id, asked)) = reader.found.nodes.get(at).copied() else {
             let mut reads = std::mem::take(&mut self.found.reads);
+            if self.found.get_is_replaced {
+                std::mem::take(&mut self.found.got_from).into_iter().for_each(|path| reads.input.add(path));
+            }
             let input = &reads.input.0;
             reads.present.retain(|path| {
                 !(0..=path.len()).any(|n| path.get(..n).is_some_and(|start| input.contains(start)))
@@ -109,7 +130,7 @@ impl ReadsSurvey {
             return Some(reads);
         };
         let to = from.saturating_add(rules.max(1));
-        self.next = Some(if reader.rules(id, from, to) { (at, to) } else { (at + 1, 0) });
+        self.next = Some(if reader.rules(id, asked, from, to) { (at, to) } else { (at + 1, 0) });
         None
     }
 }
@@ -123,9 +144,9 @@ struct Reader<'p> {
 type Aliases = BTreeMap<u32, Vec<Value>>;
 
 impl Reader<'_> {
-    fn visit(&mut self, id: NodeId) {
-        if self.found.seen.insert(id) {
-            self.found.nodes.push(id);
+    fn visit(&mut self, id: NodeId, asked: Asked) {
+        if self.found.seen.insert((id, asked)) {
+            self.found.nodes.push((id, asked));
         }
     }
 
@@ -133,20 +154,21 @@ impl Reader<'_> {
         let mut open = vec![id];
         while let Some(id) = open.pop() {
             let Some(node) = self.plan.node(id) else { continue };
-            self.visit(id);
+            self.visit(id, Asked::Value);
             open.extend(node.children.iter().map(|(_, child)| *child));
         }
     }
 
     /// Some rules of a node. Whether there may be more.
-    fn rules(&mut self, id: NodeId, from: usize, to: usize) -> bool {
+    fn rules(&mut self, id: NodeId, asked: Asked, from: usize, to: usize) -> bool {
         let plan = self.plan;
         let Some(node) = plan.node(id) else { return false };
         let all = node.rules.iter().chain(&node.default);
         for rule in all.skip(from).take(to - from).filter_map(|rule| plan.rule(*rule)) {
             for rule in std::iter::once(rule).chain(&rule.branches) {
+                let value = rule.value.as_slice().get(usize::from(asked == Asked::Parts)..);
                 let heads: Vec<&[Arg]> =
-                    vec![&rule.args, &rule.path, rule.key.as_slice(), rule.value.as_slice()];
+                    vec![&rule.args, &rule.path, rule.key.as_slice(), value.unwrap_or_default()];
                 self.window(&rule.block, &heads);
             }
         }
@@ -155,38 +177,81 @@ impl Reader<'_> {
 
     /// The bodies that share a window, and the terms around them.
     fn window(&mut self, block: &[Op], heads: &[&[Arg]]) {
-        let mut aliases = Aliases::new();
-        let mut twice = BTreeSet::new();
-        self.aliases(block, &mut aliases, &mut twice);
-        twice.iter().for_each(|r| {
-            if let Some(path) = aliases.remove(r) {
-                self.found.reads.input.add(path);
-            }
-        });
+        let (aliases, bound_again) = self.aliases(block, MOST_HOPS);
+        bound_again.into_iter().for_each(|path| self.found.reads.input.add(path));
         heads.iter().flat_map(|args| args.iter()).for_each(|arg| self.arg(arg, &aliases));
         self.block(block, &aliases);
     }
 
-    /// Registers that a body binds to parts of `input` and nothing else.
-    fn aliases(&mut self, block: &[Op], aliases: &mut Aliases, twice: &mut BTreeSet<u32>) {
+    /// Registers that a body binds to parts of `input` and nothing else; beside them the parts of which a register is not
+    /// the only name.
+    fn aliases(&mut self, block: &[Op], hops: usize) -> (Aliases, Vec<Vec<Value>>) {
+        let (mut aliases, mut twice) = (Aliases::new(), BTreeSet::new());
+        self.add_aliases(block, hops, &mut aliases, &mut twice);
+        let bound_again = twice.iter().filter_map(|register| aliases.remove(register)).collect();
+        (aliases, bound_again)
+    }
+
+    fn add_aliases(&mut self, block: &[Op], hops: usize, aliases: &mut Aliases, twice: &mut BTreeSet<u32>) {
         for op in block {
             match op {
                 Op::Ref(path, Out::Unify(Arg::Reg(register))) => {
-                    if let Some(found) = constant_path(path, aliases)
+                    if let Some(found) = self.constant_path(path, aliases, hops)
                         && aliases.insert(*register, found).is_some()
                     {
                         twice.insert(*register);
                     }
                 }
-                Op::Not(block) | Op::Every { block, .. } => self.aliases(block, aliases, twice),
+                Op::Not(block) | Op::Every { block, .. } => self.add_aliases(block, hops, aliases, twice),
                 Op::Logical { left, right, .. } => {
-                    self.aliases(left, aliases, twice);
-                    self.aliases(right, aliases, twice);
+                    self.add_aliases(left, hops, aliases, twice);
+                    self.add_aliases(right, hops, aliases, twice);
                 }
-                Op::Compr(compr, _) => self.aliases(&compr.block, aliases, twice),
+                Op::Compr(compr, _) => self.add_aliases(&compr.block, hops, aliases, twice),
                 _ => {}
             }
         }
+    }
+
+    /// The part of `input` that a reference of constants finds.
+    fn constant_path(&mut self, path: &Path, aliases: &Aliases, hops: usize) -> Option<Vec<Value>> {
+        let (mut found, done) = self.start(path, aliases, hops)?;
+        for step in path.steps.get(done..)? {
+            let Arg::Const(value) = step else { return None };
+            found.push(value.clone());
+        }
+        Some(found)
+    }
+
+    /// The part of `input` with which a reference begins, and the steps that lead there.
+    fn start(&mut self, path: &Path, aliases: &Aliases, hops: usize) -> Option<(Vec<Value>, usize)> {
+        match path.at {
+            DataAt::Input => Some((Vec::new(), 0)),
+            DataAt::Local(register) => Some((aliases.get(&register)?.clone(), 0)),
+            DataAt::Rules(node) => Some((self.other_name(node, hops)?, path.done as usize)),
+            DataAt::Base | DataAt::Tree(_) => None,
+        }
+    }
+
+    /// The part of `input` that a rule is another name of, as in `http := input.attributes.request.http`.
+    fn other_name(&mut self, id: NodeId, hops: usize) -> Option<Vec<Value>> {
+        if let Some(known) = self.found.names.get(&id) {
+            return known.clone();
+        }
+        let found = hops.checked_sub(1).and_then(|hops| self.find_other_name(id, hops));
+        self.found.names.insert(id, found.clone());
+        found
+    }
+
+    fn find_other_name(&mut self, id: NodeId, hops: usize) -> Option<Vec<Value>> {
+        let node = self.plan.node(id)?;
+        let ([only], None) = (&*node.rules, node.default) else { return None };
+        let rule = self.plan.rule(*only)?;
+        if !rule.is_complete() || !rule.branches.is_empty() || !rule.args.is_empty() {
+            return None;
+        }
+        let Some(Arg::Reg(value)) = &rule.value else { return None };
+        self.aliases(&rule.block, hops).0.remove(value)
     }
 
     /// A register that is used as a value: all of what it holds is read.
@@ -225,7 +290,8 @@ impl Reader<'_> {
                     if builtin.nondeterministic {
                         self.found.reads.outside.insert(builtin.name);
                     }
-                    args.iter().for_each(|a| self.arg(a, aliases));
+                    let got = (builtin.name == "object.get").then(|| self.get(args, aliases)).flatten();
+                    args.iter().skip(got.unwrap_or(0)).for_each(|a| self.arg(a, aliases));
                     self.out(out, aliases);
                 }
                 Op::Walk(arg, out) => {
@@ -233,7 +299,7 @@ impl Reader<'_> {
                     self.out(out, aliases);
                 }
                 Op::Call { node, args, out } => {
-                    self.visit(*node);
+                    self.visit(*node, Asked::Value);
                     args.iter().for_each(|a| self.arg(a, aliases));
                     self.out(out, aliases);
                 }
@@ -256,12 +322,14 @@ impl Reader<'_> {
                     for with in withs {
                         match &with.value {
                             Replacement::Value(arg) => self.arg(arg, aliases),
-                            Replacement::Function(node) => self.visit(*node),
+                            Replacement::Function(node) => self.visit(*node, Asked::Value),
                             Replacement::Builtin(_) => {}
                         }
-                        if let Target::Data(path) = &with.target {
+                        match &with.target {
                             // What is merged with the replacement is read.
-                            self.found.reads.data.add(path.to_vec());
+                            Target::Data(path) => self.found.reads.data.add(path.to_vec()),
+                            Target::Builtin("object.get") => self.found.get_is_replaced = true,
+                            _ => {}
                         }
                     }
                 }
@@ -270,55 +338,55 @@ impl Reader<'_> {
         }
     }
 
+    /// `object.get` of a part of `input` with a constant key, or path, reads what is there. How many arguments that are.
+    fn get(&mut self, args: &[Arg], aliases: &Aliases) -> Option<usize> {
+        let [Arg::Reg(object), Arg::Const(key), _] = args else { return None };
+        let object = aliases.get(object)?;
+        let mut path = object.clone();
+        match key {
+            Value::Array(keys) => path.extend(keys.iter().cloned()),
+            key => path.push(key.clone()),
+        }
+        self.found.reads.present.insert(object.clone());
+        self.found.got_from.push(object.clone());
+        self.found.reads.input.add(path);
+        Some(2)
+    }
+
     fn reference(&mut self, path: &Path, out: &Out, aliases: &Aliases) {
         path.steps.iter().for_each(|step| self.arg(step, aliases));
-        let constants = || -> Vec<Value> {
-            let constants = path.steps.iter().map_while(|step| match step {
+        let constants = |from: usize| -> Vec<Value> {
+            let constants = path.steps.iter().skip(from).map_while(|step| match step {
                 Arg::Const(value) => Some(value.clone()),
                 _ => None,
             });
             constants.collect()
         };
-        match path.at {
-            DataAt::Input | DataAt::Local(_) => {
-                // Bound to a register: what is done with that decides.
-                if let (Some(found), Out::Unify(Arg::Reg(register))) = (constant_path(path, aliases), out)
-                    && aliases.get(register) == Some(&found)
-                {
-                    self.found.reads.present.insert(found);
-                    return;
-                }
-                let start = match path.at {
-                    DataAt::Local(register) => match aliases.get(&register) {
-                        Some(path) => path.clone(),
-                        None => return self.out(out, aliases),
-                    },
-                    _ => Vec::new(),
-                };
-                self.found.reads.input.add(start.into_iter().chain(constants()).collect());
+        if let Some((start, done)) = self.start(path, aliases, MOST_HOPS) {
+            if let DataAt::Rules(node) = path.at {
+                self.visit(node, Asked::Parts);
             }
-            DataAt::Base => self.found.reads.data.add(constants()),
-            DataAt::Rules(node) => self.visit(node),
+            // Bound to a register: what is done with that decides.
+            if let (Some(found), Out::Unify(Arg::Reg(register))) =
+                (self.constant_path(path, aliases, MOST_HOPS), out)
+                && aliases.get(register) == Some(&found)
+            {
+                self.found.reads.present.insert(found);
+                return;
+            }
+            self.found.reads.input.add(start.into_iter().chain(constants(done)).collect());
+            return self.out(out, aliases);
+        }
+        match path.at {
+            DataAt::Input | DataAt::Local(_) => {}
+            DataAt::Base => self.found.reads.data.add(constants(0)),
+            DataAt::Rules(node) => self.visit(node, Asked::Value),
             DataAt::Tree(node) => {
                 self.visit_below(node);
                 let done = path.done as usize;
-                self.found.reads.data.add(constants().into_iter().take(done).collect());
+                self.found.reads.data.add(constants(0).into_iter().take(done).collect());
             }
         }
         self.out(out, aliases);
     }
-}
-
-/// The part of `input` that a reference of constants finds.
-fn constant_path(path: &Path, aliases: &Aliases) -> Option<Vec<Value>> {
-    let mut found = match path.at {
-        DataAt::Input => Vec::new(),
-        DataAt::Local(register) => aliases.get(&register)?.clone(),
-        _ => return None,
-    };
-    for step in &path.steps {
-        let Arg::Const(value) = step else { return None };
-        found.push(value.clone());
-    }
-    Some(found)
 }

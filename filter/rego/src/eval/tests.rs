@@ -328,7 +328,8 @@ fn what_a_query_can_read_is_known() {
         let policy = compiler.finish().unwrap();
         let entry = policy.query("data.t.p").unwrap();
         let mut survey = ReadsSurvey::new();
-        let reads = std::iter::repeat_with(|| survey.step(&policy, &entry, 1)).find_map(|reads| reads).unwrap();
+        let reads =
+            std::iter::repeat_with(|| survey.step(&policy, &entry, 1)).find_map(|reads| reads).unwrap();
         assert_eq!(reads, policy.reads(&entry), "in one go");
         let show = |paths: &crate::eval::Paths| {
             paths
@@ -345,6 +346,24 @@ fn what_a_query_can_read_is_known() {
     assert_eq!(reads("p := h if { h := input.a.h; h.x == 1 }"), r#""a"/"h" |  | {}"#);
     assert_eq!(reads("p if f(input.a)\nf(x) if x.y == data.d.e[input.k]"), r#""a" "k" | "d"/"e" | {}"#);
     assert_eq!(reads("p if input[input.k]"), " |  | {}");
+    let http = "h := input.a.h\ng := h.g if input.c\n";
+    assert_eq!(reads(&format!("{http}p if h.x == 1")), r#""a"/"h"/"x" |  | {}"#);
+    assert_eq!(reads(&format!("{http}p if g.x == 1")), r#""a"/"h"/"g"/"x" "c" |  | {}"#);
+    assert_eq!(
+        reads(&format!("{http}p if {{ x := g; x.y == h.z }}")),
+        r#""a"/"h"/"g"/"y" "a"/"h"/"z" "c" |  | {}"#
+    );
+    assert_eq!(reads(&format!("{http}p if h.x[input.k]")), r#""a"/"h"/"x" "k" |  | {}"#);
+    assert_eq!(reads(&format!("{http}p := h")), r#""a"/"h" |  | {}"#);
+    assert_eq!(reads(&format!("{http}p if h == {{}}")), r#""a"/"h" |  | {}"#);
+    assert_eq!(reads("h := input.a if input.c\nelse := input.b\np if h.x"), r#""a" "b" "c" |  | {}"#);
+    assert_eq!(reads("h := input.a if input.c\nh := input.b\np if h.x"), r#""a" "b" "c" |  | {}"#);
+    assert_eq!(reads("p if object.get(input.a, \"k\", input.d) == 1"), r#""a"/"k" "d" |  | {}"#);
+    assert_eq!(reads("p if object.get(input, [\"a\", \"k\"], 0) == 1"), r#""a"/"k" |  | {}"#);
+    assert_eq!(reads("p if object.get(input.a, input.k, 0) == 1"), r#""a" "k" |  | {}"#);
+    let replaced =
+        "g(o, k, d) := count(o)\nq if object.get(input.a, \"k\", 0) == 1\np if q with object.get as g";
+    assert_eq!(reads(replaced), r#""a" |  | {}"#);
     assert_eq!(reads("p if input.a\ndefault p := [x | some x in input.b]"), r#""a" "b" |  | {}"#);
     let mut compiler = Compiler::new(Options::default());
     compiler.module("m.rego", "package t\np if { h := input.a.h; not h.x }", Version::V1);
