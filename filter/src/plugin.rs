@@ -25,8 +25,8 @@ use crate::{
 pub struct Plugin {
     state: State,
     limiter: LogLimiter,
-    /// The same for every context with the same configuration.
-    id: u64,
+    /// The same for every context with the same configuration: a word.
+    id: String,
     decider: Decider,
 }
 
@@ -104,7 +104,7 @@ impl Plugin {
             }
             Err(error) => (State::Refused, (Level::Error, refusal(&error))),
         };
-        let id = BuildHasherDefault::<DefaultHasher>::default().hash_one(document);
+        let id = format!("{:016x}", BuildHasherDefault::<DefaultHasher>::default().hash_one(document));
         let limiter = LogLimiter::new(REQUEST_LINES_PER_SECOND);
         let plugin = Self { state, limiter, id, decider };
         (plugin, vec![Effect::Log(message.0, format!("configuration: {}", message.1))])
@@ -241,7 +241,7 @@ impl Plugin {
             Some(_) => Pass::sealed(Some(permit)),
             None => {
                 let policy = self.policy_name(named).unwrap_or_default();
-                Pass { permit: Some(permit), state: Mark { plugin: self.id, policy }.to_string() }
+                Pass { permit: Some(permit), state: Mark { plugin: &self.id, policy }.text() }
             }
         });
         Admitted { pass, effects }

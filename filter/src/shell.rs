@@ -24,13 +24,12 @@ use proxy_wasm::{
 use crate::{
     manager::{Answer, Effect, Event, FetchId, HttpCall, Shelf},
     plugin::Plugin,
-    telemetry::{Counter, Gauge},
 };
 
 #[global_allocator]
 static MEMORY: memory::Bounded = memory::Bounded;
 
-use host::{Hints, HostData, Metrics, with_metrics};
+use host::{Hints, HostData, with_metrics};
 use stream::Stream;
 
 proxy_wasm::main! {{
@@ -69,7 +68,7 @@ impl Shared {
         for effect in effects {
             match effect {
                 Effect::Log(level, message) => log::log!(level, "{message}"),
-                Effect::Count(counter) => with_metrics(|metrics| metrics.count(&counter)),
+                Effect::Count(counter) => with_metrics(|metrics| metrics.count(counter)),
                 Effect::Show(gauge, value) => with_metrics(|metrics| metrics.show(&gauge, value)),
                 // What belongs to the plugin context, which takes it out before.
                 Effect::Fetch { .. } | Effect::Listen { .. } | Effect::Hint { .. } => {}
@@ -264,14 +263,4 @@ fn answer(num_headers: usize, body_size: usize) -> Answer {
 /// The standard library seeds its hash maps from the host's `random_get`.
 fn seed() -> u64 {
     RandomState::new().hash_one(0)
-}
-
-impl Metrics {
-    fn count(&mut self, counter: &Counter) {
-        self.increment(&counter.to_string());
-    }
-
-    fn show(&mut self, gauge: &Gauge, value: u64) {
-        self.record(&gauge.to_string(), value);
-    }
 }

@@ -4,8 +4,6 @@
 //! headers. So the filter stands twice in the chain. The first time it decides, and marks the request with the policy that
 //! permitted it; the second time it asks whether the route is still one of that policy. The mark becomes the seal only then.
 
-use std::fmt;
-
 use crate::{
     config::is_policy_name,
     hooks::{Check, checks},
@@ -56,8 +54,8 @@ fn policy_name(pairs: &[u8]) -> Option<String> {
 /// What a request carries from the first place of the filter to the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mark<'a> {
-    /// Id of the plugin that permitted it.
-    pub(crate) plugin: u64,
+    /// Id of the plugin that permitted it, a word.
+    pub(crate) plugin: &'a str,
     /// The policy that did.
     pub(crate) policy: &'a str,
 }
@@ -68,13 +66,12 @@ impl<'a> Mark<'a> {
     pub(crate) fn read(state: &'a [u8]) -> Option<Self> {
         let rest = std::str::from_utf8(state).ok()?.strip_prefix(MARK)?.strip_prefix(' ')?;
         let (plugin, policy) = rest.split_once(' ')?;
-        Some(Self { plugin: u64::from_str_radix(plugin, 16).ok()?, policy })
+        Some(Self { plugin, policy })
     }
-}
 
-impl fmt::Display for Mark<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{MARK} {:016x} {}", self.plugin, self.policy)
+    /// What [`Mark::read`] reads.
+    pub(crate) fn text(&self) -> String {
+        [MARK, self.plugin, self.policy].join(" ")
     }
 }
 
@@ -132,9 +129,9 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_back_and_nothing_else_is_one() {
-        let mark = Mark { plugin: 7, policy: "a/b" };
-        assert_eq!(Mark::read(mark.to_string().as_bytes()), Some(mark));
-        for other in [&b"granted"[..], b"", b"permitted", b"permitted 7", b"permitted x a", b"\xff"] {
+        let mark = Mark { plugin: "07", policy: "a/b" };
+        assert_eq!(Mark::read(mark.text().as_bytes()), Some(mark));
+        for other in [&b"granted"[..], b"", b"permitted", b"permitted 7", b"\xff"] {
             assert_eq!(Mark::read(other), None);
         }
     }

@@ -16,6 +16,7 @@ use crate::{
     hooks::{Protection, guards},
     manager::{self, AtWork, Read, Seen, SharedData, Task},
     policy::{InputField, InputFields},
+    telemetry::{Counter, Gauge},
 };
 
 /// The CAS number with which Envoy creates a key, and refuses if it is there. Source: proxy-wasm-cpp-host,
@@ -100,7 +101,7 @@ impl SharedData for HostData {
 /// The request that a member decides stands in one of Envoy's gauges: that costs a tenth of what shared data cost, and each
 /// request pays it twice.
 fn at_work_gauge(member: usize) -> Option<u32> {
-    with_metrics(|metrics| metrics.id(MetricType::Gauge, &format!("portcullis_at_work.member.{member}")))
+    with_metrics(|metrics| metrics.gauge(&format!("portcullis_at_work.member.{member}")))
 }
 
 fn show_work(member: usize, bits: u64) {
@@ -157,31 +158,41 @@ impl Hints {
     }
 }
 
-/// Metric ids by name. Envoy gives a new id, and leaks the old, each time a name is defined.
+/// Metric ids. Envoy gives a new id, and leaks the old, each time a name is defined.
 #[derive(Default)]
 pub(super) struct Metrics {
-    ids: BTreeMap<String, u32>,
+    /// Without their names, which each request would have to put together.
+    counters: BTreeMap<Counter, u32>,
+    gauges: BTreeMap<String, u32>,
 }
 
 impl Metrics {
-    pub(super) fn increment(&mut self, name: &str) {
-        if let Some(id) = self.id(MetricType::Counter, name) {
+    pub(super) fn count(&mut self, counter: Counter) {
+        let id = match self.counters.get(&counter) {
+            Some(id) => Some(*id),
+            None => {
+                let id = hostcalls::define_metric(MetricType::Counter, &counter.to_string()).ok();
+                self.counters.extend(id.map(|id| (counter, id)));
+                id
+            }
+        };
+        if let Some(id) = id {
             let _ = hostcalls::increment_metric(id, 1);
         }
     }
 
-    pub(super) fn record(&mut self, name: &str, value: u64) {
-        if let Some(id) = self.id(MetricType::Gauge, name) {
+    pub(super) fn show(&mut self, gauge: &Gauge, value: u64) {
+        if let Some(id) = self.gauge(&gauge.to_string()) {
             let _ = hostcalls::record_metric(id, value);
         }
     }
 
-    fn id(&mut self, kind: MetricType, name: &str) -> Option<u32> {
-        if let Some(id) = self.ids.get(name) {
+    fn gauge(&mut self, name: &str) -> Option<u32> {
+        if let Some(id) = self.gauges.get(name) {
             return Some(*id);
         }
-        let id = hostcalls::define_metric(kind, name).ok()?;
-        self.ids.insert(name.to_owned(), id);
+        let id = hostcalls::define_metric(MetricType::Gauge, name).ok()?;
+        self.gauges.insert(name.to_owned(), id);
         Some(id)
     }
 }
