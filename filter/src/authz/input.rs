@@ -84,7 +84,7 @@ impl<'a> Reading<'a> {
             ("metadataContext", empty(InputField::MetadataContext)),
             ("request", Some(self.request())),
             ("routeMetadataContext", empty(InputField::RouteMetadataContext)),
-            ("source", Some(source).filter(|source| source.as_object().is_some_and(|set| set.len() > 0))),
+            ("source", Some(source).filter(|source| source.as_object().is_some_and(|set| !set.is_empty()))),
             ("tlsSession", tls.map(|name| object([("sni", Value::from(name))]))),
         ])
     }
