@@ -157,6 +157,8 @@ pub(crate) struct Exploration {
     pub(crate) class: FaultClass,
     pub(super) running: Option<TurnId>,
     pub(super) held: Vec<Held>,
+    /// Whether any turn was held so far.
+    pub(crate) has_held: bool,
     /// What the scheduler wants first, when it holds a turn.
     pub(super) first: Option<Candidate>,
     executed: BTreeMap<(VmSlot, TurnKind, u32), u32>,
@@ -296,6 +298,7 @@ impl Exploration {
             class: FaultClass::L0,
             running: None,
             held: Vec::new(),
+            has_held: false,
             first: None,
             executed: BTreeMap::new(),
             steps: 0,
@@ -324,6 +327,7 @@ impl Exploration {
 
     pub(super) fn hold(&mut self, held: Held, first: Candidate) {
         self.held.push(held);
+        self.has_held = true;
         self.first = Some(first);
         self.running = None;
     }
