@@ -393,7 +393,9 @@ impl Core {
         let mut coming = self.in_order(events, stalled).peekable();
         let due = coming.peek().map(|first| first.due);
         let since = held.iter().map(|held| held.due).min();
-        let earliest = due.into_iter().chain(since).min().unwrap_or(now);
+        // A turn that runs could be held now.
+        let running = exploration.running.map(|_| now);
+        let earliest = due.into_iter().chain(since).chain(running).min().unwrap_or(now);
         // When all that is to come lies behind the scheduler's time, there is nothing to decide.
         let free = exploration.is_free(now.max(earliest));
         let latest =
