@@ -216,18 +216,19 @@ fn requests_of_ones_own_are_sent_as_well() {
 }
 
 fn assert_found(oracle: &str, guest: &str) {
-    let report = explore(guest);
+    let report = explore(guest, options());
     let found = report.first.as_ref().unwrap_or_else(|| panic!("nothing is found: {report}"));
     assert_eq!(found.oracle, oracle, "{report}");
 }
 
 fn assert_found_any(guest: &str) {
-    let report = explore(guest);
+    let report = explore(guest, options());
     assert!(report.first.is_some(), "nothing is found: {report}");
 }
 
+/// A search of so many has every phase, and random schedules enough to show each of these mistakes.
 fn assert_clean(guest: &str) {
-    explore(guest).assert_clean();
+    explore(guest, Options { schedules: 500, ..options() }).assert_clean();
 }
 
 /// As many schedules as it takes, and not as much time.
@@ -235,7 +236,7 @@ fn options() -> Options {
     Options { schedules: 1500, time: Duration::MAX, ..Options::default() }
 }
 
-fn explore(guest: &str) -> Report {
+fn explore(guest: &str, options: Options) -> Report {
     let scenario = Arc::new(Scenario::default_for("guest.wasm"));
-    race::explore(&common::guest(guest), &scenario, &options()).unwrap_or_else(|error| panic!("{error}"))
+    race::explore(&common::guest(guest), &scenario, &options).unwrap_or_else(|error| panic!("{error}"))
 }
