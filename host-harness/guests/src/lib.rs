@@ -32,6 +32,7 @@ mod plans;
 mod poison;
 mod queue;
 mod status;
+mod strangers;
 mod streams;
 
 use std::{
@@ -48,7 +49,7 @@ use serde_json::Value;
 use host::{Answer, Flow, Stream};
 
 proxy_wasm::main! {{
-    proxy_wasm::set_root_context(|_| Box::<Root>::default());
+    proxy_wasm::set_root_context(|id| Box::new(Root { id, ..Root::default() }));
 }}
 
 /// The plugin configuration.
@@ -95,7 +96,10 @@ type Shared = Rc<RefCell<Box<dyn Filter>>>;
 
 #[derive(Default)]
 struct Root {
+    id: u32,
     filter: OnceCell<Shared>,
+    /// A filter that has contexts of its own, in place of the other.
+    stranger: OnceCell<RefCell<Box<dyn RootContext>>>,
 }
 
 struct Http {
@@ -113,6 +117,13 @@ fn filter(configuration: &Configuration) -> Option<Box<dyn Filter>> {
         .or_else(|| members::filter(configuration))
         .or_else(|| backbone::filter(configuration))
         .or_else(|| poison::filter(configuration))
+}
+
+/// The stranger that a configuration names.
+fn stranger(configuration: &[u8], id: u32) -> Option<Box<dyn RootContext>> {
+    let document: Value = serde_json::from_slice(configuration).ok()?;
+    let faulty = document.get("faulty").and_then(Value::as_bool).unwrap_or_default();
+    strangers::root(document.get("stranger")?.as_str()?, faulty, id)
 }
 
 // === impl Configuration ===
@@ -135,7 +146,10 @@ impl Configuration {
 // === impl Root ===
 
 impl Context for Root {
-    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _trailers: usize) {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, trailers: usize) {
+        if let Some(stranger) = self.stranger.get() {
+            return stranger.borrow_mut().on_http_call_response(token, headers, body, trailers);
+        }
         if let Some(filter) = self.filter.get() {
             filter.borrow_mut().on_answer(token, Answer::read(headers, body));
         }
@@ -145,6 +159,10 @@ impl Context for Root {
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
         let bytes = self.get_plugin_configuration().filter(|_| size > 0).unwrap_or_default();
+        if let Some(stranger) = stranger(&bytes, self.id) {
+            let stranger = self.stranger.get_or_init(|| RefCell::new(stranger));
+            return stranger.borrow_mut().on_vm_start(0) && stranger.borrow_mut().on_configure(0);
+        }
         let Some(configuration) = Configuration::read(&bytes) else {
             host::complain("the plugin configuration is not {\"scenario\": …}");
             return false;
@@ -158,12 +176,18 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        if let Some(stranger) = self.stranger.get() {
+            return stranger.borrow_mut().on_tick();
+        }
         if let Some(filter) = self.filter.get() {
             filter.borrow_mut().on_tick();
         }
     }
 
-    fn on_queue_ready(&mut self, _queue: u32) {
+    fn on_queue_ready(&mut self, queue: u32) {
+        if let Some(stranger) = self.stranger.get() {
+            return stranger.borrow_mut().on_queue_ready(queue);
+        }
         if let Some(filter) = self.filter.get() {
             filter.borrow_mut().on_queue_ready();
         }
@@ -174,6 +198,9 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        if let Some(stranger) = self.stranger.get() {
+            return stranger.borrow().create_http_context(id);
+        }
         let filter = Rc::clone(self.filter.get()?);
         Some(Box::new(Http { filter, stream: Stream::new(id) }))
     }

@@ -7,16 +7,19 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+
 use super::{
     Envoy, Exchange, Request,
     delivery::Job,
     events::{Change, Event, PlannedRequest, Waiting, When},
     schedule::{Candidate, Exploration, Next, Scheduler, TurnKind},
     turn::{Task, Turn},
-    vms::VmSlot,
+    vms::{VmRecord, VmSlot},
     xds::Update,
 };
 use crate::{
+    abi::VmIndex,
     envoy::{
         core::{Core, Owner},
         record::{Note, Recorder},
@@ -332,6 +335,30 @@ impl Run<'_> {
                 Owner::Router { .. } => None,
             })
             .collect()
+    }
+
+    /// Items that nobody will take any more: their consumer takes what it is told of, has been told, lives and has no timer.
+    pub(crate) fn lost_items(&self) -> Vec<(String, String, usize)> {
+        let core = self.core();
+        let ticks = |vm: VmIndex| {
+            core.events.iter().any(|(_, event)| matches!(event, Event::Tick { vm: of, .. } if *of == vm))
+        };
+        let waiting = core.queues.waiting().filter_map(|(token, consumer, count)| {
+            let mut vms = core.vms.iter().enumerate();
+            let is_consumer = |record: &VmRecord| {
+                !record.failed && record.role.slot() == consumer.slot && record.key == consumer.key
+            };
+            let (vm, _) = vms.find(|(_, record)| is_consumer(record))?;
+            (!ticks(vm))
+                .then(|| (core.queues.name(token).unwrap_or_default(), consumer.slot.to_string(), count))
+        });
+        waiting.collect()
+    }
+
+    /// Shared data: each key with its `vm_id`, and the value.
+    pub(crate) fn shared_data(&self) -> BTreeMap<(String, Vec<u8>), Bytes> {
+        let each = self.core().data.iter();
+        each.map(|(vm_id, key, value, _)| ((vm_id.to_owned(), key.to_vec()), value.clone())).collect()
     }
 
     /// Sizes of what must not grow for ever, in the order of [`Run::size_names`].

@@ -13,6 +13,7 @@ use super::{
     log::{LogSource, level_from_number, level_to_number},
     record::{Note, text},
     retry::Retries,
+    schedule::TurnKind,
     shared_queue::Consumer,
     stream::{Direction, Half, Stream},
     vms::{AfterCall, vm_name},
@@ -167,6 +168,10 @@ impl Host for Core {
 
     fn dequeue(&mut self, vm: VmIndex, token: u32) -> Answer<Bytes> {
         let answer = self.queues.pop(token);
+        let running = self.exploration.as_ref().and_then(|exploration| exploration.running);
+        if answer.is_ok() && running.is_some_and(|turn| turn.kind == TurnKind::Ready) {
+            self.queues.note_taken_when_told(token);
+        }
         self.note(vm, Verb::Dequeue, |core| Note {
             object: core.queues.name(token).unwrap_or_default(),
             observed: answer.as_ref().map_or_else(ToString::to_string, |item| text(item)),

@@ -70,7 +70,9 @@ impl Core {
         let now = self.now();
         let said = |line: &&LogLine| {
             let of_guest = line.vm == role && line.source == LogSource::Guest;
-            of_guest && line.level == log::Level::Error && line.at == now
+            // Rust says how to get a backtrace after it has said why it panicked.
+            let is_hint = line.message.starts_with("note: run with");
+            of_guest && line.level == log::Level::Error && line.at == now && !is_hint
         };
         let mut words = format!("{line} on {}", role.slot());
         if let Some(said) = self.logs.iter().rev().find(said) {

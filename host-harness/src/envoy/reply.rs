@@ -5,9 +5,11 @@
 //! in place of them; once they are out, it can only cut the connection.
 
 use super::{
+    core::Core,
     exchange::{AnsweredBy, StreamId},
     headers::HeaderMap,
-    stream::Direction,
+    schedule::TurnKind,
+    stream::{Direction, Stream},
     turn::{Boxed, Turn},
     vms::AfterCall,
 };
@@ -106,9 +108,32 @@ fn percent_encoded(text: &[u8]) -> Vec<u8> {
     text.iter().flat_map(encode).collect()
 }
 
+impl Core {
+    /// Says so where an answer that a filter waits for refuses a request which the same filter has let go for another answer:
+    /// the upstream has got it.
+    fn check_for_late_refusal(&mut self, id: StreamId, status: u32) {
+        let Some(turn) = self.exploration.as_ref().and_then(|exploration| exploration.running) else {
+            return;
+        };
+        let answers = matches!(turn.kind, TurnKind::Response | TurnKind::Timeout | TurnKind::Grpc);
+        let is_gone =
+            |stream: &&Stream| stream.let_go && stream.upstream_call.is_some() && !stream.response.begun;
+        if !answers || !self.streams.get(&id).is_some_and(|stream| is_gone(&stream)) {
+            return;
+        }
+        let request = self.stream_names.get(&id.0).cloned().unwrap_or_default();
+        let message = format!(
+            "what a filter has let go it must not refuse, and `{request}` is answered {status} for the answer to a call when the \
+             upstream has it already: wait for all answers that decide"
+        );
+        self.misdeeds.push(("late-refusal", message));
+    }
+}
+
 impl Turn {
     /// Answers a stream because its plugin asked for it.
     pub(super) async fn guest_reply(&mut self, vm: VmIndex, id: StreamId, response: LocalResponse) {
+        self.core_mut().check_for_late_refusal(id, response.status);
         // Of several replies in a callback of the request the first is sent, but the last one's details are logged.
         // Elsewhere each is sent at once, the second in the callbacks of the first and in place of it.
         // Source: Envoy `source/common/http/filter_manager.cc` (`sendLocalReply`, `IsDecodingMask`).

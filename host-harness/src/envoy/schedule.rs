@@ -157,6 +157,8 @@ pub(crate) struct Exploration {
     pub(crate) class: FaultClass,
     pub(super) running: Option<TurnId>,
     pub(super) held: Vec<Held>,
+    /// Whether any turn was held so far.
+    pub(crate) has_held: bool,
     /// What the scheduler wants first, when it holds a turn.
     pub(super) first: Option<Candidate>,
     executed: BTreeMap<(VmSlot, TurnKind, u32), u32>,
@@ -296,6 +298,7 @@ impl Exploration {
             class: FaultClass::L0,
             running: None,
             held: Vec::new(),
+            has_held: false,
             first: None,
             executed: BTreeMap::new(),
             steps: 0,
@@ -324,6 +327,7 @@ impl Exploration {
 
     pub(super) fn hold(&mut self, held: Held, first: Candidate) {
         self.held.push(held);
+        self.has_held = true;
         self.first = Some(first);
         self.running = None;
     }
@@ -389,7 +393,9 @@ impl Core {
         let mut coming = self.in_order(events, stalled).peekable();
         let due = coming.peek().map(|first| first.due);
         let since = held.iter().map(|held| held.due).min();
-        let earliest = due.into_iter().chain(since).min().unwrap_or(now);
+        // A turn that runs could be held now.
+        let running = exploration.running.map(|_| now);
+        let earliest = due.into_iter().chain(since).chain(running).min().unwrap_or(now);
         // When all that is to come lies behind the scheduler's time, there is nothing to decide.
         let free = exploration.is_free(now.max(earliest));
         let latest =

@@ -36,6 +36,8 @@ pub(super) struct Consumer {
 struct Queue {
     consumer: Consumer,
     items: VecDeque<Bytes>,
+    /// Whether items were taken out by who was told of them, and not by who looked.
+    taken_when_told: bool,
 }
 
 // === impl SharedQueues ===
@@ -48,8 +50,10 @@ impl SharedQueues {
             self.pushed.insert(self.last_token, (name.to_vec(), 0));
             self.last_token
         });
-        self.queues.entry(token).or_insert_with(|| Queue { consumer, items: VecDeque::new() }).consumer =
-            consumer;
+        self.queues
+            .entry(token)
+            .or_insert_with(|| Queue { consumer, items: VecDeque::new(), taken_when_told: false })
+            .consumer = consumer;
         token
     }
 
@@ -98,6 +102,20 @@ impl SharedQueues {
             *pushed.entry(String::from_utf8_lossy(name).into_owned()).or_default() += count;
         }
         pushed
+    }
+
+    /// An item was taken out in the callback that tells of one.
+    pub(super) fn note_taken_when_told(&mut self, token: u32) {
+        if let Some(queue) = self.queues.get_mut(&token) {
+            queue.taken_when_told = true;
+        }
+    }
+
+    /// Queues in which items wait although their consumer takes them when it is told, with how many.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (u32, Consumer, usize)> {
+        let waiting =
+            self.queues.iter().filter(|(_, queue)| queue.taken_when_told && !queue.items.is_empty());
+        waiting.map(|(token, queue)| (*token, queue.consumer, queue.items.len()))
     }
 
     /// Takes the oldest item out. Any VM may, not only the consumer.

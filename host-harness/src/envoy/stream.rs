@@ -147,6 +147,8 @@ pub(super) struct Stream {
     pub(super) answered_by: Option<AnsweredBy>,
     /// A local reply has begun, so the request goes no further.
     pub(super) replying: bool,
+    /// A filter that had stopped the request has let it go on.
+    pub(super) let_go: bool,
     /// A callback of the request runs, or what it asked for is done.
     pub(super) deciding: bool,
     /// Whether a filter's `proxy_on_log` runs, which sees all headers.
@@ -288,6 +290,7 @@ impl Stream {
             finished: false,
             upstream_call: None,
             sent_upstream: None,
+            let_go: false,
             began_at: now,
             active_at: now,
             idle_event: None,

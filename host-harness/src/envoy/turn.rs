@@ -168,6 +168,11 @@ impl Turn {
             match action {
                 AfterCall::LocalResponse { stream, response } => self.guest_reply(vm, stream, response).await,
                 AfterCall::Continue { stream, filter, direction } => {
+                    if let (super::stream::Direction::Request, Some(stream)) =
+                        (direction, self.core_mut().streams.get_mut(&stream))
+                    {
+                        stream.let_go = true;
+                    }
                     self.resume(stream, direction, filter).await;
                 }
                 AfterCall::Close { stream } => self.close(stream).await,

@@ -15,10 +15,12 @@ use super::{
         crossing::{self, Crossing},
         growth::{self, Sizes},
         judge::Judge,
-        probes::Probe,
+        probes::{PROBE_TIME, Probe, Time},
+        serial::{Left, Serial},
         views::{self, View},
     },
     scenario::{Bounds, Due, EventKind, Scenario, Thread},
+    search::whole::Whole,
     trace::{FaultClass, Step},
 };
 use crate::{
@@ -31,20 +33,20 @@ use crate::{
         schedule::{Exploration, Fault, Limits, Scheduler},
         vms::VmSlot,
     },
-    world::Scripted,
+    world::{Origin, Scripted},
 };
 
 /// The header in which every request of a scenario carries its nonce.
 const NONCE_HEADER: &str = "x-portcullis-nonce";
 /// What stands for it elsewhere in a request.
 const NONCE: &[u8] = b"${nonce}";
-/// How long one question in the end may take.
-const PROBE_TIME: Duration = Duration::from_secs(60);
 /// When so many events led to one another without a timer in between, a run does not become quiet by itself; in a run of
 /// few steps it is one for every [`STEPS_A_LINK`].
 const ENDLESS_CHAIN: usize = 100;
 /// Steps that one event of a chain may take, with what goes on beside it.
 const STEPS_A_LINK: usize = 16;
+/// In how many orders of whole callbacks a value must end alike to be one that does not depend on it.
+const WHOLE_RUNS: u64 = 32;
 /// How many things happen between two looks at whether the run is to end.
 const LOOK_EVERY: usize = 64;
 /// How many events a run may have for each of its steps, as most events are none: there is nothing to decide.
@@ -62,6 +64,8 @@ pub(crate) struct Stage {
     module_sha256: String,
     /// Requests for which something planned has waited in vain in every run.
     in_vain: BTreeSet<String>,
+    /// What runs leave in which no callback is held, once that is asked.
+    serial: Option<Serial>,
     stop: Stop,
 }
 
@@ -81,6 +85,10 @@ pub(crate) struct Ran {
     pub(crate) steps: usize,
     /// Whether it was ended before it came to its end, so that it says nothing of what comes in the end.
     pub(crate) cut: Option<Cut>,
+    /// Whether a callback was held in it.
+    has_held: bool,
+    /// Shared data in the end, where they are compared.
+    left: Left,
     /// What happened, where it was recorded.
     pub(crate) trace: Vec<Step>,
 }
@@ -221,6 +229,7 @@ impl Stage {
             scenario: Arc::clone(scenario),
             module_sha256: module.sha256().to_owned(),
             in_vain: awaited(scenario),
+            serial: None,
             stop: Stop::default(),
         })
     }
@@ -256,8 +265,32 @@ impl Stage {
     /// Runs the scenario once.
     pub(crate) fn run(&mut self, scheduler: Box<dyn Scheduler>, recorded: bool) -> Ran {
         let mut ran = self.perform(scheduler, recorded);
+        self.compare_with_whole(&mut ran);
         ran.violations.retain(|broken| !self.scenario.tolerate.contains(&broken.violation.oracle));
         ran
+    }
+
+    /// Compares what a run has left with what whole callbacks leave. Faults leave something else by themselves.
+    fn compare_with_whole(&mut self, ran: &mut Ran) {
+        let says =
+            ran.has_held && ran.cut.is_none() && ran.class == FaultClass::L0 && ran.violations.is_empty();
+        if !self.scenario.serializable || !says {
+            return;
+        }
+        if self.serial.is_none() {
+            let mut serial = Serial::default();
+            for seed in 0..WHOLE_RUNS {
+                let whole = self.perform(Box::new(Whole::new(seed)), false);
+                if whole.cut.is_some() {
+                    return;
+                }
+                serial.add(&whole.left);
+            }
+            self.serial = Some(serial);
+        }
+        let violation = self.serial.as_ref().and_then(|serial| serial.judge(&ran.left));
+        let step = ran.trace.len();
+        ran.violations.extend(violation.map(|violation| Broken { violation, step }));
     }
 
     fn perform(&mut self, scheduler: Box<dyn Scheduler>, recorded: bool) -> Ran {
@@ -343,7 +376,9 @@ impl Stage {
         for (step, violation) in views::judge_versions(&watched.views) {
             broken.push(Broken { violation, step });
         }
-        let ran = end(run, broken, None);
+        let data = if self.scenario.serializable { run.shared_data() } else { BTreeMap::new() };
+        let left = Left { data, statuses: watched.statuses };
+        let ran = Ran { left, ..end(run, broken, None) };
         self.ask(judge, ran, last)
     }
 
@@ -367,9 +402,25 @@ impl Stage {
 
     fn ask_all(&mut self, judge: &mut Judge, probes: Vec<(Probe, Request)>) {
         for (probe, request) in probes {
+            self.envoy.world_mut().answer_last_first(probe.time == Time::LastFirst);
+            self.envoy.world_mut().fail_calls_of_filters(probe.time == Time::Down);
+            let before = self.envoy.world().seen().len();
             let exchange = self.probe(probe.worker, request);
-            judge.probed(probe, exchange.as_ref());
+            let calls = self.calls_since(before, probe.worker);
+            judge.probed(probe, exchange.as_ref(), calls);
         }
+        self.envoy.world_mut().answer_last_first(false);
+        self.envoy.world_mut().fail_calls_of_filters(false);
+    }
+
+    /// How many calls the filter has made on a worker, after so many calls of everybody.
+    fn calls_since(&self, before: usize, worker: usize) -> usize {
+        let made_there = |origin: &Origin| match origin {
+            Origin::HttpCall { vm, .. } => vm.slot() == VmSlot::Worker(worker),
+            _ => false,
+        };
+        let seen = self.envoy.world().seen().get(before..).unwrap_or_default();
+        seen.iter().filter(|seen| made_there(&seen.call.origin)).count()
     }
 
     fn probe(&mut self, worker: usize, request: Request) -> Option<Exchange> {
@@ -457,9 +508,9 @@ fn end(run: Run<'_>, violations: Vec<Broken>, cut: Option<Cut>) -> Ran {
     let steps = run.steps();
     let (exploration, trace) = run.end();
     let exploration = exploration.expect("the exploration was put in when the run began");
-    let class = exploration.class;
+    let (class, has_held) = (exploration.class, exploration.has_held);
     let scheduler = exploration.into_scheduler().expect("nobody asks the scheduler after the run");
-    Ran { scheduler, violations, class, steps, cut, trace }
+    Ran { scheduler, violations, class, steps, cut, has_held, left: Left::default(), trace }
 }
 
 /// Every fault that a run may add, each as often as it may.
@@ -489,6 +540,8 @@ struct Watched {
     items: BTreeMap<String, usize>,
     views: Vec<View>,
     seen_views: usize,
+    /// How many requests were answered with each status, but for those whose clients leave.
+    statuses: BTreeMap<u16, usize>,
 }
 
 // === impl Watched ===
@@ -507,6 +560,9 @@ impl Watched {
         };
         for (name, exchange) in run.take_finished() {
             let Some(name) = name else { continue };
+            if !judge.leaves(&name) {
+                *self.statuses.entry(exchange.status).or_default() += 1;
+            }
             add(judge.answered(&name, &exchange));
             if let Some(crossing) = crossing {
                 add(crossing.judge_exchange(&name, &exchange));
@@ -572,6 +628,15 @@ impl Watched {
                 "every request must be answered, and `{name}` on w{worker} still waits when nothing is to come"
             );
             broken.push(Broken { violation: Violation { oracle: "stuck-stream", message }, step });
+        }
+        for (queue, thread, count) in run.lost_items() {
+            let (items, wait) = if count == 1 { ("an item", "waits") } else { ("items", "wait") };
+            let message = format!(
+                "what is put into a queue must be taken out, and {items} in `{queue}` still {wait} when nothing is to come: {thread} \
+                 was told and left {}; take items until there is none, and again once it can",
+                if count == 1 { "it" } else { "them" },
+            );
+            broken.push(Broken { violation: Violation { oracle: "lost-item", message }, step });
         }
         for (thread, cluster) in run.leaked_calls() {
             let message = format!(

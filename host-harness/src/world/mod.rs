@@ -153,6 +153,13 @@ impl Call {
         self.headers.iter().find(|(n, _)| n == name.as_bytes()).map(|(_, value)| value.as_slice())
     }
 
+    /// Whether a text is in one of its headers, which include the path, or in its body.
+    #[must_use]
+    pub fn carries(&self, text: &[u8]) -> bool {
+        let holds = |bytes: &[u8]| text.is_empty() || bytes.windows(text.len()).any(|part| part == text);
+        self.headers.iter().any(|(_, value)| holds(value)) || holds(&self.body)
+    }
+
     /// The request's path with its query; empty when there is none.
     #[must_use]
     pub fn path(&self) -> String {

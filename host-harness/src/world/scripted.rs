@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    Call, CallId, GrpcAnswer, GrpcAsked, GrpcCall, GrpcReply, GrpcSeen, GrpcWorld, Outcome, Refusal, Reply,
-    Sent, World, grpc::Servers, reply::Kind,
+    Call, CallId, GrpcAnswer, GrpcAsked, GrpcCall, GrpcReply, GrpcSeen, GrpcWorld, Origin, Outcome, Refusal,
+    Reply, Sent, World, grpc::Servers, reply::Kind,
 };
 
 /// 2026-01-01T00:00:00Z, where every scripted world begins.
@@ -17,6 +17,10 @@ const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
 /// Name of a cluster that stands for every one that was not added.
 pub const ANY_CLUSTER: &str = "*";
+
+/// How many calls are answered before those that were made earlier, and how much later each is.
+const LAST_FIRST_CALLS: u32 = 16;
+const LAST_FIRST_STEP: Duration = Duration::from_millis(1);
 
 /// Clusters that answer from tables and closures. Calls to a cluster that was not added are refused as unknown, unless
 /// [`ANY_CLUSTER`] was.
@@ -31,6 +35,10 @@ pub struct Scripted {
     clusters: BTreeMap<String, Cluster>,
     seen: Vec<Seen>,
     grpc: Servers,
+    /// How many calls of filters are still answered before those that were made earlier.
+    last_first: u32,
+    /// Whether no call of a filter finds a connection.
+    is_down: bool,
 }
 
 /// A call as the script saw it.
@@ -63,6 +71,8 @@ struct Cluster {
     queued: VecDeque<Reply>,
     answers: Answers,
     routes: BTreeMap<Route, Answers>,
+    /// Answers to calls that carry a text.
+    carrying: BTreeMap<String, Answers>,
     script: Option<Box<dyn Script>>,
 }
 
@@ -137,6 +147,12 @@ impl Scripted {
         self.declare(cluster).routes.insert(route, Answers::new(replies));
     }
 
+    /// Changes the answers to calls that carry this text in a header, in their path or in their body. They win over those
+    /// for paths. The cluster is added if need be.
+    pub fn set_answers_to_carrying(&mut self, cluster: &str, text: &str, replies: Vec<Reply>) {
+        self.declare(cluster).carrying.insert(text.to_owned(), Answers::new(replies));
+    }
+
     /// Changes the answers for every path of a cluster that has none of its own. The cluster is added if need be.
     pub fn set_answers(&mut self, cluster: &str, replies: Vec<Reply>) {
         self.declare(cluster).answers = Answers::new(replies);
@@ -146,12 +162,23 @@ impl Scripted {
     pub fn replace_answers(&mut self, cluster: &str, replies: Vec<Reply>) {
         let cluster = self.declare(cluster);
         cluster.routes.clear();
+        cluster.carrying.clear();
         cluster.answers = Answers::new(replies);
     }
 
     /// Queues a reply for the next call to a cluster, which is added if need be.
     pub fn queue(&mut self, cluster: &str, reply: Reply) {
         self.declare(cluster).queued.push_back(reply);
+    }
+
+    /// From now on, of calls that filters make at the same time the last one is answered first; or in order again.
+    pub fn answer_last_first(&mut self, does: bool) {
+        self.last_first = if does { LAST_FIRST_CALLS } else { 0 };
+    }
+
+    /// From now on no call of a filter finds a connection; or each does again.
+    pub fn fail_calls_of_filters(&mut self, does: bool) {
+        self.is_down = does;
     }
 
     /// Takes a cluster away: calls to it are refused as unknown.
@@ -225,10 +252,16 @@ impl World for Scripted {
         let name = if known { call.cluster.as_str() } else { ANY_CLUSTER };
         let cluster = self.clusters.get_mut(name).ok_or(Refusal::UnknownCluster)?;
         let reply = cluster.reply(call, self.now).to(call);
+        let is_of_filter = matches!(call.origin, Origin::HttpCall { .. });
         let sent = match reply.kind {
+            _ if self.is_down && is_of_filter => Sent::After(reply.delay, Outcome::ConnectFailure),
             Kind::Refused => return Err(Refusal::NoHost),
             Kind::Never => Sent::Never,
-            Kind::Outcome(outcome) => Sent::After(reply.delay, outcome),
+            Kind::Outcome(outcome) => {
+                let later = if is_of_filter { LAST_FIRST_STEP * self.last_first } else { Duration::ZERO };
+                self.last_first = self.last_first.saturating_sub(u32::from(is_of_filter));
+                Sent::After(reply.delay.saturating_add(later), outcome)
+            }
         };
         self.seen.push(Seen { at: self.now, call: call.clone(), cancelled: false });
         Ok(sent)
@@ -261,6 +294,9 @@ impl World for Scripted {
             (name, cluster.queued.len(), given(&cluster.answers)).hash(&mut hasher);
             for (route, answers) in &cluster.routes {
                 (route, given(answers)).hash(&mut hasher);
+            }
+            for (text, answers) in &cluster.carrying {
+                (text, given(answers)).hash(&mut hasher);
             }
         }
         self.grpc.hash_state(&mut hasher);
@@ -303,6 +339,10 @@ impl fmt::Debug for Scripted {
 impl Cluster {
     fn reply(&mut self, call: &Call, now: Duration) -> Reply {
         if let Some(reply) = self.queued.pop_front() {
+            return reply;
+        }
+        let carried = self.carrying.iter_mut().find(|(text, _)| call.carries(text.as_bytes()));
+        if let Some(reply) = carried.and_then(|(_, answers)| answers.next()) {
             return reply;
         }
         if let Some(reply) = self.routed(call) {
@@ -388,6 +428,30 @@ mod tests {
         world.set_path_answers("hub", "/a", vec![Reply::status(404)]);
         world.replace_answers("hub", vec![Reply::status(203)]);
         assert_eq!(statuses(&mut world, &["/a", "/"]), [203, 203]);
+    }
+
+    #[test]
+    fn what_a_call_carries_wins_and_the_last_call_may_be_answered_first_or_none() {
+        let mut world = Scripted::new();
+        world.set_answers("hub", vec![Reply::status(200)]);
+        world.set_reply("hub", "/a", Reply::status(404));
+        world.set_answers_to_carrying("hub", "eve", vec![Reply::status(403)]);
+        let mut of_eve = call("/a");
+        of_eve.headers.push((b"x-user".to_vec(), b"eve".to_vec()));
+        let answer = |world: &mut Scripted, call: &Call| match world.send(call) {
+            Ok(Sent::After(after, Outcome::Response(response))) => (after, response.status),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(answer(&mut world, &of_eve), (Duration::ZERO, 403));
+        assert_eq!(answer(&mut world, &call("/a")), (Duration::ZERO, 404));
+        of_eve.origin = Origin::HttpCall { vm: crate::envoy::VmRole::Main, token: 4 };
+        world.answer_last_first(true);
+        let (first, second) = (answer(&mut world, &of_eve).0, answer(&mut world, &of_eve).0);
+        assert!(first > second, "{first:?}, {second:?}");
+        world.answer_last_first(false);
+        world.fail_calls_of_filters(true);
+        assert_eq!(world.send(&of_eve), Ok(Sent::After(Duration::ZERO, Outcome::ConnectFailure)));
+        assert_eq!(answer(&mut world, &call("/a")), (Duration::ZERO, 404), "it is none of a filter");
     }
 
     #[test]

@@ -19,6 +19,22 @@ fn a_tick_that_is_due_after_the_run_makes_no_state_that_leads_to_itself() {
 }
 
 #[test]
+fn a_turn_is_held_no_longer_than_the_slack() {
+    let touches = r#"(drop (call $set_shared @"key" @"value" (i32.const 0)))"#;
+    let events = |pause: &str| {
+        format!(
+            "events:\n  - {{at: 0s, request: a, worker: 0}}\n  - {{at: {pause}, request: b, worker: 1}}\nbounds: {{until: 1s, slack: 10ms}}"
+        )
+    };
+    let paths = |pause: &str| {
+        let report = explore(&in_request(touches, 0), &events(pause), &bounded(1));
+        report.phases[1].certificate.as_ref().expect("the search is complete").paths.clone()
+    };
+    assert_eq!(paths("500ms"), "1");
+    assert_ne!(paths("5ms"), "1");
+}
+
+#[test]
 fn timers_that_are_fast_and_many_are_no_livelock() {
     let touches = r#"(drop (call $get_shared @"key" (i32.const 16) (i32.const 20) (i32.const 24)))"#;
     let guest = format!(

@@ -17,6 +17,7 @@ mod random;
 mod sameness;
 mod search;
 mod starving;
+mod strangers;
 
 use std::{
     sync::{Arc, LazyLock},

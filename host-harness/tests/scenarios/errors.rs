@@ -28,7 +28,7 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     ),
     (
         r#"{scenario: a, module: m, flavour: 3}"#,
-        "t.yaml: the document: there is no key `flavour`: use one of `scenario`, `about`, `module`, `expect`, `workers`, `vm_id`, `seed`, `failure_policy`, `allow_on_headers_stop_iteration`, `configuration`, `plugins`, `variants`, `clusters`, `events`, `faults`, `bounds`, `must`, `tolerate`",
+        "t.yaml: the document: there is no key `flavour`: use one of `scenario`, `about`, `module`, `expect`, `workers`, `vm_id`, `seed`, `failure_policy`, `allow_on_headers_stop_iteration`, `configuration`, `plugins`, `variants`, `clusters`, `events`, `faults`, `bounds`, `must`, `serializable`, `tolerate`",
     ),
     (
         r#"{scenario: a, module: m, workers: two}"#,
@@ -193,6 +193,10 @@ pub(super) const WRONG: &[(&str, &str)] = &[
     (
         r#"{scenario: a, module: m, clusters: {c: {paths: {/b: []}}}}"#,
         "t.yaml: clusters.c.paths./b: it has no answer: give one, or remove the path",
+    ),
+    (
+        r#"{scenario: a, module: m, clusters: {c: {carrying: {eve: []}}}}"#,
+        "t.yaml: clusters.c.carrying.eve: it has no text or no answer: give the text that calls carry, and an answer",
     ),
     (
         r#"{scenario: a, module: m, events: [request]}"#,

@@ -111,6 +111,7 @@ fn every_key_means_what_it_says() {
     let [scenario] = parse(text).try_into().expect("one scenario");
     let reply = |status| Reply::status(status);
     let cluster = Cluster {
+        carrying: BTreeMap::new(),
         answers: vec![
             reply(202)
                 .with_body("NOT_READY")
@@ -213,6 +214,7 @@ fn every_key_means_what_it_says() {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let state = || Box::new(Request::get("/state"));
     let expected = Scenario {
+        serializable: false,
         source: None,
         name: "whole".to_owned(),
         about: "Every key.".to_owned(),
@@ -352,6 +354,7 @@ fn every_key_means_what_it_says() {
 fn what_is_left_out_has_a_default() {
     let [scenario] = parse("{scenario: a-1, module: m.wasm}").try_into().expect("one scenario");
     let expected = Scenario {
+        serializable: false,
         source: None,
         name: "a-1".to_owned(),
         about: String::new(),
@@ -505,7 +508,7 @@ fn the_default_scenario_asks_both_workers_early_and_late() {
     }
     // Which worker it was that answered may be told in a header.
     assert!(scenario.rules.iter().all(|rule| matches!(rule, Rule::Agreement { headers: false, .. })));
-    assert_eq!(scenario.rules.len(), 3);
+    assert_eq!(scenario.rules.len(), 5);
 }
 
 // === The world ===

@@ -46,13 +46,6 @@ pub(super) fn question(request: &Request) -> String {
     format!("`{} {}`", String::from_utf8_lossy(&request.method), String::from_utf8_lossy(&request.path))
 }
 
-/// Whether all answer with the same status and bodies, and yet not the same.
-pub(super) fn only_headers_differ(answers: &[Option<&Exchange>]) -> bool {
-    let [Some(first), others @ ..] = answers else { return false };
-    let alike = |other: &Option<&Exchange>| other.is_some_and(|other| same_bodies(first, other));
-    others.iter().all(alike) && !others.iter().all(|other| same(Some(first), *other))
-}
-
 /// The headers that differ between the two answers of every worker.
 pub(super) fn varying_headers(pairs: &[(&Exchange, &Exchange)]) -> BTreeSet<HeaderOf> {
     let varying = |(first, second): &(&Exchange, &Exchange)| -> BTreeSet<HeaderOf> {
@@ -122,6 +115,28 @@ pub(super) fn pieces(
         told(&both, other.as_deref(), how),
     );
     Some(Violation::new("pieces", message))
+}
+
+/// Says so if a request is answered differently, or reaches the upstream otherwise, when the filter's calls for it are answered
+/// in another order.
+pub(super) fn order(
+    asked: &str,
+    first: &Exchange,
+    other: Option<&Exchange>,
+    ignored: &Ignored,
+) -> Option<Violation> {
+    let other = other.filter(|exchange| super::is_answered(exchange));
+    let (first, other) = (without(first, ignored), other.map(|exchange| without(exchange, ignored)));
+    if same(Some(&first), other.as_deref()) {
+        return None;
+    }
+    let both = [(Some(&*first), Vec::new()), (other.as_deref(), Vec::new())];
+    let message = format!(
+        "{asked} must be answered the same in whatever order the filter's calls are: {}; {}",
+        told(&both, Some(&first), "in order"),
+        told(&both, other.as_deref(), "the last one first"),
+    );
+    Some(Violation::new("order", message))
 }
 
 /// The answer without these headers. Nearly always there are none, in each of very many runs.

@@ -13,11 +13,11 @@ use super::{
     convergence::{self, Ignored},
     counts::Seen,
     found,
-    probes::{Probe, Time, in_other_pieces},
+    probes::{PROBE_TIME, Probe, Time, in_other_pieces},
 };
 use crate::{
     envoy::{Exchange, Request},
-    race::scenario::{Answer, Like, Rule, Scenario},
+    race::scenario::{Answer, EventKind, Like, Rule, Scenario},
 };
 
 /// Judges one run of a scenario. A clone goes on alone from where it was made.
@@ -34,6 +34,10 @@ pub struct Judge {
     between: Between,
     /// What was answered to each probe.
     probed: BTreeMap<Probe, Option<Exchange>>,
+    /// How many calls the filter has made for the probe of a rule, where it has made any.
+    calls: BTreeMap<usize, usize>,
+    /// Requests whose clients leave.
+    leaving: Arc<BTreeSet<String>>,
 }
 
 /// The longest time after which workers are asked once more.
@@ -51,6 +55,8 @@ impl Judge {
             seen: vec![Seen::default(); scenario.rules.len()],
             between: Between::of(&scenario.rules),
             probed: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            leaving: Arc::new(leaving(scenario)),
         }
     }
 
@@ -94,6 +100,11 @@ impl Judge {
         violations
     }
 
+    /// Whether the client of a request leaves, so that it may have no answer.
+    pub(in crate::race) fn leaves(&self, request: &str) -> bool {
+        self.leaving.contains(request)
+    }
+
     /// When to ask once more in place of the first time: every worker may have a state of its own that passes, as a circuit
     /// breaker has, and says so in `retry-after`.
     #[must_use]
@@ -105,6 +116,10 @@ impl Judge {
             std::str::from_utf8(value).ok()?.trim().parse().ok().map(Duration::from_secs)
         });
         told.filter(|after| *after <= LONGEST_RETRY_AFTER).max()
+    }
+
+    fn calls_twice(&self, rule: usize) -> bool {
+        self.calls.get(&rule).is_some_and(|calls| *calls > 1)
     }
 
     fn is_of_agreement(&self, rule: usize) -> bool {
@@ -135,21 +150,23 @@ impl Judge {
         probes
     }
 
-    /// What is asked once more, when the answers to all of [`Judge::probes`] are there. Where headers alone keep workers
-    /// from agreeing, a header that differs whenever it is asked for (a clock, a counter, chance) does not count. And a
-    /// request with a body is asked with the body in pieces.
+    /// What is asked once more, when the answers to all of [`Judge::probes`] are there. Workers that do not agree are asked
+    /// again: a header that differs whenever it is asked for (a clock, a counter, chance) does not count, and what the first
+    /// question has changed for all is no disagreement. And a
+    /// request with a body is asked with the body in pieces, one that makes the filter call twice with the last call answered first, and at last one while calls fail.
     #[must_use]
     pub fn second_probes(&self) -> Vec<(Probe, Request)> {
         let first = self.probes();
-        let only_headers = |rule: usize| {
+        let differ = |rule: usize, headers: bool| {
             let of_rule = first.iter().map(|(probe, _)| probe).filter(|probe| probe.rule == rule);
-            let answers: Vec<Option<&Exchange>> = of_rule.map(|probe| self.answer(*probe)).collect();
-            convergence::only_headers_differ(&answers)
+            let answers: Vec<_> = of_rule.map(|probe| (probe.worker, self.answer(*probe))).collect();
+            let ignored = if headers { Ignored::These(BTreeSet::new()) } else { Ignored::Every };
+            convergence::disagreement("agreement", "", &answers, &ignored).is_some()
         };
         let rules = self.rules.iter().enumerate();
-        let rules = rules.filter(|(index, rule)| {
-            matches!(rule, Rule::Agreement { headers: true, .. }) && only_headers(*index)
-        });
+        let rules = rules.filter(
+            |(index, rule)| matches!(rule, Rule::Agreement { headers, .. } if differ(*index, *headers)),
+        );
         let rules: BTreeSet<usize> = rules.map(|(index, _)| index).collect();
         let pieced = first.iter().filter(|(probe, _)| probe.worker == 0 && self.is_of_agreement(probe.rule));
         let pieced: Vec<(Probe, Request)> = pieced
@@ -159,15 +176,27 @@ impl Judge {
             })
             .collect();
         let has_pieces = |rule: usize| pieced.iter().any(|(probe, _)| probe.rule == rule);
-        let again = first
-            .iter()
-            .filter(|(probe, _)| rules.contains(&probe.rule) || probe.worker == 0 && has_pieces(probe.rule));
+        let again = first.iter().filter(|(probe, _)| {
+            let is_asked_otherwise = has_pieces(probe.rule) || self.calls_twice(probe.rule);
+            rules.contains(&probe.rule) || probe.worker == 0 && is_asked_otherwise
+        });
         let again = again.map(|(probe, request)| (Probe { time: Time::Again, ..*probe }, request.clone()));
-        again.chain(pieced.iter().cloned()).collect()
+        let last_first = first
+            .iter()
+            .filter(|(probe, _)| probe.worker == 0 && self.calls_twice(probe.rule))
+            .map(|(probe, request)| (Probe { time: Time::LastFirst, ..*probe }, request.clone()));
+        let down = self.calls.keys().next().copied();
+        let down = first.iter().find(|(probe, _)| probe.worker == 0 && Some(probe.rule) == down);
+        let down = down.map(|(probe, request)| (Probe { time: Time::Down, ..*probe }, request.clone()));
+        again.chain(pieced.iter().cloned()).chain(last_first).chain(down).collect()
     }
 
-    /// Hears what was answered to a probe; `None` when it was not answered in all the time that there was.
-    pub fn probed(&mut self, probe: Probe, exchange: Option<&Exchange>) {
+    /// Hears what was answered to a probe, `None` when it was not answered in all the time that there was, and how many calls
+    /// the filter made on that worker meanwhile.
+    pub fn probed(&mut self, probe: Probe, exchange: Option<&Exchange>, calls: usize) {
+        if calls > 0 && (probe.worker, probe.time) == (0, Time::First) && self.is_of_agreement(probe.rule) {
+            self.calls.insert(probe.rule, calls);
+        }
         self.probed.insert(probe, exchange.cloned());
     }
 
@@ -197,7 +226,35 @@ impl Judge {
                         false => Ignored::Every,
                     };
                     let of_workers = ignored(&pairs.unwrap_or_default());
-                    violations.extend(convergence::disagreement("agreement", &asked, &seen, &of_workers));
+                    // What the question itself has changed, as where each is answered once, is the same for all who are asked
+                    // again.
+                    let later: Vec<_> = seen.iter().map(|(worker, _)| (*worker, again(*worker))).collect();
+                    let persists = later.iter().any(|(_, again)| again.is_none())
+                        || convergence::disagreement("agreement", &asked, &later, &of_workers).is_some();
+                    let disagreement = convergence::disagreement("agreement", &asked, &seen, &of_workers);
+                    violations.extend(disagreement.filter(|_| persists));
+                    let down = Probe { rule: index, worker: 0, time: Time::Down };
+                    if self
+                        .probed
+                        .get(&down)
+                        .is_some_and(|answer| !answer.as_ref().is_some_and(super::is_answered))
+                    {
+                        let message = format!(
+                            "{asked} must be answered also while every call of the filter fails, and is not within {PROBE_TIME:?}"
+                        );
+                        violations.push(Violation::new("down", message));
+                    }
+                    if let (Some(first), Some(again)) = (at(0, Time::First), again(0))
+                        && self.calls_twice(index)
+                    {
+                        let ignored = Ignored::These(convergence::varying_headers(&[(first, again)]));
+                        violations.extend(convergence::order(
+                            &asked,
+                            first,
+                            at(0, Time::LastFirst),
+                            &ignored,
+                        ));
+                    }
                     if let (Some(whole), Some(again)) = (at(0, Time::First), again(0)) {
                         let ignored = ignored(&[(whole, again)]);
                         let others = in_other_pieces(request).into_iter();
@@ -223,6 +280,14 @@ impl Judge {
         self.seen.hash(hasher);
         self.between.hash_past(hasher);
     }
+}
+
+fn leaving(scenario: &Scenario) -> BTreeSet<String> {
+    let names = scenario.events.iter().filter_map(|event| match &event.kind {
+        EventKind::Request { name, leaves_after: Some(_), .. } => Some(name.clone()),
+        _ => None,
+    });
+    names.collect()
 }
 
 /// What must have been answered to which request for a rule to hold at all.
@@ -457,12 +522,12 @@ must:
             _ => exchange(200, "READY", &[]),
         };
         for (probe, _) in judge.probes() {
-            judge.probed(probe, Some(&good(probe)));
+            judge.probed(probe, Some(&good(probe)), 0);
         }
         assert_eq!(told(judge.finish()), [""; 0]);
-        judge.probed(first(3, 1), Some(&exchange(200, "NOT_READY", &[])));
-        judge.probed(first(4, 0), None);
-        judge.probed(first(5, 1), Some(&exchange(503, "", &[])));
+        judge.probed(first(3, 1), Some(&exchange(200, "NOT_READY", &[])), 0);
+        judge.probed(first(4, 0), None, 0);
+        judge.probed(first(5, 1), Some(&exchange(503, "", &[])), 0);
         assert_eq!(
             told(judge.finish()),
             [
@@ -495,7 +560,7 @@ must:
         let text = "{scenario: a, module: m, must: {eventually: [{agree: {}}]}}";
         let mut judge = Judge::new(&Scenario::parse(text, "rules.yaml").expect("it is read").remove(0));
         for (probe, _) in judge.probes() {
-            judge.probed(probe, Some(&exchange(200, "", headers[probe.worker])));
+            judge.probed(probe, Some(&exchange(200, "", headers[probe.worker])), 0);
         }
         let asked = judge.second_probes();
         assert_eq!(
@@ -504,7 +569,7 @@ must:
         );
         for (probe, _) in asked {
             if let Some(again) = again {
-                judge.probed(probe, Some(&exchange(200, "", again[probe.worker])));
+                judge.probed(probe, Some(&exchange(200, "", again[probe.worker])), 0);
             }
         }
         let said = judge.finish().pop()?.message;
@@ -521,7 +586,7 @@ must:
                 } else {
                     exchange(status, "", &[("v", tag)])
                 };
-                judge.probed(probe, Some(&answer));
+                judge.probed(probe, Some(&answer), 0);
             }
             assert_eq!(judge.second_probes(), []);
         }

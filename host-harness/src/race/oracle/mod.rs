@@ -9,6 +9,7 @@
 //! | [`crossing`] | bytes of one request that reach another |
 //! | [`convergence`] | one question that all workers must answer the same in the end |
 //! | [`growth`] | sizes that grow although nothing happens |
+//! | [`serial`] | what callbacks leave that overlap, against what whole ones leave |
 //! | [`views`] | what VMs believe of shared state |
 //!
 //! The last four need no rules, so they judge any filter.
@@ -20,6 +21,7 @@ pub mod crossing;
 pub mod growth;
 pub mod judge;
 pub mod probes;
+pub mod serial;
 pub mod views;
 
 use std::fmt;
@@ -30,7 +32,7 @@ use crate::envoy::Exchange;
 /// Something that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which oracle says so: `never`, `always`, `eventually`, `agreement`, `at-most`, `same`, `pieces`, `crossing`,
+    /// Which oracle says so: `never`, `always`, `eventually`, `agreement`, `at-most`, `same`, `pieces`, `order`, `serializable`, `crossing`,
     /// `convergence`, `growth`, `views`, and what the harness itself sees: `trap`, `lost-update` and so on.
     pub oracle: &'static str,
     /// One sentence: what was expected, and what was found.

@@ -26,8 +26,14 @@ pub enum Time {
     InPieces,
     /// Once more, with the body in one piece that is its end as well.
     AtOnce,
+    /// Once more, where the last of the filter's calls is answered first.
+    LastFirst,
+    /// At last, while every call of the filter fails.
+    Down,
 }
 
+/// How long one question may take.
+pub(in crate::race) const PROBE_TIME: Duration = Duration::from_secs(60);
 /// Most bytes of a piece. A body that is shorter comes in two.
 const PIECE_BYTES: usize = 7;
 /// Time between two pieces.
@@ -39,7 +45,7 @@ impl Time {
     /// How a body came then, in words.
     pub(super) fn of_a_body(self) -> &'static str {
         match self {
-            Time::First | Time::Again => "whole",
+            Time::First | Time::Again | Time::LastFirst | Time::Down => "whole",
             Time::InPieces => "in pieces",
             Time::AtOnce => "with its end in the same piece",
         }

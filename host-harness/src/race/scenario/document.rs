@@ -45,6 +45,8 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) must: Must,
     #[serde(default)]
+    pub(super) serializable: bool,
+    #[serde(default)]
     pub(super) tolerate: Vec<Tolerated>,
 }
 
@@ -76,6 +78,8 @@ pub(super) enum Tolerated {
     Livelock,
     TickStarvation,
     LostUpdate,
+    LostItem,
+    LateRefusal,
     StuckStream,
     CallLeak,
 }
@@ -103,6 +107,8 @@ pub(super) struct Variant {
 pub(super) struct Cluster {
     #[serde(default)]
     pub(super) answers: Vec<Reply>,
+    #[serde(default)]
+    pub(super) carrying: Entries<Vec<Reply>>,
     #[serde(default)]
     pub(super) paths: Entries<PathAnswers>,
     #[serde(default)]

@@ -67,6 +67,8 @@ pub struct Scenario {
     pub bounds: Bounds,
     /// What must hold.
     pub rules: Vec<Rule>,
+    /// Whether callbacks that overlap must leave in shared data what some order of whole ones leaves.
+    pub serializable: bool,
     /// Names of the oracles that are asked in every scenario and not in this one.
     pub tolerate: Vec<&'static str>,
     /// The text that it was read from, where it is none that is built in.
@@ -99,6 +101,8 @@ pub struct Plugin {
 pub struct Cluster {
     /// Answers to the first calls, in order; the last one repeats. Empty answers 200 without a body.
     pub answers: Vec<Reply>,
+    /// Answers to calls that carry a text in a header, in their path or in their body, which win over all others.
+    pub carrying: BTreeMap<String, Vec<Reply>>,
     /// Answers for single paths (with the query), which win over the ones above.
     pub paths: BTreeMap<Route, Vec<Reply>>,
     /// Answers of gRPC methods, as `package.Service/Method`; `*` is every other one.
@@ -432,6 +436,9 @@ impl Scenario {
         let mut world = Scripted::new();
         for (name, cluster) in &self.clusters {
             world.set_answers(name, cluster.answers.clone());
+            for (text, answers) in &cluster.carrying {
+                world.set_answers_to_carrying(name, text, answers.clone());
+            }
             for (route, answers) in &cluster.paths {
                 world.set_route_answers(name, route.clone(), answers.clone());
             }

@@ -62,6 +62,7 @@ pub(super) fn scenarios(document: &Document) -> Result<Vec<Scenario>, Problem> {
         faults: faults(&document.faults)?,
         bounds: bounds(&document.bounds)?,
         rules,
+        serializable: document.serializable,
         tolerate,
         source: None,
     };
@@ -326,6 +327,8 @@ fn tolerated(tolerated: document::Tolerated) -> &'static str {
         document::Tolerated::Livelock => "livelock",
         document::Tolerated::TickStarvation => "tick-starvation",
         document::Tolerated::LostUpdate => "lost-update",
+        document::Tolerated::LostItem => "lost-item",
+        document::Tolerated::LateRefusal => "late-refusal",
         document::Tolerated::StuckStream => "stuck-stream",
         document::Tolerated::CallLeak => "call-leak",
     }
@@ -336,6 +339,15 @@ fn clusters(document: &Document) -> Result<BTreeMap<String, Cluster>, Problem> {
     for (name, cluster) in &document.clusters.0 {
         let path = format!("clusters.{name}");
         let answers = replies::replies(&format!("{path}.answers"), &cluster.answers)?;
+        let mut carrying = BTreeMap::new();
+        for (text, answers) in &cluster.carrying.0 {
+            let at = format!("{path}.carrying.{text}");
+            if text.is_empty() || answers.is_empty() {
+                let cure = "give the text that calls carry, and an answer";
+                return Err(Problem::new(at, "it has no text or no answer", cure));
+            }
+            carrying.insert(text.clone(), replies::replies(&at, answers)?);
+        }
         let mut paths = BTreeMap::new();
         for (of, answers) in &cluster.paths.0 {
             let at = format!("{path}.paths.{of}");
@@ -351,7 +363,7 @@ fn clusters(document: &Document) -> Result<BTreeMap<String, Cluster>, Problem> {
             }
             grpc.insert(method.clone(), replies::grpc_replies(&at, answers)?);
         }
-        clusters.insert(name.clone(), Cluster { answers, paths, grpc });
+        clusters.insert(name.clone(), Cluster { answers, carrying, paths, grpc });
     }
     Ok(clusters)
 }

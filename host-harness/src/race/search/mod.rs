@@ -7,6 +7,7 @@
 mod choice;
 mod portfolio;
 mod systematic;
+pub(in crate::race) mod whole;
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
