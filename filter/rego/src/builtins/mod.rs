@@ -6,6 +6,7 @@ mod aggregates;
 mod arithmetic;
 mod call;
 mod compare;
+mod crypto;
 mod encoding;
 mod graph;
 mod json;
@@ -15,6 +16,7 @@ mod operands;
 mod outside;
 mod patch;
 mod time;
+mod tokens;
 mod types;
 mod units;
 mod uri;
@@ -22,9 +24,10 @@ mod yaml;
 
 pub mod text;
 
-pub use call::{Budget, Call, Clock, Fault, Limit, Printed};
+pub use call::{Budget, Call, Clock, Fault, Kept, Limit, Printed};
 pub use graph::{Step, Walk};
 pub use text::patterns::PatternCache;
+pub use tokens::cache::KeyCache;
 pub use types::{Field, Type};
 pub use yaml::YamlError;
 
@@ -139,6 +142,7 @@ const SLICES: &[&[&[Builtin]]] = &[
         aggregates::BUILTINS,
         arithmetic::BUILTINS,
         compare::BUILTINS,
+        crypto::hashes::BUILTINS,
         encoding::BUILTINS,
         graph::BUILTINS,
         json::BUILTINS,
@@ -146,6 +150,7 @@ const SLICES: &[&[&[Builtin]]] = &[
         objects::BUILTINS,
         outside::BUILTINS,
         time::BUILTINS,
+        tokens::BUILTINS,
         units::BUILTINS,
         uri::BUILTINS,
         yaml::BUILTINS,

@@ -95,6 +95,7 @@ fn answer(name: &str, args: &[&str], steps: u64, bytes: u64) -> Result<Value, Fa
         seed: [1, 2],
         runtime: &runtime,
         patterns: &mut patterns,
+        keys: &mut KeyCache::new(),
         printed: None,
     };
     super::call(name, &args, &mut call)
@@ -325,7 +326,7 @@ fn call_everything() {
         (state % most as u64) as usize
     };
     let mut calls = 0;
-    let mut patterns = PatternCache::new();
+    let (mut patterns, mut keys) = (PatternCache::new(), KeyCache::new());
     for builtin in all() {
         let Run::Function(_) = builtin.run else { continue };
         let rounds = match builtin.args.len() {
@@ -347,6 +348,7 @@ fn call_everything() {
                 seed: [0, 0],
                 runtime: &runtime,
                 patterns: &mut patterns,
+                keys: &mut keys,
                 printed: None,
             };
             let start = std::time::Instant::now();

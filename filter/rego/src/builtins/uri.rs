@@ -19,6 +19,7 @@ pub(super) const BUILTINS: &[Builtin] = &[
 #[derive(Default)]
 struct Uri {
     scheme: Vec<u8>,
+    host: Vec<u8>,
     hostname: Vec<u8>,
     port: Vec<u8>,
     path: Vec<u8>,
@@ -66,6 +67,11 @@ fn cut(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     }
 }
 
+/// Host and port of a URI, as they are written there; none if it is no URI.
+pub(super) fn authority(text: &[u8]) -> Option<Vec<u8>> {
+    uri(text).map(|uri| uri.host)
+}
+
 fn uri(text: &[u8]) -> Option<Uri> {
     let (text, fragment) = cut(text, b'#');
     if text.iter().any(|byte| *byte < b' ' || *byte == 0x7f) {
@@ -96,7 +102,8 @@ fn uri(text: &[u8]) -> Option<Uri> {
         let (authority, path) = authority.split_at_checked(end)?;
         rest = path;
         let host = host(&uri.scheme, authority)?;
-        (uri.hostname, uri.port) = split_port(host);
+        (uri.hostname, uri.port) = split_port(&host);
+        uri.host = host;
     }
     uri.path = unescape(rest, false)?;
     // The text as it was, unless it is what the path would be written as.
@@ -204,11 +211,11 @@ fn unescape_host(text: &[u8], zone: bool) -> Option<Vec<u8>> {
 }
 
 /// Host without brackets, and port.
-fn split_port(host: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+fn split_port(host: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let colon = host.iter().rposition(|byte| *byte == b':');
     let (name, port) = match colon.and_then(|at| host.split_at_checked(at)) {
         Some((name, [_, port @ ..])) if port.iter().all(u8::is_ascii_digit) => (name, port),
-        _ => (host.as_slice(), b"".as_slice()),
+        _ => (host, b"".as_slice()),
     };
     let bare = name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]"));
     (bare.unwrap_or(name).to_vec(), port.to_vec())

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use portcullis_rego::builtins::{self, Budget, Call, Fault, PatternCache};
+use portcullis_rego::builtins::{self, Budget, Call, Fault, Kept};
 
 use portcullis_rego::{Compiler, Entry, Error, Limits, Options, Outside, Policy, Value, Version};
 
@@ -121,12 +121,19 @@ pub fn quote(bytes: &[u8]) -> String {
 }
 
 /// What a builtin function answers here.
-pub fn call(name: &str, args: &[Arg], patterns: &mut PatternCache, now_ns: i64) -> Outcome {
+pub fn call(name: &str, args: &[Arg], kept: &mut Kept, now_ns: i64) -> Outcome {
     let args: Vec<Value> = args.iter().map(Arg::value).collect();
     let mut budget = Budget::new(50_000_000, 200_000_000);
     let runtime = Value::Null;
-    let mut context =
-        Call { budget: &mut budget, now_ns, seed: [1, 2], runtime: &runtime, patterns, printed: None };
+    let mut context = Call {
+        budget: &mut budget,
+        now_ns,
+        seed: [1, 2],
+        runtime: &runtime,
+        patterns: &mut kept.patterns,
+        keys: &mut kept.keys,
+        printed: None,
+    };
     match builtins::call(name, &args, &mut context) {
         Ok(value) => Outcome::Value(text_of(&value)),
         Err(Fault::Undefined(_)) => Outcome::Undefined,
