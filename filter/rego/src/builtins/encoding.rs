@@ -41,6 +41,11 @@ pub(super) const BUILTINS: &[Builtin] = &[
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
+/// Bytes in base64, padded.
+pub(super) fn to_base64(bytes: &[u8]) -> Vec<u8> {
+    base64_of(bytes, STANDARD, true)
+}
+
 /// Bytes in base64url without padding.
 pub(super) fn to_base64url(bytes: &[u8]) -> Vec<u8> {
     base64_of(bytes, URL, false)

@@ -42,13 +42,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/crypto.go",
     ),
     Builtin::missing(
-        "crypto.x509.parse_certificates",
-        &[Type::String],
-        Type::array_of(&Type::object_of(&Type::String, &Type::Any)),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
         "crypto.x509.parse_keypair",
         &[Type::String, Type::String],
         Type::object_of(&Type::String, &Type::Any),

@@ -143,6 +143,7 @@ const SLICES: &[&[&[Builtin]]] = &[
         arithmetic::BUILTINS,
         compare::BUILTINS,
         crypto::hashes::BUILTINS,
+        crypto::pki::BUILTINS,
         encoding::BUILTINS,
         graph::BUILTINS,
         json::BUILTINS,

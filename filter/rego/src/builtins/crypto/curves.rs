@@ -19,16 +19,6 @@ pub(in crate::builtins) enum Curve {
 }
 
 impl Curve {
-    /// Its name.
-    pub(in crate::builtins) fn name(self) -> &'static str {
-        match self {
-            Curve::P224 => "P-224",
-            Curve::P256 => "P-256",
-            Curve::P384 => "P-384",
-            Curve::P521 => "P-521",
-        }
-    }
-
     /// The bytes of a coordinate.
     pub(in crate::builtins) fn bytes(self) -> usize {
         match self {

@@ -1,7 +1,7 @@
 //! Public keys as they are written in certificates. Source: Go's `crypto/x509`, `parsePublicKey`.
 
 use super::curves::{Curve, EcKey};
-use super::der::{Der, SEQUENCE, arcs, right_aligned, signed};
+use super::der::{Der, SEQUENCE, right_aligned, signed};
 use super::rsa::RsaKey;
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 
@@ -121,9 +121,4 @@ impl PublicKey {
             _ => 256,
         }
     }
-}
-
-/// An object identifier as its arcs; it was read before.
-pub(super) fn arcs_of(object: &[u8]) -> Vec<u32> {
-    arcs(object).unwrap_or_default()
 }

@@ -1,15 +1,13 @@
 //! Hashes, signatures, keys and certificates. Source: `v1/topdown/crypto.go`, Go's `crypto`.
 
-#[allow(dead_code)]
 pub(super) mod certificates;
-#[allow(dead_code)]
 pub(super) mod curves;
 mod der;
 pub(super) mod hashes;
-#[allow(dead_code)]
 pub(super) mod keys;
 mod modular;
 pub(super) mod pem;
+pub(super) mod pki;
 pub(super) mod rsa;
 
 const SOURCE: &str = "v1/topdown/crypto.go";

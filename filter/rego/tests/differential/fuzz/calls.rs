@@ -38,7 +38,8 @@ pub fn comparable(only: Option<&str>) -> Vec<&'static Builtin> {
     builtins::all()
         .filter(|b| {
             matches!(b.run, Run::Function(_))
-                && !b.nondeterministic
+                // Tokens are verified at the time that both sides are told.
+                && (!b.nondeterministic || b.name.starts_with("io.jwt."))
                 && !b.variadic
                 && !b.name.starts_with("opa.")
                 && !b.name.starts_with("internal.print")

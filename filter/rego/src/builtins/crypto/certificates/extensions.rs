@@ -180,7 +180,7 @@ impl<'a> Known<'a> {
                 1 => self.emails.push(name),
                 2 => self.dns.push(name),
                 6 => {
-                    let host = uri::authority(name)?;
+                    let host = uri::uri(name)?.host;
                     if !domain_is_valid(&host, false) {
                         return None;
                     }

@@ -2,6 +2,8 @@
 
 mod extensions;
 mod names;
+pub(super) mod shown;
+pub(super) mod signatures;
 
 use super::super::time::civil::{Civil, days_in};
 use super::der::{
