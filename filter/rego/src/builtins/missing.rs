@@ -21,20 +21,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/crypto.go",
     ),
     Builtin::missing(
-        "crypto.x509.parse_and_verify_certificates",
-        &[Type::String],
-        Type::Array(&[Type::Boolean, Type::array_of(&Type::object_of(&Type::String, &Type::Any))], None),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
-        "crypto.x509.parse_and_verify_certificates_with_options",
-        &[Type::String, Type::object_of(&Type::String, &Type::Any)],
-        Type::Array(&[Type::Boolean, Type::array_of(&Type::object_of(&Type::String, &Type::Any))], None),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
         "crypto.x509.parse_certificate_request",
         &[Type::String],
         Type::object_of(&Type::String, &Type::Any),

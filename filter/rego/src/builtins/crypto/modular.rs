@@ -204,6 +204,7 @@ impl<const N: usize> Field<N> {
         self.multiply(plain, &self.square)
     }
 
+    #[inline(never)]
     pub(super) fn multiply(&self, a: &Digits<N>, b: &Digits<N>) -> Digits<N> {
         let mut out = [0; N];
         multiply_into(a, b, &self.n, self.inverse, &mut out);
@@ -214,6 +215,7 @@ impl<const N: usize> Field<N> {
         self.multiply(a, a)
     }
 
+    #[inline(never)]
     pub(super) fn add(&self, a: &Digits<N>, b: &Digits<N>) -> Digits<N> {
         let mut sum = *a;
         if add_into(&mut sum, b) || !is_less(&sum, &self.n) {
@@ -222,6 +224,7 @@ impl<const N: usize> Field<N> {
         sum
     }
 
+    #[inline(never)]
     pub(super) fn subtract(&self, a: &Digits<N>, b: &Digits<N>) -> Digits<N> {
         let mut less = *a;
         if subtract_into(&mut less, b) {

@@ -1,7 +1,10 @@
-//! Signatures against those of other implementations.
+//! Signatures against those of other implementations, and what is refused.
 
 use super::curves::{Curve, EcKey};
-use super::hashes::Hash;
+use super::hashes::{Hash, same_code};
+use crate::builtins::{Budget, Call, Fault, KeyCache, Limit, PatternCache, call};
+use crate::value::Value;
+use crate::value::terms::term;
 
 fn hex(text: &str) -> Vec<u8> {
     (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()).collect()
@@ -22,4 +25,53 @@ fn a_known_signature_of_p256_is_verified_and_no_other() {
     let mut off = y.clone();
     off[31] ^= 1;
     assert!(EcKey::new(Curve::P256, &x, &off).is_none());
+}
+
+#[test]
+fn codes_are_the_same_only_as_a_whole() {
+    assert!(same_code(b"", b"") && same_code(b"abc", b"abc"));
+    for (a, b) in [("abc", "abd"), ("abc", "xbc"), ("abc", "ab"), ("", "a")] {
+        assert!(!same_code(a.as_bytes(), b.as_bytes()), "{a} {b}");
+    }
+}
+
+fn answer(name: &str, args: &[Value], steps: u64) -> (Result<Value, Fault>, u64) {
+    let mut budget = Budget::new(steps, 100_000_000);
+    let mut context = Call {
+        budget: &mut budget,
+        now_ns: 1_700_000_000_000_000_000,
+        seed: [0, 0],
+        runtime: &Value::Null,
+        patterns: &mut PatternCache::new(),
+        keys: &mut KeyCache::new(),
+        printed: None,
+    };
+    let answer = call(name, args, &mut context);
+    (answer, steps - budget.steps_left())
+}
+
+/// What OPA answers and is not decided here ends the evaluation, by name.
+#[test]
+fn what_is_not_decided_of_certificates_is_refused_by_name() {
+    let text = include_str!("../../../tests/data/refused.jsonl");
+    for line in text.lines() {
+        let (name, args, why): (String, Vec<String>, String) = serde_json::from_str(line).unwrap();
+        let args: Vec<Value> = args.iter().map(|arg| term(arg)).collect();
+        let (answer, _) = answer(&name, &args, 10_000_000);
+        assert!(matches!(&answer, Err(Fault::Halt(found)) if *found == why), "{name} {why}: {answer:?}");
+    }
+}
+
+/// The signatures of a chain are paid for before they are checked.
+#[test]
+fn a_chain_is_paid_for() {
+    let text = include_str!("../../../tests/data/calls/crypto_chains.jsonl");
+    let line = text.lines().find(|line| line.contains(r#""[true, "#)).unwrap();
+    let (name, args, _): (String, Vec<String>, String) = serde_json::from_str(line).unwrap();
+    let args: Vec<Value> = args.iter().map(|arg| term(arg)).collect();
+    let (good, taken) = answer(&name, &args, 10_000_000);
+    assert!(good.is_ok() && taken > 40_000, "{taken}");
+    for steps in [0, 10, taken / 2, taken - 1] {
+        assert_eq!(answer(&name, &args, steps).0, Err(Fault::Limit(Limit::Steps)));
+    }
 }

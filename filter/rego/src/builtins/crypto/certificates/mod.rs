@@ -1,5 +1,6 @@
 //! Certificates, read as Go's `crypto/x509` does: what it refuses is refused, and nothing else. Source: parser.go.
 
+pub(super) mod chains;
 mod extensions;
 mod names;
 pub(super) mod shown;

@@ -94,7 +94,7 @@ pub(in crate::builtins::crypto) fn name(name: &Name<'_>) -> Result<Value, Fault>
     let all = || name.iter().flatten();
     let of = |kind: u8| all().filter(move |(id, _)| *id == [0x55, 4, kind]).map(|(_, value)| text(value));
     let every = |kind: u8| list(of(kind).collect());
-    let last = |kind: u8| of(kind).last().unwrap_or(Value::from(""));
+    let last = |kind: u8| of(kind).next_back().unwrap_or(Value::from(""));
     let names = all().map(|(kind, value)| object(vec![("Type", id(kind)?), ("Value", text(value))]));
     object(vec![
         ("CommonName", last(3)),

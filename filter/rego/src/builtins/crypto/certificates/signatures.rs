@@ -2,7 +2,9 @@
 //! `getSignatureAlgorithmFromAI`.
 
 use crate::builtins::crypto::der::{Der, SEQUENCE, constructed};
+use crate::builtins::crypto::hashes::Hash;
 use crate::builtins::crypto::keys::{Algorithm, identifier};
+use crate::builtins::crypto::rsa::Padding;
 
 const PSS: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a";
 const MASK: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08";
@@ -55,4 +57,28 @@ fn of_pss(parameters: &[u8]) -> Option<i64> {
         (b"\x60\x86\x48\x01\x65\x03\x04\x02\x03", 64) => Some(15),
         _ => None,
     }
+}
+
+/// What a signature is checked by.
+pub(in crate::builtins::crypto) enum Checked {
+    Rsa(Padding, Hash),
+    Ecdsa(Hash),
+    Ed25519,
+}
+
+/// Of a number what Go still trusts in certificates: not MD5, not SHA-1, not DSA.
+pub(in crate::builtins::crypto) fn checked(number: i64) -> Option<Checked> {
+    Some(match number {
+        4 => Checked::Rsa(Padding::Fixed, Hash::Sha256),
+        5 => Checked::Rsa(Padding::Fixed, Hash::Sha384),
+        6 => Checked::Rsa(Padding::Fixed, Hash::Sha512),
+        10 => Checked::Ecdsa(Hash::Sha256),
+        11 => Checked::Ecdsa(Hash::Sha384),
+        12 => Checked::Ecdsa(Hash::Sha512),
+        13 => Checked::Rsa(Padding::PssOfHash, Hash::Sha256),
+        14 => Checked::Rsa(Padding::PssOfHash, Hash::Sha384),
+        15 => Checked::Rsa(Padding::PssOfHash, Hash::Sha512),
+        16 => Checked::Ed25519,
+        _ => return None,
+    })
 }

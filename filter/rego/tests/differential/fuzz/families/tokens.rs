@@ -31,8 +31,11 @@ fn pool() -> &'static [(String, String)] {
 fn certificates() -> &'static [String] {
     static POOL: OnceLock<Vec<String>> = OnceLock::new();
     POOL.get_or_init(|| {
-        let table = include_str!("../../../data/calls/crypto_certificates.jsonl");
-        let texts = table.lines().filter_map(|line| {
+        let tables = [
+            include_str!("../../../data/calls/crypto_certificates.jsonl"),
+            include_str!("../../../data/calls/crypto_chains.jsonl"),
+        ];
+        let texts = tables.iter().flat_map(|table| table.lines()).filter_map(|line| {
             let (_, args, _): (String, Vec<String>, Option<String>) =
                 serde_json::from_str(line).expect("a call");
             serde_json::from_str(args.first()?).ok()
@@ -73,6 +76,21 @@ fn pair(r: &Random) -> (Arg, Arg) {
 fn instant(r: &Random) -> Arg {
     let number = r.word(&["0", "1", "1700000000000000000", "1.7e18", "1e400", "-1", "1700000001000000000"]);
     Arg::Number(number.into())
+}
+
+/// What is wanted of a chain.
+fn options(r: &Random) -> Arg {
+    // Without a time OPA takes that of its machine.
+    let mut pairs = vec![(txt("CurrentTime"), instant(r))];
+    if r.chance(50) {
+        let name = r.word(&["a.example", "x.w.example", "10.0.0.1", "b.example", "", "*.w.example"]);
+        pairs.push((txt("DNSName"), txt(name)));
+    }
+    if r.chance(30) {
+        let usage = r.word(&["KeyUsageAny", "KeyUsageClientAuth", "KeyUsageServerAuth", "x"]);
+        pairs.push((txt("KeyUsages"), Arg::Array(vec![txt(usage)])));
+    }
+    Arg::Object(pairs)
 }
 
 /// Arguments that suit each other.
@@ -125,7 +143,10 @@ pub(crate) fn together(name: &str, r: &Random) -> Option<Vec<Arg>> {
         _ if name.starts_with("crypto.x509.") => {
             let text = r.pick(certificates());
             let text = if r.chance(40) { bent(r, text) } else { text.clone() };
-            vec![txt(&text)]
+            match name.ends_with("_with_options") {
+                true => vec![txt(&text), options(r)],
+                false => vec![txt(&text)],
+            }
         }
         _ => return None,
     })
