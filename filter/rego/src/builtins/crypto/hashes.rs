@@ -5,7 +5,6 @@ use super::super::operands::{all, bytes, text};
 use super::super::{Builtin, Call, Fault, Type};
 use super::SOURCE;
 use crate::value::Value;
-use hmac::{Mac, SimpleHmac};
 use md5::Md5;
 use sha1::Sha1;
 use sha2::digest::Digest;
@@ -68,20 +67,20 @@ impl Hash {
         }
     }
 
-    /// The code of some parts, one after another, under a key of any length.
+    /// The code of some parts, one after another, under a key of any length. RFC 2104.
     pub(in crate::builtins) fn code(self, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-        fn run<M: Mac + hmac::digest::KeyInit>(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-            // A key of this function may have any length: it is hashed if it is too long.
-            let Ok(mut code) = <M as Mac>::new_from_slice(key) else { return Vec::new() };
-            parts.iter().for_each(|part| code.update(part));
-            code.finalize().into_bytes().to_vec()
-        }
+        let mut block = if key.len() > self.block() { self.of(&[key]) } else { key.to_vec() };
+        block.resize(self.block(), 0);
+        let padded = |pad: u8| block.iter().map(|byte| byte ^ pad).collect::<Vec<u8>>();
+        let inner = self.of(&[&[padded(0x36).as_slice()], parts].concat());
+        self.of(&[&padded(0x5c), &inner])
+    }
+
+    /// The bytes that are hashed at once.
+    fn block(self) -> usize {
         match self {
-            Hash::Md5 => run::<SimpleHmac<Md5>>(key, parts),
-            Hash::Sha1 => run::<SimpleHmac<Sha1>>(key, parts),
-            Hash::Sha256 => run::<SimpleHmac<Sha256>>(key, parts),
-            Hash::Sha384 => run::<SimpleHmac<Sha384>>(key, parts),
-            Hash::Sha512 => run::<SimpleHmac<Sha512>>(key, parts),
+            Hash::Md5 | Hash::Sha1 | Hash::Sha256 => 64,
+            Hash::Sha384 | Hash::Sha512 => 128,
         }
     }
 
