@@ -39,6 +39,11 @@ pub(in crate::builtins) fn public_of_ed25519(seed: &[u8; 32]) -> [u8; 32] {
     SigningKey::from_bytes(seed).verifying_key().to_bytes()
 }
 
+/// The signature of a message by a private key of Ed25519.
+pub(in crate::builtins) fn sign_ed25519(seed: &[u8; 32], message: &[u8]) -> [u8; 64] {
+    ed25519_dalek::Signer::sign(&SigningKey::from_bytes(seed), message).to_bytes()
+}
+
 /// The steps of verifying one signature of Ed25519.
 pub(in crate::builtins) const ED25519_STEPS: usize = 6_000;
 

@@ -171,6 +171,41 @@ impl Modulus {
         Some(power.iter().rev().flat_map(|digit| digit.to_be_bytes()).collect())
     }
 
+    /// A power with a secret exponent: the same steps for all exponents of one length.
+    pub(super) fn secret_power(&self, base: &[u8], exponent: &[u8]) -> Option<Vec<u8>> {
+        let mut plain = vec![0; self.n.len()];
+        if !read(base, &mut plain) || !is_less(&plain, &self.n) {
+            return None;
+        }
+        let mut one = vec![0; self.n.len()];
+        *one.first_mut()? = 1;
+        let mut next = vec![0; self.n.len()];
+        let mut powers = Vec::with_capacity(16);
+        self.multiply(&one, &self.square, &mut next);
+        powers.push(next.clone());
+        let mut scaled = next.clone();
+        self.multiply(&plain, &self.square, &mut scaled);
+        for _ in 1..16 {
+            let last = powers.last()?;
+            self.multiply(last, &scaled, &mut next);
+            powers.push(next.clone());
+        }
+        let mut power = powers.first()?.clone();
+        for byte in exponent {
+            for four in [byte >> 4, byte & 15] {
+                for _ in 0..4 {
+                    self.multiply(&power, &power, &mut next);
+                    std::mem::swap(&mut power, &mut next);
+                }
+                self.multiply(&power, powers.get(usize::from(four))?, &mut next);
+                std::mem::swap(&mut power, &mut next);
+            }
+        }
+        self.multiply(&power, &one, &mut next);
+        Some(next.iter().rev().flat_map(|digit| digit.to_be_bytes()).collect())
+    }
+
+    #[inline(never)]
     fn multiply(&self, a: &[u32], b: &[u32], out: &mut [u32]) {
         multiply_into(a, b, &self.n, self.inverse, out);
     }

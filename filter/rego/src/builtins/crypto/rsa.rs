@@ -2,6 +2,7 @@
 
 use super::hashes::Hash;
 use super::modular::Modulus;
+use num_bigint::BigUint;
 
 /// The most bits of a modulus: a longer one is refused, not left out.
 pub(in crate::builtins) const MOST_BITS: usize = 8_192;
@@ -16,6 +17,41 @@ pub(in crate::builtins) struct RsaKey {
     pub(in crate::builtins) e: u64,
     /// None if no signature is good: the modulus is short, long or even, or the exponent is none of Go's.
     modulus: Option<Modulus>,
+}
+
+/// What a private key has beside its public half, each the highest byte first.
+#[derive(Debug)]
+pub(in crate::builtins) struct PrivateParts {
+    pub(in crate::builtins) d: Vec<u8>,
+    pub(in crate::builtins) p: Vec<u8>,
+    pub(in crate::builtins) q: Vec<u8>,
+    /// `d` by each prime less one, and the inverse of `q` by `p`: they need not be there.
+    pub(in crate::builtins) rest: [Option<Vec<u8>>; 3],
+}
+
+impl PrivateParts {
+    /// Whether they are those of the key. Go refuses a key where they are not.
+    fn fit(&self, key: &RsaKey) -> bool {
+        let number = |bytes: &Vec<u8>| BigUint::from_bytes_be(bytes);
+        let (n, d, p, q) = (number(&key.n), number(&self.d), number(&self.p), number(&self.q));
+        let one = BigUint::from(1u8);
+        // Primes far from one another, and no small exponent.
+        let half = n.bits() / 2;
+        let apart = if p > q { &p - &q } else { &q - &p };
+        if p <= one || q <= one || &p * &q != n || d >= n || apart.bits() + 100 <= half || d.bits() <= half {
+            return false;
+        }
+        let (less_p, less_q) = (&p - &one, &q - &one);
+        let product = &d * BigUint::from(key.e);
+        let is =
+            |part: &Option<Vec<u8>>, value: BigUint| part.as_ref().is_none_or(|part| number(part) == value);
+        let [of_p, of_q, inverse] = &self.rest;
+        &product % &less_p == one
+            && &product % &less_q == one
+            && is(of_p, &d % &less_p)
+            && is(of_q, &d % &less_q)
+            && inverse.as_ref().is_none_or(|inverse| number(inverse) < p && number(inverse) * &q % &p == one)
+    }
 }
 
 /// How a signature is padded.
@@ -75,19 +111,40 @@ impl RsaKey {
         self.check(padding, hash, digest, signature).is_some()
     }
 
+    /// The steps of one signature.
+    pub(in crate::builtins) fn signing_steps(&self) -> usize {
+        let digits = self.n.len().div_ceil(4);
+        self.steps().saturating_add((40 * digits + 32).saturating_mul(digits * digits) / 14)
+    }
+
+    /// The signature of a digest by PKCS #1 v1.5; none by a key that verifies nothing, or whose parts do not fit.
+    pub(in crate::builtins) fn sign(
+        &self,
+        parts: &PrivateParts,
+        hash: Hash,
+        digest: &[u8],
+    ) -> Option<Vec<u8>> {
+        let modulus = self.modulus.as_ref().filter(|_| parts.fit(self))?;
+        let expected = self.padded(self.n.len(), hash, digest)?;
+        let signature = modulus.secret_power(&expected, &parts.d)?;
+        let signature = signature.get(signature.len().checked_sub(self.n.len())?..)?.to_vec();
+        self.verify(Padding::Fixed, hash, digest, &signature).then_some(signature)
+    }
+
+    /// A digest as PKCS #1 v1.5 pads it.
+    fn padded(&self, length: usize, hash: Hash, digest: &[u8]) -> Option<Vec<u8>> {
+        let prefix = prefix_of(hash)?;
+        let fill = length.checked_sub(prefix.len() + digest.len() + 3).filter(|fill| *fill >= 8)?;
+        Some([&[0, 1], vec![0xff; fill].as_slice(), &[0], prefix, digest].concat())
+    }
+
     fn check(&self, padding: Padding, hash: Hash, digest: &[u8], signature: &[u8]) -> Option<()> {
         let modulus = self.modulus.as_ref().filter(|_| signature.len() == self.n.len())?;
         let message = modulus.power(signature, u32::try_from(self.e).ok()?)?;
         // As long as the modulus: what its digits have beyond it is zero.
         let message = message.get(message.len().checked_sub(self.n.len())?..)?;
         match padding {
-            Padding::Fixed => {
-                let prefix = prefix_of(hash)?;
-                let fill =
-                    message.len().checked_sub(prefix.len() + digest.len() + 3).filter(|fill| *fill >= 8)?;
-                let expected = [&[0, 1], vec![0xff; fill].as_slice(), &[0], prefix, digest].concat();
-                (message == expected).then_some(())
-            }
+            Padding::Fixed => (message == self.padded(message.len(), hash, digest)?).then_some(()),
             Padding::Pss => self.check_pss(message, hash, digest, None),
             Padding::PssOfHash => self.check_pss(message, hash, digest, Some(digest.len())),
         }

@@ -5,7 +5,7 @@ use super::super::crypto::certificates;
 use super::super::crypto::curves::{Curve, EcKey};
 use super::super::crypto::keys::{PublicKey, from_pkix, public_of_ed25519};
 use super::super::crypto::pem;
-use super::super::crypto::rsa::RsaKey;
+use super::super::crypto::rsa::{PrivateParts, RsaKey};
 use super::super::encoding::{from_base64, from_base64_unpadded};
 use super::super::{Budget, Fault};
 use crate::value::{JsonError, Value, after_space};
@@ -92,6 +92,27 @@ pub(super) struct JsonKey {
     kid: Vec<u8>,
     /// None if it is valid but cannot be used.
     pub(super) exported: Option<Material>,
+    pub(super) signing: Option<Signing>,
+}
+
+/// What signs, of a private key.
+#[derive(Debug)]
+pub(super) enum Signing {
+    Rsa(PrivateParts),
+    Ed25519([u8; 32]),
+}
+
+/// The parts of a private key that sign, where there are any for it here.
+fn signing(kty: &[u8], fields: &Fields) -> Option<Signing> {
+    let part = |name| fields.get(name).map(<[u8]>::to_vec);
+    match kty {
+        b"RSA" => {
+            let rest = [part("dp"), part("dq"), part("qi")];
+            Some(Signing::Rsa(PrivateParts { d: part("d")?, p: part("p")?, q: part("q")?, rest }))
+        }
+        b"OKP" => Some(Signing::Ed25519(fields.get("d")?.try_into().ok()?)),
+        _ => None,
+    }
 }
 
 /// The keys of a set, or the only one.
@@ -311,7 +332,8 @@ fn read_key(text: &[u8], budget: &mut Budget) -> Result<JsonKey, Fault> {
     }
     budget.step(2_000)?;
     let exported = material(&kty, is_private, &fields)?;
-    Ok(JsonKey { alg: fields.alg, kid: fields.kid, exported })
+    let signing = signing(&kty, &fields);
+    Ok(JsonKey { alg: fields.alg, kid: fields.kid, exported, signing })
 }
 
 /// A string; `null` is the empty one.

@@ -1,14 +1,14 @@
-//! Tokens that are made: with a secret only, as signing with private keys takes code that no filter needs.
+//! Tokens that are made, where their signature is a function of key and text: not by ECDSA and PSS, which need chance.
 
 use super::super::crypto::hashes::Hash;
-use super::super::crypto::keys::PublicKey;
+use super::super::crypto::keys::{ED25519_STEPS, PublicKey, sign_ed25519};
 use super::super::encoding::to_base64url;
 use super::super::json::writable;
 use super::super::operands::{all, bytes, text};
 use super::super::{Call, Fault};
 use super::is_algorithm;
-use super::keys::{JsonKey, Material, read_set};
-use super::verify::{Wanted, wanted};
+use super::keys::{JsonKey, Material, Signing, read_set};
+use super::verify::{Family, Wanted, wanted};
 use crate::value::{Value, is_valid_json};
 use std::borrow::Cow;
 
@@ -42,32 +42,57 @@ fn sign(call: &mut Call<'_>, header: &[u8], payload: &[u8], key: &[u8]) -> Resul
     if is_token && !is_valid_json(payload) {
         return Err(Fault::undefined("a payload must be JSON"));
     }
-    let JsonKey { exported: material, .. } = key;
-    let (hash, secret) = match (wanted(&alg), material) {
-        (Wanted::Code(hash), Some(Material::Secret(secret))) => (hash, secret),
-        (Wanted::Header(_), Some(Material::Private(_))) => {
-            return Err(Fault::Halt(Cow::Borrowed("signing with a private key is not available")));
+    let length = header.len() + payload.len();
+    call.step(Hash::steps(length.saturating_mul(2)))?;
+    call.bytes(length.saturating_mul(4) + 4_096)?;
+    let mut token = to_base64url(header);
+    token.push(b'.');
+    token.extend(to_base64url(payload));
+    let signature = signature(call, &token, wanted(&alg), &key)?;
+    token.push(b'.');
+    token.extend(to_base64url(&signature));
+    text(token)
+}
+
+fn signature(call: &mut Call<'_>, message: &[u8], wanted: Wanted, key: &JsonKey) -> Result<Vec<u8>, Fault> {
+    let halt = |why| Err(Fault::Halt(Cow::Borrowed(why)));
+    match (wanted, &key.exported) {
+        (Wanted::Code(hash), Some(Material::Secret(secret))) => {
+            call.step(Hash::steps(secret.len()))?;
+            Ok(hash.code(secret, &[message]))
         }
         // OPA takes the bytes of the key, the public ones too, for a secret.
         (
             Wanted::Code(_),
             Some(Material::Public(PublicKey::Ed25519(_)) | Material::Private(PublicKey::Ed25519(_))),
-        ) => {
-            return Err(Fault::Halt(Cow::Borrowed("a code of a key of Ed25519 is not available")));
+        ) => halt("a code of a key of Ed25519 is not available"),
+        (Wanted::Header(Family::Rsa(hash)), Some(Material::Private(PublicKey::Rsa(public)))) => {
+            if public.is_too_long() {
+                return halt("an RSA key of more than 8192 bits");
+            }
+            call.step(public.signing_steps())?;
+            let Some(Signing::Rsa(parts)) = &key.signing else { return Err(NO_KEY) };
+            match public.sign(parts, hash, &hash.of(&[message])) {
+                Some(signature) => Ok(signature),
+                // Go says why, and may take more than is known here.
+                None => halt("an RSA key whose parts do not fit, or that is short"),
+            }
         }
-        _ => return Err(Fault::undefined("a key of another algorithm")),
-    };
-    let length = header.len() + payload.len();
-    call.step(Hash::steps(length.saturating_mul(2) + secret.len()))?;
-    call.bytes(length.saturating_mul(4) + 200)?;
-    let mut token = to_base64url(header);
-    token.push(b'.');
-    token.extend(to_base64url(payload));
-    let code = hash.code(&secret, &[&token]);
-    token.push(b'.');
-    token.extend(to_base64url(&code));
-    text(token)
+        (Wanted::Header(Family::Ed25519), Some(Material::Private(PublicKey::Ed25519(_)))) => {
+            call.step(ED25519_STEPS + Hash::steps(2 * message.len()))?;
+            let Some(Signing::Ed25519(seed)) = &key.signing else { return Err(NO_KEY) };
+            Ok(sign_ed25519(seed, message).to_vec())
+        }
+        // Signatures by chance.
+        (Wanted::Header(Family::Pss(_)), Some(Material::Private(PublicKey::Rsa(_))))
+        | (Wanted::Header(Family::Ecdsa(_)), Some(Material::Private(PublicKey::Ec { .. }))) => {
+            halt("signing by ECDSA or PSS is not available")
+        }
+        _ => Err(NO_KEY),
+    }
 }
+
+const NO_KEY: Fault = Fault::undefined("a key of another algorithm");
 
 /// JSON as github.com/valyala/fastjson v1.6.10 reads it: OPA takes the algorithm from a header that need not be JSON.
 mod lenient {

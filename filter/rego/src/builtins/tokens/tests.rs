@@ -223,15 +223,19 @@ fn no_more_is_kept_than_is_allowed() {
 #[test]
 fn what_is_not_signed_here_is_refused_by_name() {
     let mut caller = Caller::new();
-    let key = |text: &str| Value::from(text);
     let ed = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}"#;
-    for (alg, with) in [
-        ("EdDSA", "signing with a private key is not available"),
-        ("ES256", "signing with a private key is not available"),
-        ("HS256", "a code of a key of Ed25519 is not available"),
+    let ec = r#"{"kty":"EC","crv":"P-256","d":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE","x":"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY","y":"T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"}"#;
+    let rsa = r#"{"kty":"RSA","n":"_w","e":"AQAB","d":"AQ","p":"AQ","q":"AQ"}"#;
+    let long = rsa.replace("_w", &"_".repeat(1_368));
+    for (alg, key, with) in [
+        ("ES256", ec, "signing by ECDSA or PSS is not available"),
+        ("HS256", ed, "a code of a key of Ed25519 is not available"),
+        ("RS256", rsa, "an RSA key whose parts do not fit, or that is short"),
+        ("PS256", rsa, "signing by ECDSA or PSS is not available"),
+        ("RS256", &long, "an RSA key of more than 8192 bits"),
     ] {
         let header = Value::from(format!(r#"{{"alg": "{alg}"}}"#));
-        halts(caller.call("io.jwt.encode_sign_raw", &[header, Value::from("{}"), key(ed)]), with);
+        halts(caller.call("io.jwt.encode_sign_raw", &[header, Value::from("{}"), Value::from(key)]), with);
     }
 }
 
