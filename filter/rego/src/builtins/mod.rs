@@ -64,6 +64,8 @@ pub struct Builtin {
     pub deprecated: bool,
     /// Answers may differ between two queries with the same input.
     pub nondeterministic: bool,
+    /// Looks at the time, though OPA does not say that its answers may differ.
+    pub timed: bool,
     /// Takes any number of arguments (`print`).
     pub variadic: bool,
     /// OPA's source of the rule.
@@ -86,6 +88,7 @@ impl Builtin {
             run: Run::Function(function),
             deprecated: false,
             nondeterministic: false,
+            timed: false,
             variadic: false,
             source,
         }
@@ -106,6 +109,7 @@ impl Builtin {
             run: Run::Missing(why),
             deprecated: false,
             nondeterministic: false,
+            timed: false,
             variadic: false,
             source,
         }
@@ -120,6 +124,12 @@ impl Builtin {
     /// The same, not deterministic.
     pub const fn nondeterministic(mut self) -> Builtin {
         self.nondeterministic = true;
+        self
+    }
+
+    /// The same, by the time.
+    pub const fn timed(mut self) -> Builtin {
+        self.timed = true;
         self
     }
 

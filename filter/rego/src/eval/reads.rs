@@ -182,7 +182,7 @@ impl Reader<'_> {
                 }
                 Op::Test(arg) => self.arg(arg, aliases),
                 Op::Builtin { builtin, args, out, .. } => {
-                    if builtin.nondeterministic {
+                    if builtin.nondeterministic || builtin.timed {
                         self.reads.outside.insert(builtin.name);
                     }
                     args.iter().for_each(|a| self.arg(a, aliases));

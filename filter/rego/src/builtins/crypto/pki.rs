@@ -20,14 +20,16 @@ pub(in crate::builtins) const BUILTINS: &[Builtin] = &[
         VERIFIED,
         parse_and_verify,
         SOURCE,
-    ),
+    )
+    .timed(),
     Builtin::new(
         "crypto.x509.parse_and_verify_certificates_with_options",
         &[Type::String, Type::object_of(&Type::String, &Type::Any)],
         VERIFIED,
         parse_and_verify_with_options,
         SOURCE,
-    ),
+    )
+    .timed(),
     Builtin::new("crypto.x509.parse_certificates", &[Type::String], OBJECTS, parse_certificates, SOURCE),
 ];
 

@@ -160,6 +160,18 @@ fn a_signature_is_verified_once_and_paid_for_every_time() {
 }
 
 #[test]
+fn keys_that_are_read_and_signatures_are_paid_for() {
+    let args = case("io.jwt.verify_rs256", "true");
+    let mut caller = Caller::new();
+    caller.call("io.jwt.verify_rs256", &args).unwrap();
+    assert!(caller.taken > 2_000, "{}", caller.taken);
+    // Keys of another kind are read, and nothing is verified.
+    let key = Value::from(r#"{"kty":"oct","k":"AA"}"#);
+    caller.call("io.jwt.verify_rs256", &[args[0].clone(), key]).unwrap();
+    assert!(caller.taken > 2_000, "{}", caller.taken);
+}
+
+#[test]
 fn what_was_verified_holds_for_this_key_this_algorithm_and_this_function() {
     let args = case("io.jwt.verify_rs256", "true");
     let mut caller = Caller::new();
