@@ -1,6 +1,6 @@
 //! What a builtin may use, and what it can end with.
 
-use super::PatternCache;
+use super::{KeyCache, PatternCache};
 use crate::value::{TooDeep, Value};
 use std::borrow::Cow;
 
@@ -176,8 +176,19 @@ pub struct Call<'a> {
     pub runtime: &'a Value,
     /// Compiled patterns, kept between queries.
     pub patterns: &'a mut PatternCache,
+    /// Keys, and what was verified with them, kept between queries.
+    pub keys: &'a mut KeyCache,
     /// Where `print` goes; `None` drops it.
     pub printed: Option<&'a mut Vec<Printed>>,
+}
+
+/// What a policy keeps between queries: functions of texts, done once.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Compiled patterns.
+    pub patterns: PatternCache,
+    /// Keys, and what was verified with them.
+    pub keys: KeyCache,
 }
 
 impl Call<'_> {

@@ -41,6 +41,16 @@ pub(super) const BUILTINS: &[Builtin] = &[
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
+/// Bytes in base64, padded.
+pub(super) fn to_base64(bytes: &[u8]) -> Vec<u8> {
+    base64_of(bytes, STANDARD, true)
+}
+
+/// Bytes in base64url without padding.
+pub(super) fn to_base64url(bytes: &[u8]) -> Vec<u8> {
+    base64_of(bytes, URL, false)
+}
+
 fn base64_of(bytes: &[u8], alphabet: &[u8; 64], pad: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
@@ -95,6 +105,16 @@ pub(super) fn from_base64(text: &[u8], url: bool) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// The same without padding.
+pub(super) fn from_base64_unpadded(text: &[u8], url: bool) -> Option<Vec<u8>> {
+    if text.contains(&b'=') {
+        return None;
+    }
+    let mut padded: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    padded.resize(padded.len().next_multiple_of(4), b'=');
+    from_base64(&padded, url)
+}
+
 fn encoded(call: &mut Call<'_>, args: &[Value], alphabet: &[u8; 64], pad: bool) -> Result<Value, Fault> {
     let [value] = all(args)?;
     let bytes = bytes(value)?;
@@ -131,10 +151,13 @@ fn base64_is_valid(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> 
     Ok(Value::Bool(from_base64(bytes, false).is_some()))
 }
 
-/// Padding may be left out altogether.
 fn base64url_decode(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     let [value] = all(args)?;
-    let bytes = bytes(value)?;
+    text(from_base64url(call, bytes(value)?)?)
+}
+
+/// Padding may be left out altogether.
+pub(super) fn from_base64url(call: &mut Call<'_>, bytes: &[u8]) -> Result<Vec<u8>, Fault> {
     call.step(bytes.len() / 16)?;
     call.bytes(bytes.len().saturating_mul(2))?;
     let padding: &[u8] = match bytes.len() % 4 {
@@ -144,7 +167,7 @@ fn base64url_decode(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault>
         3 => b"=",
         _ => return Err(Fault::undefined("not base64url")),
     };
-    text(from_base64(&[bytes, padding].concat(), true).ok_or(Fault::undefined("not base64url"))?)
+    from_base64(&[bytes, padding].concat(), true).ok_or(Fault::undefined("not base64url"))
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";

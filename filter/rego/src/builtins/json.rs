@@ -95,11 +95,15 @@ fn marshal_with_options(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fa
     text(out)
 }
 
-/// One value. What begins with `null` after it is let through: OPA asks Go's decoder for the next token, and
-/// takes that of `null` for the end.
 fn unmarshal(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     let [value] = all(args)?;
-    match Value::from_json_prefix(bytes(value)?, call.budget) {
+    read(call, bytes(value)?)
+}
+
+/// One value. What begins with `null` after it is let through: OPA asks Go's decoder for the next token, and
+/// takes that of `null` for the end.
+pub(super) fn read(call: &mut Call<'_>, text: &[u8]) -> Result<Value, Fault> {
+    match Value::from_json_prefix(text, call.budget) {
         Ok((value, rest)) => {
             let rest = after_space(rest);
             if rest.is_empty() || rest.starts_with(b"null") {

@@ -2,8 +2,7 @@
 
 use super::{Builtin, Field, Type};
 
-const CRYPTO: &str = "hashes, signatures and certificates are not available";
-const TOKENS: &str = "JSON web tokens are not available";
+const CRYPTO: &str = "certificates and private keys are not available";
 const GRAPHQL: &str = "GraphQL is not available";
 const HTTP: &str = "requests during an evaluation are not available";
 const DNS: &str = "name resolution is not available";
@@ -15,61 +14,9 @@ const TEMPLATE: &str = "text templates are not available";
 /// The table of what is missing.
 pub(super) const BUILTINS: &[Builtin] = &[
     Builtin::missing(
-        "crypto.hmac.equal",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
-        "crypto.hmac.md5",
-        &[Type::String, Type::String],
-        Type::String,
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
-        "crypto.hmac.sha1",
-        &[Type::String, Type::String],
-        Type::String,
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
-        "crypto.hmac.sha256",
-        &[Type::String, Type::String],
-        Type::String,
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
-        "crypto.hmac.sha512",
-        &[Type::String, Type::String],
-        Type::String,
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing("crypto.md5", &[Type::String], Type::String, CRYPTO, "v1/topdown/crypto.go"),
-    Builtin::missing(
         "crypto.parse_private_keys",
         &[Type::String],
         Type::array_of(&Type::object_of(&Type::String, &Type::Any)),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing("crypto.sha1", &[Type::String], Type::String, CRYPTO, "v1/topdown/crypto.go"),
-    Builtin::missing("crypto.sha256", &[Type::String], Type::String, CRYPTO, "v1/topdown/crypto.go"),
-    Builtin::missing(
-        "crypto.x509.parse_and_verify_certificates",
-        &[Type::String],
-        Type::Array(&[Type::Boolean, Type::array_of(&Type::object_of(&Type::String, &Type::Any))], None),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
-        "crypto.x509.parse_and_verify_certificates_with_options",
-        &[Type::String, Type::object_of(&Type::String, &Type::Any)],
-        Type::Array(&[Type::Boolean, Type::array_of(&Type::object_of(&Type::String, &Type::Any))], None),
         CRYPTO,
         "v1/topdown/crypto.go",
     ),
@@ -77,13 +24,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "crypto.x509.parse_certificate_request",
         &[Type::String],
         Type::object_of(&Type::String, &Type::Any),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
-        "crypto.x509.parse_certificates",
-        &[Type::String],
-        Type::array_of(&Type::object_of(&Type::String, &Type::Any)),
         CRYPTO,
         "v1/topdown/crypto.go",
     ),
@@ -151,132 +91,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/http.go",
     )
     .nondeterministic(),
-    Builtin::missing(
-        "io.jwt.decode",
-        &[Type::String],
-        Type::Array(&[Type::ANY_OBJECT, Type::ANY_OBJECT, Type::String], None),
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
-    Builtin::missing(
-        "io.jwt.decode_verify",
-        &[Type::String, Type::object_of(&Type::String, &Type::Any)],
-        Type::Array(&[Type::Boolean, Type::ANY_OBJECT, Type::ANY_OBJECT], None),
-        TOKENS,
-        "v1/topdown/tokens.go",
-    )
-    .nondeterministic(),
-    Builtin::missing(
-        "io.jwt.encode_sign",
-        &[
-            Type::object_of(&Type::String, &Type::Any),
-            Type::object_of(&Type::String, &Type::Any),
-            Type::object_of(&Type::String, &Type::Any),
-        ],
-        Type::String,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    )
-    .nondeterministic(),
-    Builtin::missing(
-        "io.jwt.encode_sign_raw",
-        &[Type::String, Type::String, Type::String],
-        Type::String,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    )
-    .nondeterministic(),
-    Builtin::missing(
-        "io.jwt.verify_eddsa",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
-    Builtin::missing(
-        "io.jwt.verify_es256",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
-    Builtin::missing(
-        "io.jwt.verify_es384",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
-    Builtin::missing(
-        "io.jwt.verify_es512",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
-    Builtin::missing(
-        "io.jwt.verify_hs256",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
-    Builtin::missing(
-        "io.jwt.verify_hs384",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
-    Builtin::missing(
-        "io.jwt.verify_hs512",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
-    Builtin::missing(
-        "io.jwt.verify_ps256",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
-    Builtin::missing(
-        "io.jwt.verify_ps384",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
-    Builtin::missing(
-        "io.jwt.verify_ps512",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
-    Builtin::missing(
-        "io.jwt.verify_rs256",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
-    Builtin::missing(
-        "io.jwt.verify_rs384",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
-    Builtin::missing(
-        "io.jwt.verify_rs512",
-        &[Type::String, Type::String],
-        Type::Boolean,
-        TOKENS,
-        "v1/topdown/tokens.go",
-    ),
     Builtin::missing(
         "json.match_schema",
         &[Type::Union(&[Type::String, Type::ANY_OBJECT]), Type::Union(&[Type::String, Type::ANY_OBJECT])],

@@ -6,6 +6,7 @@ mod aggregates;
 mod arithmetic;
 mod call;
 mod compare;
+mod crypto;
 mod encoding;
 mod graph;
 mod json;
@@ -15,6 +16,7 @@ mod operands;
 mod outside;
 mod patch;
 mod time;
+mod tokens;
 mod types;
 mod units;
 mod uri;
@@ -22,9 +24,10 @@ mod yaml;
 
 pub mod text;
 
-pub use call::{Budget, Call, Clock, Fault, Limit, Printed};
+pub use call::{Budget, Call, Clock, Fault, Kept, Limit, Printed};
 pub use graph::{Step, Walk};
 pub use text::patterns::PatternCache;
+pub use tokens::cache::KeyCache;
 pub use types::{Field, Type};
 pub use yaml::YamlError;
 
@@ -61,6 +64,8 @@ pub struct Builtin {
     pub deprecated: bool,
     /// Answers may differ between two queries with the same input.
     pub nondeterministic: bool,
+    /// Looks at the time, though OPA does not say that its answers may differ.
+    pub timed: bool,
     /// Takes any number of arguments (`print`).
     pub variadic: bool,
     /// OPA's source of the rule.
@@ -83,6 +88,7 @@ impl Builtin {
             run: Run::Function(function),
             deprecated: false,
             nondeterministic: false,
+            timed: false,
             variadic: false,
             source,
         }
@@ -103,6 +109,7 @@ impl Builtin {
             run: Run::Missing(why),
             deprecated: false,
             nondeterministic: false,
+            timed: false,
             variadic: false,
             source,
         }
@@ -117,6 +124,12 @@ impl Builtin {
     /// The same, not deterministic.
     pub const fn nondeterministic(mut self) -> Builtin {
         self.nondeterministic = true;
+        self
+    }
+
+    /// The same, by the time.
+    pub const fn timed(mut self) -> Builtin {
+        self.timed = true;
         self
     }
 
@@ -139,6 +152,8 @@ const SLICES: &[&[&[Builtin]]] = &[
         aggregates::BUILTINS,
         arithmetic::BUILTINS,
         compare::BUILTINS,
+        crypto::hashes::BUILTINS,
+        crypto::pki::BUILTINS,
         encoding::BUILTINS,
         graph::BUILTINS,
         json::BUILTINS,
@@ -146,6 +161,7 @@ const SLICES: &[&[&[Builtin]]] = &[
         objects::BUILTINS,
         outside::BUILTINS,
         time::BUILTINS,
+        tokens::BUILTINS,
         units::BUILTINS,
         uri::BUILTINS,
         yaml::BUILTINS,

@@ -95,6 +95,7 @@ fn answer(name: &str, args: &[&str], steps: u64, bytes: u64) -> Result<Value, Fa
         seed: [1, 2],
         runtime: &runtime,
         patterns: &mut patterns,
+        keys: &mut KeyCache::new(),
         printed: None,
     };
     super::call(name, &args, &mut call)
@@ -268,6 +269,20 @@ fn hostile() -> Vec<Value> {
         "$1",
         "${a}",
         "<<: 1",
+        "e30.e30.",
+        "eyJhbGciOiJIUzI1NiJ9.e30.AA",
+        "eyJhbGciOiJFUzI1NiIsImtpZCI6ImEifQ.e30.AAAA",
+        "eyJjdHkiOiJKV1QifQ.ZTMwLmUzMC4.",
+        "..",
+        "{\"kty\":\"oct\",\"k\":\"AA\"}",
+        "{\"kty\":\"RSA\",\"n\":\"_w\",\"e\":\"Aw\"}",
+        "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"\",\"y\":\"\"}]}",
+        "{\"alg\":\"HS256\"}",
+        "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----",
+        "-----BEGIN PUBLIC KEY-----\nMAA=\n-----END PUBLIC KEY-----",
+        "-----BEGIN \n-----END :\n-----END ",
+        "MIAwgDCAMIA=",
+        "MIT/////",
     ];
     values.extend(strings.iter().map(|text| Value::from(*text)));
     values.push(Value::from(b"\xff\xfe\xe2\x82a".as_slice()));
@@ -276,6 +291,7 @@ fn hostile() -> Vec<Value> {
     {
         values.push(Value::from(unit.repeat(20_000)));
     }
+    values.extend(tokens_and_keys());
     values.push(Value::from("[".repeat(100_000)));
     values.push(Value::from(format!("{}{}", "[".repeat(600), "]".repeat(600))));
     values.push(Value::from(format!("{}1{}", "{a: ".repeat(600), "}".repeat(600))));
@@ -302,6 +318,36 @@ fn hostile() -> Vec<Value> {
     values
 }
 
+/// Tokens, keys and certificates of the tables, some of them bent.
+fn tokens_and_keys() -> Vec<Value> {
+    let tables = [
+        include_str!("../../tests/data/calls/tokens_signatures.jsonl"),
+        include_str!("../../tests/data/calls/tokens_keys.jsonl"),
+        include_str!("../../tests/data/calls/crypto_certificates.jsonl"),
+        include_str!("../../tests/data/calls/crypto_chains.jsonl"),
+    ];
+    let mut values = Vec::new();
+    for table in tables {
+        for line in table.lines().step_by(97) {
+            let (_, args, _): (String, Vec<String>, Option<String>) = serde_json::from_str(line).unwrap();
+            for arg in args {
+                let value = term(&arg);
+                if let Some(bytes) = value.as_bytes() {
+                    values.push(Value::from(
+                        [&bytes[..bytes.len() / 2], b"A", &bytes[bytes.len() / 2..]].concat(),
+                    ));
+                    values.push(Value::object(vec![(Value::from("cert"), value.clone())]).unwrap());
+                }
+                values.push(value);
+            }
+        }
+    }
+    let key = r#"{"kty":"EC","crv":"P-521","x":"AMaFjga3BATpzZ4-y2YjlbRCnGSBOQU_tSH4KK9ga009uqFLXnfv51ko_h3BJ6L_qN4zSLPBhWpCm_l-fjHC5b1m","y":"ARg5KWp4mjvAMGRWyp4fWjBgEwzuiB7eRjkTcmUgFLTB6-JGvyQmD0pF3GCk7uDXX0yE4_gsd1sPVwPTvKAMcOcG"}"#;
+    values.push(Value::from(format!(r#"{{"keys":[{}]}}"#, vec![key; 33].join(","))));
+    values.push(Value::from(format!(r#"{{"kty":"RSA","e":"f____w","n":"{}"}}"#, "_".repeat(1_364))));
+    values
+}
+
 /// Every function with every argument, alone and in pairs: it ends within its budget, and never panics.
 #[test]
 fn no_argument_breaks_a_function_or_its_bounds() {
@@ -325,7 +371,7 @@ fn call_everything() {
         (state % most as u64) as usize
     };
     let mut calls = 0;
-    let mut patterns = PatternCache::new();
+    let (mut patterns, mut keys) = (PatternCache::new(), KeyCache::new());
     for builtin in all() {
         let Run::Function(_) = builtin.run else { continue };
         let rounds = match builtin.args.len() {
@@ -347,6 +393,7 @@ fn call_everything() {
                 seed: [0, 0],
                 runtime: &runtime,
                 patterns: &mut patterns,
+                keys: &mut keys,
                 printed: None,
             };
             let start = std::time::Instant::now();

@@ -16,15 +16,27 @@ pub(super) const BUILTINS: &[Builtin] = &[
     Builtin::new("uri.parse", &[Type::String], Type::object_of(&Type::String, &Type::String), parse, SOURCE),
 ];
 
+/// A URI in its parts.
 #[derive(Default)]
-struct Uri {
-    scheme: Vec<u8>,
+pub(super) struct Uri {
+    pub(super) scheme: Vec<u8>,
+    /// What follows the scheme, where it has no parts.
+    pub(super) opaque: Vec<u8>,
+    pub(super) has_user: bool,
+    /// Host and port.
+    pub(super) host: Vec<u8>,
     hostname: Vec<u8>,
     port: Vec<u8>,
-    path: Vec<u8>,
+    pub(super) path: Vec<u8>,
     raw_path: Vec<u8>,
-    query: Vec<u8>,
-    fragment: Vec<u8>,
+    /// The path as it is written.
+    pub(super) written_path: Vec<u8>,
+    pub(super) query: Vec<u8>,
+    /// There is a question mark, and nothing behind it.
+    pub(super) empty_query: bool,
+    pub(super) fragment: Vec<u8>,
+    /// The path follows the scheme.
+    pub(super) omit_host: bool,
 }
 
 fn is_valid(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
@@ -66,14 +78,15 @@ fn cut(text: &[u8], at: u8) -> (&[u8], &[u8]) {
     }
 }
 
-fn uri(text: &[u8]) -> Option<Uri> {
+/// A URI taken apart; none if it is none.
+pub(super) fn uri(text: &[u8]) -> Option<Uri> {
     let (text, fragment) = cut(text, b'#');
     if text.iter().any(|byte| *byte < b' ' || *byte == 0x7f) {
         return None;
     }
     let mut uri = Uri { fragment: unescape(fragment, false)?, ..Uri::default() };
     if text == b"*" {
-        (uri.path, uri.raw_path) = (b"*".to_vec(), b"*".to_vec());
+        (uri.path, uri.raw_path, uri.written_path) = (b"*".to_vec(), b"*".to_vec(), b"*".to_vec());
         return Some(uri);
     }
     let (scheme, rest) = scheme(text)?;
@@ -81,9 +94,11 @@ fn uri(text: &[u8]) -> Option<Uri> {
     // A question mark at the end alone is no query.
     let (mut rest, query) = cut(rest, b'?');
     uri.query = query.to_vec();
+    uri.empty_query = text.ends_with(b"?") && query.is_empty();
     if !rest.starts_with(b"/") {
         if !scheme.is_empty() {
             // `mailto:a@b`: what follows has no parts.
+            uri.opaque = rest.to_vec();
             return Some(uri);
         }
         if cut(rest, b'/').0.contains(&b':') {
@@ -95,10 +110,15 @@ fn uri(text: &[u8]) -> Option<Uri> {
         let end = authority.iter().position(|byte| *byte == b'/').unwrap_or(authority.len());
         let (authority, path) = authority.split_at_checked(end)?;
         rest = path;
+        uri.has_user = authority.contains(&b'@');
         let host = host(&uri.scheme, authority)?;
-        (uri.hostname, uri.port) = split_port(host);
+        (uri.hostname, uri.port) = split_port(&host);
+        uri.host = host;
+    } else {
+        uri.omit_host = !scheme.is_empty();
     }
     uri.path = unescape(rest, false)?;
+    uri.written_path = rest.to_vec();
     // The text as it was, unless it is what the path would be written as.
     uri.raw_path = if escaped_path(&uri.path) == rest { uri.path.clone() } else { rest.to_vec() };
     Some(uri)
@@ -118,7 +138,8 @@ fn scheme(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&[], text))
 }
 
-fn escaped_path(path: &[u8]) -> Vec<u8> {
+/// A path as Go writes it.
+pub(super) fn escaped_path(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     for byte in path {
         match byte {
@@ -204,11 +225,11 @@ fn unescape_host(text: &[u8], zone: bool) -> Option<Vec<u8>> {
 }
 
 /// Host without brackets, and port.
-fn split_port(host: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+fn split_port(host: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let colon = host.iter().rposition(|byte| *byte == b':');
     let (name, port) = match colon.and_then(|at| host.split_at_checked(at)) {
         Some((name, [_, port @ ..])) if port.iter().all(u8::is_ascii_digit) => (name, port),
-        _ => (host.as_slice(), b"".as_slice()),
+        _ => (host, b"".as_slice()),
     };
     let bare = name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]"));
     (bare.unwrap_or(name).to_vec(), port.to_vec())

@@ -10,7 +10,7 @@ use super::walk;
 use super::watch::Watch;
 use super::{Limits, Outside};
 use crate::builtins::text::patterns::Prepared;
-use crate::builtins::{Budget, Call, Fault, Limit, PatternCache, Run};
+use crate::builtins::{Budget, Call, Fault, Kept, Limit, Run};
 use crate::plan::{Arg, Compr, Kind, Op, Out, Plan, RulePlan};
 use crate::syntax::{Pos, Source};
 use crate::value::{ObjectBuilder, Value};
@@ -99,7 +99,7 @@ pub(crate) struct Machine<'p, W> {
     pub(crate) budget: Budget,
     pub(crate) depth: usize,
     pub(crate) outside: &'p Outside,
-    pub(crate) patterns: &'p mut PatternCache,
+    pub(crate) kept: &'p mut Kept,
     files: &'p [String],
     pub(crate) printed: Vec<String>,
     /// What the query's registers held, answer by answer.
@@ -121,7 +121,7 @@ impl<'p, W: Watch> Machine<'p, W> {
         data: &'p Value,
         limits: &Limits,
         outside: &'p Outside,
-        patterns: &'p mut PatternCache,
+        kept: &'p mut Kept,
         files: &'p [String],
         watch: W,
     ) -> Machine<'p, W> {
@@ -139,7 +139,7 @@ impl<'p, W: Watch> Machine<'p, W> {
             },
             depth: limits.depth as usize,
             outside,
-            patterns,
+            kept,
             files,
             printed: Vec::new(),
             answers: Vec::new(),
@@ -448,7 +448,8 @@ impl<'p, W: Watch> Machine<'p, W> {
             now_ns: self.outside.now_ns,
             seed: self.outside.seed,
             runtime: &self.outside.runtime,
-            patterns: self.patterns,
+            patterns: &mut self.kept.patterns,
+            keys: &mut self.kept.keys,
             printed: Some(&mut self.printed),
         };
         match prepared {

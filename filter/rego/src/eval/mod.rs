@@ -31,7 +31,7 @@ pub use watch::{Attempt, Evaluated, Failure, Recorder};
 use std::cell::RefCell;
 use std::fmt;
 
-use crate::builtins::{Clock, Limit, PatternCache};
+use crate::builtins::{Clock, Kept, Limit};
 use crate::plan::Plan;
 use crate::syntax::Source;
 use crate::value::Value;
@@ -43,7 +43,7 @@ pub struct Policy {
     pub(crate) files: Vec<String>,
     /// Of each file, if the compiler was told to keep places.
     pub(crate) sources: Vec<Source>,
-    patterns: RefCell<PatternCache>,
+    kept: RefCell<Kept>,
 }
 
 impl fmt::Debug for Policy {
@@ -54,7 +54,7 @@ impl fmt::Debug for Policy {
 
 impl Policy {
     pub(crate) fn new(plan: Plan, data: Value, files: Vec<String>, sources: Vec<Source>) -> Policy {
-        Policy { plan, data, files, sources, patterns: RefCell::default() }
+        Policy { plan, data, files, sources, kept: RefCell::default() }
     }
 
     /// The names of the files that the policy was compiled from, sorted.

@@ -41,9 +41,8 @@ impl Policy {
         limits: &Limits,
         outside: &Outside,
     ) -> Result<Option<Value>, Error> {
-        let mut patterns = self.patterns.borrow_mut();
-        let mut machine =
-            Machine::new(&self.plan, &self.data, limits, outside, &mut patterns, &self.files, ());
+        let mut kept = self.kept.borrow_mut();
+        let mut machine = Machine::new(&self.plan, &self.data, limits, outside, &mut kept, &self.files, ());
         machine.query(&entry.block, &entry.shown, entry.registers, input).map_err(error)?;
         let at = entry.names.iter().position(|n| n.is_empty()).unwrap_or(0);
         Ok(machine.answers.into_iter().next().and_then(|a| a.into_iter().nth(at)).flatten())
@@ -57,9 +56,8 @@ impl Policy {
         limits: &Limits,
         outside: &Outside,
     ) -> Result<(Vec<Answer>, Vec<String>), Error> {
-        let mut patterns = self.patterns.borrow_mut();
-        let mut machine =
-            Machine::new(&self.plan, &self.data, limits, outside, &mut patterns, &self.files, ());
+        let mut kept = self.kept.borrow_mut();
+        let mut machine = Machine::new(&self.plan, &self.data, limits, outside, &mut kept, &self.files, ());
         machine.query(&entry.block, &entry.shown, entry.registers, input).map_err(error)?;
         let answers = answers_of(&mut machine.answers, entry);
         Ok((answers, machine.printed))

@@ -287,7 +287,7 @@ impl Reader<'_> {
                 }
                 Op::Test(arg) => self.arg(arg, aliases),
                 Op::Builtin { builtin, args, out, .. } => {
-                    if builtin.nondeterministic {
+                    if builtin.nondeterministic || builtin.timed {
                         self.found.reads.outside.insert(builtin.name);
                     }
                     let got = (builtin.name == "object.get").then(|| self.get(args, aliases)).flatten();

@@ -371,6 +371,14 @@ fn what_a_query_can_read_is_known() {
     let reads_of = policy.reads(&policy.query("data.t.p").unwrap());
     assert_eq!(reads_of.present.into_iter().collect::<Vec<_>>(), [vec![Value::from("a"), Value::from("h")]]);
     assert_eq!(reads("p if q\nq if { not input.m == 1; time.now_ns() > 1 }"), r#""m" |  | {"time.now_ns"}"#);
+    // The time decides on a chain of certificates, and on a token.
+    let chain = "crypto.x509.parse_and_verify_certificates(input.c)";
+    assert_eq!(
+        reads(&format!("p if {chain}[0]")),
+        r#""c" |  | {"crypto.x509.parse_and_verify_certificates"}"#
+    );
+    let token = reads("p if io.jwt.decode_verify(input.t, {\"secret\": \"s\"})[0]");
+    assert_eq!(token, r#""t" |  | {"io.jwt.decode_verify"}"#);
 }
 
 #[test]

@@ -285,10 +285,10 @@ impl Policy {
         recorder: &mut Recorder,
     ) -> (Result<Vec<Answer>, Error>, Vec<String>) {
         recorder.open.clear();
-        let mut patterns = self.patterns.borrow_mut();
+        let mut kept = self.kept.borrow_mut();
         let watch = Recording { recorder };
         let mut machine =
-            Machine::new(&self.plan, &self.data, limits, outside, &mut patterns, &self.files, watch);
+            Machine::new(&self.plan, &self.data, limits, outside, &mut kept, &self.files, watch);
         machine.sources = &self.sources;
         let done = machine.query(&entry.block, &entry.shown, entry.registers, input);
         let answers = done.map(|()| answers_of(&mut machine.answers, entry)).map_err(super::query::error);

@@ -1,7 +1,7 @@
 //! Calls against what the real `opa` answered, and bounds.
 
 use super::patterns::Prepared;
-use crate::builtins::{Budget, Call, Fault, Limit, PatternCache, Run, find};
+use crate::builtins::{Budget, Call, Fault, KeyCache, Limit, PatternCache, Run, find};
 use crate::value::Value;
 use crate::value::terms::term;
 use std::collections::BTreeMap;
@@ -24,6 +24,7 @@ impl Caller {
             seed: [0, 0],
             runtime: &runtime,
             patterns: &mut self.patterns,
+            keys: &mut KeyCache::new(),
             printed: None,
         })
     }

@@ -11,20 +11,20 @@ const EPOCH_DAYS: u64 = 106_751_991_073_400;
 
 /// A date and the time of day, in some zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Civil {
-    pub(super) year: i64,
-    pub(super) month: i64,
-    pub(super) day: i64,
-    pub(super) hour: i64,
-    pub(super) minute: i64,
-    pub(super) second: i64,
+pub(in crate::builtins) struct Civil {
+    pub(in crate::builtins) year: i64,
+    pub(in crate::builtins) month: i64,
+    pub(in crate::builtins) day: i64,
+    pub(in crate::builtins) hour: i64,
+    pub(in crate::builtins) minute: i64,
+    pub(in crate::builtins) second: i64,
 }
 
 pub(super) fn is_leap(year: i64) -> bool {
     year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
 }
 
-pub(super) fn days_in(month: i64, year: i64) -> i64 {
+pub(in crate::builtins) fn days_in(month: i64, year: i64) -> i64 {
     match month {
         2 => 28 + i64::from(is_leap(year)),
         4 | 6 | 9 | 11 => 30,
@@ -56,7 +56,7 @@ fn carry(high: i64, low: i64, base: i64) -> (i64, i64) {
 
 impl Civil {
     /// The date at an instant, as clocks show it that are `offset` seconds ahead of UTC.
-    pub(super) fn at(unix: i64, offset: i64) -> Civil {
+    pub(in crate::builtins) fn at(unix: i64, offset: i64) -> Civil {
         let local = unix.saturating_add(offset);
         let (days, seconds) = (local.div_euclid(DAY), local.rem_euclid(DAY));
         // Days since March 1 of year 0, in eras of 400 years.
@@ -76,7 +76,7 @@ impl Civil {
     }
 
     /// The instant when clocks of UTC show this; what lies beyond a unit is carried on.
-    pub(super) fn unix(&self) -> i64 {
+    pub(in crate::builtins) fn unix(&self) -> i64 {
         let (year, month) = carry(self.year, self.month.wrapping_sub(1), 12);
         let (minute, second) = carry(self.minute, self.second, 60);
         let (hour, minute) = carry(self.hour, minute, 60);

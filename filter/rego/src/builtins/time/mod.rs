@@ -1,6 +1,6 @@
 //! Time. Source: `v1/topdown/time.go`, Go's `time`.
 
-mod civil;
+pub(super) mod civil;
 mod duration;
 pub(super) mod layout;
 mod zones;

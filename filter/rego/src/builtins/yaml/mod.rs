@@ -8,7 +8,7 @@ mod scan;
 
 use super::json::writable;
 use super::operands::{all, bytes, text};
-use super::{Budget, Builtin, Call, Fault, Limit, PatternCache, Type};
+use super::{Budget, Builtin, Call, Fault, KeyCache, Limit, PatternCache, Type};
 use crate::builtins::encoding::from_base64;
 use crate::builtins::time::layout;
 use crate::value::{Number, Value, lossy, shortest as shortest_text};
@@ -81,6 +81,7 @@ impl Value {
             seed: [0, 0],
             runtime: &Value::Null,
             patterns: &mut PatternCache::new(),
+            keys: &mut KeyCache::new(),
             printed: None,
         };
         let mut line = 1;

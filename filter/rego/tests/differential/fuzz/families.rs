@@ -7,6 +7,7 @@ mod documents;
 mod notations;
 mod patterns;
 mod times;
+mod tokens;
 
 use documents::{a_patch, a_path, json_text, yaml_text};
 use notations::{a_semver, a_uri, an_address, encoded, query_text, units};
@@ -234,7 +235,7 @@ pub fn together(name: &str, r: &Random) -> Option<Vec<Arg>> {
             let right = if name == "net.cidr_contains" && r.chance(50) { b } else { format!("{b}/{m}") };
             vec![txt(&format!("{a}/{n}")), txt(&right)]
         }
-        _ => return None,
+        _ => return tokens::together(name, r),
     })
 }
 

@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use portcullis_rego::builtins::{self, Budget, Call, Fault, PatternCache};
+use portcullis_rego::builtins::{self, Budget, Call, Fault, Kept};
 
 use portcullis_rego::{Compiler, Entry, Error, Limits, Options, Outside, Policy, Reads, Value, Version};
 
@@ -120,13 +121,23 @@ pub fn quote(bytes: &[u8]) -> String {
     out
 }
 
+/// The time of evaluations here: that of the oracle's, unless it is set.
+pub static NOW: AtomicI64 = AtomicI64::new(super::policies::NOW_NS);
+
 /// What a builtin function answers here.
-pub fn call(name: &str, args: &[Arg], patterns: &mut PatternCache, now_ns: i64) -> Outcome {
+pub fn call(name: &str, args: &[Arg], kept: &mut Kept, now_ns: i64) -> Outcome {
     let args: Vec<Value> = args.iter().map(Arg::value).collect();
     let mut budget = Budget::new(50_000_000, 200_000_000);
     let runtime = Value::Null;
-    let mut context =
-        Call { budget: &mut budget, now_ns, seed: [1, 2], runtime: &runtime, patterns, printed: None };
+    let mut context = Call {
+        budget: &mut budget,
+        now_ns,
+        seed: [1, 2],
+        runtime: &runtime,
+        patterns: &mut kept.patterns,
+        keys: &mut kept.keys,
+        printed: None,
+    };
     match builtins::call(name, &args, &mut context) {
         Ok(value) => Outcome::Value(text_of(&value)),
         Err(Fault::Undefined(_)) => Outcome::Undefined,
@@ -198,7 +209,7 @@ impl Loaded {
     }
 
     fn asked(&self, query: &str, input: Option<Value>, limits: &Limits) -> Result<Option<Value>, String> {
-        let outside = Outside { now_ns: super::policies::NOW_NS, ..Outside::default() };
+        let outside = Outside { now_ns: NOW.load(Ordering::Relaxed), ..Outside::default() };
         let entry = self.entry(query)?;
         self.policy.evaluate(&entry, input, limits, &outside).map_err(|e| match e {
             Error::Conflict(_) => "eval_conflict_error".to_string(),

@@ -1,0 +1,77 @@
+//! Signatures against those of other implementations, and what is refused.
+
+use super::curves::{Curve, EcKey};
+use super::hashes::{Hash, same_code};
+use crate::builtins::{Budget, Call, Fault, KeyCache, Limit, PatternCache, call};
+use crate::value::Value;
+use crate::value::terms::term;
+
+fn hex(text: &str) -> Vec<u8> {
+    (0..text.len() / 2).map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).unwrap()).collect()
+}
+
+/// RFC 6979, A.2.5: the message `sample`.
+#[test]
+fn a_known_signature_of_p256_is_verified_and_no_other() {
+    let x = hex("60FED4BA255A9D31C961EB74C6356D68C049B8923B61FA6CE669622E60F29FB6");
+    let y = hex("7903FE1008B8BC99A41AE9E95628BC64F2F1B20C2D7E9F5177A3C294D4462299");
+    let key = EcKey::new(Curve::P256, &x, &y).unwrap();
+    let digest = Hash::Sha256.of(&[b"sample"]);
+    let r = hex("EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716");
+    let s = hex("F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8");
+    assert!(key.verify(&digest, &r, &s));
+    assert!(!key.verify(&digest, &s, &r));
+    assert!(!key.verify(&Hash::Sha256.of(&[b"sampla"]), &r, &s));
+    let mut off = y.clone();
+    off[31] ^= 1;
+    assert!(EcKey::new(Curve::P256, &x, &off).is_none());
+}
+
+#[test]
+fn codes_are_the_same_only_as_a_whole() {
+    assert!(same_code(b"", b"") && same_code(b"abc", b"abc"));
+    for (a, b) in [("abc", "abd"), ("abc", "xbc"), ("abc", "ab"), ("", "a")] {
+        assert!(!same_code(a.as_bytes(), b.as_bytes()), "{a} {b}");
+    }
+}
+
+fn answer(name: &str, args: &[Value], steps: u64) -> (Result<Value, Fault>, u64) {
+    let mut budget = Budget::new(steps, 100_000_000);
+    let mut context = Call {
+        budget: &mut budget,
+        now_ns: 1_700_000_000_000_000_000,
+        seed: [0, 0],
+        runtime: &Value::Null,
+        patterns: &mut PatternCache::new(),
+        keys: &mut KeyCache::new(),
+        printed: None,
+    };
+    let answer = call(name, args, &mut context);
+    (answer, steps - budget.steps_left())
+}
+
+/// What OPA answers and is not decided here ends the evaluation, by name.
+#[test]
+fn what_is_not_decided_of_certificates_is_refused_by_name() {
+    let text = include_str!("../../../tests/data/refused.jsonl");
+    for line in text.lines() {
+        let (name, args, why): (String, Vec<String>, String) = serde_json::from_str(line).unwrap();
+        let args: Vec<Value> = args.iter().map(|arg| term(arg)).collect();
+        let (answer, _) = answer(&name, &args, 10_000_000);
+        assert!(matches!(&answer, Err(Fault::Halt(found)) if *found == why), "{name} {why}: {answer:?}");
+    }
+}
+
+/// The signatures of a chain are paid for before they are checked.
+#[test]
+fn a_chain_is_paid_for() {
+    let text = include_str!("../../../tests/data/calls/crypto_chains.jsonl");
+    let line = text.lines().find(|line| line.contains(r#""[true, "#)).unwrap();
+    let (name, args, _): (String, Vec<String>, String) = serde_json::from_str(line).unwrap();
+    let args: Vec<Value> = args.iter().map(|arg| term(arg)).collect();
+    let (good, taken) = answer(&name, &args, 10_000_000);
+    assert!(good.is_ok() && taken > 40_000, "{taken}");
+    for steps in [0, 10, taken / 2, taken - 1] {
+        assert_eq!(answer(&name, &args, steps).0, Err(Fault::Limit(Limit::Steps)));
+    }
+}
