@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run -p portcullis-rego --release --example differential -- calls [--only regex] [--seed 1] [--seconds 60]
 //! … policies [--seed 1] [--seconds 60] [--show 2] [--skip KIND]
+//! … given --only FILE                        policies by hand, both sides' answers: see `given`
 //! … corpus --only FOLDER [--seed 1] …        a folder of compliance cases, with a few tokens changed
 //! ```
 //! It needs the oracle of `tests/oracle` (`REGO_ORACLE`, or Go to build it).
@@ -60,6 +61,7 @@ fn main() {
         "pools" => pools(&o, &mut oracle),
         "corpus" => corpus(&o, &mut oracle),
         "policies" => policies(&o, &mut oracle),
+        "given" => given(&o, &mut oracle),
         "generate" => generate(&o, &mut oracle),
         _ => {
             eprintln!("usage: differential calls [--only NAME] [--seed N] [--seconds N] [--show N]");
@@ -211,6 +213,41 @@ fn corpus(o: &Options, oracle: &mut Oracle) {
     );
     for (kind, n) in &kinds {
         println!("  {n:6} {kind}");
+    }
+}
+
+/// Policies of a file, parted by lines `====`, their modules by `---`; lines `#data`, `#input` and `#query` say what to ask.
+fn given(o: &Options, oracle: &mut Oracle) {
+    use fuzz::documents::Doc;
+    let file = std::fs::read_to_string(o.only.clone().expect("--only FILE")).expect("a file");
+    for policy in file.split("\n====\n") {
+        let (mut modules, mut queries) = (vec![String::new()], Vec::new());
+        let (mut data, mut input, mut v0) = (Doc::Object(vec![]), None, false);
+        let doc = |json: &str| Doc::of(&serde_json::from_str(json).expect("JSON"));
+        for line in policy.lines() {
+            match line.split_once(' ') {
+                Some(("#data", json)) => data = doc(json),
+                Some(("#input", json)) => input = Some(doc(json)),
+                Some(("#query", query)) => queries.push(query.to_string()),
+                _ if line == "#v0" => v0 = true,
+                _ if line == "---" => modules.push(String::new()),
+                _ => modules.last_mut().into_iter().for_each(|m| m.push_str(&format!("{line}\n"))),
+            }
+        }
+        if queries.is_empty() {
+            queries.push("data".into());
+        }
+        let modules = modules.into_iter().map(fuzz::tree::text).collect();
+        let policy = fuzz::policy::Policy { v0, modules, queries: vec![] };
+        let s = fuzz::policies::Situation { policy, data, inputs: vec![input], queries };
+        let mut all = fuzz::policies::Policies::new(oracle);
+        let (opa, ours) = all.both(&s);
+        let refused = [&opa, &ours].iter().all(|s| s.starts_with("refused"));
+        let mark = if opa == ours || refused { "same" } else { "DIFFERENT" };
+        for (_, text) in s.texts() {
+            text.trim().lines().for_each(|l| println!("    {l}"));
+        }
+        println!("  {mark}\n  OPA   {opa}\n  here  {ours}\n");
     }
 }
 

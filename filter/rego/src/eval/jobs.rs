@@ -11,6 +11,7 @@ use super::terms::unbound;
 use super::watch::Watch;
 use crate::builtins::Fault;
 use crate::index::{Candidate, Found};
+use crate::syntax::Pos;
 use crate::plan::{Arg, NodeId, Out, Path, Replacement, RulePlan, Target, WithPlan};
 use crate::value::{ObjectBuilder, Value};
 
@@ -389,7 +390,7 @@ impl<'p, W: Watch> Machine<'p, W> {
         context: &Rc<Context>,
     ) -> Result<Flow, Fault> {
         let mut values = Vec::with_capacity(args.len());
-        for arg in args {
+        for arg in args.iter().filter(|_| matches!(mock, Mock::Function(_) | Mock::Builtin(_))) {
             match self.value(arg)? {
                 Some(value) => values.push(value),
                 None => return Err(unbound()),
@@ -397,6 +398,12 @@ impl<'p, W: Watch> Machine<'p, W> {
         }
         match mock {
             Mock::Value(value) => Ok(holds(self.emit(out, &value)?)),
+            // Where nothing asks for its value, it is not evaluated.
+            Mock::Reference(_) if matches!(out, Out::Test) => Ok(Flow::Next),
+            Mock::Reference(number) => match self.plan.references.get(number as usize) {
+                Some(path) => self.reference(path, out),
+                None => Ok(Flow::Fail),
+            },
             Mock::Function(id) => self.call_with(id, values, out, context.without_mocks()),
             Mock::Builtin(builtin) => {
                 let Some(function) = plain_function(builtin) else { return Ok(Flow::Fail) };
@@ -425,6 +432,7 @@ impl<'p, W: Watch> Machine<'p, W> {
                 },
                 Replacement::Function(id) => Mock::Function(*id),
                 Replacement::Builtin(builtin) => Mock::Builtin(builtin),
+                Replacement::Reference(number) => Mock::Reference(*number),
             };
             self.bytes(128)?;
             match (&with.target, mock) {
@@ -439,6 +447,7 @@ impl<'p, W: Watch> Machine<'p, W> {
                     replaced = Some(put(replaced, path, value)?);
                     targets.push(path.clone());
                 }
+                (Target::Nothing, _) => return Err(self.conflict(Pos::default(), "`with` replaces paths of names only")),
                 _ => return Ok(Flow::Fail),
             }
         }

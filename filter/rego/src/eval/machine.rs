@@ -94,6 +94,8 @@ pub(crate) struct Machine<'p, W> {
     pub(crate) choices: Vec<Choice>,
     pub(crate) registers: Vec<Option<Value>>,
     pub(crate) trail: Vec<u32>,
+    /// Registers that have what another one has.
+    pub(crate) links: Vec<(usize, usize)>,
     /// The window of the top frame.
     pub(crate) base: usize,
     pub(crate) budget: Budget,
@@ -132,6 +134,7 @@ impl<'p, W: Watch> Machine<'p, W> {
             choices: Vec::new(),
             registers: Vec::with_capacity(16),
             trail: Vec::with_capacity(16),
+            links: Vec::new(),
             base: 0,
             budget: match outside.clock {
                 Some(clock) => Budget::new(limits.steps, limits.bytes).timed(clock),
@@ -326,10 +329,8 @@ impl<'p, W: Watch> Machine<'p, W> {
         match op {
             Op::Ref(path, out) => self.reference(path, out),
             Op::Unify(a, b) => Ok(holds(self.unify_terms(a, b)?)),
-            Op::Test(arg) => match self.value(arg)? {
-                Some(value) => Ok(holds(!matches!(value, Value::Bool(false)))),
-                None => Err(unbound()),
-            },
+            // A variable that nothing binds is not false.
+            Op::Test(arg) => Ok(holds(!matches!(self.value(arg)?, Some(Value::Bool(false))))),
             Op::Builtin { builtin, function, prepared, args, out } => {
                 self.builtin(builtin, *function, prepared.as_deref(), args, out)
             }
@@ -344,9 +345,10 @@ impl<'p, W: Watch> Machine<'p, W> {
             Op::Not(block) => self.closure(block, Role::Not { holds: false }),
             Op::Logical { or, left, .. } => self.closure(left, Role::Logical { or: *or, second: false }),
             Op::Every { domain, .. } => {
-                let Some(domain) = self.value(domain)? else { return Err(unbound()) };
-                match domain {
-                    Value::Array(_) | Value::Object(_) | Value::Set(_) => self.every(op, domain),
+                match self.value(domain)? {
+                    Some(domain @ (Value::Array(_) | Value::Object(_) | Value::Set(_))) => {
+                        self.every(op, domain)
+                    }
                     _ => Ok(Flow::Fail),
                 }
             }
@@ -526,6 +528,10 @@ impl<'p, W: Watch> Machine<'p, W> {
                     Kind::Object => {
                         let mut builder = ObjectBuilder::new();
                         keys.into_iter().zip(values).for_each(|(k, v)| builder.push(k, v));
+                        if compr.last_counts {
+                            let object = Value::Object(Rc::new(builder.finish()?));
+                            return self.finish(Some(object));
+                        }
                         match builder.finish_unique()? {
                             Some(object) => Value::Object(Rc::new(object)),
                             None => {

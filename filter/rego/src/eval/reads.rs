@@ -258,6 +258,11 @@ impl Reader<'_> {
                             Replacement::Value(arg) => self.arg(arg, aliases),
                             Replacement::Function(node) => self.visit(*node),
                             Replacement::Builtin(_) => {}
+                            Replacement::Reference(number) => {
+                                if let Some(path) = self.plan.references.get(*number as usize) {
+                                    self.reference(path, &Out::Test, aliases);
+                                }
+                            }
                         }
                         if let Target::Data(path) = &with.target {
                             // What is merged with the replacement is read.

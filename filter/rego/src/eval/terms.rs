@@ -9,22 +9,56 @@ use crate::value::Value;
 impl<'p, W: Watch> Machine<'p, W> {
     /// The value of a register of the current window.
     pub(crate) fn register(&self, register: u32) -> Option<&Value> {
-        self.registers.get(self.base + register as usize).and_then(Option::as_ref)
+        let at = self.base + register as usize;
+        match self.registers.get(at).and_then(Option::as_ref) {
+            None if !self.links.is_empty() => self.registers.get(self.linked(at))?.as_ref(),
+            found => found,
+        }
     }
 
     pub(crate) fn bind(&mut self, register: u32, value: Value) {
-        let at = self.base + register as usize;
+        let mut at = self.base + register as usize;
+        if !self.links.is_empty() {
+            at = self.linked(at);
+        }
         if let Some(slot) = self.registers.get_mut(at) {
             *slot = Some(value);
             self.trail.push(at as u32);
         }
     }
 
+    /// The register that holds the value of one that was made equal to another before either had a value.
+    fn linked(&self, register: usize) -> usize {
+        let mut at = register;
+        for _ in 0..self.links.len() {
+            match self.links.iter().find(|(from, _)| *from == at) {
+                Some((_, to)) => at = *to,
+                None => break,
+            }
+        }
+        at
+    }
+
+    /// Makes two registers without a value one.
+    fn link(&mut self, a: u32, b: u32) -> Result<bool, Fault> {
+        let (a, b) = (self.linked(self.base + a as usize), self.linked(self.base + b as usize));
+        if a != b {
+            self.step(self.links.len())?;
+            self.links.push((a, b));
+            self.trail.push(LINK);
+        }
+        Ok(true)
+    }
+
     /// Undoes bindings made since the trail was so long.
     pub(crate) fn undo(&mut self, length: usize) {
         while self.trail.len() > length {
-            if let Some(slot) = self.trail.pop().and_then(|at| self.registers.get_mut(at as usize)) {
-                *slot = None;
+            match self.trail.pop() {
+                Some(LINK) => {
+                    self.links.pop();
+                }
+                Some(at) => self.registers.get_mut(at as usize).into_iter().for_each(|slot| *slot = None),
+                None => {}
             }
         }
     }
@@ -137,6 +171,9 @@ impl<'p, W: Watch> Machine<'p, W> {
         if let Some(value) = self.plain(b).cloned() {
             return self.unify(a, &value);
         }
+        if let (Arg::Reg(a), Arg::Reg(b)) = (a, b) {
+            return self.link(*a, *b);
+        }
         let mut pairs = vec![(a, b)];
         while !pairs.is_empty() {
             let before = pairs.len();
@@ -188,7 +225,11 @@ impl<'p, W: Watch> Machine<'p, W> {
                 }
             }
             if !opened && left.len() == before {
-                return Err(unbound());
+                for (a, b) in left {
+                    let (Arg::Reg(a), Arg::Reg(b)) = (a, b) else { return Err(unbound()) };
+                    self.link(*a, *b)?;
+                }
+                return Ok(true);
             }
             pairs = left;
         }
@@ -212,7 +253,11 @@ impl<'p, W: Watch> Machine<'p, W> {
     }
 }
 
-/// A variable without a value where one is needed: the compiler refuses such policies.
+/// In the trail: the last link is taken back.
+const LINK: u32 = u32::MAX;
+
+/// A variable without a value where one is needed: OPA's compiler lets a few such policies through, and its evaluator ends
+/// so.
 pub(crate) fn unbound() -> Fault {
     Fault::Halt("eval_internal_error: a variable has no value here".into())
 }

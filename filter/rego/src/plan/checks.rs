@@ -112,8 +112,9 @@ pub(crate) fn with(
         let mut at = tree.rules_at(path).iter().filter_map(|i| rules.get(*i));
         at.any(|e| !e.rule.head.args.is_empty())
     };
+    // A rule that is no function counts too: it is evaluated where the function is called.
     let names_function = |value: &Term| match &value.value {
-        TermValue::Ref(path) => is_function_node(path) || functions.find(value).is_some(),
+        TermValue::Ref(path) => tree.find(path).is_some() || functions.find(value).is_some(),
         _ => false,
     };
     let evaluates = super::vars::requires_evaluation(value);

@@ -3,7 +3,7 @@
 //! Source: `v1/ast/compile.go` (`rewriteLocalVars` and below).
 
 use super::names::{declared, declared_in};
-use super::safety::equality_outputs;
+use super::safety::{equality_outputs, of_refs};
 use super::vars::{ALL, Skip, VarSet, vars_of};
 use crate::hash::Map;
 use crate::syntax::Pos;
@@ -338,7 +338,13 @@ impl<'a> Locals<'a> {
             _ => TermValue::Ref(vec![container, key]),
         };
         let reference = Term::new(reference, pos);
-        let outputs = equality_outputs(&value, &reference, false, &safe);
+        // What the references of its `with`s bind is declared as well, as far as the container names their roots.
+        let mut outputs = equality_outputs(&value, &reference, false, &safe);
+        for with in &expr.with {
+            of_refs(&with.target, &safe, &mut outputs);
+            of_refs(&with.value, &safe, &mut outputs);
+        }
+        outputs.retain(|var| !safe.contains(var));
         expr.kind = ExprKind::Call(call_of(Sym::EQ, vec![value, reference], pos));
         for var in outputs {
             self.declare(var, Met::Declared, pos)?;

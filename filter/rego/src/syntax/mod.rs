@@ -10,6 +10,7 @@
 
 mod literals;
 mod numbers;
+pub(crate) mod order;
 mod rules;
 mod source;
 mod terms;

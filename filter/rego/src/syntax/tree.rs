@@ -44,8 +44,8 @@ known! {
     0, EQ, "eq";
     1, ASSIGN, "assign";
     2, EQUAL, "equal";
-    3, INPUT, "input";
-    4, DATA, "data";
+    3, DATA, "data";
+    4, INPUT, "input";
     5, INTERNAL, "internal";
     6, PRINT, "print";
     7, SET, "set";

@@ -6,6 +6,8 @@
 
 mod check;
 mod documents;
+mod layers;
+mod references;
 mod term;
 #[cfg(test)]
 mod tests;

@@ -133,8 +133,34 @@ impl<'a> Policies<'a> {
         let answer = self.oracle.ask(&request);
         match answer.compile.into_iter().next() {
             Some(error) => Err(error),
+            // It panicked, as a rule when it compiled: no answer is worth anything.
+            None if answer.results.iter().all(|r| !r.panic.is_empty() || r.crash)
+                && !answer.results.is_empty() =>
+            {
+                Err(CompileError::default())
+            }
             None => Ok(answer.results.iter().map(Outcome::of).collect()),
         }
+    }
+
+    /// What both sides say of a situation, in words.
+    pub fn both(&mut self, s: &Situation) -> (String, String) {
+        let opa = match self.ask(s, None) {
+            Ok(answers) => answers.iter().map(|a| a.to_string()).collect::<Vec<_>>().join("  "),
+            Err(e) => format!("refused: {} {} {}", e.code, e.message, e.place),
+        };
+        let ours = match subject::load(&s.texts(), s.policy.v0, &s.data.to_string(), false) {
+            Err(Refusal::ByName(why) | Refusal::Error(why)) => format!("refused: {why}"),
+            Ok(ours) => {
+                let mut all = Vec::new();
+                for input in &s.inputs {
+                    let input = input.as_ref().map(Doc::to_string);
+                    all.extend(s.queries.iter().map(|q| ours.evaluate(q, input.as_deref()).to_string()));
+                }
+                all.join("  ")
+            }
+        };
+        (opa, ours)
     }
 
     /// Compares one situation; counts when `count`. The first difference of each kind of answer.
@@ -152,7 +178,10 @@ impl<'a> Policies<'a> {
             input: None,
         };
         let (opa, ours) = match (opa, ours) {
-            (Err(error), Ok(_)) if error.message.is_empty() => return None,
+            (Err(error), _) if error.message.is_empty() => {
+                self.broken += u64::from(count);
+                return None;
+            }
             (Err(error), Ok(_)) => {
                 return Some(at(
                     Kind::Loose(format!("{} {}", error.code, gist(&error.message))),
