@@ -92,7 +92,7 @@ fn policies(o: &Options, oracle: &mut Oracle) {
         seed += 1;
     }
     println!(
-        "{} policies ({} loaded, {} refused by both), {} evaluations ({} conflicts), {} indexed = scanned, {} by OPA's index, {} where OPA fails, seeds {}..{seed}",
+        "{} policies ({} loaded, {} refused by both), {} evaluations ({} conflicts), {} indexed = scanned, {} by OPA's index, {} where OPA fails, {} where it leaves a walk early, {} that change with its numbers, seeds {}..{seed}",
         all.policies,
         all.loaded,
         all.refused_by_both,
@@ -101,6 +101,8 @@ fn policies(o: &Options, oracle: &mut Oracle) {
         all.indexed,
         all.index_faults,
         all.broken,
+        all.left_early,
+        all.by_number,
         o.seed
     );
     for (name, n) in &all.by_name {

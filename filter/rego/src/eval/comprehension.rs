@@ -1,7 +1,8 @@
 //! Comprehensions that are computed once for all values of the variables that they share with the body around them.
 //!
 //! Seen from outside there is one difference to evaluating them anew: an object comprehension of this kind has no
-//! conflicts, its last value counts. Source: `v1/topdown/eval.go` (`buildComprehensionCache`).
+//! conflicts, its last value counts. That holds too where it is computed anew all the same, because its head names a variable
+//! that its body does not bind. Source: `v1/topdown/eval.go` (`buildComprehensionCache`).
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -10,11 +11,14 @@ use super::machine::{Flow, Frame, Machine, Role, holds};
 use super::terms::unbound;
 use super::watch::Watch;
 use crate::builtins::Fault;
-use crate::plan::{Compr, Kind, Out};
+use crate::plan::{Arg, Compr, Kind, Out};
 use crate::value::{ObjectBuilder, Value};
 
 impl<'p, W: Watch> Machine<'p, W> {
     pub(crate) fn comprehension(&mut self, compr: &'p Compr, out: &'p Out) -> Result<Flow, Fault> {
+        if compr.on_right && self.cannot_equal(compr.kind, out) {
+            return Ok(Flow::Fail);
+        }
         if let Some(keys) = &compr.keys {
             if let Some(value) = self.cached_comprehension(compr, keys) {
                 return Ok(holds(self.emit(out, &value)?));
@@ -25,6 +29,22 @@ impl<'p, W: Watch> Machine<'p, W> {
         }
         let role = Role::Compr { compr, keys: Vec::new(), values: Vec::new(), groups: None };
         self.closure(&compr.block, role)
+    }
+
+    /// Whether what stands left of a comprehension is of another kind.
+    fn cannot_equal(&self, kind: Kind, out: &Out) -> bool {
+        let Out::Unify(arg) = out else { return false };
+        match arg {
+            Arg::Array(_) => kind != Kind::Array,
+            Arg::Object(_) => kind != Kind::Object,
+            Arg::Set(_) => false,
+            Arg::Const(_) | Arg::Reg(_) => match self.plain(arg) {
+                None | Some(Value::Set(_)) => false,
+                Some(Value::Array(_)) => kind != Kind::Array,
+                Some(Value::Object(_)) => kind != Kind::Object,
+                Some(_) => true,
+            },
+        }
     }
 
     pub(crate) fn collect(&mut self) -> Result<(), Fault> {

@@ -11,16 +11,16 @@ use super::terms::unbound;
 use super::watch::Watch;
 use crate::builtins::Fault;
 use crate::index::{Candidate, Found};
-use crate::syntax::Pos;
 use crate::plan::{Arg, NodeId, Out, Path, Replacement, RulePlan, Target, WithPlan};
+use crate::syntax::Pos;
 use crate::value::{ObjectBuilder, Value};
 
 /// What is asked of the rules.
 pub(crate) enum Ask {
     /// The value of a complete rule.
     Complete,
-    /// The value of a function, and what it is known to be.
-    Call { args: Vec<Value>, expected: Option<Value> },
+    /// The value of a function, and what it is known to be. Of the arguments named by `open` none has a value.
+    Call { args: Vec<Value>, expected: Option<Value>, open: Vec<usize> },
     /// A partial set or object; of these steps below it, where one has a value.
     Partial { keys: Vec<Option<Value>> },
 }
@@ -188,10 +188,10 @@ impl<'p, W: Watch> Machine<'p, W> {
         let Role::Job(job) = &mut frame.role else { return Ok(false) };
         match &job.ask {
             Ask::Complete => Ok(true),
-            Ask::Call { args, expected } => {
-                let (args, expected) = (args.clone(), expected.clone());
-                for (pattern, value) in rule.args.iter().zip(&args) {
-                    if !self.unify(pattern, value)? {
+            Ask::Call { args, expected, open } => {
+                let (args, expected, open) = (args.clone(), expected.clone(), open.clone());
+                for (index, (pattern, value)) in rule.args.iter().zip(&args).enumerate() {
+                    if !open.contains(&index) && !self.unify(pattern, value)? {
                         return Ok(false);
                     }
                 }
@@ -239,6 +239,7 @@ impl<'p, W: Watch> Machine<'p, W> {
         }
         let Some(value) = &rule.value else { return self.fail() };
         let Some(value) = self.value(value)? else { return Err(unbound()) };
+        self.open_arguments(rule)?;
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
         let Role::Job(job) = &mut frame.role else { return Ok(()) };
         job.found = true;
@@ -253,6 +254,25 @@ impl<'p, W: Watch> Machine<'p, W> {
             None => job.previous = Some(value),
         }
         if job.early { self.end_job() } else { self.fail() }
+    }
+
+    /// What the first solution gave arguments that came without a value: the caller's variables get it.
+    fn open_arguments(&mut self, rule: &'p RulePlan) -> Result<(), Fault> {
+        let Some(Role::Job(job)) = self.frames.last().map(|f| &f.role) else { return Ok(()) };
+        let open = match &job.ask {
+            Ask::Call { open, .. } if !open.is_empty() && job.previous.is_none() => open.clone(),
+            _ => return Ok(()),
+        };
+        let mut given = Vec::new();
+        for index in open {
+            if let Some(pattern) = rule.args.get(index)
+                && let Some(value) = self.value(pattern)?
+            {
+                given.push((index, value));
+            }
+        }
+        self.given = given;
+        Ok(())
     }
 
     pub(crate) fn job_exhausted(&mut self) -> Result<(), Fault> {
@@ -270,9 +290,9 @@ impl<'p, W: Watch> Machine<'p, W> {
                 caches.borrow_mut().whole.insert(id, answer.clone());
                 answer
             }
-            Ask::Call { args, expected } => {
+            Ask::Call { args, expected, open } => {
                 let answer = job.previous.take();
-                if expected.is_none() {
+                if expected.is_none() && open.is_empty() {
                     caches.borrow_mut().calls.insert((id, args), answer.clone());
                 }
                 answer
@@ -331,20 +351,33 @@ impl<'p, W: Watch> Machine<'p, W> {
         {
             return self.mocked(mock, args, out, &context);
         }
+        let (values, open) = self.arguments(args)?;
+        self.call_with(id, values, open, out, context)
+    }
+
+    /// The values of arguments, and which have none.
+    fn arguments(&mut self, args: &'p [Arg]) -> Result<(Vec<Value>, Vec<usize>), Fault> {
         let mut values = Vec::with_capacity(args.len());
-        for arg in args {
-            match self.value(arg)? {
-                Some(value) => values.push(value),
-                None => return Err(unbound()),
+        let mut open = Vec::new();
+        for (index, arg) in args.iter().enumerate() {
+            match (self.value(arg)?, arg) {
+                (Some(value), _) => values.push(value),
+                (None, Arg::Reg(_)) => {
+                    open.push(index);
+                    // What no rule is found by.
+                    values.push(Value::set(vec![Value::from("no value")])?);
+                }
+                (None, _) => return Err(unbound()),
             }
         }
-        self.call_with(id, values, out, context)
+        Ok((values, open))
     }
 
     fn call_with(
         &mut self,
         id: NodeId,
         args: Vec<Value>,
+        open: Vec<usize>,
         out: &'p Out,
         context: Rc<Context>,
     ) -> Result<Flow, Fault> {
@@ -353,7 +386,7 @@ impl<'p, W: Watch> Machine<'p, W> {
         }
         let key = (id, args);
         let cached = context.caches.borrow().calls.get(&key).cloned();
-        if let Some(cached) = cached {
+        if let Some(cached) = cached.filter(|_| open.is_empty()) {
             return match cached {
                 Some(value) => Ok(holds(self.emit(out, &value)?)),
                 None => Ok(Flow::Fail),
@@ -365,7 +398,7 @@ impl<'p, W: Watch> Machine<'p, W> {
             Out::Unify(arg) => self.value(arg)?,
             _ => None,
         };
-        self.start(id, Ask::Call { args: key.1, expected }, context, 0)
+        self.start(id, Ask::Call { args: key.1, expected, open }, context, 0)
     }
 
     /// A builtin under `with`: None if it is not replaced.
@@ -389,13 +422,6 @@ impl<'p, W: Watch> Machine<'p, W> {
         out: &'p Out,
         context: &Rc<Context>,
     ) -> Result<Flow, Fault> {
-        let mut values = Vec::with_capacity(args.len());
-        for arg in args.iter().filter(|_| matches!(mock, Mock::Function(_) | Mock::Builtin(_))) {
-            match self.value(arg)? {
-                Some(value) => values.push(value),
-                None => return Err(unbound()),
-            }
-        }
         match mock {
             Mock::Value(value) => Ok(holds(self.emit(out, &value)?)),
             // Where nothing asks for its value, it is not evaluated.
@@ -404,8 +430,15 @@ impl<'p, W: Watch> Machine<'p, W> {
                 Some(path) => self.reference(path, out),
                 None => Ok(Flow::Fail),
             },
-            Mock::Function(id) => self.call_with(id, values, out, context.without_mocks()),
+            Mock::Function(id) => {
+                let (values, open) = self.arguments(args)?;
+                self.call_with(id, values, open, out, context.without_mocks())
+            }
             Mock::Builtin(builtin) => {
+                let (values, open) = self.arguments(args)?;
+                if !open.is_empty() {
+                    return Err(unbound());
+                }
                 let Some(function) = plain_function(builtin) else { return Ok(Flow::Fail) };
                 match self.run_builtin(function, None, &values) {
                     Ok(value) => Ok(holds(self.emit(out, &value)?)),

@@ -96,6 +96,8 @@ pub(crate) struct Machine<'p, W> {
     pub(crate) trail: Vec<u32>,
     /// Registers that have what another one has.
     pub(crate) links: Vec<(usize, usize)>,
+    /// What a function that ends gives the arguments of its caller that had no value.
+    pub(crate) given: Vec<(usize, Value)>,
     /// The window of the top frame.
     pub(crate) base: usize,
     pub(crate) budget: Budget,
@@ -135,6 +137,7 @@ impl<'p, W: Watch> Machine<'p, W> {
             registers: Vec::with_capacity(16),
             trail: Vec::with_capacity(16),
             links: Vec::new(),
+            given: Vec::new(),
             base: 0,
             budget: match outside.clock {
                 Some(clock) => Budget::new(limits.steps, limits.bytes).timed(clock),
@@ -605,6 +608,14 @@ impl<'p, W: Watch> Machine<'p, W> {
         }
         let op: Option<&'p Op> = below.block.get(below.at);
         let Some(value) = answer else { return self.fail() };
+        for (index, given) in std::mem::take(&mut self.given) {
+            let Some(Op::Call { args, .. } | Op::Builtin { args, .. }) = op else { break };
+            if let Some(arg) = args.get(index)
+                && !self.unify(arg, &given)?
+            {
+                return self.fail();
+            }
+        }
         let flow = match op {
             Some(Op::Ref(path, out)) => self.go(path, out, value, resume, false)?,
             Some(Op::Call { out, .. } | Op::Compr(_, out) | Op::Builtin { out, .. }) => {

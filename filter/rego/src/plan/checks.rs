@@ -318,13 +318,9 @@ pub(crate) fn calls(
             (true, true) => true,
             (false, _) => given == count || given == count + 1,
         };
-        if !fits || (builtin.is_none() && count == 0) {
+        if !fits {
             let given = given - usize::from(expr.generated && given > 0);
-            let message = if builtin.is_none() && count == 0 {
-                format!("`{shown}` is a rule, not a function; refer to it without parentheses")
-            } else {
-                format!("function `{shown}` takes {count} arguments, not {given}")
-            };
+            let message = format!("function `{shown}` takes {count} arguments, not {given}");
             found.push((expr.pos, message));
         }
     });
@@ -337,10 +333,11 @@ pub(crate) fn operator_text(op: &Term, names: &Names) -> String {
     for term in path {
         match &term.value {
             TermValue::Var(sym) => text.push_str(names.text(*sym)),
-            TermValue::Scalar(value) => {
+            TermValue::Scalar(Value::String(name)) => {
                 text.push('.');
-                text.push_str(&String::from_utf8_lossy(value.as_bytes().unwrap_or_default()));
+                text.push_str(&String::from_utf8_lossy(name.as_bytes()));
             }
+            TermValue::Scalar(value) => text.push_str(&format!("[{}]", value.to_rego())),
             _ => text.push('?'),
         }
     }

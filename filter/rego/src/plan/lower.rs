@@ -340,7 +340,7 @@ impl Window<'_, '_> {
         let value = self.arg(value)?;
         let id = *self.comprehensions;
         *self.comprehensions += 1;
-        Ok(Compr { kind, key, value, block, keys, last_counts, id, pos })
+        Ok(Compr { kind, key, value, block, keys, last_counts, on_right: false, id, pos })
     }
 
     fn equality(&mut self, a: &Term, b: &Term, ops: &mut Vec<Op>) -> Result<(), Fault> {
@@ -375,7 +375,11 @@ impl Window<'_, '_> {
             }
             (false, true) => {
                 let other = self.arg(a)?;
-                self.term(b, Out::Unify(other), ops)
+                self.term(b, Out::Unify(other), ops)?;
+                if let Some(Op::Compr(compr, _)) = ops.last_mut() {
+                    compr.on_right = true;
+                }
+                Ok(())
             }
             (false, false) => {
                 let (a, b) = (self.arg(a)?, self.arg(b)?);

@@ -11,6 +11,7 @@ mod grouping;
 mod hoist;
 mod locals;
 mod lower;
+mod metadata;
 mod names;
 mod ops;
 mod prints;
@@ -131,6 +132,7 @@ const STAGES: &[Stage] = &[
     Compiler::template_strings,
     Compiler::prints,
     Compiler::expression_terms,
+    Compiler::metadata,
     Compiler::comprehension_heads,
     Compiler::head_terms,
     Compiler::with_values,
@@ -341,9 +343,9 @@ impl Compiler {
         match self.stage {
             2 => self.duplicate_imports(),
             3 => self.empty_packages(),
-            11 => self.tree_conflicts(),
-            17 => self.check_recursion(),
-            20 => {
+            12 => self.tree_conflicts(),
+            18 => self.check_recursion(),
+            21 => {
                 self.plan = std::mem::take(&mut self.lowered).plan(&self.tree);
                 // What was rewritten is not needed any more.
                 self.names = Names::default();

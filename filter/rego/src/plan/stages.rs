@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::error::Code;
 use super::vars::{ALL, SAFETY, Scope, VarSet};
 use super::{
-    Compiler, Entry, NodeId, arity_of, checks, each, hoist, locals, lower, names, placeholder, prints,
+    Compiler, Entry, NodeId, arity_of, checks, each, hoist, locals, lower, metadata, names, placeholder, prints,
     safety, templates, types, vars,
 };
 use crate::builtins::Run;
@@ -133,24 +133,6 @@ impl Compiler {
 
     pub(super) fn prints(&mut self, index: usize) {
         self.with_rule(index, |this, entry| {
-            if !this.has_metadata {
-                let pos = entry.rule.pos;
-                let package = this.modules.get(entry.module).map(|m| m.package.clone()).unwrap_or_default();
-                let mut path: Vec<Term> = package.into_iter().map(|step| Term::scalar(step, pos)).collect();
-                path.extend(entry.rule.head.name().map(|name| Term::string(this.names.text(name), pos)));
-                path.extend(
-                    entry.rule.head.reference.iter().skip(1).take_while(|t| t.as_scalar().is_some()).cloned(),
-                );
-                let path = Term::new(TermValue::Array(path), pos);
-                each(&mut entry.rule, &mut |rule| {
-                    let head = &mut rule.head;
-                    head.key
-                        .iter_mut()
-                        .chain(head.value.as_mut())
-                        .for_each(|t| prints::metadata_term(t, &path));
-                    prints::metadata(&mut rule.body, &path);
-                });
-            }
             if this.options.print {
                 let Compiler { names, tree, functions, arities, .. } = this;
                 let arity = |op: &Term| arity_of(functions, tree, arities, op);
@@ -174,6 +156,28 @@ impl Compiler {
     pub(super) fn expression_terms(&mut self, index: usize) {
         self.with_rule(index, |this, entry| {
             each(&mut entry.rule, &mut |rule| hoist::expression_terms(&mut this.names, rule));
+        });
+    }
+
+    /// A file without annotations: a rule has none, and its chain is its path.
+    pub(super) fn metadata(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            if this.has_metadata {
+                return;
+            }
+            let pos = entry.rule.pos;
+            let package = this.modules.get(entry.module).map(|m| m.package.clone()).unwrap_or_default();
+            let mut path: Vec<Term> = package.into_iter().map(|step| Term::scalar(step, pos)).collect();
+            path.extend(entry.rule.head.name().map(|name| Term::string(this.names.text(name), pos)));
+            let steps = entry.rule.head.reference.iter().skip(1);
+            path.extend(steps.take_while(|t| t.as_scalar().is_some()).cloned());
+            let chain = || {
+                let path = Term::new(TermValue::Array(path.clone()), pos);
+                let link = Term::new(TermValue::Object(vec![(Term::string("path", pos), path)]), pos);
+                Term::new(TermValue::Array(vec![link]), pos)
+            };
+            let own = || Term::new(TermValue::Object(Vec::new()), pos);
+            each(&mut entry.rule, &mut |rule| metadata::replace(&mut this.names, rule, &chain, &own));
         });
     }
 

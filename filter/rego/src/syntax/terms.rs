@@ -298,7 +298,7 @@ impl Parser {
 
     fn call(&mut self, path: Vec<Term>, pos: super::Pos) -> Parsed<Term> {
         let named = path.first().is_some_and(|t| t.as_var().is_some())
-            && path.iter().skip(1).all(|t| matches!(&t.value, TermValue::Scalar(Value::String(_))));
+            && path.iter().skip(1).all(|t| t.as_scalar().is_some());
         if !named {
             return self.unexpected("only a name can be called");
         }

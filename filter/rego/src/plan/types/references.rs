@@ -113,8 +113,8 @@ impl Checker<'_> {
                 continue;
             }
             if step.as_scalar().is_none() {
-                // Any base document may be there as well.
-                return Some(Type::any());
+                let of = self.values_at(at);
+                return self.select_path(of, rest.get(index + 1..).unwrap_or_default());
             }
             match child {
                 Some(child) => at = child,
@@ -122,6 +122,19 @@ impl Checker<'_> {
             }
         }
         Some(self.extent(at))
+    }
+
+    /// The type of what is one step below a node: any base document may be there, but a value is no function.
+    fn values_at(&self, id: NodeId) -> Known {
+        let children = self.tree.node(id).filter(|n| n.children.len() <= MOST_MEMBERS);
+        let mut all = None;
+        for child in children.into_iter().flat_map(|n| n.children.values()) {
+            if self.types.is_on_path(*child) {
+                let function = self.types.node(*child).filter(|of| matches!(of, Type::Function(_)));
+                all = or(all, Some(function.unwrap_or_else(Type::any)));
+            }
+        }
+        or(all, Some(Type::any()))
     }
 
     /// The type of all that is at a node and below.

@@ -2,6 +2,7 @@
 //!
 //! Everything is drawn by the grammar, with a loose idea of types so that most of it loads; what OPA refuses is of interest too.
 
+mod odd;
 mod rules;
 mod statements;
 mod terms;
@@ -79,6 +80,8 @@ pub struct Draw<'r> {
     known: Vec<Known>,
     /// 0 to 2: how long bodies and how deep terms are.
     rich: usize,
+    /// Hundredths of statements that are of an unusual kind.
+    odd: usize,
     /// Names of variables anywhere in the rule that is drawn.
     used: Vec<String>,
     names: usize,
@@ -102,6 +105,7 @@ impl<'r> Draw<'r> {
             imports: Vec::new(),
             known: Vec::new(),
             rich: r.weighted(&[50, 35, 15]),
+            odd: *r.pick(&[0, 0, 10, 40]),
             used: Vec::new(),
             names: 0,
         };
