@@ -218,38 +218,29 @@ fn corpus(o: &Options, oracle: &mut Oracle) {
     }
 }
 
-/// Policies of a file, parted by lines `====`, their modules by `---`; lines `#data`, `#input` and `#query` say what to ask.
+/// Policies of a file in the form of `tests/data/policies.txt`; with `RECORD=FILE`, those on which both sides agree are
+/// written there with OPA's answer.
 fn given(o: &Options, oracle: &mut Oracle) {
-    use fuzz::documents::Doc;
     let file = std::fs::read_to_string(o.only.clone().expect("--only FILE")).expect("a file");
+    let mut record = Vec::new();
     for policy in file.split("\n====\n") {
-        let (mut modules, mut queries) = (vec![String::new()], Vec::new());
-        let (mut data, mut input, mut v0) = (Doc::Object(vec![]), None, false);
-        let doc = |json: &str| Doc::of(&serde_json::from_str(json).expect("JSON"));
-        for line in policy.lines() {
-            match line.split_once(' ') {
-                Some(("#data", json)) => data = doc(json),
-                Some(("#input", json)) => input = Some(doc(json)),
-                Some(("#query", query)) => queries.push(query.to_string()),
-                _ if line == "#v0" => v0 = true,
-                _ if line == "---" => modules.push(String::new()),
-                _ => modules.last_mut().into_iter().for_each(|m| m.push_str(&format!("{line}\n"))),
-            }
-        }
-        if queries.is_empty() {
-            queries.push("data".into());
-        }
-        let modules = modules.into_iter().map(fuzz::tree::text).collect();
-        let policy = fuzz::policy::Policy { v0, modules, queries: vec![] };
-        let s = fuzz::policies::Situation { policy, data, inputs: vec![input], queries };
+        let s = fuzz::given::situation(policy);
         let mut all = fuzz::policies::Policies::new(oracle);
         let (opa, ours) = all.both(&s);
         let refused = [&opa, &ours].iter().all(|s| s.starts_with("refused"));
-        let mark = if opa == ours || refused { "same" } else { "DIFFERENT" };
+        let same = opa == ours || refused;
+        if same {
+            let answer = if refused { "refused" } else { opa.as_str() };
+            record.push(format!("{}\n#opa {answer}", policy.trim_end()));
+        }
+        let mark = if same { "same" } else { "DIFFERENT" };
         for (_, text) in s.texts() {
             text.trim().lines().for_each(|l| println!("    {l}"));
         }
         println!("  {mark}\n  OPA   {opa}\n  here  {ours}\n");
+    }
+    if let Some(path) = std::env::var_os("RECORD") {
+        std::fs::write(path, record.join("\n====\n") + "\n").expect("a file to write");
     }
 }
 

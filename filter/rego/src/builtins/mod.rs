@@ -18,7 +18,7 @@ mod time;
 mod types;
 mod units;
 mod uri;
-mod yaml;
+pub(crate) mod yaml;
 
 pub mod text;
 

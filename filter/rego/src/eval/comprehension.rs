@@ -20,7 +20,9 @@ impl<'p, W: Watch> Machine<'p, W> {
             return Ok(Flow::Fail);
         }
         if let Some(keys) = &compr.keys {
-            if let Some(value) = self.cached_comprehension(compr, keys) {
+            if !compr.open
+                && let Some(value) = self.cached_comprehension(compr, keys)
+            {
                 return Ok(holds(self.emit(out, &value)?));
             }
             if !self.is_grouped(compr) {
@@ -53,6 +55,9 @@ impl<'p, W: Watch> Machine<'p, W> {
         };
         let compr: &'p Compr = compr;
         let grouped = groups.is_some();
+        if grouped && compr.open {
+            return self.fail();
+        }
         let Some(value) = self.value(&compr.value)? else { return Err(unbound()) };
         let key = match compr.kind {
             Kind::Object => match self.value(&compr.key)? {
@@ -116,6 +121,14 @@ impl<'p, W: Watch> Machine<'p, W> {
         compr: &'p Compr,
         groups: Vec<(Vec<Value>, Value, Value)>,
     ) -> Result<(), Fault> {
+        if compr.open {
+            if let Some(frame) = self.frames.last() {
+                frame.context.caches.borrow_mut().comprehensions.insert(compr.id, Rc::default());
+            }
+            // The operation is executed once more.
+            self.drop_frame();
+            return Ok(());
+        }
         let mut by_key: BTreeMap<Vec<Value>, Vec<(Value, Value)>> = BTreeMap::new();
         for (group, key, value) in groups {
             by_key.entry(group).or_default().push((key, value));

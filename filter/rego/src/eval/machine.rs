@@ -590,17 +590,22 @@ impl<'p, W: Watch> Machine<'p, W> {
         out
     }
 
-    /// Pops the top frame and gives its answer to the one below.
-    pub(crate) fn finish(&mut self, answer: Option<Value>) -> Result<(), Fault> {
-        let Some(frame) = self.frames.pop() else { return Ok(()) };
+    /// Pops the top frame.
+    pub(crate) fn drop_frame(&mut self) {
+        let Some(frame) = self.frames.pop() else { return };
         self.choices.truncate(frame.choices);
         self.undo(frame.trail);
-        let Some(below) = self.frames.last_mut() else { return Ok(()) };
+        let Some(below) = self.frames.last() else { return };
         if frame.base != below.base {
             self.registers.truncate(frame.base);
         }
-        drop(frame);
         self.base = below.base;
+    }
+
+    /// Pops the top frame and gives its answer to the one below.
+    pub(crate) fn finish(&mut self, answer: Option<Value>) -> Result<(), Fault> {
+        self.drop_frame();
+        let Some(below) = self.frames.last_mut() else { return Ok(()) };
         let resume = below.resume;
         if let Role::Extent(extent) = &mut below.role {
             extent.put(answer);

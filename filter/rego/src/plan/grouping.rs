@@ -10,7 +10,7 @@ use crate::syntax::tree::{Body, Expr, ExprKind, Sym, TemplatePart, Term, TermVal
 pub(crate) struct Grouped {
     /// By the values of these.
     pub(crate) by: Vec<Sym>,
-    /// Its head names variables that its body does not bind: it is computed anew each time all the same.
+    /// Its head names variables that its body does not bind: what is computed once is of no use, it is computed anew.
     pub(crate) open: bool,
 }
 

@@ -5,6 +5,7 @@
 //! Source: `v1/ast/compile.go` (`expandExpr`, `rewriteComprehensionTerms`, `rewriteRefsInHead`, `rewriteDynamics`).
 
 use super::vars::requires_evaluation;
+use crate::hash::Map;
 use crate::syntax::Pos;
 use crate::syntax::order::compare;
 use crate::syntax::tree::{Body, Expr, ExprKind, Names, Rule, Sym, Term, TermValue, call_of};
@@ -240,11 +241,20 @@ pub(crate) fn with_values(
     evaluates: &mut dyn FnMut(&mut Term, &mut Term, Pos) -> bool,
 ) {
     let mut out = Vec::with_capacity(body.len());
+    // What was hoisted out of one expression has its `with`s: their values are taken out once.
+    let mut taken: Map<Pos, (Term, Term)> = Map::default();
     for mut expr in body.drain(..) {
         super::vars::bodies_of_expr(&mut expr, &mut |b| with_values(names, b, evaluates));
         for with in &mut expr.with {
+            if let Some((value, local)) = taken.get(&with.value.pos)
+                && compare(value, &with.value).is_eq()
+            {
+                with.value = local.clone();
+            }
             if evaluates(&mut with.target, &mut with.value, with.pos) {
+                let value = with.value.clone();
                 out.push(take_out(names, &mut with.value));
+                taken.insert(value.pos, (value, with.value.clone()));
             }
         }
         out.push(expr);

@@ -334,13 +334,14 @@ impl Window<'_, '_> {
     ) -> Result<Compr, Fault> {
         let grouped = self.grouped.take();
         let last_counts = grouped.is_some();
-        let keys = grouped.filter(|g| !g.open).map(|g| g.by.into_iter().map(|s| self.register(s)).collect());
+        let open = grouped.as_ref().is_some_and(|g| g.open);
+        let keys = grouped.map(|g| g.by.into_iter().map(|s| self.register(s)).collect());
         let block = self.block(body)?;
         let key = key.map(|k| self.arg(k)).transpose()?.unwrap_or(Arg::Const(Value::Null));
         let value = self.arg(value)?;
         let id = *self.comprehensions;
         *self.comprehensions += 1;
-        Ok(Compr { kind, key, value, block, keys, last_counts, on_right: false, id, pos })
+        Ok(Compr { kind, key, value, block, keys, last_counts, open, on_right: false, id, pos })
     }
 
     fn equality(&mut self, a: &Term, b: &Term, ops: &mut Vec<Op>) -> Result<(), Fault> {

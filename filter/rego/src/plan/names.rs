@@ -55,6 +55,12 @@ pub(crate) fn import_name(import: &Import, names: &mut Names) -> Option<Sym> {
     if root == Sym::FUTURE || root == Sym::REGO {
         return None;
     }
+    written_name(import, names)
+}
+
+/// The name that an import goes by, whatever it imports.
+pub(crate) fn written_name(import: &Import, names: &mut Names) -> Option<Sym> {
+    let root = import.path.first().and_then(Term::as_var)?;
     if import.alias.is_some() {
         return import.alias;
     }

@@ -75,6 +75,8 @@ pub(crate) struct Compr {
     pub(crate) block: Box<[Op]>,
     /// Evaluated once, and looked up by these registers: see the module `comprehension`.
     pub(crate) keys: Option<Box<[u32]>>,
+    /// Its head names variables that its body does not bind: it is computed at once only to see whether that ends the query.
+    pub(crate) open: bool,
     /// It stands right of `=`: what cannot be equal to it by its kind is told before it is evaluated.
     pub(crate) on_right: bool,
     /// An object whose last value for a key counts: see there too.

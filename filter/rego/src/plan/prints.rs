@@ -58,7 +58,8 @@ impl Prints<'_> {
             scope.extend(super::safety::outputs(expr, scope.bound(), self.arity));
             let mut vars = super::vars::VarSet::new();
             super::vars::ALL.expr(expr, &mut vars);
-            scope.extend(vars.into_iter().filter(|v| self.names.is_made(*v)));
+            // Declared variables count however they get their value.
+            scope.extend(vars.into_iter().filter(|v| self.names.is_local(*v)));
         }
         scope.leave(entered);
     }

@@ -26,7 +26,7 @@ pub(crate) fn compare(a: &Term, b: &Term) -> Ordering {
         (Template(a), Template(b)) => {
             let unequal = a.iter().zip(b).map(|(a, b)| match (a, b) {
                 (TemplatePart::Text(a), TemplatePart::Text(b)) => a.cmp(b),
-                (TemplatePart::Expr(a), TemplatePart::Expr(b)) => exprs(a, b),
+                (TemplatePart::Expr(a), TemplatePart::Expr(b)) => compare_exprs(a, b),
                 (a, _) => matches!(a, TemplatePart::Expr(_)).cmp(&matches!(a, TemplatePart::Text(_))),
             });
             first(unequal).then(a.len().cmp(&b.len()))
@@ -60,10 +60,11 @@ fn lists(a: &[Term], b: &[Term]) -> Ordering {
 }
 
 fn bodies(a: &Body, b: &Body) -> Ordering {
-    first(a.iter().zip(b).map(|(a, b)| exprs(a, b))).then(a.len().cmp(&b.len()))
+    first(a.iter().zip(b).map(|(a, b)| compare_exprs(a, b))).then(a.len().cmp(&b.len()))
 }
 
-fn exprs(a: &Expr, b: &Expr) -> Ordering {
+/// Compares two expressions.
+pub(crate) fn compare_exprs(a: &Expr, b: &Expr) -> Ordering {
     let kinds = match (&a.kind, &b.kind) {
         (ExprKind::Term(a), ExprKind::Term(b)) => compare(a, b),
         (ExprKind::Call(a), ExprKind::Call(b))

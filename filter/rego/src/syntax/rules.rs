@@ -1,5 +1,6 @@
 //! Packages, imports and rules.
 
+use super::annotations::Target;
 use super::tokens::{Kind, Token};
 use super::tree::{Expr, ExprKind, Head, Import, Module, Rule, Sym, Term, TermValue};
 use super::{Keywords, Parsed, Parser, Version};
@@ -21,6 +22,7 @@ impl Parser {
         for _ in 0..count {
             if self.peek().kind == Kind::End {
                 out.strict_v1 = self.rego_v1;
+                out.annotations = self.annotations()?;
                 return Ok(true);
             }
             if self.is_keyword("package") {
@@ -28,13 +30,19 @@ impl Parser {
             }
             if self.is_keyword("import") {
                 let import = self.import()?;
+                self.statements.push((import.pos.line, Target::Import));
                 out.imports.push(import);
-            } else if self.is_symbol("(") {
+                continue;
+            }
+            let before = out.rules.len();
+            if self.is_symbol("(") {
                 let rule = self.expression_rule()?;
                 out.rules.push(rule);
             } else {
                 self.rule(&mut out.rules)?;
             }
+            let new = out.rules.iter().enumerate().skip(before);
+            self.statements.extend(new.map(|(index, rule)| (rule.pos.line, Target::Rule(index))));
         }
         Ok(false)
     }
@@ -48,12 +56,14 @@ impl Parser {
             return self.unexpected("a file begins with `package`");
         }
         let package = self.package()?;
+        self.statements.push((token.pos.line, Target::Package));
         Ok(Module {
             package,
             pos: token.pos,
             imports: Vec::new(),
             rules: Vec::new(),
             strict_v1: self.rego_v1,
+            annotations: Vec::new(),
         })
     }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::value::Value;
 
 /// A place in a policy text; line and column count from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Pos {
     /// Index of the file among those the compiler was given.
     pub file: u32,
@@ -122,6 +122,12 @@ impl Names {
     /// Whether the name is `_`.
     pub fn is_wildcard(&self, sym: Sym) -> bool {
         self.text(sym) == "_"
+    }
+
+    /// Whether the compiler made the name: of its own, or for a variable that was declared.
+    pub fn is_local(&self, sym: Sym) -> bool {
+        let text = self.text(sym);
+        text != "_" && self.found.get(text) != Some(&sym)
     }
 
     /// Whether the compiler made the name for a value that has none in the text.
@@ -341,6 +347,8 @@ pub struct Module {
     pub rules: Vec<Rule>,
     /// Rego v1's rules hold (v1, or v0 with `import rego.v1`).
     pub strict_v1: bool,
+    /// `# METADATA`, in order.
+    pub annotations: Vec<super::annotations::Annotation>,
 }
 
 impl Term {

@@ -14,6 +14,7 @@ use super::outputs::{Left, outputs_after};
 use super::{Arity, Unsafe};
 use crate::hash::Map;
 use crate::plan::vars::{ALL, SAFETY_OPERANDS, VarSet};
+use crate::syntax::order::compare_exprs;
 use crate::syntax::tree::{Body, Expr, ExprKind, Sym, Term, TermValue};
 
 /// How far back it is looked for the call that was looked at before an expression.
@@ -129,8 +130,13 @@ impl Bodies<'_> {
 
     /// Appends the expression if nothing keeps it back; gives what became safe by that.
     fn look_at(&mut self, index: usize) -> Vec<Sym> {
-        let before = self.left_before(index);
         let Some(expr) = self.body.get(index) else { return Vec::new() };
+        // OPA numbers what got its turn anew, and takes an equal one that had this number before for the same.
+        let same = self.turns.get(index).filter(|turn| **turn != index).and_then(|turn| self.body.get(*turn));
+        if same.is_some_and(|other| compare_exprs(expr, other).is_eq()) {
+            return Vec::new();
+        }
+        let before = self.left_before(index);
         let of = outputs_after(expr, &self.safe, self.arity, before.as_ref());
         let Some(wait) = self.waiting.get_mut(index) else { return Vec::new() };
         let safe = &self.safe;
