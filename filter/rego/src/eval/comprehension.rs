@@ -155,11 +155,15 @@ impl<'p, W: Watch> Machine<'p, W> {
             .flatten()
             .map(|r| self.registers.get(base + *r as usize).cloned().flatten())
             .collect();
-        let Some(key) = key else { return Err(unbound()) };
-        let answer = built.get(&key).cloned().unwrap_or_else(|| empty(compr.kind));
+        let answer = key.map(|key| built.get(&key).cloned().unwrap_or_else(|| empty(compr.kind)));
         if let Some(frame) = self.frames.last() {
             frame.context.caches.borrow_mut().comprehensions.insert(compr.id, Rc::new(built));
         }
+        let Some(answer) = answer else {
+            // A name that stands elsewhere in the rule, and has no value here: it is computed for this place.
+            self.drop_frame();
+            return Ok(());
+        };
         self.finish(Some(answer))
     }
 }

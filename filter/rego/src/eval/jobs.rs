@@ -5,15 +5,15 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::context::{Context, Mock, Mocked, merge, put};
-use super::machine::{Flow, Machine, Role, holds, plain_function};
+use super::context::Context;
+use super::gathered::Gathered;
+use super::machine::{Flow, Machine, Role};
 use super::terms::unbound;
 use super::watch::Watch;
 use crate::builtins::Fault;
 use crate::index::{Candidate, Found};
-use crate::plan::{Arg, NodeId, Out, Path, Replacement, RulePlan, Target, WithPlan};
-use crate::syntax::Pos;
-use crate::value::{ObjectBuilder, Value};
+use crate::plan::{NodeId, Out, Path, RulePlan};
+use crate::value::Value;
 
 /// What is asked of the rules.
 pub(crate) enum Ask {
@@ -23,13 +23,6 @@ pub(crate) enum Ask {
     Call { args: Vec<Value>, expected: Option<Value>, open: Vec<usize> },
     /// A partial set or object; of these steps below it, where one has a value.
     Partial { keys: Vec<Option<Value>> },
-}
-
-/// What partial rules have contributed.
-pub(crate) enum Gathered {
-    Leaf(Value),
-    Set(Vec<Value>),
-    Object(BTreeMap<Value, Gathered>),
 }
 
 /// The rules of one name being evaluated.
@@ -341,184 +334,6 @@ impl<'p, W: Watch> Machine<'p, W> {
         let what = format!("`{}` has two different values for one key", Self::shown_path(rule));
         Err(self.conflict(rule.pos, &what))
     }
-
-    // --- Functions ---
-
-    pub(crate) fn call(&mut self, id: NodeId, args: &'p [Arg], out: &'p Out) -> Result<Flow, Fault> {
-        let Some(context) = self.context() else { return Ok(Flow::Fail) };
-        if context.mocks.is_some()
-            && let Some(mock) = context.mock(&Mocked::Function(id)).cloned()
-        {
-            return self.mocked(mock, args, out, &context);
-        }
-        let (values, open) = self.arguments(args)?;
-        self.call_with(id, values, open, out, context)
-    }
-
-    /// The values of arguments, and which have none.
-    fn arguments(&mut self, args: &'p [Arg]) -> Result<(Vec<Value>, Vec<usize>), Fault> {
-        let mut values = Vec::with_capacity(args.len());
-        let mut open = Vec::new();
-        for (index, arg) in args.iter().enumerate() {
-            match (self.value(arg)?, arg) {
-                (Some(value), _) => values.push(value),
-                (None, Arg::Reg(_)) => {
-                    open.push(index);
-                    // What no rule is found by.
-                    values.push(Value::set(vec![Value::from("no value")])?);
-                }
-                (None, _) => return Err(unbound()),
-            }
-        }
-        Ok((values, open))
-    }
-
-    fn call_with(
-        &mut self,
-        id: NodeId,
-        args: Vec<Value>,
-        open: Vec<usize>,
-        out: &'p Out,
-        context: Rc<Context>,
-    ) -> Result<Flow, Fault> {
-        for arg in args.iter().filter(|a| a.depth() > 0) {
-            self.step(arg.weight() as usize)?;
-        }
-        let key = (id, args);
-        let cached = context.caches.borrow().calls.get(&key).cloned();
-        if let Some(cached) = cached.filter(|_| open.is_empty()) {
-            return match cached {
-                Some(value) => Ok(holds(self.emit(out, &value)?)),
-                None => Ok(Flow::Fail),
-            };
-        }
-        // A result that is known already is met by the head's value before the body.
-        let expected = match out {
-            Out::Unify(Arg::Reg(register)) => self.register(*register).cloned(),
-            Out::Unify(arg) => self.value(arg)?,
-            _ => None,
-        };
-        self.start(id, Ask::Call { args: key.1, expected, open }, context, 0)
-    }
-
-    /// A builtin under `with`: None if it is not replaced.
-    pub(crate) fn mocked_builtin(
-        &mut self,
-        name: &'static str,
-        args: &'p [Arg],
-        out: &'p Out,
-    ) -> Result<Option<Flow>, Fault> {
-        let Some(context) = self.context() else { return Ok(None) };
-        match context.mock(&Mocked::Builtin(name)).cloned() {
-            Some(mock) => self.mocked(mock, args, out, &context).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn mocked(
-        &mut self,
-        mock: Mock,
-        args: &'p [Arg],
-        out: &'p Out,
-        context: &Rc<Context>,
-    ) -> Result<Flow, Fault> {
-        match mock {
-            Mock::Value(value) => Ok(holds(self.emit(out, &value)?)),
-            // Where nothing asks for its value, it is not evaluated.
-            Mock::Reference(_) if matches!(out, Out::Test) => Ok(Flow::Next),
-            Mock::Reference(number) => match self.plan.references.get(number as usize) {
-                Some(path) => self.reference(path, out),
-                None => Ok(Flow::Fail),
-            },
-            Mock::Function(id) => {
-                let (values, open) = self.arguments(args)?;
-                self.call_with(id, values, open, out, context.without_mocks())
-            }
-            Mock::Builtin(builtin) => {
-                let (values, open) = self.arguments(args)?;
-                if !open.is_empty() {
-                    return Err(unbound());
-                }
-                let Some(function) = plain_function(builtin) else { return Ok(Flow::Fail) };
-                match self.run_builtin(function, None, &values) {
-                    Ok(value) => Ok(holds(self.emit(out, &value)?)),
-                    Err(Fault::Undefined(_)) => Ok(Flow::Fail),
-                    Err(fault) => Err(fault),
-                }
-            }
-        }
-    }
-
-    // --- `with` ---
-
-    pub(crate) fn with(&mut self, withs: &'p [WithPlan]) -> Result<Flow, Fault> {
-        let Some(context) = self.context() else { return Ok(Flow::Fail) };
-        let mut input = context.input.clone();
-        let mut replaced = context.replaced.clone();
-        let mut targets = Vec::new();
-        let mut mocks = Vec::new();
-        for with in withs {
-            let mock = match &with.value {
-                Replacement::Value(arg) => match self.value(arg)? {
-                    Some(value) => Mock::Value(value),
-                    None => return Err(unbound()),
-                },
-                Replacement::Function(id) => Mock::Function(*id),
-                Replacement::Builtin(builtin) => Mock::Builtin(builtin),
-                Replacement::Reference(number) => Mock::Reference(*number),
-            };
-            self.bytes(128)?;
-            match (&with.target, mock) {
-                (Target::Builtin(name), mock) => mocks.push((Mocked::Builtin(name), mock)),
-                (Target::Function(id), mock) => mocks.push((Mocked::Function(*id), mock)),
-                (Target::Input(path), Mock::Value(value)) => {
-                    self.charge_path(input.as_ref(), path)?;
-                    input = Some(put(input, path, value)?);
-                }
-                (Target::Data(path), Mock::Value(value)) => {
-                    self.charge_path(replaced.as_ref(), path)?;
-                    replaced = Some(put(replaced, path, value)?);
-                    targets.push(path.clone());
-                }
-                (Target::Nothing, _) => return Err(self.conflict(Pos::default(), "`with` replaces paths of names only")),
-                _ => return Ok(Flow::Fail),
-            }
-        }
-        let targets = added(&context.targets, targets);
-        let mocks = added(&context.mocks, mocks);
-        let inner = Context { input, replaced, targets, mocks, caches: Rc::default(), parent: Some(context) };
-        if let Some(frame) = self.frames.last_mut() {
-            frame.context = Rc::new(inner);
-        }
-        Ok(Flow::Next)
-    }
-
-    /// Counts the objects that are copied on the way to a path.
-    fn charge_path(&mut self, document: Option<&Value>, path: &[Value]) -> Result<(), Fault> {
-        let mut at = document;
-        for key in path {
-            let Some(Value::Object(object)) = at else { return Ok(()) };
-            self.bytes(32 * object.len())?;
-            at = object.get(key);
-        }
-        Ok(())
-    }
-
-    /// A document of `data` with what replaces it.
-    pub(crate) fn merged(
-        &mut self,
-        over: Option<Value>,
-        under: Option<Value>,
-    ) -> Result<Option<Value>, Fault> {
-        Ok(match (over, under) {
-            (Some(over), Some(under)) => {
-                self.step(over.weight() as usize)?;
-                self.bytes(32 * (super::machine::count(&over) + super::machine::count(&under)))?;
-                Some(merge(&over, &under)?)
-            }
-            (over, under) => over.or(under),
-        })
-    }
 }
 
 impl<'p> Job<'p> {
@@ -561,77 +376,6 @@ impl<'p> Job<'p> {
             }
         }
     }
-}
-
-impl Gathered {
-    /// Adds a value at a path. False: it conflicts with what is there.
-    fn add(&mut self, path: Vec<Value>, leaf: Value, member: bool) -> Result<bool, Fault> {
-        let mut at = self;
-        let mut steps = path.into_iter().peekable();
-        while let Some(key) = steps.next() {
-            let Gathered::Object(object) = at else { return Ok(false) };
-            if steps.peek().is_none() {
-                let Some(there) = object.get_mut(&key) else {
-                    let new = if member { Gathered::Set(vec![leaf]) } else { Gathered::Leaf(leaf) };
-                    object.insert(key, new);
-                    return Ok(true);
-                };
-                return match (there, member) {
-                    (Gathered::Set(members), true) => {
-                        members.push(leaf);
-                        Ok(true)
-                    }
-                    (Gathered::Leaf(value), false) => Ok(*value == leaf),
-                    (there @ (Gathered::Object(_) | Gathered::Set(_)), false) => Ok(there.value()? == leaf),
-                    (Gathered::Object(_) | Gathered::Leaf(_), true) => Ok(false),
-                };
-            }
-            at = object.entry(key).or_insert_with(|| Gathered::Object(BTreeMap::new()));
-        }
-        match at {
-            Gathered::Set(members) => {
-                members.push(leaf);
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    fn value(&self) -> Result<Value, Fault> {
-        Ok(match self {
-            Gathered::Leaf(value) => value.clone(),
-            Gathered::Set(members) => Value::set(members.clone())?,
-            Gathered::Object(object) => {
-                let mut builder = ObjectBuilder::new();
-                for (key, value) in object {
-                    builder.push(key.clone(), value.value()?);
-                }
-                Value::Object(Rc::new(builder.finish()?))
-            }
-        })
-    }
-
-    fn build(self) -> Result<Value, Fault> {
-        Ok(match self {
-            Gathered::Leaf(value) => value,
-            Gathered::Set(members) => Value::set(members)?,
-            Gathered::Object(object) => {
-                let mut builder = ObjectBuilder::new();
-                for (key, value) in object {
-                    builder.push(key, value.build()?);
-                }
-                Value::Object(Rc::new(builder.finish()?))
-            }
-        })
-    }
-}
-
-/// A list with more at its end.
-fn added<T: Clone>(list: &Option<Rc<[T]>>, more: Vec<T>) -> Option<Rc<[T]>> {
-    if more.is_empty() {
-        return list.clone();
-    }
-    Some(list.iter().flat_map(|l| l.iter()).cloned().chain(more).collect())
 }
 
 /// The keys, if all have a value.

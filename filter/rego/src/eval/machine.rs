@@ -96,6 +96,8 @@ pub(crate) struct Machine<'p, W> {
     pub(crate) trail: Vec<u32>,
     /// Registers that have what another one has.
     pub(crate) links: Vec<(usize, usize)>,
+    /// Registers that hold an object two of whose keys came out equal, and what steps find in it.
+    pub(crate) doubles: Vec<(usize, Value)>,
     /// What a function that ends gives the arguments of its caller that had no value.
     pub(crate) given: Vec<(usize, Value)>,
     /// The window of the top frame.
@@ -137,6 +139,7 @@ impl<'p, W: Watch> Machine<'p, W> {
             registers: Vec::with_capacity(16),
             trail: Vec::with_capacity(16),
             links: Vec::new(),
+            doubles: Vec::new(),
             given: Vec::new(),
             base: 0,
             budget: match outside.clock {
@@ -347,14 +350,10 @@ impl<'p, W: Watch> Machine<'p, W> {
             Op::Compr(compr, out) => self.comprehension(compr, out),
             Op::Not(block) => self.closure(block, Role::Not { holds: false }),
             Op::Logical { or, left, .. } => self.closure(left, Role::Logical { or: *or, second: false }),
-            Op::Every { domain, .. } => {
-                match self.value(domain)? {
-                    Some(domain @ (Value::Array(_) | Value::Object(_) | Value::Set(_))) => {
-                        self.every(op, domain)
-                    }
-                    _ => Ok(Flow::Fail),
-                }
-            }
+            Op::Every { domain, .. } => match self.value(domain)? {
+                Some(domain @ (Value::Array(_) | Value::Object(_) | Value::Set(_))) => self.every(op, domain),
+                _ => Ok(Flow::Fail),
+            },
             Op::With(withs) => self.with(withs),
             Op::EndWith => {
                 if let Some(frame) = self.frames.last_mut()
@@ -384,35 +383,6 @@ impl<'p, W: Watch> Machine<'p, W> {
         let Some(context) = self.context() else { return Ok(Flow::Fail) };
         self.push(block, context, role)?;
         Ok(Flow::Wait)
-    }
-
-    fn every(&mut self, op: &'p Op, domain: Value) -> Result<Flow, Fault> {
-        let Op::Every { block, .. } = op else { return Ok(Flow::Fail) };
-        if count(&domain) == 0 {
-            return Ok(Flow::Next);
-        }
-        self.closure(block, Role::Every { domain, next: 0 })?;
-        self.next_of_every(op)?;
-        Ok(Flow::Wait)
-    }
-
-    /// Binds the next element; None are left: it holds.
-    fn next_of_every(&mut self, op: &'p Op) -> Result<(), Fault> {
-        let Op::Every { key, value, .. } = op else { return Ok(()) };
-        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-        let trail = frame.trail;
-        let choices = frame.choices;
-        let Role::Every { domain, next } = &mut frame.role else { return Ok(()) };
-        let found = item(domain, *next).0;
-        *next += 1;
-        frame.at = 0;
-        frame.context = frame.home.clone();
-        self.choices.truncate(choices);
-        self.undo(trail);
-        let Some((k, v)) = found else { return self.finish(Some(Value::Bool(true))) };
-        self.step(1)?;
-        let bound = self.unify(key, &k)? && self.unify(value, &v)?;
-        if bound { Ok(()) } else { self.fail() }
     }
 
     fn builtin(
@@ -496,13 +466,6 @@ impl<'p, W: Watch> Machine<'p, W> {
         }
     }
 
-    /// The operation that the frame below the top one waits at.
-    fn parent_op(&self) -> Option<&'p Op> {
-        let below = self.frames.len().checked_sub(2)?;
-        let frame = self.frames.get(below)?;
-        frame.block.get(frame.at)
-    }
-
     /// The top frame's body has no more answers.
     fn exhausted(&mut self) -> Result<(), Fault> {
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
@@ -547,26 +510,6 @@ impl<'p, W: Watch> Machine<'p, W> {
                 self.finish(Some(value))
             }
         }
-    }
-
-    /// One operand of `and`/`or` holds or not.
-    fn operand_done(&mut self, holds: bool) -> Result<(), Fault> {
-        let op = self.parent_op();
-        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-        let Role::Logical { or, second } = &mut frame.role else { return Ok(()) };
-        if *second || *or == holds {
-            return self.finish(holds.then_some(Value::Bool(true)));
-        }
-        *second = true;
-        let (trail, choices) = (frame.trail, frame.choices);
-        frame.at = 0;
-        frame.context = frame.home.clone();
-        if let Some(Op::Logical { right, .. }) = op {
-            frame.block = right;
-        }
-        self.choices.truncate(choices);
-        self.undo(trail);
-        Ok(())
     }
 
     /// Two values where there is one: the error that ends a query.
@@ -647,7 +590,7 @@ pub(crate) fn count(value: &Value) -> usize {
 }
 
 /// The element of a number, with its key; and whether it is the last.
-fn item(value: &Value, at: usize) -> (Option<(Value, Value)>, bool) {
+pub(crate) fn item(value: &Value, at: usize) -> (Option<(Value, Value)>, bool) {
     let found = match value {
         Value::Array(array) => array.items().get(at).map(|v| (Value::from(at as i64), v.clone())),
         Value::Object(object) => object.pairs().get(at).cloned(),

@@ -20,7 +20,7 @@ impl<'p, W: Watch> Machine<'p, W> {
                 }
             }
             DataAt::Local(register) => {
-                let Some(value) = self.register(register) else { return Ok(Flow::Fail) };
+                let Some(value) = self.stepped(register) else { return Ok(Flow::Fail) };
                 let (found, step) = self.descend(value, &path.steps, 0, false);
                 match found.cloned() {
                     Some(value) => self.go(path, out, value, step, false),

@@ -43,7 +43,9 @@ impl<'p, W: Watch> Machine<'p, W> {
     fn link(&mut self, a: u32, b: u32) -> Result<bool, Fault> {
         let (a, b) = (self.linked(self.base + a as usize), self.linked(self.base + b as usize));
         if a != b {
-            self.step(self.links.len())?;
+            if self.links.len() >= MOST_LINKS {
+                return Err(unbound());
+            }
             self.links.push((a, b));
             self.trail.push(LINK);
         }
@@ -56,6 +58,9 @@ impl<'p, W: Watch> Machine<'p, W> {
             match self.trail.pop() {
                 Some(LINK) => {
                     self.links.pop();
+                }
+                Some(DOUBLE) => {
+                    self.doubles.pop();
                 }
                 Some(at) => self.registers.get_mut(at as usize).into_iter().for_each(|slot| *slot = None),
                 None => {}
@@ -184,12 +189,14 @@ impl<'p, W: Watch> Machine<'p, W> {
                     if !self.unify(b, &value)? {
                         return Ok(false);
                     }
+                    self.note_double(b, a, &value)?;
                     continue;
                 }
                 if let Some(value) = self.value(b)? {
                     if !self.unify(a, &value)? {
                         return Ok(false);
                     }
+                    self.note_double(a, b, &value)?;
                     continue;
                 }
                 match (a, b) {
@@ -236,6 +243,38 @@ impl<'p, W: Watch> Machine<'p, W> {
         Ok(true)
     }
 
+    /// OPA binds a variable to the object as it is written: of keys that come out equal, a step finds the first, while the
+    /// last one counts where the object is used as a whole.
+    fn note_double(&mut self, bound: &Arg, written: &Arg, value: &Value) -> Result<(), Fault> {
+        let (Arg::Reg(register), Arg::Object(pairs), Value::Object(object)) = (bound, written, value) else {
+            return Ok(());
+        };
+        if object.len() == pairs.len() || self.doubles.len() >= MOST_LINKS {
+            return Ok(());
+        }
+        let mut first = Vec::with_capacity(pairs.len());
+        for (key, value) in pairs.iter().rev() {
+            if let (Some(key), Some(value)) = (self.value(key)?, self.value(value)?) {
+                first.push((key, value));
+            }
+        }
+        let at = self.linked(self.base + *register as usize);
+        self.doubles.push((at, Value::object(first)?));
+        self.trail.push(DOUBLE);
+        Ok(())
+    }
+
+    /// What the steps of a reference find in a register's value.
+    pub(crate) fn stepped(&self, register: u32) -> Option<&Value> {
+        if !self.doubles.is_empty() {
+            let at = self.linked(self.base + register as usize);
+            if let Some((_, value)) = self.doubles.iter().rev().find(|(double, _)| *double == at) {
+                return Some(value);
+            }
+        }
+        self.register(register)
+    }
+
     /// Gives an answer to what asked for it: whether it fits.
     pub(crate) fn emit(&mut self, out: &Out, value: &Value) -> Result<bool, Fault> {
         match out {
@@ -253,8 +292,12 @@ impl<'p, W: Watch> Machine<'p, W> {
     }
 }
 
+/// The most links, and objects with equal keys, at a time: both are looked through one by one.
+const MOST_LINKS: usize = 64;
 /// In the trail: the last link is taken back.
 const LINK: u32 = u32::MAX;
+/// In the trail: the last object with equal keys is forgotten.
+const DOUBLE: u32 = u32::MAX - 1;
 
 /// A variable without a value where one is needed: OPA's compiler lets a few such policies through, and its evaluator ends
 /// so.

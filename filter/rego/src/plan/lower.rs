@@ -62,8 +62,7 @@ impl Builder {
         rule.head.args.iter().for_each(|t| ALL.term(t, &mut candidates));
         let (comprehensions, references) = (&mut self.comprehensions, &mut self.references);
         let registers = Map::default();
-        let mut window =
-            Window { registers, scope, comprehensions, references, candidates, grouped: None };
+        let mut window = Window { registers, scope, comprehensions, references, candidates, grouped: None };
         let head = &rule.head;
         let args = window.args(&head.args)?;
         let mut path: Vec<Arg> = package.iter().cloned().map(Arg::Const).collect();

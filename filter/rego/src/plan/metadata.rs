@@ -64,7 +64,8 @@ impl Annotations {
         package: &[Value],
         pos: Pos,
     ) -> Result<Term, Unread> {
-        let own: Vec<&Annotation> = rule.and_then(|rule| self.rules.get(&rule)).into_iter().flatten().collect();
+        let own: Vec<&Annotation> =
+            rule.and_then(|rule| self.rules.get(&rule)).into_iter().flatten().collect();
         let mut links: Vec<(&[Value], Option<&Annotation>)> =
             own.iter().rev().map(|annotation| (path, Some(*annotation))).collect();
         if links.is_empty() {

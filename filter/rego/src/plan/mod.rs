@@ -17,6 +17,7 @@ mod ops;
 mod prints;
 mod purity;
 mod query;
+mod rename;
 mod safety;
 mod stages;
 mod templates;

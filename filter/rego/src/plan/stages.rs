@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::error::Code;
 use super::vars::{ALL, SAFETY, Scope, VarSet};
 use super::{
-    Compiler, Entry, NodeId, arity_of, checks, each, hoist, locals, lower, metadata, names, placeholder, prints,
-    safety, templates, types, vars,
+    Compiler, Entry, NodeId, arity_of, checks, each, hoist, locals, lower, metadata, names, placeholder,
+    prints, safety, templates, types, vars,
 };
 use crate::builtins::Run;
 use crate::hash::Map;
@@ -178,7 +178,8 @@ impl Compiler {
                     _ => None,
                 };
                 let entry = rule.and_then(|rule| self.rules.get(rule));
-                let path = entry.map(|e| ground_path(&e.rule, &module.package, &self.names)).unwrap_or_default();
+                let path =
+                    entry.map(|e| ground_path(&e.rule, &module.package, &self.names)).unwrap_or_default();
                 if matches!(annotation.target, Target::Rule(_)) && entry.is_none() {
                     continue;
                 }

@@ -175,7 +175,8 @@ impl Parts {
             }
             "organizations" => {
                 let all = list(name, field)?.iter().filter(|f| !matches!(f, Field::Null));
-                let all: Result<Vec<Value>, Refused> = all.map(|f| string(name, f).map(Value::from)).collect();
+                let all: Result<Vec<Value>, Refused> =
+                    all.map(|f| string(name, f).map(Value::from)).collect();
                 self.add_list(name, all?);
             }
             "related_resources" => {
@@ -262,14 +263,19 @@ fn resource(field: &Field) -> Result<(Value, bool), Refused> {
             let [url, description] = texts(map, ["ref", "description"]);
             (url, description)
         }
-        _ => return refuse("an annotation `related_resources` is a list of URLs, or of mappings with a `ref`"),
+        _ => {
+            return refuse(
+                "an annotation `related_resources` is a list of URLs, or of mappings with a `ref`",
+            );
+        }
     };
     if url.is_empty() {
         return refuse("an annotation `related_resources` needs a `ref` in each entry");
     }
     let bytes = url.as_bytes();
     let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
-    let escapes = bytes.iter().enumerate().filter(|(_, b)| **b == b'%').all(|(at, _)| hex(at + 1) && hex(at + 2));
+    let escapes =
+        bytes.iter().enumerate().filter(|(_, b)| **b == b'%').all(|(at, _)| hex(at + 1) && hex(at + 2));
     if !escapes || url.starts_with(':') || bytes.iter().any(|b| *b < 0x20 || *b == 0x7f) {
         return refuse("an annotation `related_resources` has what is no URL");
     }

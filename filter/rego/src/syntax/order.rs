@@ -8,7 +8,9 @@ use super::tree::{Body, Expr, ExprKind, TemplatePart, Term, TermValue, With};
 
 /// Compares two terms; variables by the number of their name.
 pub(crate) fn compare(a: &Term, b: &Term) -> Ordering {
-    use TermValue::{Array, ArrayCompr, Call, Object, ObjectCompr, Ref, Scalar, Set, SetCompr, Template, Var};
+    use TermValue::{
+        Array, ArrayCompr, Call, Object, ObjectCompr, Ref, Scalar, Set, SetCompr, Template, Var,
+    };
     match (&a.value, &b.value) {
         (Scalar(a), Scalar(b)) => a.cmp(b),
         (Var(a), Var(b)) => a.cmp(b),
@@ -82,11 +84,9 @@ pub(crate) fn compare_exprs(a: &Expr, b: &Expr) -> Ordering {
         (ExprKind::Not(a), ExprKind::Not(b)) => {
             a.explicit.cmp(&b.explicit).then_with(|| bodies(&a.body, &b.body))
         }
-        (ExprKind::Logical(a), ExprKind::Logical(b)) => a
-            .or
-            .cmp(&b.or)
-            .then_with(|| bodies(&a.left, &b.left))
-            .then_with(|| bodies(&a.right, &b.right)),
+        (ExprKind::Logical(a), ExprKind::Logical(b)) => {
+            a.or.cmp(&b.or).then_with(|| bodies(&a.left, &b.left)).then_with(|| bodies(&a.right, &b.right))
+        }
         (a, b) => kind_rank(a).cmp(&kind_rank(b)),
     };
     let with = |a: &With, b: &With| compare(&a.target, &b.target).then_with(|| compare(&a.value, &b.value));

@@ -76,7 +76,7 @@ impl Parser {
         let mut path = vec![Value::from(self.text_of(token))];
         match term.value {
             TermValue::Var(_) => {}
-            TermValue::Ref(terms) => {
+            TermValue::Ref(terms) if terms.first().is_some_and(|t| t.as_var().is_some()) => {
                 for step in terms.iter().skip(1) {
                     match step.as_scalar() {
                         Some(name @ Value::String(_)) => path.push(name.clone()),
@@ -212,7 +212,7 @@ impl Parser {
         if default {
             return self.default_rule(first, head, contains, rules);
         }
-        let has_if = self.is_word("if");
+        let has_if = self.is_if(written || contains);
         let two = head.reference.len() == 2 && head.args.is_empty() && !contains;
         let has_body = has_if || self.is_symbol("{");
         if two && has_if && head.value.is_some() {
@@ -284,6 +284,11 @@ impl Parser {
         Ok(())
     }
 
+    /// Whether `if` stands here. Where the rule could end, `if.a` and `if[1]` on the next line begin another.
+    fn is_if(&self, could_end: bool) -> bool {
+        self.is_word("if") && !(could_end && self.peek().newline && self.begins_reference())
+    }
+
     /// A rule that begins with a parenthesis, and so is read as an expression: `(p) := 1`, `(f(x)) = x`.
     fn expression_rule(&mut self) -> Parsed<Rule> {
         self.expressions = 0;
@@ -317,8 +322,10 @@ impl Parser {
             _ => return self.refuse(first, no_head),
         };
         let function = !args.is_empty();
-        let mut head =
-            Head { reference, args, key: None, value, assign, object_key: false, pos: first.pos };
+        if function && !reference.iter().skip(1).all(|step| step.as_scalar().is_some()) {
+            return self.refuse(first, no_head);
+        }
+        let mut head = Head { reference, args, key: None, value, assign, object_key: false, pos: first.pos };
         if head.reference.first().is_none_or(|t| t.as_var().is_none()) {
             return self.refuse(first, no_head);
         }
@@ -377,13 +384,14 @@ impl Parser {
             let value = if self.is_symbol(":=") || self.is_symbol("=") {
                 self.advance();
                 Some(self.infix(true)?)
-            } else if self.is_word("if") || self.is_symbol("{") {
+            } else if self.is_if(false) || self.is_symbol("{") {
                 None
             } else {
                 return self.unexpected("`else` needs a value or a body");
             };
+            let value_written = value.is_some();
             head.value = Some(value.unwrap_or_else(|| Term::boolean(true, pos)));
-            let has_if = self.is_word("if");
+            let has_if = self.is_if(value_written);
             if has_if {
                 self.advance();
             }
@@ -450,6 +458,10 @@ impl Parser {
         };
         if reference.first().is_none_or(|t| t.as_var().is_none()) {
             return self.refuse(name, "this cannot be the name of a rule");
+        }
+        let constant = reference.iter().skip(1).all(|step| step.as_scalar().is_some());
+        if !args.is_empty() && !constant {
+            return self.refuse(name, "the path of a function holds no variables and no collections");
         }
         let mut head =
             Head { reference, args, key: None, value: None, assign: false, object_key: false, pos: name.pos };

@@ -297,9 +297,7 @@ impl Parser {
     }
 
     fn call(&mut self, path: Vec<Term>, pos: super::Pos) -> Parsed<Term> {
-        let named = path.first().is_some_and(|t| t.as_var().is_some())
-            && path.iter().skip(1).all(|t| t.as_scalar().is_some());
-        if !named {
+        if path.first().is_none_or(|t| t.as_var().is_none()) {
             return self.unexpected("only a name can be called");
         }
         self.advance();

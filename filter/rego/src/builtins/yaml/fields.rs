@@ -30,7 +30,8 @@ pub(crate) fn fields(text: &[u8], budget: &mut Budget) -> Result<(Vec<(String, F
     let found = parse(&mut call, text, &mut line).and_then(|tree| {
         let Some(root) = tree.root else { return Ok((Vec::new(), false)) };
         let v3 = Some(false);
-        let mut decoder = Decoder { call: &mut call, tree: &tree, open: Vec::new(), decoded: 1, aliased: 0, v3 };
+        let mut decoder =
+            Decoder { call: &mut call, tree: &tree, open: Vec::new(), decoded: 1, aliased: 0, v3 };
         let pairs = match tree.nodes.get(root) {
             Some(Node::Mapping(pairs)) => pairs,
             Some(Node::Scalar { text, plain: true, .. }) if is_null(text) => return Ok((Vec::new(), false)),
@@ -110,9 +111,9 @@ impl Decoder<'_, '_, '_> {
 fn has_text_keys(decoded: &Decoded, outermost: bool) -> bool {
     match decoded {
         Decoded::Sequence(items) => items.iter().all(|item| has_text_keys(item, false)),
-        Decoded::Mapping(pairs) => pairs
-            .iter()
-            .all(|(k, v)| (outermost || matches!(k, Decoded::Text(_))) && has_text_keys(v, false)),
+        Decoded::Mapping(pairs) => {
+            pairs.iter().all(|(k, v)| (outermost || matches!(k, Decoded::Text(_))) && has_text_keys(v, false))
+        }
         _ => true,
     }
 }

@@ -118,8 +118,7 @@ fn marshal(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
 fn decode(call: &mut Call<'_>, text: &[u8], line: &mut usize) -> Result<Decoded, Fault> {
     let tree = parse::parse(call, text, line)?;
     let Some(root) = tree.root else { return Ok(Decoded::Null) };
-    let mut decoder =
-        Decoder { call, tree: &tree, open: Vec::new(), decoded: 1, aliased: 0, v3: None };
+    let mut decoder = Decoder { call, tree: &tree, open: Vec::new(), decoded: 1, aliased: 0, v3: None };
     decoder.node(root, 1)
 }
 

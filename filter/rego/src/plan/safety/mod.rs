@@ -4,6 +4,8 @@
 
 mod order;
 mod outputs;
+#[cfg(test)]
+mod tests;
 mod unifier;
 
 pub(crate) use outputs::{equality_outputs, of_refs, outputs};

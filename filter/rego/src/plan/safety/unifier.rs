@@ -87,11 +87,7 @@ impl Unifier<'_> {
             }
             (Var(a), Array(_) | Object(_)) => self.all(*a, b),
             (Array(_) | Object(_), Var(b)) => self.all(*b, a),
-            (Var(var), Ref(path)) | (Ref(path), Var(var)) => {
-                if self.ref_is_safe(path) {
-                    self.mark(*var);
-                }
-            }
+            (Var(_), Ref(path)) | (Ref(path), Var(_)) if !self.ref_is_safe(path) => {}
             (Var(var), Call(_)) => self.learn_from_call(b, &[*var]),
             (Call(_), Var(var)) => self.learn_from_call(a, &[*var]),
             (Var(var), _) | (_, Var(var)) => self.mark(*var),

@@ -188,7 +188,9 @@ impl Checker<'_> {
     fn steps_in_layer(&mut self, layer: usize, root: Sym, path: &[Term], pos: Pos) -> bool {
         for depth in 0..path.len() {
             // The place is found anew for each step: what is learned on the way changes this checker.
-            let Some(mut at) = self.layers.get(layer).and_then(|layer| layer.root(root)) else { return false };
+            let Some(mut at) = self.layers.get(layer).and_then(|layer| layer.root(root)) else {
+                return false;
+            };
             for step in path.iter().skip(1).take(depth) {
                 match at.child(step, self.tree) {
                     Some(child) => at = child,

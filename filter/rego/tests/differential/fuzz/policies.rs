@@ -281,7 +281,8 @@ impl<'a> Policies<'a> {
             }
             // A head's variable that nothing binds and that is called as OPA calls its own: its value is none.
             (Ok(_), Err(Refusal::Error(why))) if why.contains("variable `__local") => {
-                *self.by_name.entry("a head's variable called __local…".into()).or_default() += u64::from(count);
+                *self.by_name.entry("a head's variable called __local…".into()).or_default() +=
+                    u64::from(count);
                 return None;
             }
             (Ok(_), Err(Refusal::Error(_))) if s.excused() => return None,

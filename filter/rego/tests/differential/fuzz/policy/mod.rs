@@ -154,7 +154,9 @@ impl<'r> Draw<'r> {
         for _ in 0..1 + self.r.below(3) {
             let line = match self.r.below(10) {
                 0..=2 => format!("scope: {}", self.r.word(scopes)),
-                3 | 4 => format!("title: {}", self.r.word(&["a", "1", "yes", "\"b c\"", "'x'", "[", "~", "é"])),
+                3 | 4 => {
+                    format!("title: {}", self.r.word(&["a", "1", "yes", "\"b c\"", "'x'", "[", "~", "é"]))
+                }
                 5 => "description: |\n#  two\n#  lines".into(),
                 6 => format!("entrypoint: {}", self.r.word(&["true", "false", "yes", "1"])),
                 7 => format!(
