@@ -11,6 +11,7 @@ use crate::builtins::text::patterns::Prepared;
 use crate::builtins::{self, Builtin, Run};
 use crate::hash::Map;
 use crate::syntax::Pos;
+use crate::syntax::order::compare;
 use crate::syntax::tree::{Body, Expr, ExprKind, Names, Rule, Sym, Term, TermValue, With};
 use crate::value::Value;
 
@@ -209,6 +210,8 @@ impl Window<'_, '_> {
             }
             TermValue::Object(pairs) => {
                 let mut out = Vec::with_capacity(pairs.len());
+                let mut pairs: Vec<&(Term, Term)> = pairs.iter().collect();
+                pairs.sort_by(|a, b| compare(&a.0, &b.0));
                 for (key, value) in pairs {
                     out.push((self.arg(key)?, self.arg(value)?));
                 }

@@ -284,9 +284,9 @@ impl Parser {
         Ok(())
     }
 
-    /// Whether `if` stands here. Where the rule could end, `if.a` and `if[1]` on the next line begin another.
+    /// Whether `if` stands here. Where the rule could end, `if.a` and `if[1]` begin another one.
     fn is_if(&self, could_end: bool) -> bool {
-        self.is_word("if") && !(could_end && self.peek().newline && self.begins_reference())
+        self.is_word("if") && !(could_end && self.begins_reference())
     }
 
     /// A rule that begins with a parenthesis, and so is read as an expression: `(p) := 1`, `(f(x)) = x`.
