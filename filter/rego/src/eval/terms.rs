@@ -233,8 +233,15 @@ impl<'p, W: Watch> Machine<'p, W> {
             }
             if !opened && left.len() == before {
                 for (a, b) in left {
-                    let (Arg::Reg(a), Arg::Reg(b)) = (a, b) else { return Err(unbound()) };
-                    self.link(*a, *b)?;
+                    match (a, b) {
+                        (Arg::Reg(a), Arg::Reg(b)) => {
+                            self.link(*a, *b)?;
+                        }
+                        // What is built of variables without a value is none, and fails nothing unless it is asked for.
+                        (Arg::Reg(_), Arg::Array(_) | Arg::Object(_) | Arg::Set(_))
+                        | (Arg::Array(_) | Arg::Object(_) | Arg::Set(_), Arg::Reg(_)) => {}
+                        _ => return Err(unbound()),
+                    }
                 }
                 return Ok(true);
             }

@@ -367,11 +367,11 @@ impl<'a> Locals<'a> {
         ok &= self.every_name(&mut every.value, pos);
         if ok {
             self.body(&mut every.body, &VarSet::new());
+            // OPA goes over the whole expression once more before the names of `every` end.
+            self.term(&mut every.domain);
+            expr.with.iter_mut().for_each(|w| self.with(w));
         }
         self.scopes.pop();
-        for with in &mut expr.with {
-            self.with(with);
-        }
         ok.then_some(())
     }
 
@@ -392,7 +392,10 @@ impl<'a> Locals<'a> {
         if not.explicit {
             self.scopes.push(Scope::default());
             self.body(&mut not.body, &VarSet::new());
+            // Here too the names of the body are those of its `with`s.
+            expr.with.iter_mut().for_each(|w| self.with(w));
             self.scopes.pop();
+            return;
         } else {
             self.operand(&mut not.body, "`:=` cannot stand under `not` without braces; write `not { … }`");
         }

@@ -1,6 +1,6 @@
 //! The fields of a mapping, as `go.yaml.in/yaml/v3` reads annotations of policies: YAML 1.2's booleans, no key twice.
 
-use super::parse::{MOST_NESTED, Node, parse};
+use super::parse::{MOST_NESTED, Node, parse_ahead};
 use super::{Decoded, Decoder, to_value};
 use crate::builtins::{Budget, Call, Fault, Limit, PatternCache};
 use crate::value::Value;
@@ -27,7 +27,7 @@ pub(crate) fn fields(text: &[u8], budget: &mut Budget) -> Result<(Vec<(String, F
         printed: None,
     };
     let mut line = 1;
-    let found = parse(&mut call, text, &mut line).and_then(|tree| {
+    let found = parse_ahead(&mut call, text, &mut line, 2).and_then(|tree| {
         let Some(root) = tree.root else { return Ok((Vec::new(), false)) };
         let v3 = Some(false);
         let mut decoder =
