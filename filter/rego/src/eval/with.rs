@@ -6,7 +6,6 @@ use std::rc::Rc;
 
 use super::context::{Context, Mock, Mocked, merge, put};
 use super::machine::{Flow, Machine};
-use super::terms::unbound;
 use super::watch::Watch;
 use crate::builtins::Fault;
 use crate::plan::{Replacement, Target, WithPlan};
@@ -24,7 +23,8 @@ impl<'p, W: Watch> Machine<'p, W> {
             let mock = match &with.value {
                 Replacement::Value(arg) => match self.value(arg)? {
                     Some(value) => Mock::Value(value),
-                    None => return Err(unbound()),
+                    // Nothing stands in its place, and nothing ends: only where what is computed for a group is thrown away.
+                    None => continue,
                 },
                 Replacement::Function(id) => Mock::Function(*id),
                 Replacement::Builtin(builtin) => Mock::Builtin(builtin),
