@@ -46,7 +46,9 @@ impl<'p, W: Watch> Machine<'p, W> {
                 (Target::Nothing, _) => {
                     return Err(self.conflict(Pos::default(), "`with` replaces paths of names only"));
                 }
-                _ => return Ok(Flow::Fail),
+                // A function stands in the place of a document: there is nothing.
+                (Target::Data(path), _) => targets.push(path.clone()),
+                (Target::Input(_), _) => {}
             }
         }
         let targets = added(&context.targets, targets);
