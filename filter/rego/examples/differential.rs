@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run -p portcullis-rego --release --example differential -- calls [--only regex] [--seed 1] [--seconds 60]
 //! … policies [--seed 1] [--seconds 60] [--show 2] [--skip KIND]
+//! … given --only FILE                        policies by hand, both sides' answers: see `given`
 //! … corpus --only FOLDER [--seed 1] …        a folder of compliance cases, with a few tokens changed
 //! ```
 //! It needs the oracle of `tests/oracle` (`REGO_ORACLE`, or Go to build it).
@@ -60,6 +61,7 @@ fn main() {
         "pools" => pools(&o, &mut oracle),
         "corpus" => corpus(&o, &mut oracle),
         "policies" => policies(&o, &mut oracle),
+        "given" => given(&o, &mut oracle),
         "generate" => generate(&o, &mut oracle),
         _ => {
             eprintln!("usage: differential calls [--only NAME] [--seed N] [--seconds N] [--show N]");
@@ -90,7 +92,7 @@ fn policies(o: &Options, oracle: &mut Oracle) {
         seed += 1;
     }
     println!(
-        "{} policies ({} loaded, {} refused by both), {} evaluations ({} conflicts), {} indexed = scanned, {} by OPA's index, {} where OPA fails, seeds {}..{seed}",
+        "{} policies ({} loaded, {} refused by both), {} evaluations ({} conflicts), {} indexed = scanned, {} by OPA's index, {} where OPA fails, {} where it leaves a walk early, {} that change with its numbers, seeds {}..{seed}",
         all.policies,
         all.loaded,
         all.refused_by_both,
@@ -99,6 +101,8 @@ fn policies(o: &Options, oracle: &mut Oracle) {
         all.indexed,
         all.index_faults,
         all.broken,
+        all.left_early,
+        all.by_number,
         o.seed
     );
     for (name, n) in &all.by_name {
@@ -211,6 +215,32 @@ fn corpus(o: &Options, oracle: &mut Oracle) {
     );
     for (kind, n) in &kinds {
         println!("  {n:6} {kind}");
+    }
+}
+
+/// Policies of a file in the form of `tests/data/policies.txt`; with `RECORD=FILE`, those on which both sides agree are
+/// written there with OPA's answer.
+fn given(o: &Options, oracle: &mut Oracle) {
+    let file = std::fs::read_to_string(o.only.clone().expect("--only FILE")).expect("a file");
+    let mut record = Vec::new();
+    for policy in file.split("\n====\n") {
+        let s = fuzz::given::situation(policy);
+        let mut all = fuzz::policies::Policies::new(oracle);
+        let (opa, ours) = all.both(&s);
+        let refused = [&opa, &ours].iter().all(|s| s.starts_with("refused"));
+        let same = opa == ours || refused;
+        if same {
+            let answer = if refused { "refused" } else { opa.as_str() };
+            record.push(format!("{}\n#opa {answer}", policy.trim_end()));
+        }
+        let mark = if same { "same" } else { "DIFFERENT" };
+        for (_, text) in s.texts() {
+            text.trim().lines().for_each(|l| println!("    {l}"));
+        }
+        println!("  {mark}\n  OPA   {opa}\n  here  {ours}\n");
+    }
+    if let Some(path) = std::env::var_os("RECORD") {
+        std::fs::write(path, record.join("\n====\n") + "\n").expect("a file to write");
     }
 }
 

@@ -20,7 +20,7 @@ mod tokens;
 mod types;
 mod units;
 mod uri;
-mod yaml;
+pub(crate) mod yaml;
 
 pub mod text;
 

@@ -131,7 +131,9 @@ fn template(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
     let [parts] = all(args)?;
     let parts = printed(call, array(parts)?.clone().items())?;
     if parts.iter().any(|choices| choices.len() > 1) {
-        return Err(Fault::Halt("template-strings must not produce multiple outputs".into()));
+        return Err(Fault::Halt(
+            "eval_conflict_error: a part of a template string has several values".into(),
+        ));
     }
     let parts: Vec<Vec<u8>> = parts.into_iter().flatten().collect();
     Ok(Value::from(parts.concat()))

@@ -1,7 +1,8 @@
 //! Comprehensions that are computed once for all values of the variables that they share with the body around them.
 //!
 //! Seen from outside there is one difference to evaluating them anew: an object comprehension of this kind has no
-//! conflicts, its last value counts. Source: `v1/topdown/eval.go` (`buildComprehensionCache`).
+//! conflicts, its last value counts. That holds too where it is computed anew all the same, because its head names a variable
+//! that its body does not bind. Source: `v1/topdown/eval.go` (`buildComprehensionCache`).
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -10,13 +11,18 @@ use super::machine::{Flow, Frame, Machine, Role, holds};
 use super::terms::unbound;
 use super::watch::Watch;
 use crate::builtins::Fault;
-use crate::plan::{Compr, Kind, Out};
+use crate::plan::{Arg, Compr, Kind, Out};
 use crate::value::{ObjectBuilder, Value};
 
 impl<'p, W: Watch> Machine<'p, W> {
     pub(crate) fn comprehension(&mut self, compr: &'p Compr, out: &'p Out) -> Result<Flow, Fault> {
+        if compr.on_right && self.cannot_equal(compr.kind, out) {
+            return Ok(Flow::Fail);
+        }
         if let Some(keys) = &compr.keys {
-            if let Some(value) = self.cached_comprehension(compr, keys) {
+            if !compr.open
+                && let Some(value) = self.cached_comprehension(compr, keys)
+            {
                 return Ok(holds(self.emit(out, &value)?));
             }
             if !self.is_grouped(compr) {
@@ -27,12 +33,31 @@ impl<'p, W: Watch> Machine<'p, W> {
         self.closure(&compr.block, role)
     }
 
+    /// Whether what stands left of a comprehension is of another kind.
+    fn cannot_equal(&self, kind: Kind, out: &Out) -> bool {
+        let Out::Unify(arg) = out else { return false };
+        match arg {
+            Arg::Array(_) => kind != Kind::Array,
+            Arg::Object(_) => kind != Kind::Object,
+            Arg::Set(_) => false,
+            Arg::Const(_) | Arg::Reg(_) => match self.plain(arg) {
+                None | Some(Value::Set(_)) => false,
+                Some(Value::Array(_)) => kind != Kind::Array,
+                Some(Value::Object(_)) => kind != Kind::Object,
+                Some(_) => true,
+            },
+        }
+    }
+
     pub(crate) fn collect(&mut self) -> Result<(), Fault> {
         let Some(Frame { role: Role::Compr { compr, groups, .. }, .. }) = self.frames.last() else {
             return Ok(());
         };
         let compr: &'p Compr = compr;
         let grouped = groups.is_some();
+        if grouped && compr.open {
+            return self.fail();
+        }
         let Some(value) = self.value(&compr.value)? else { return Err(unbound()) };
         let key = match compr.kind {
             Kind::Object => match self.value(&compr.key)? {
@@ -96,6 +121,14 @@ impl<'p, W: Watch> Machine<'p, W> {
         compr: &'p Compr,
         groups: Vec<(Vec<Value>, Value, Value)>,
     ) -> Result<(), Fault> {
+        if compr.open {
+            if let Some(frame) = self.frames.last() {
+                frame.context.caches.borrow_mut().comprehensions.insert(compr.id, Rc::default());
+            }
+            // The operation is executed once more.
+            self.drop_frame();
+            return Ok(());
+        }
         let mut by_key: BTreeMap<Vec<Value>, Vec<(Value, Value)>> = BTreeMap::new();
         for (group, key, value) in groups {
             by_key.entry(group).or_default().push((key, value));
@@ -122,11 +155,15 @@ impl<'p, W: Watch> Machine<'p, W> {
             .flatten()
             .map(|r| self.registers.get(base + *r as usize).cloned().flatten())
             .collect();
-        let Some(key) = key else { return Err(unbound()) };
-        let answer = built.get(&key).cloned().unwrap_or_else(|| empty(compr.kind));
+        let answer = key.map(|key| built.get(&key).cloned().unwrap_or_else(|| empty(compr.kind)));
         if let Some(frame) = self.frames.last() {
             frame.context.caches.borrow_mut().comprehensions.insert(compr.id, Rc::new(built));
         }
+        let Some(answer) = answer else {
+            // A name that stands elsewhere in the rule, and has no value here: it is computed for this place.
+            self.drop_frame();
+            return Ok(());
+        };
         self.finish(Some(answer))
     }
 }

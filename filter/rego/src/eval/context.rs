@@ -21,6 +21,8 @@ pub(crate) enum Mock {
     Value(Value),
     Function(NodeId),
     Builtin(&'static Builtin),
+    /// A reference of the plan, by its number.
+    Reference(u32),
 }
 
 /// What an evaluation sees. Never changed: a `with` makes another one.

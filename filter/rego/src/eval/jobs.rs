@@ -5,30 +5,24 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::context::{Context, Mock, Mocked, merge, put};
-use super::machine::{Flow, Machine, Role, holds, plain_function};
+use super::context::Context;
+use super::gathered::Gathered;
+use super::machine::{Flow, Machine, Role};
 use super::terms::unbound;
 use super::watch::Watch;
 use crate::builtins::Fault;
 use crate::index::{Candidate, Found};
-use crate::plan::{Arg, NodeId, Out, Path, Replacement, RulePlan, Target, WithPlan};
-use crate::value::{ObjectBuilder, Value};
+use crate::plan::{NodeId, Out, Path, RulePlan};
+use crate::value::Value;
 
 /// What is asked of the rules.
 pub(crate) enum Ask {
     /// The value of a complete rule.
     Complete,
-    /// The value of a function, and what it is known to be.
-    Call { args: Vec<Value>, expected: Option<Value> },
+    /// The value of a function, and what it is known to be. Of the arguments named by `open` none has a value.
+    Call { args: Vec<Value>, expected: Option<Value>, open: Vec<usize> },
     /// A partial set or object; of these steps below it, where one has a value.
     Partial { keys: Vec<Option<Value>> },
-}
-
-/// What partial rules have contributed.
-pub(crate) enum Gathered {
-    Leaf(Value),
-    Set(Vec<Value>),
-    Object(BTreeMap<Value, Gathered>),
 }
 
 /// The rules of one name being evaluated.
@@ -187,10 +181,10 @@ impl<'p, W: Watch> Machine<'p, W> {
         let Role::Job(job) = &mut frame.role else { return Ok(false) };
         match &job.ask {
             Ask::Complete => Ok(true),
-            Ask::Call { args, expected } => {
-                let (args, expected) = (args.clone(), expected.clone());
-                for (pattern, value) in rule.args.iter().zip(&args) {
-                    if !self.unify(pattern, value)? {
+            Ask::Call { args, expected, open } => {
+                let (args, expected, open) = (args.clone(), expected.clone(), open.clone());
+                for (index, (pattern, value)) in rule.args.iter().zip(&args).enumerate() {
+                    if !open.contains(&index) && !self.unify(pattern, value)? {
                         return Ok(false);
                     }
                 }
@@ -238,6 +232,7 @@ impl<'p, W: Watch> Machine<'p, W> {
         }
         let Some(value) = &rule.value else { return self.fail() };
         let Some(value) = self.value(value)? else { return Err(unbound()) };
+        self.open_arguments(rule)?;
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
         let Role::Job(job) = &mut frame.role else { return Ok(()) };
         job.found = true;
@@ -252,6 +247,25 @@ impl<'p, W: Watch> Machine<'p, W> {
             None => job.previous = Some(value),
         }
         if job.early { self.end_job() } else { self.fail() }
+    }
+
+    /// What the first solution gave arguments that came without a value: the caller's variables get it.
+    fn open_arguments(&mut self, rule: &'p RulePlan) -> Result<(), Fault> {
+        let Some(Role::Job(job)) = self.frames.last().map(|f| &f.role) else { return Ok(()) };
+        let open = match &job.ask {
+            Ask::Call { open, .. } if !open.is_empty() && job.previous.is_none() => open.clone(),
+            _ => return Ok(()),
+        };
+        let mut given = Vec::new();
+        for index in open {
+            if let Some(pattern) = rule.args.get(index)
+                && let Some(value) = self.value(pattern)?
+            {
+                given.push((index, value));
+            }
+        }
+        self.given = given;
+        Ok(())
     }
 
     pub(crate) fn job_exhausted(&mut self) -> Result<(), Fault> {
@@ -269,9 +283,9 @@ impl<'p, W: Watch> Machine<'p, W> {
                 caches.borrow_mut().whole.insert(id, answer.clone());
                 answer
             }
-            Ask::Call { args, expected } => {
+            Ask::Call { args, expected, open } => {
                 let answer = job.previous.take();
-                if expected.is_none() {
+                if expected.is_none() && open.is_empty() {
                     caches.borrow_mut().calls.insert((id, args), answer.clone());
                 }
                 answer
@@ -320,163 +334,6 @@ impl<'p, W: Watch> Machine<'p, W> {
         let what = format!("`{}` has two different values for one key", Self::shown_path(rule));
         Err(self.conflict(rule.pos, &what))
     }
-
-    // --- Functions ---
-
-    pub(crate) fn call(&mut self, id: NodeId, args: &'p [Arg], out: &'p Out) -> Result<Flow, Fault> {
-        let Some(context) = self.context() else { return Ok(Flow::Fail) };
-        if context.mocks.is_some()
-            && let Some(mock) = context.mock(&Mocked::Function(id)).cloned()
-        {
-            return self.mocked(mock, args, out, &context);
-        }
-        let mut values = Vec::with_capacity(args.len());
-        for arg in args {
-            match self.value(arg)? {
-                Some(value) => values.push(value),
-                None => return Err(unbound()),
-            }
-        }
-        self.call_with(id, values, out, context)
-    }
-
-    fn call_with(
-        &mut self,
-        id: NodeId,
-        args: Vec<Value>,
-        out: &'p Out,
-        context: Rc<Context>,
-    ) -> Result<Flow, Fault> {
-        for arg in args.iter().filter(|a| a.depth() > 0) {
-            self.step(arg.weight() as usize)?;
-        }
-        let key = (id, args);
-        let cached = context.caches.borrow().calls.get(&key).cloned();
-        if let Some(cached) = cached {
-            return match cached {
-                Some(value) => Ok(holds(self.emit(out, &value)?)),
-                None => Ok(Flow::Fail),
-            };
-        }
-        // A result that is known already is met by the head's value before the body.
-        let expected = match out {
-            Out::Unify(Arg::Reg(register)) => self.register(*register).cloned(),
-            Out::Unify(arg) => self.value(arg)?,
-            _ => None,
-        };
-        self.start(id, Ask::Call { args: key.1, expected }, context, 0)
-    }
-
-    /// A builtin under `with`: None if it is not replaced.
-    pub(crate) fn mocked_builtin(
-        &mut self,
-        name: &'static str,
-        args: &'p [Arg],
-        out: &'p Out,
-    ) -> Result<Option<Flow>, Fault> {
-        let Some(context) = self.context() else { return Ok(None) };
-        match context.mock(&Mocked::Builtin(name)).cloned() {
-            Some(mock) => self.mocked(mock, args, out, &context).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn mocked(
-        &mut self,
-        mock: Mock,
-        args: &'p [Arg],
-        out: &'p Out,
-        context: &Rc<Context>,
-    ) -> Result<Flow, Fault> {
-        let mut values = Vec::with_capacity(args.len());
-        for arg in args {
-            match self.value(arg)? {
-                Some(value) => values.push(value),
-                None => return Err(unbound()),
-            }
-        }
-        match mock {
-            Mock::Value(value) => Ok(holds(self.emit(out, &value)?)),
-            Mock::Function(id) => self.call_with(id, values, out, context.without_mocks()),
-            Mock::Builtin(builtin) => {
-                let Some(function) = plain_function(builtin) else { return Ok(Flow::Fail) };
-                match self.run_builtin(function, None, &values) {
-                    Ok(value) => Ok(holds(self.emit(out, &value)?)),
-                    Err(Fault::Undefined(_)) => Ok(Flow::Fail),
-                    Err(fault) => Err(fault),
-                }
-            }
-        }
-    }
-
-    // --- `with` ---
-
-    pub(crate) fn with(&mut self, withs: &'p [WithPlan]) -> Result<Flow, Fault> {
-        let Some(context) = self.context() else { return Ok(Flow::Fail) };
-        let mut input = context.input.clone();
-        let mut replaced = context.replaced.clone();
-        let mut targets = Vec::new();
-        let mut mocks = Vec::new();
-        for with in withs {
-            let mock = match &with.value {
-                Replacement::Value(arg) => match self.value(arg)? {
-                    Some(value) => Mock::Value(value),
-                    None => return Err(unbound()),
-                },
-                Replacement::Function(id) => Mock::Function(*id),
-                Replacement::Builtin(builtin) => Mock::Builtin(builtin),
-            };
-            self.bytes(128)?;
-            match (&with.target, mock) {
-                (Target::Builtin(name), mock) => mocks.push((Mocked::Builtin(name), mock)),
-                (Target::Function(id), mock) => mocks.push((Mocked::Function(*id), mock)),
-                (Target::Input(path), Mock::Value(value)) => {
-                    self.charge_path(input.as_ref(), path)?;
-                    input = Some(put(input, path, value)?);
-                }
-                (Target::Data(path), Mock::Value(value)) => {
-                    self.charge_path(replaced.as_ref(), path)?;
-                    replaced = Some(put(replaced, path, value)?);
-                    targets.push(path.clone());
-                }
-                _ => return Ok(Flow::Fail),
-            }
-        }
-        let targets = added(&context.targets, targets);
-        let mocks = added(&context.mocks, mocks);
-        let inner = Context { input, replaced, targets, mocks, caches: Rc::default(), parent: Some(context) };
-        if let Some(frame) = self.frames.last_mut() {
-            frame.context = Rc::new(inner);
-        }
-        Ok(Flow::Next)
-    }
-
-    /// Counts the objects that are copied on the way to a path.
-    fn charge_path(&mut self, document: Option<&Value>, path: &[Value]) -> Result<(), Fault> {
-        let mut at = document;
-        for key in path {
-            let Some(Value::Object(object)) = at else { return Ok(()) };
-            self.bytes(32 * object.len())?;
-            at = object.get(key);
-        }
-        Ok(())
-    }
-
-    /// A document of `data` with what replaces it.
-    pub(crate) fn merged(
-        &mut self,
-        over: Option<Value>,
-        under: Option<Value>,
-    ) -> Result<Option<Value>, Fault> {
-        Ok(match (over, under) {
-            (Some(over), Some(under)) => {
-                self.step(over.weight() as usize)?;
-                self.bytes(32 * (super::machine::count(&over) + super::machine::count(&under)))?;
-                Some(merge(&over, &under)?)
-            }
-            (over, under) => over.or(under),
-        })
-    }
 }
 
 impl<'p> Job<'p> {
@@ -519,77 +376,6 @@ impl<'p> Job<'p> {
             }
         }
     }
-}
-
-impl Gathered {
-    /// Adds a value at a path. False: it conflicts with what is there.
-    fn add(&mut self, path: Vec<Value>, leaf: Value, member: bool) -> Result<bool, Fault> {
-        let mut at = self;
-        let mut steps = path.into_iter().peekable();
-        while let Some(key) = steps.next() {
-            let Gathered::Object(object) = at else { return Ok(false) };
-            if steps.peek().is_none() {
-                let Some(there) = object.get_mut(&key) else {
-                    let new = if member { Gathered::Set(vec![leaf]) } else { Gathered::Leaf(leaf) };
-                    object.insert(key, new);
-                    return Ok(true);
-                };
-                return match (there, member) {
-                    (Gathered::Set(members), true) => {
-                        members.push(leaf);
-                        Ok(true)
-                    }
-                    (Gathered::Leaf(value), false) => Ok(*value == leaf),
-                    (there @ (Gathered::Object(_) | Gathered::Set(_)), false) => Ok(there.value()? == leaf),
-                    (Gathered::Object(_) | Gathered::Leaf(_), true) => Ok(false),
-                };
-            }
-            at = object.entry(key).or_insert_with(|| Gathered::Object(BTreeMap::new()));
-        }
-        match at {
-            Gathered::Set(members) => {
-                members.push(leaf);
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    fn value(&self) -> Result<Value, Fault> {
-        Ok(match self {
-            Gathered::Leaf(value) => value.clone(),
-            Gathered::Set(members) => Value::set(members.clone())?,
-            Gathered::Object(object) => {
-                let mut builder = ObjectBuilder::new();
-                for (key, value) in object {
-                    builder.push(key.clone(), value.value()?);
-                }
-                Value::Object(Rc::new(builder.finish()?))
-            }
-        })
-    }
-
-    fn build(self) -> Result<Value, Fault> {
-        Ok(match self {
-            Gathered::Leaf(value) => value,
-            Gathered::Set(members) => Value::set(members)?,
-            Gathered::Object(object) => {
-                let mut builder = ObjectBuilder::new();
-                for (key, value) in object {
-                    builder.push(key, value.build()?);
-                }
-                Value::Object(Rc::new(builder.finish()?))
-            }
-        })
-    }
-}
-
-/// A list with more at its end.
-fn added<T: Clone>(list: &Option<Rc<[T]>>, more: Vec<T>) -> Option<Rc<[T]>> {
-    if more.is_empty() {
-        return list.clone();
-    }
-    Some(list.iter().flat_map(|l| l.iter()).cloned().chain(more).collect())
 }
 
 /// The keys, if all have a value.

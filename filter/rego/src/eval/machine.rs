@@ -94,6 +94,12 @@ pub(crate) struct Machine<'p, W> {
     pub(crate) choices: Vec<Choice>,
     pub(crate) registers: Vec<Option<Value>>,
     pub(crate) trail: Vec<u32>,
+    /// Registers that have what another one has.
+    pub(crate) links: Vec<(usize, usize)>,
+    /// Registers that hold an object two of whose keys came out equal, and what steps find in it.
+    pub(crate) doubles: Vec<(usize, Value)>,
+    /// What a function that ends gives the arguments of its caller that had no value.
+    pub(crate) given: Vec<(usize, Value)>,
     /// The window of the top frame.
     pub(crate) base: usize,
     pub(crate) budget: Budget,
@@ -132,6 +138,9 @@ impl<'p, W: Watch> Machine<'p, W> {
             choices: Vec::new(),
             registers: Vec::with_capacity(16),
             trail: Vec::with_capacity(16),
+            links: Vec::new(),
+            doubles: Vec::new(),
+            given: Vec::new(),
             base: 0,
             budget: match outside.clock {
                 Some(clock) => Budget::new(limits.steps, limits.bytes).timed(clock),
@@ -326,10 +335,8 @@ impl<'p, W: Watch> Machine<'p, W> {
         match op {
             Op::Ref(path, out) => self.reference(path, out),
             Op::Unify(a, b) => Ok(holds(self.unify_terms(a, b)?)),
-            Op::Test(arg) => match self.value(arg)? {
-                Some(value) => Ok(holds(!matches!(value, Value::Bool(false)))),
-                None => Err(unbound()),
-            },
+            // A variable that nothing binds is not false.
+            Op::Test(arg) => Ok(holds(!matches!(self.value(arg)?, Some(Value::Bool(false))))),
             Op::Builtin { builtin, function, prepared, args, out } => {
                 self.builtin(builtin, *function, prepared.as_deref(), args, out)
             }
@@ -343,13 +350,10 @@ impl<'p, W: Watch> Machine<'p, W> {
             Op::Compr(compr, out) => self.comprehension(compr, out),
             Op::Not(block) => self.closure(block, Role::Not { holds: false }),
             Op::Logical { or, left, .. } => self.closure(left, Role::Logical { or: *or, second: false }),
-            Op::Every { domain, .. } => {
-                let Some(domain) = self.value(domain)? else { return Err(unbound()) };
-                match domain {
-                    Value::Array(_) | Value::Object(_) | Value::Set(_) => self.every(op, domain),
-                    _ => Ok(Flow::Fail),
-                }
-            }
+            Op::Every { domain, .. } => match self.value(domain)? {
+                Some(domain @ (Value::Array(_) | Value::Object(_) | Value::Set(_))) => self.every(op, domain),
+                _ => Ok(Flow::Fail),
+            },
             Op::With(withs) => self.with(withs),
             Op::EndWith => {
                 if let Some(frame) = self.frames.last_mut()
@@ -379,35 +383,6 @@ impl<'p, W: Watch> Machine<'p, W> {
         let Some(context) = self.context() else { return Ok(Flow::Fail) };
         self.push(block, context, role)?;
         Ok(Flow::Wait)
-    }
-
-    fn every(&mut self, op: &'p Op, domain: Value) -> Result<Flow, Fault> {
-        let Op::Every { block, .. } = op else { return Ok(Flow::Fail) };
-        if count(&domain) == 0 {
-            return Ok(Flow::Next);
-        }
-        self.closure(block, Role::Every { domain, next: 0 })?;
-        self.next_of_every(op)?;
-        Ok(Flow::Wait)
-    }
-
-    /// Binds the next element; None are left: it holds.
-    fn next_of_every(&mut self, op: &'p Op) -> Result<(), Fault> {
-        let Op::Every { key, value, .. } = op else { return Ok(()) };
-        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-        let trail = frame.trail;
-        let choices = frame.choices;
-        let Role::Every { domain, next } = &mut frame.role else { return Ok(()) };
-        let found = item(domain, *next).0;
-        *next += 1;
-        frame.at = 0;
-        frame.context = frame.home.clone();
-        self.choices.truncate(choices);
-        self.undo(trail);
-        let Some((k, v)) = found else { return self.finish(Some(Value::Bool(true))) };
-        self.step(1)?;
-        let bound = self.unify(key, &k)? && self.unify(value, &v)?;
-        if bound { Ok(()) } else { self.fail() }
     }
 
     fn builtin(
@@ -492,13 +467,6 @@ impl<'p, W: Watch> Machine<'p, W> {
         }
     }
 
-    /// The operation that the frame below the top one waits at.
-    fn parent_op(&self) -> Option<&'p Op> {
-        let below = self.frames.len().checked_sub(2)?;
-        let frame = self.frames.get(below)?;
-        frame.block.get(frame.at)
-    }
-
     /// The top frame's body has no more answers.
     fn exhausted(&mut self) -> Result<(), Fault> {
         let Some(frame) = self.frames.last_mut() else { return Ok(()) };
@@ -527,6 +495,10 @@ impl<'p, W: Watch> Machine<'p, W> {
                     Kind::Object => {
                         let mut builder = ObjectBuilder::new();
                         keys.into_iter().zip(values).for_each(|(k, v)| builder.push(k, v));
+                        if compr.last_counts {
+                            let object = Value::Object(Rc::new(builder.finish()?));
+                            return self.finish(Some(object));
+                        }
                         match builder.finish_unique()? {
                             Some(object) => Value::Object(Rc::new(object)),
                             None => {
@@ -539,26 +511,6 @@ impl<'p, W: Watch> Machine<'p, W> {
                 self.finish(Some(value))
             }
         }
-    }
-
-    /// One operand of `and`/`or` holds or not.
-    fn operand_done(&mut self, holds: bool) -> Result<(), Fault> {
-        let op = self.parent_op();
-        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-        let Role::Logical { or, second } = &mut frame.role else { return Ok(()) };
-        if *second || *or == holds {
-            return self.finish(holds.then_some(Value::Bool(true)));
-        }
-        *second = true;
-        let (trail, choices) = (frame.trail, frame.choices);
-        frame.at = 0;
-        frame.context = frame.home.clone();
-        if let Some(Op::Logical { right, .. }) = op {
-            frame.block = right;
-        }
-        self.choices.truncate(choices);
-        self.undo(trail);
-        Ok(())
     }
 
     /// Two values where there is one: the error that ends a query.
@@ -582,17 +534,22 @@ impl<'p, W: Watch> Machine<'p, W> {
         out
     }
 
-    /// Pops the top frame and gives its answer to the one below.
-    pub(crate) fn finish(&mut self, answer: Option<Value>) -> Result<(), Fault> {
-        let Some(frame) = self.frames.pop() else { return Ok(()) };
+    /// Pops the top frame.
+    pub(crate) fn drop_frame(&mut self) {
+        let Some(frame) = self.frames.pop() else { return };
         self.choices.truncate(frame.choices);
         self.undo(frame.trail);
-        let Some(below) = self.frames.last_mut() else { return Ok(()) };
+        let Some(below) = self.frames.last() else { return };
         if frame.base != below.base {
             self.registers.truncate(frame.base);
         }
-        drop(frame);
         self.base = below.base;
+    }
+
+    /// Pops the top frame and gives its answer to the one below.
+    pub(crate) fn finish(&mut self, answer: Option<Value>) -> Result<(), Fault> {
+        self.drop_frame();
+        let Some(below) = self.frames.last_mut() else { return Ok(()) };
         let resume = below.resume;
         if let Role::Extent(extent) = &mut below.role {
             extent.put(answer);
@@ -600,6 +557,14 @@ impl<'p, W: Watch> Machine<'p, W> {
         }
         let op: Option<&'p Op> = below.block.get(below.at);
         let Some(value) = answer else { return self.fail() };
+        for (index, given) in std::mem::take(&mut self.given) {
+            let Some(Op::Call { args, .. } | Op::Builtin { args, .. }) = op else { break };
+            if let Some(arg) = args.get(index)
+                && !self.unify(arg, &given)?
+            {
+                return self.fail();
+            }
+        }
         let flow = match op {
             Some(Op::Ref(path, out)) => self.go(path, out, value, resume, false)?,
             Some(Op::Call { out, .. } | Op::Compr(_, out) | Op::Builtin { out, .. }) => {
@@ -626,7 +591,7 @@ pub(crate) fn count(value: &Value) -> usize {
 }
 
 /// The element of a number, with its key; and whether it is the last.
-fn item(value: &Value, at: usize) -> (Option<(Value, Value)>, bool) {
+pub(crate) fn item(value: &Value, at: usize) -> (Option<(Value, Value)>, bool) {
     let found = match value {
         Value::Array(array) => array.items().get(at).map(|v| (Value::from(at as i64), v.clone())),
         Value::Object(object) => object.pairs().get(at).cloned(),

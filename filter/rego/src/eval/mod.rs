@@ -6,9 +6,12 @@
 //! (`v1/topdown/eval.go`). Steps and bytes are counted before work is done.
 
 mod caches;
+mod calls;
+mod closures;
 mod comprehension;
 mod context;
 mod documents;
+mod gathered;
 mod jobs;
 mod machine;
 mod query;
@@ -19,6 +22,7 @@ mod survey;
 mod terms;
 mod walk;
 mod watch;
+mod with;
 
 #[cfg(test)]
 mod tests;

@@ -324,6 +324,11 @@ impl Reader<'_> {
                             Replacement::Value(arg) => self.arg(arg, aliases),
                             Replacement::Function(node) => self.visit(*node, Asked::Value),
                             Replacement::Builtin(_) => {}
+                            Replacement::Reference(number) => {
+                                if let Some(path) = self.plan.references.get(*number as usize) {
+                                    self.reference(path, &Out::Test, aliases);
+                                }
+                            }
                         }
                         match &with.target {
                             // What is merged with the replacement is read.

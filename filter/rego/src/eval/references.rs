@@ -1,7 +1,6 @@
 //! References: steps down a document, those without a value as choices.
 
 use super::machine::{Alternatives, Flow, Machine, count, holds};
-use super::terms::unbound;
 use super::watch::Watch;
 use crate::builtins::Fault;
 use crate::plan::{Arg, DataAt, Out, Path};
@@ -21,7 +20,7 @@ impl<'p, W: Watch> Machine<'p, W> {
                 }
             }
             DataAt::Local(register) => {
-                let Some(value) = self.register(register) else { return Err(unbound()) };
+                let Some(value) = self.stepped(register) else { return Ok(Flow::Fail) };
                 let (found, step) = self.descend(value, &path.steps, 0, false);
                 match found.cloned() {
                     Some(value) => self.go(path, out, value, step, false),

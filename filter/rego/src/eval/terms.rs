@@ -9,22 +9,61 @@ use crate::value::Value;
 impl<'p, W: Watch> Machine<'p, W> {
     /// The value of a register of the current window.
     pub(crate) fn register(&self, register: u32) -> Option<&Value> {
-        self.registers.get(self.base + register as usize).and_then(Option::as_ref)
+        let at = self.base + register as usize;
+        match self.registers.get(at).and_then(Option::as_ref) {
+            None if !self.links.is_empty() => self.registers.get(self.linked(at))?.as_ref(),
+            found => found,
+        }
     }
 
     pub(crate) fn bind(&mut self, register: u32, value: Value) {
-        let at = self.base + register as usize;
+        let mut at = self.base + register as usize;
+        if !self.links.is_empty() {
+            at = self.linked(at);
+        }
         if let Some(slot) = self.registers.get_mut(at) {
             *slot = Some(value);
             self.trail.push(at as u32);
         }
     }
 
+    /// The register that holds the value of one that was made equal to another before either had a value.
+    fn linked(&self, register: usize) -> usize {
+        let mut at = register;
+        for _ in 0..self.links.len() {
+            match self.links.iter().find(|(from, _)| *from == at) {
+                Some((_, to)) => at = *to,
+                None => break,
+            }
+        }
+        at
+    }
+
+    /// Makes two registers without a value one.
+    fn link(&mut self, a: u32, b: u32) -> Result<bool, Fault> {
+        let (a, b) = (self.linked(self.base + a as usize), self.linked(self.base + b as usize));
+        if a != b {
+            if self.links.len() >= MOST_LINKS {
+                return Err(unbound());
+            }
+            self.links.push((a, b));
+            self.trail.push(LINK);
+        }
+        Ok(true)
+    }
+
     /// Undoes bindings made since the trail was so long.
     pub(crate) fn undo(&mut self, length: usize) {
         while self.trail.len() > length {
-            if let Some(slot) = self.trail.pop().and_then(|at| self.registers.get_mut(at as usize)) {
-                *slot = None;
+            match self.trail.pop() {
+                Some(LINK) => {
+                    self.links.pop();
+                }
+                Some(DOUBLE) => {
+                    self.doubles.pop();
+                }
+                Some(at) => self.registers.get_mut(at as usize).into_iter().for_each(|slot| *slot = None),
+                None => {}
             }
         }
     }
@@ -137,6 +176,9 @@ impl<'p, W: Watch> Machine<'p, W> {
         if let Some(value) = self.plain(b).cloned() {
             return self.unify(a, &value);
         }
+        if let (Arg::Reg(a), Arg::Reg(b)) = (a, b) {
+            return self.link(*a, *b);
+        }
         let mut pairs = vec![(a, b)];
         while !pairs.is_empty() {
             let before = pairs.len();
@@ -147,12 +189,14 @@ impl<'p, W: Watch> Machine<'p, W> {
                     if !self.unify(b, &value)? {
                         return Ok(false);
                     }
+                    self.note_double(b, a, &value)?;
                     continue;
                 }
                 if let Some(value) = self.value(b)? {
                     if !self.unify(a, &value)? {
                         return Ok(false);
                     }
+                    self.note_double(a, b, &value)?;
                     continue;
                 }
                 match (a, b) {
@@ -188,11 +232,54 @@ impl<'p, W: Watch> Machine<'p, W> {
                 }
             }
             if !opened && left.len() == before {
-                return Err(unbound());
+                for (a, b) in left {
+                    match (a, b) {
+                        (Arg::Reg(a), Arg::Reg(b)) => {
+                            self.link(*a, *b)?;
+                        }
+                        // What is built of variables without a value is none, and fails nothing unless it is asked for.
+                        (Arg::Reg(_), Arg::Array(_) | Arg::Object(_) | Arg::Set(_))
+                        | (Arg::Array(_) | Arg::Object(_) | Arg::Set(_), Arg::Reg(_)) => {}
+                        _ => return Err(unbound()),
+                    }
+                }
+                return Ok(true);
             }
             pairs = left;
         }
         Ok(true)
+    }
+
+    /// OPA binds a variable to the object as it is written: of keys that come out equal, a step finds the first, while the
+    /// last one counts where the object is used as a whole.
+    fn note_double(&mut self, bound: &Arg, written: &Arg, value: &Value) -> Result<(), Fault> {
+        let (Arg::Reg(register), Arg::Object(pairs), Value::Object(object)) = (bound, written, value) else {
+            return Ok(());
+        };
+        if object.len() == pairs.len() || self.doubles.len() >= MOST_LINKS {
+            return Ok(());
+        }
+        let mut first = Vec::with_capacity(pairs.len());
+        for (key, value) in pairs.iter().rev() {
+            if let (Some(key), Some(value)) = (self.value(key)?, self.value(value)?) {
+                first.push((key, value));
+            }
+        }
+        let at = self.linked(self.base + *register as usize);
+        self.doubles.push((at, Value::object(first)?));
+        self.trail.push(DOUBLE);
+        Ok(())
+    }
+
+    /// What the steps of a reference find in a register's value.
+    pub(crate) fn stepped(&self, register: u32) -> Option<&Value> {
+        if !self.doubles.is_empty() {
+            let at = self.linked(self.base + register as usize);
+            if let Some((_, value)) = self.doubles.iter().rev().find(|(double, _)| *double == at) {
+                return Some(value);
+            }
+        }
+        self.register(register)
     }
 
     /// Gives an answer to what asked for it: whether it fits.
@@ -212,7 +299,15 @@ impl<'p, W: Watch> Machine<'p, W> {
     }
 }
 
-/// A variable without a value where one is needed: the compiler refuses such policies.
+/// The most links, and objects with equal keys, at a time: both are looked through one by one.
+const MOST_LINKS: usize = 64;
+/// In the trail: the last link is taken back.
+const LINK: u32 = u32::MAX;
+/// In the trail: the last object with equal keys is forgotten.
+const DOUBLE: u32 = u32::MAX - 1;
+
+/// A variable without a value where one is needed: OPA's compiler lets a few such policies through, and its evaluator ends
+/// so.
 pub(crate) fn unbound() -> Fault {
     Fault::Halt("eval_internal_error: a variable has no value here".into())
 }

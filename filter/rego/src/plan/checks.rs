@@ -112,8 +112,9 @@ pub(crate) fn with(
         let mut at = tree.rules_at(path).iter().filter_map(|i| rules.get(*i));
         at.any(|e| !e.rule.head.args.is_empty())
     };
+    // A rule that is no function counts too: it is evaluated where the function is called.
     let names_function = |value: &Term| match &value.value {
-        TermValue::Ref(path) => is_function_node(path) || functions.find(value).is_some(),
+        TermValue::Ref(path) => tree.find(path).is_some() || functions.find(value).is_some(),
         _ => false,
     };
     let evaluates = super::vars::requires_evaluation(value);
@@ -317,13 +318,9 @@ pub(crate) fn calls(
             (true, true) => true,
             (false, _) => given == count || given == count + 1,
         };
-        if !fits || (builtin.is_none() && count == 0) {
+        if !fits {
             let given = given - usize::from(expr.generated && given > 0);
-            let message = if builtin.is_none() && count == 0 {
-                format!("`{shown}` is a rule, not a function; refer to it without parentheses")
-            } else {
-                format!("function `{shown}` takes {count} arguments, not {given}")
-            };
+            let message = format!("function `{shown}` takes {count} arguments, not {given}");
             found.push((expr.pos, message));
         }
     });
@@ -336,10 +333,11 @@ pub(crate) fn operator_text(op: &Term, names: &Names) -> String {
     for term in path {
         match &term.value {
             TermValue::Var(sym) => text.push_str(names.text(*sym)),
-            TermValue::Scalar(value) => {
+            TermValue::Scalar(Value::String(name)) => {
                 text.push('.');
-                text.push_str(&String::from_utf8_lossy(value.as_bytes().unwrap_or_default()));
+                text.push_str(&String::from_utf8_lossy(name.as_bytes()));
             }
+            TermValue::Scalar(value) => text.push_str(&format!("[{}]", value.to_rego())),
             _ => text.push('?'),
         }
     }

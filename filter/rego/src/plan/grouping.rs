@@ -6,8 +6,16 @@ use super::safety::{Arity, outputs};
 use super::vars::{SAFETY, Skip, VarSet};
 use crate::syntax::tree::{Body, Expr, ExprKind, Sym, TemplatePart, Term, TermValue, op_of};
 
-/// Of each expression of a body, the variables that its comprehension is grouped by; `candidates` grow with the body.
-pub(crate) fn marks(body: &Body, candidates: &mut VarSet, arity: Arity<'_>) -> Vec<Option<Vec<Sym>>> {
+/// How a comprehension can be computed once.
+pub(crate) struct Grouped {
+    /// By the values of these.
+    pub(crate) by: Vec<Sym>,
+    /// Its head names variables that its body does not bind: what is computed once is of no use, it is computed anew.
+    pub(crate) open: bool,
+}
+
+/// Of each expression of a body, how its comprehension is grouped; `candidates` grow with the body.
+pub(crate) fn marks(body: &Body, candidates: &mut VarSet, arity: Arity<'_>) -> Vec<Option<Grouped>> {
     let mut marks = Vec::with_capacity(body.len());
     for expr in body {
         marks.push(keys(expr, candidates, arity));
@@ -16,17 +24,18 @@ pub(crate) fn marks(body: &Body, candidates: &mut VarSet, arity: Arity<'_>) -> V
     marks
 }
 
-fn keys(expr: &Expr, candidates: &VarSet, arity: Arity<'_>) -> Option<Vec<Sym>> {
+fn keys(expr: &Expr, candidates: &VarSet, arity: Arity<'_>) -> Option<Grouped> {
     if !matches!(expr.op(), Some(Sym::EQ | Sym::ASSIGN)) || expr.negated || !expr.with.is_empty() {
         return None;
     }
     let ExprKind::Call(terms) = &expr.kind else { return None };
     let [_, a, b] = terms.as_slice() else { return None };
-    let body = match (a.as_var(), b.as_var()) {
-        (Some(_), _) => comprehension_body(b),
-        (_, Some(_)) => comprehension_body(a),
-        _ => None,
-    }?;
+    let comprehension = match (a.as_var(), b.as_var()) {
+        (Some(_), _) => b,
+        (_, Some(_)) => a,
+        _ => return None,
+    };
+    let body = comprehension_body(comprehension)?;
     let reserved = VarSet::from([Sym::INPUT, Sym::DATA]);
     let mut bound = reserved.clone();
     for expr in body {
@@ -44,8 +53,18 @@ fn keys(expr: &Expr, candidates: &VarSet, arity: Arity<'_>) -> Option<Vec<Sym>> 
     if check.refused {
         return None;
     }
-    let keys: Vec<Sym> = candidates.intersection(&bound).copied().collect();
-    (!keys.is_empty()).then_some(keys)
+    let by: Vec<Sym> = candidates.intersection(&bound).copied().collect();
+    let mut head = VarSet::new();
+    match &comprehension.value {
+        TermValue::ArrayCompr(parts) | TermValue::SetCompr(parts) => SAFETY.term(&parts.0, &mut head),
+        TermValue::ObjectCompr(parts) => {
+            SAFETY.term(&parts.0, &mut head);
+            SAFETY.term(&parts.1, &mut head);
+        }
+        _ => {}
+    }
+    let open = !head.is_subset(&bound);
+    (!by.is_empty()).then_some(Grouped { by, open })
 }
 
 fn comprehension_body(term: &Term) -> Option<&Body> {

@@ -4,10 +4,10 @@
 //! *under* it makes the negation true. So the stages and their order are OPA's.
 //! Source: `v1/ast/compile.go` (`expandExpr`, `rewriteComprehensionTerms`, `rewriteRefsInHead`, `rewriteDynamics`).
 
-use std::cmp::Ordering;
-
 use super::vars::requires_evaluation;
+use crate::hash::Map;
 use crate::syntax::Pos;
+use crate::syntax::order::compare;
 use crate::syntax::tree::{Body, Expr, ExprKind, Names, Rule, Sym, Term, TermValue, call_of};
 use crate::value::Value;
 
@@ -35,37 +35,6 @@ fn take_out(names: &mut Names, term: &mut Term) -> Expr {
     let local = Term::var(names.local(), pos);
     let taken = std::mem::replace(term, local.clone());
     Expr::equality(local, taken, pos)
-}
-
-/// OPA keeps sets and objects sorted, terms that are no values yet too: what is hoisted out of them comes in this order.
-///
-/// Source: `v1/ast/compare.go`.
-fn term_order(a: &Term, b: &Term) -> Ordering {
-    fn rank(term: &Term) -> u8 {
-        match &term.value {
-            TermValue::Scalar(_) => 0,
-            TermValue::Var(_) => 1,
-            TermValue::Ref(_) => 2,
-            TermValue::Array(_) => 3,
-            TermValue::Object(_) => 4,
-            TermValue::Set(_) => 5,
-            TermValue::ArrayCompr(_) => 6,
-            TermValue::ObjectCompr(_) => 7,
-            TermValue::SetCompr(_) => 8,
-            TermValue::Call(_) => 9,
-            TermValue::Template(_) => 10,
-        }
-    }
-    let lists = |a: &[Term], b: &[Term]| {
-        let unequal = a.iter().zip(b).map(|(a, b)| term_order(a, b)).find(|o| o.is_ne());
-        unequal.unwrap_or_else(|| a.len().cmp(&b.len()))
-    };
-    match (&a.value, &b.value) {
-        (TermValue::Scalar(a), TermValue::Scalar(b)) => a.cmp(b),
-        (TermValue::Var(a), TermValue::Var(b)) => a.cmp(b),
-        (TermValue::Ref(a), TermValue::Ref(b)) | (TermValue::Array(a), TermValue::Array(b)) => lists(a, b),
-        _ => rank(a).cmp(&rank(b)),
-    }
 }
 
 // --- Heads of rules ---
@@ -168,11 +137,11 @@ fn expand_term(names: &mut Names, term: &mut Term, out: &mut Body) {
         }
         TermValue::Array(terms) => terms.iter_mut().for_each(|t| expand_term(names, t, out)),
         TermValue::Set(terms) => {
-            terms.sort_by(term_order);
+            terms.sort_by(compare);
             terms.iter_mut().for_each(|t| expand_term(names, t, out));
         }
         TermValue::Object(pairs) => {
-            pairs.sort_by(|a, b| term_order(&a.0, &b.0));
+            pairs.sort_by(|a, b| compare(&a.0, &b.0));
             pairs.iter_mut().for_each(|(k, v)| {
                 expand_term(names, k, out);
                 expand_term(names, v, out);
@@ -272,11 +241,20 @@ pub(crate) fn with_values(
     evaluates: &mut dyn FnMut(&mut Term, &mut Term, Pos) -> bool,
 ) {
     let mut out = Vec::with_capacity(body.len());
+    // What was hoisted out of one expression has its `with`s: their values are taken out once.
+    let mut taken: Map<Pos, (Term, Term)> = Map::default();
     for mut expr in body.drain(..) {
         super::vars::bodies_of_expr(&mut expr, &mut |b| with_values(names, b, evaluates));
         for with in &mut expr.with {
+            if let Some((value, local)) = taken.get(&with.value.pos)
+                && compare(value, &with.value).is_eq()
+            {
+                with.value = local.clone();
+            }
             if evaluates(&mut with.target, &mut with.value, with.pos) {
+                let value = with.value.clone();
                 out.push(take_out(names, &mut with.value));
+                taken.insert(value.pos, (value, with.value.clone()));
             }
         }
         out.push(expr);
@@ -351,11 +329,11 @@ fn dynamic_one(names: &mut Names, term: &mut Term, out: &mut Body) {
         }
         TermValue::Array(terms) => terms.iter_mut().for_each(|t| dynamic_one(names, t, out)),
         TermValue::Set(terms) => {
-            terms.sort_by(term_order);
+            terms.sort_by(compare);
             terms.iter_mut().for_each(|t| dynamic_one(names, t, out));
         }
         TermValue::Object(pairs) => {
-            pairs.sort_by(|a, b| term_order(&a.0, &b.0));
+            pairs.sort_by(|a, b| compare(&a.0, &b.0));
             pairs.iter_mut().for_each(|(k, v)| {
                 dynamic_one(names, k, out);
                 dynamic_one(names, v, out);

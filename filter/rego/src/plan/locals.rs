@@ -3,7 +3,8 @@
 //! Source: `v1/ast/compile.go` (`rewriteLocalVars` and below).
 
 use super::names::{declared, declared_in};
-use super::safety::equality_outputs;
+use super::rename::{rename, withs_of};
+use super::safety::{equality_outputs, of_refs};
 use super::vars::{ALL, Skip, VarSet, vars_of};
 use crate::hash::Map;
 use crate::syntax::Pos;
@@ -338,7 +339,13 @@ impl<'a> Locals<'a> {
             _ => TermValue::Ref(vec![container, key]),
         };
         let reference = Term::new(reference, pos);
-        let outputs = equality_outputs(&value, &reference, false, &safe);
+        // What the references of its `with`s bind is declared as well, as far as the container names their roots.
+        let mut outputs = equality_outputs(&value, &reference, false, &safe);
+        for with in &expr.with {
+            of_refs(&with.target, &safe, &mut outputs);
+            of_refs(&with.value, &safe, &mut outputs);
+        }
+        outputs.retain(|var| !safe.contains(var));
         expr.kind = ExprKind::Call(call_of(Sym::EQ, vec![value, reference], pos));
         for var in outputs {
             self.declare(var, Met::Declared, pos)?;
@@ -360,11 +367,11 @@ impl<'a> Locals<'a> {
         ok &= self.every_name(&mut every.value, pos);
         if ok {
             self.body(&mut every.body, &VarSet::new());
+            // OPA goes over the whole expression once more before the names of `every` end.
+            self.term(&mut every.domain);
+            expr.with.iter_mut().for_each(|w| self.with(w));
         }
         self.scopes.pop();
-        for with in &mut expr.with {
-            self.with(with);
-        }
         ok.then_some(())
     }
 
@@ -385,7 +392,10 @@ impl<'a> Locals<'a> {
         if not.explicit {
             self.scopes.push(Scope::default());
             self.body(&mut not.body, &VarSet::new());
+            // Here too the names of the body are those of its `with`s.
+            expr.with.iter_mut().for_each(|w| self.with(w));
             self.scopes.pop();
+            return;
         } else {
             self.operand(&mut not.body, "`:=` cannot stand under `not` without braces; write `not { … }`");
         }
@@ -531,99 +541,4 @@ fn head_terms(rule: &mut Rule) -> impl Iterator<Item = &mut Term> {
         .chain(head.reference.iter_mut().skip(1))
         .chain(head.key.as_mut())
         .chain(head.value.as_mut())
-}
-
-fn rename(term: &mut Term, renamed: &Map<Sym, Sym>) {
-    match &mut term.value {
-        TermValue::Scalar(_) => {}
-        TermValue::Var(sym) => {
-            if let Some(to) = renamed.get(sym) {
-                *sym = *to;
-            }
-        }
-        TermValue::Ref(terms) | TermValue::Call(terms) | TermValue::Array(terms) | TermValue::Set(terms) => {
-            terms.iter_mut().for_each(|t| rename(t, renamed));
-        }
-        TermValue::Object(pairs) => pairs.iter_mut().for_each(|(k, v)| {
-            rename(k, renamed);
-            rename(v, renamed);
-        }),
-        TermValue::ArrayCompr(parts) | TermValue::SetCompr(parts) => {
-            rename(&mut parts.0, renamed);
-            rename_body(&mut parts.1, renamed);
-        }
-        TermValue::ObjectCompr(parts) => {
-            rename(&mut parts.0, renamed);
-            rename(&mut parts.1, renamed);
-            rename_body(&mut parts.2, renamed);
-        }
-        TermValue::Template(parts) => {
-            for part in parts {
-                if let TemplatePart::Expr(expr) = part {
-                    rename_expr(expr, renamed);
-                }
-            }
-        }
-    }
-}
-
-fn rename_body(body: &mut Body, renamed: &Map<Sym, Sym>) {
-    body.iter_mut().for_each(|e| rename_expr(e, renamed));
-}
-
-fn rename_expr(expr: &mut Expr, renamed: &Map<Sym, Sym>) {
-    match &mut expr.kind {
-        ExprKind::Term(term) => rename(term, renamed),
-        ExprKind::Call(terms) | ExprKind::Some(terms) | ExprKind::SomeIn(terms) => {
-            terms.iter_mut().for_each(|t| rename(t, renamed));
-        }
-        ExprKind::Every(every) => {
-            every.key.iter_mut().for_each(|t| rename(t, renamed));
-            rename(&mut every.value, renamed);
-            rename(&mut every.domain, renamed);
-            rename_body(&mut every.body, renamed);
-        }
-        ExprKind::Not(not) => rename_body(&mut not.body, renamed),
-        ExprKind::Logical(logical) => {
-            rename_body(&mut logical.left, renamed);
-            rename_body(&mut logical.right, renamed);
-        }
-    }
-    for with in &mut expr.with {
-        rename(&mut with.target, renamed);
-        rename(&mut with.value, renamed);
-    }
-}
-
-/// Every `with` of a body and of the bodies of its expressions.
-fn withs_of(body: &Body, f: &mut dyn FnMut(&With)) {
-    for expr in body {
-        expr.with.iter().for_each(&mut *f);
-        match &expr.kind {
-            ExprKind::Every(every) => withs_of(&every.body, f),
-            ExprKind::Not(not) => withs_of(&not.body, f),
-            ExprKind::Logical(logical) => {
-                withs_of(&logical.left, f);
-                withs_of(&logical.right, f);
-            }
-            ExprKind::Term(term) => withs_of_term(term, f),
-            ExprKind::Call(terms) | ExprKind::SomeIn(terms) => terms.iter().for_each(|t| withs_of_term(t, f)),
-            ExprKind::Some(_) => {}
-        }
-    }
-}
-
-fn withs_of_term(term: &Term, f: &mut dyn FnMut(&With)) {
-    match &term.value {
-        TermValue::ArrayCompr(parts) | TermValue::SetCompr(parts) => withs_of(&parts.1, f),
-        TermValue::ObjectCompr(parts) => withs_of(&parts.2, f),
-        TermValue::Ref(terms) | TermValue::Call(terms) | TermValue::Array(terms) | TermValue::Set(terms) => {
-            terms.iter().for_each(|t| withs_of_term(t, f));
-        }
-        TermValue::Object(pairs) => pairs.iter().for_each(|(k, v)| {
-            withs_of_term(k, f);
-            withs_of_term(v, f);
-        }),
-        _ => {}
-    }
 }

@@ -11,6 +11,7 @@ use crate::builtins::text::patterns::Prepared;
 use crate::builtins::{self, Builtin, Run};
 use crate::hash::Map;
 use crate::syntax::Pos;
+use crate::syntax::order::compare;
 use crate::syntax::tree::{Body, Expr, ExprKind, Names, Rule, Sym, Term, TermValue, With};
 use crate::value::Value;
 
@@ -31,6 +32,7 @@ pub(crate) struct Builder {
     rules: Vec<Option<RulePlan>>,
     defaults: Vec<bool>,
     comprehensions: u32,
+    references: Vec<Path>,
 }
 
 impl Builder {
@@ -59,9 +61,9 @@ impl Builder {
     fn one(&mut self, rule: &Rule, package: &[Value], scope: &Scope<'_>) -> Result<RulePlan, Fault> {
         let mut candidates = VarSet::from([Sym::INPUT, Sym::DATA]);
         rule.head.args.iter().for_each(|t| ALL.term(t, &mut candidates));
-        let comprehensions = &mut self.comprehensions;
-        let mut window =
-            Window { registers: Map::default(), scope, comprehensions, candidates, grouped: None };
+        let (comprehensions, references) = (&mut self.comprehensions, &mut self.references);
+        let registers = Map::default();
+        let mut window = Window { registers, scope, comprehensions, references, candidates, grouped: None };
         let head = &rule.head;
         let args = window.args(&head.args)?;
         let mut path: Vec<Arg> = package.iter().cloned().map(Arg::Const).collect();
@@ -100,7 +102,8 @@ impl Builder {
     /// The rules, and the nodes of the tree as yet without an index.
     pub(crate) fn plan(self, tree: &RuleTree) -> Plan {
         let rules: Vec<RulePlan> = self.rules.into_iter().flatten().collect();
-        let mut plan = Plan { nodes: Vec::with_capacity(tree.nodes.len()), rules };
+        let references = self.references;
+        let mut plan = Plan { nodes: Vec::with_capacity(tree.nodes.len()), rules, references };
         for from in &tree.nodes {
             let children = from.children.iter().map(|(k, id)| (k.clone(), *id)).collect();
             let mut node = Node { depth: from.depth, children, hide: from.hide, ..Node::default() };
@@ -158,8 +161,15 @@ pub(crate) fn query(body: &Body, scope: &Scope<'_>, shown: &[Sym]) -> Result<Que
     let mut comprehensions = u32::MAX / 2;
     let candidates = VarSet::from([Sym::INPUT, Sym::DATA]);
     let comprehensions = &mut comprehensions;
-    let mut window = Window { registers: Map::default(), scope, comprehensions, candidates, grouped: None };
+    let mut references = Vec::new();
+    let registers = Map::default();
+    let mut window =
+        Window { registers, scope, comprehensions, references: &mut references, candidates, grouped: None };
     let block = window.block(body)?;
+    if let Some(path) = window.references.first() {
+        let why = "in a query, a function is replaced by a value or a function";
+        return Err(Fault::new(Code::Compile, path.pos, why));
+    }
     let shown = shown.iter().map(|sym| window.register(*sym)).collect();
     Ok((block, shown, window.registers.len() as u32))
 }
@@ -169,10 +179,11 @@ struct Window<'a, 's> {
     registers: Map<Sym, u32>,
     scope: &'a Scope<'s>,
     comprehensions: &'a mut u32,
+    references: &'a mut Vec<Path>,
     /// Variables that a comprehension can be grouped by.
     candidates: VarSet,
     /// Those of the comprehension that is lowered next.
-    grouped: Option<Vec<Sym>>,
+    grouped: Option<super::grouping::Grouped>,
 }
 
 impl Window<'_, '_> {
@@ -199,6 +210,8 @@ impl Window<'_, '_> {
             }
             TermValue::Object(pairs) => {
                 let mut out = Vec::with_capacity(pairs.len());
+                let mut pairs: Vec<&(Term, Term)> = pairs.iter().collect();
+                pairs.sort_by(|a, b| compare(&a.0, &b.0));
                 for (key, value) in pairs {
                     out.push((self.arg(key)?, self.arg(value)?));
                 }
@@ -321,13 +334,16 @@ impl Window<'_, '_> {
         body: &Body,
         pos: Pos,
     ) -> Result<Compr, Fault> {
-        let keys = self.grouped.take().map(|syms| syms.into_iter().map(|s| self.register(s)).collect());
+        let grouped = self.grouped.take();
+        let last_counts = grouped.is_some();
+        let open = grouped.as_ref().is_some_and(|g| g.open);
+        let keys = grouped.map(|g| g.by.into_iter().map(|s| self.register(s)).collect());
         let block = self.block(body)?;
         let key = key.map(|k| self.arg(k)).transpose()?.unwrap_or(Arg::Const(Value::Null));
         let value = self.arg(value)?;
         let id = *self.comprehensions;
         *self.comprehensions += 1;
-        Ok(Compr { kind, key, value, block, keys, id, pos })
+        Ok(Compr { kind, key, value, block, keys, last_counts, open, on_right: false, id, pos })
     }
 
     fn equality(&mut self, a: &Term, b: &Term, ops: &mut Vec<Op>) -> Result<(), Fault> {
@@ -362,7 +378,11 @@ impl Window<'_, '_> {
             }
             (false, true) => {
                 let other = self.arg(a)?;
-                self.term(b, Out::Unify(other), ops)
+                self.term(b, Out::Unify(other), ops)?;
+                if let Some(Op::Compr(compr, _)) = ops.last_mut() {
+                    compr.on_right = true;
+                }
+                Ok(())
             }
             (false, false) => {
                 let (a, b) = (self.arg(a)?, self.arg(b)?);
@@ -480,16 +500,14 @@ impl Window<'_, '_> {
     }
 
     fn with(&mut self, with: &With) -> Result<WithPlan, Fault> {
-        let refuse = || Fault::new(Code::Compile, with.pos, "`with` replaces paths of names only");
-        let TermValue::Ref(path) = &with.target.value else { return Err(refuse()) };
-        let steps = || {
-            let steps: Option<Box<[Value]>> = path
-                .iter()
-                .skip(1)
-                .map(|t| t.as_scalar().filter(|v| matches!(v, Value::String(_))).cloned())
-                .collect();
-            steps.ok_or_else(refuse)
+        let TermValue::Ref(path) = &with.target.value else {
+            return Err(Fault::new(Code::Compile, with.pos, "`with` replaces paths of names only"));
         };
+        let steps: Option<Box<[Value]>> = path
+            .iter()
+            .skip(1)
+            .map(|t| t.as_scalar().filter(|v| matches!(v, Value::String(_))).cloned())
+            .collect();
         let tree = self.scope.tree;
         let arities = self.scope.arities;
         let function_at = move |path: &[Term]| {
@@ -502,9 +520,9 @@ impl Window<'_, '_> {
         } else if let Some(node) = function_at(path) {
             Target::Function(node)
         } else if path.first().and_then(Term::as_var) == Some(Sym::INPUT) {
-            Target::Input(steps()?)
+            steps.map_or(Target::Nothing, Target::Input)
         } else {
-            Target::Data(steps()?)
+            steps.map_or(Target::Nothing, Target::Data)
         };
         let is_mock = matches!(target, Target::Function(_) | Target::Builtin(_));
         let value = match &with.value.value {
@@ -513,6 +531,10 @@ impl Window<'_, '_> {
                     Replacement::Builtin(builtin)
                 } else if let Some(node) = function_at(path) {
                     Replacement::Function(node)
+                } else if is_mock && tree.find(path).is_some() {
+                    let path = self.path(path, with.pos)?;
+                    self.references.push(path);
+                    Replacement::Reference(self.references.len() as u32 - 1)
                 } else {
                     return Err(Fault::new(
                         Code::Compile,

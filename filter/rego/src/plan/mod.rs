@@ -11,11 +11,13 @@ mod grouping;
 mod hoist;
 mod locals;
 mod lower;
+mod metadata;
 mod names;
 mod ops;
 mod prints;
 mod purity;
 mod query;
+mod rename;
 mod safety;
 mod stages;
 mod templates;
@@ -99,8 +101,9 @@ pub struct Compiler {
     /// Number of arguments of each rule.
     arities: Vec<usize>,
     graph: checks::Graph,
-    /// A file has annotations, which are not read.
-    has_metadata: bool,
+    annotations: metadata::Annotations,
+    /// The number of each rule, by its module and its number there.
+    places: BTreeMap<(usize, usize), usize>,
     /// The node of each rule.
     homes: Vec<NodeId>,
     /// Rules in the order of what they depend on.
@@ -131,6 +134,7 @@ const STAGES: &[Stage] = &[
     Compiler::template_strings,
     Compiler::prints,
     Compiler::expression_terms,
+    Compiler::metadata,
     Compiler::comprehension_heads,
     Compiler::head_terms,
     Compiler::with_values,
@@ -165,7 +169,8 @@ impl Compiler {
             functions,
             arities: Vec::new(),
             graph: checks::Graph::default(),
-            has_metadata: false,
+            annotations: metadata::Annotations::default(),
+            places: BTreeMap::new(),
             homes: Vec::new(),
             order: Vec::new(),
             types: types::Types::default(),
@@ -184,7 +189,6 @@ impl Compiler {
 
     /// Adds a text under a file name. It is parsed by [`Compiler::step`].
     pub fn module(&mut self, name: &str, text: &str, version: Version) {
-        self.has_metadata |= text.contains("# METADATA");
         self.texts.push(Text { name: name.to_owned(), text: text.to_owned(), version });
     }
 
@@ -297,6 +301,7 @@ impl Compiler {
                     imports: Vec::new(),
                     rules: Vec::new(),
                     strict_v1: false,
+                    annotations: Vec::new(),
                 });
             }
         }
@@ -307,7 +312,8 @@ impl Compiler {
         let mut tests: BTreeMap<(Vec<Value>, Sym), usize> = BTreeMap::new();
         for (index, module) in self.modules.iter_mut().enumerate() {
             let names = self.packages.entry(module.package.clone()).or_default();
-            for mut rule in module.rules.drain(..) {
+            let annotated = !module.annotations.is_empty();
+            for (number, mut rule) in module.rules.drain(..).enumerate() {
                 let name = rule.head.name().map(|name| self.names.text(name)).unwrap_or_default();
                 let is_test = is_test(name);
                 if self.options.without_tests && is_test {
@@ -317,6 +323,9 @@ impl Compiler {
                     rename(&mut rule, &mut tests, &module.package, &mut self.names);
                 }
                 names.extend(rule.head.name());
+                if annotated {
+                    self.places.insert((index, number), self.rules.len());
+                }
                 self.arities.push(rule.head.args.len());
                 self.rules.push(Entry { module: index, rule });
             }
@@ -341,9 +350,10 @@ impl Compiler {
         match self.stage {
             2 => self.duplicate_imports(),
             3 => self.empty_packages(),
-            11 => self.tree_conflicts(),
-            17 => self.check_recursion(),
-            20 => {
+            7 => self.annotations(),
+            12 => self.tree_conflicts(),
+            18 => self.check_recursion(),
+            21 => {
                 self.plan = std::mem::take(&mut self.lowered).plan(&self.tree);
                 // What was rewritten is not needed any more.
                 self.names = Names::default();

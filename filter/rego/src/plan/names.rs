@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::vars::{VarSet, vars_of};
 use crate::hash::Map;
 use crate::syntax::Pos;
+use crate::syntax::order::{compare, unique_keys};
 use crate::syntax::tree::{
     Body, Expr, ExprKind, Import, Module, Names, Rule, Sym, TemplatePart, Term, TermValue,
 };
@@ -54,6 +55,12 @@ pub(crate) fn import_name(import: &Import, names: &mut Names) -> Option<Sym> {
     if root == Sym::FUTURE || root == Sym::REGO {
         return None;
     }
+    written_name(import, names)
+}
+
+/// The name that an import goes by, whatever it imports.
+pub(crate) fn written_name(import: &Import, names: &mut Names) -> Option<Sym> {
+    let root = import.path.first().and_then(Term::as_var)?;
     if import.alias.is_some() {
         return import.alias;
     }
@@ -161,10 +168,15 @@ impl Resolver<'_> {
             TermValue::Call(terms) | TermValue::Array(terms) | TermValue::Set(terms) => {
                 terms.iter_mut().for_each(|t| self.term(t));
             }
-            TermValue::Object(pairs) => pairs.iter_mut().for_each(|(k, v)| {
-                self.term(k);
-                self.term(v);
-            }),
+            TermValue::Object(pairs) => {
+                pairs.sort_by(|a, b| compare(&a.0, &b.0));
+                pairs.iter_mut().for_each(|(k, v)| {
+                    self.term(k);
+                    self.term(v);
+                });
+                // A rule by its name and by its path is one key.
+                unique_keys(pairs);
+            }
             TermValue::ArrayCompr(parts) | TermValue::SetCompr(parts) => {
                 self.ignore.push(declared(&parts.1));
                 self.term(&mut parts.0);

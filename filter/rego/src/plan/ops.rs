@@ -75,6 +75,12 @@ pub(crate) struct Compr {
     pub(crate) block: Box<[Op]>,
     /// Evaluated once, and looked up by these registers: see the module `comprehension`.
     pub(crate) keys: Option<Box<[u32]>>,
+    /// Its head names variables that its body does not bind: it is computed at once only to see whether that ends the query.
+    pub(crate) open: bool,
+    /// It stands right of `=`: what cannot be equal to it by its kind is told before it is evaluated.
+    pub(crate) on_right: bool,
+    /// An object whose last value for a key counts: see there too.
+    pub(crate) last_counts: bool,
     /// Its number in the plan.
     pub(crate) id: u32,
     pub(crate) pos: Pos,
@@ -88,6 +94,8 @@ pub(crate) enum Target {
     /// A rule with arguments.
     Function(NodeId),
     Builtin(&'static str),
+    /// A path that is no path of names: evaluating it ends the query.
+    Nothing,
 }
 
 /// By what it replaces it.
@@ -96,6 +104,8 @@ pub(crate) enum Replacement {
     Value(Arg),
     Function(NodeId),
     Builtin(&'static Builtin),
+    /// Of a function: a reference that is evaluated when it is called, by its number in the plan.
+    Reference(u32),
 }
 
 #[derive(Clone, Debug)]
@@ -207,6 +217,8 @@ pub(crate) struct Plan {
     /// 0 is `data`.
     pub(crate) nodes: Vec<Node>,
     pub(crate) rules: Vec<RulePlan>,
+    /// What functions are replaced by, where that is a document.
+    pub(crate) references: Vec<Path>,
 }
 
 impl Plan {

@@ -5,15 +5,24 @@ use std::collections::BTreeMap;
 use super::error::Code;
 use super::vars::{ALL, SAFETY, Scope, VarSet};
 use super::{
-    Compiler, Entry, NodeId, arity_of, checks, each, hoist, locals, lower, names, placeholder, prints,
-    safety, templates, types, vars,
+    Compiler, Entry, NodeId, arity_of, checks, each, hoist, locals, lower, metadata, names, placeholder,
+    prints, safety, templates, types, vars,
 };
 use crate::builtins::Run;
 use crate::hash::Map;
 use crate::index::Building;
 use crate::syntax::Pos;
-use crate::syntax::tree::{Sym, Term, TermValue};
+use crate::syntax::annotations::Target;
+use crate::syntax::tree::{Names, Rule, Sym, Term};
 use crate::value::Value;
+
+/// A rule's path from `data`, as far as it is constant.
+fn ground_path(rule: &Rule, package: &[Value], names: &Names) -> Vec<Value> {
+    let mut path = package.to_vec();
+    path.extend(rule.head.name().map(|name| Value::from(names.text(name))));
+    path.extend(rule.head.reference.iter().skip(1).map_while(|t| t.as_scalar().cloned()));
+    path
+}
 
 impl Compiler {
     pub(super) fn with_rule(&mut self, index: usize, f: impl FnOnce(&mut Compiler, &mut Entry)) {
@@ -57,7 +66,7 @@ impl Compiler {
         for module in &self.modules {
             let mut seen = Map::default();
             for import in module.imports.iter().filter(|_| module.strict_v1) {
-                if let Some(name) = names::import_name(import, &mut self.names)
+                if let Some(name) = names::written_name(import, &mut self.names)
                     && seen.insert(name, ()).is_some()
                 {
                     found.push((import.pos, name));
@@ -133,24 +142,6 @@ impl Compiler {
 
     pub(super) fn prints(&mut self, index: usize) {
         self.with_rule(index, |this, entry| {
-            if !this.has_metadata {
-                let pos = entry.rule.pos;
-                let package = this.modules.get(entry.module).map(|m| m.package.clone()).unwrap_or_default();
-                let mut path: Vec<Term> = package.into_iter().map(|step| Term::scalar(step, pos)).collect();
-                path.extend(entry.rule.head.name().map(|name| Term::string(this.names.text(name), pos)));
-                path.extend(
-                    entry.rule.head.reference.iter().skip(1).take_while(|t| t.as_scalar().is_some()).cloned(),
-                );
-                let path = Term::new(TermValue::Array(path), pos);
-                each(&mut entry.rule, &mut |rule| {
-                    let head = &mut rule.head;
-                    head.key
-                        .iter_mut()
-                        .chain(head.value.as_mut())
-                        .for_each(|t| prints::metadata_term(t, &path));
-                    prints::metadata(&mut rule.body, &path);
-                });
-            }
             if this.options.print {
                 let Compiler { names, tree, functions, arities, .. } = this;
                 let arity = |op: &Term| arity_of(functions, tree, arities, op);
@@ -174,6 +165,55 @@ impl Compiler {
     pub(super) fn expression_terms(&mut self, index: usize) {
         self.with_rule(index, |this, entry| {
             each(&mut entry.rule, &mut |rule| hoist::expression_terms(&mut this.names, rule));
+        });
+    }
+
+    /// Where each annotation belongs.
+    pub(super) fn annotations(&mut self) {
+        let mut again = Vec::new();
+        for (index, module) in self.modules.iter_mut().enumerate() {
+            for annotation in std::mem::take(&mut module.annotations) {
+                let rule = match annotation.target {
+                    Target::Rule(number) => self.places.get(&(index, number)).copied(),
+                    _ => None,
+                };
+                let entry = rule.and_then(|rule| self.rules.get(rule));
+                let path =
+                    entry.map(|e| ground_path(&e.rule, &module.package, &self.names)).unwrap_or_default();
+                if matches!(annotation.target, Target::Rule(_)) && entry.is_none() {
+                    continue;
+                }
+                let pos = Pos { file: index as u32, line: annotation.line, col: 1 };
+                if !self.annotations.add(annotation, rule, path, &module.package) {
+                    again.push(pos);
+                }
+            }
+        }
+        for pos in again {
+            let message = "these annotations stand a second time for what they are about; keep one of them";
+            self.fault(Code::Type, pos, message);
+        }
+    }
+
+    pub(super) fn metadata(&mut self, index: usize) {
+        self.with_rule(index, |this, entry| {
+            let Compiler { modules, annotations, names, .. } = this;
+            let package = modules.get(entry.module).map(|m| m.package.as_slice()).unwrap_or_default();
+            let path = ground_path(&entry.rule, package, names);
+            let pos = entry.rule.pos;
+            let mut unread = false;
+            // An `else` has no annotations of its own.
+            let mut own = Some(index);
+            each(&mut entry.rule, &mut |rule| {
+                let chain = || annotations.chain(own, &path, package, pos);
+                let of_rule = || annotations.own(own, pos);
+                unread |= metadata::replace(names, rule, &chain, &of_rule).is_err();
+                own = None;
+            });
+            if unread {
+                let message = "`rego.metadata` is not available here: schemas, infinity, times and URLs with unusual characters are not read in annotations";
+                this.fault(Code::Type, pos, message);
+            }
         });
     }
 

@@ -5,11 +5,13 @@
 //! every token that is read again is counted, and a text that needs more than [`MOST_READS`] per token is refused. Nesting
 //! is counted as well ([`MOST_NESTING`]), so that neither the parser nor anything that walks its tree can use up a stack.
 //!
-//! What is not read though OPA reads it: heads that apply what is no path of names (`f(x)(y) := 1`, `a[1].f(x) := x`,
-//! `f()[x] if …`). Such a text is refused with its place.
+//! What is not read though OPA reads it: functions below a step that is no scalar (`a[[1]].f(x) := x`). Such a text is refused
+//! with its place.
 
+pub(crate) mod annotations;
 mod literals;
 mod numbers;
+pub(crate) mod order;
 mod rules;
 mod source;
 mod terms;
@@ -72,6 +74,9 @@ pub(crate) struct Parser {
     expressions: u32,
     /// Of every expression.
     spans: Vec<Span>,
+    comments: Vec<(u32, std::ops::Range<u32>)>,
+    /// Lines of statements, in order.
+    statements: Vec<(u32, annotations::Target)>,
 }
 
 type Parsed<T> = Result<T, Refusal>;
@@ -181,6 +186,8 @@ impl Parser {
             reads: 0,
             expressions: 0,
             spans: Vec::new(),
+            comments: Vec::new(),
+            statements: Vec::new(),
         }
     }
 
@@ -188,6 +195,7 @@ impl Parser {
         self.text = tokens.text;
         self.tokens = tokens.list;
         self.fault = tokens.fault;
+        self.comments = tokens.comments;
     }
 
     /// The refusal to tell: what is no token, if the parser got as far as that.

@@ -1,5 +1,6 @@
 //! Packages, imports and rules.
 
+use super::annotations::Target;
 use super::tokens::{Kind, Token};
 use super::tree::{Expr, ExprKind, Head, Import, Module, Rule, Sym, Term, TermValue};
 use super::{Keywords, Parsed, Parser, Version};
@@ -21,6 +22,7 @@ impl Parser {
         for _ in 0..count {
             if self.peek().kind == Kind::End {
                 out.strict_v1 = self.rego_v1;
+                out.annotations = self.annotations()?;
                 return Ok(true);
             }
             if self.is_keyword("package") {
@@ -28,10 +30,19 @@ impl Parser {
             }
             if self.is_keyword("import") {
                 let import = self.import()?;
+                self.statements.push((import.pos.line, Target::Import));
                 out.imports.push(import);
+                continue;
+            }
+            let before = out.rules.len();
+            if self.is_symbol("(") {
+                let rule = self.expression_rule()?;
+                out.rules.push(rule);
             } else {
                 self.rule(&mut out.rules)?;
             }
+            let new = out.rules.iter().enumerate().skip(before);
+            self.statements.extend(new.map(|(index, rule)| (rule.pos.line, Target::Rule(index))));
         }
         Ok(false)
     }
@@ -45,12 +56,14 @@ impl Parser {
             return self.unexpected("a file begins with `package`");
         }
         let package = self.package()?;
+        self.statements.push((token.pos.line, Target::Package));
         Ok(Module {
             package,
             pos: token.pos,
             imports: Vec::new(),
             rules: Vec::new(),
             strict_v1: self.rego_v1,
+            annotations: Vec::new(),
         })
     }
 
@@ -63,7 +76,7 @@ impl Parser {
         let mut path = vec![Value::from(self.text_of(token))];
         match term.value {
             TermValue::Var(_) => {}
-            TermValue::Ref(terms) => {
+            TermValue::Ref(terms) if terms.first().is_some_and(|t| t.as_var().is_some()) => {
                 for step in terms.iter().skip(1) {
                     match step.as_scalar() {
                         Some(name @ Value::String(_)) => path.push(name.clone()),
@@ -146,13 +159,14 @@ impl Parser {
 
     fn future(&mut self, token: Token, import: &Import) -> Parsed<()> {
         let name = |at: usize| import.path.get(at).and_then(Term::as_scalar).and_then(Value::as_bytes);
-        if name(1) != Some(b"keywords") || import.path.len() > 3 {
+        if name(1) != Some(b"keywords") {
             return self.refuse(token, "the only imports of future are `future.keywords` and what is in it");
         }
         if import.alias.is_some() {
             return self.refuse(token, "imports of future cannot be given another name");
         }
-        let all = import.path.len() == 2;
+        // A longer path stands for all of them too.
+        let all = import.path.len() != 3;
         let is = |keyword: &[u8]| all || name(2) == Some(keyword);
         let mut known = all;
         for (keyword, flag) in [
@@ -196,9 +210,9 @@ impl Parser {
         let spaced = after.space && ["[", "(", "."].iter().any(|s| self.token_is_symbol(after, s));
         let (mut head, contains, written) = self.head(name)?;
         if default {
-            return self.default_rule(first, head, written, rules);
+            return self.default_rule(first, head, contains, rules);
         }
-        let has_if = self.is_keyword("if");
+        let has_if = self.is_if(written || contains);
         let two = head.reference.len() == 2 && head.args.is_empty() && !contains;
         let has_body = has_if || self.is_symbol("{");
         if two && has_if && head.value.is_some() {
@@ -270,6 +284,67 @@ impl Parser {
         Ok(())
     }
 
+    /// Whether `if` stands here. Where the rule could end, `if.a` and `if[1]` begin another one.
+    fn is_if(&self, could_end: bool) -> bool {
+        self.is_word("if") && !(could_end && self.begins_reference())
+    }
+
+    /// A rule that begins with a parenthesis, and so is read as an expression: `(p) := 1`, `(f(x)) = x`.
+    fn expression_rule(&mut self) -> Parsed<Rule> {
+        self.expressions = 0;
+        let first = self.peek();
+        let expr = self.literal()?;
+        let no_head = "an expression like this cannot be the head of a rule";
+        if expr.negated || !expr.with.is_empty() || self.is_symbol(";") {
+            return self.refuse(first, no_head);
+        }
+        let assign = expr.op() == Some(Sym::ASSIGN);
+        let is_equality = assign || expr.op() == Some(Sym::EQ);
+        let (name, value) = match expr.kind {
+            ExprKind::Call(terms) if is_equality => match <[Term; 3]>::try_from(terms) {
+                Ok([_, name, value]) => (name, Some(value)),
+                Err(_) => return self.refuse(first, no_head),
+            },
+            ExprKind::Call(terms) => (Term::new(TermValue::Call(terms), first.pos), None),
+            ExprKind::Term(term) if matches!(term.value, TermValue::Ref(_)) => (term, None),
+            _ => return self.refuse(first, no_head),
+        };
+        let (reference, args) = match name.value {
+            TermValue::Var(_) => (vec![name], Vec::new()),
+            TermValue::Ref(path) => (path, Vec::new()),
+            TermValue::Call(mut terms) => {
+                let args = terms.split_off(1.min(terms.len()));
+                match terms.pop() {
+                    Some(Term { value: TermValue::Ref(path), .. }) => (path, args),
+                    _ => return self.refuse(first, no_head),
+                }
+            }
+            _ => return self.refuse(first, no_head),
+        };
+        let function = !args.is_empty();
+        if function && !reference.iter().skip(1).all(|step| step.as_scalar().is_some()) {
+            return self.refuse(first, no_head);
+        }
+        let mut head = Head { reference, args, key: None, value, assign, object_key: false, pos: first.pos };
+        if head.reference.first().is_none_or(|t| t.as_var().is_none()) {
+            return self.refuse(first, no_head);
+        }
+        let two = head.reference.len() == 2 && !function;
+        match (&head.value, two) {
+            (Some(_), _) => head.object_key = two,
+            (None, _) if function && !self.names_builtin(&head) => {}
+            (None, true) if !self.rego_v1 => head.key = head.reference.pop(),
+            (None, false) if !self.rego_v1 && !function && head.reference.len() > 2 => {}
+            _ => return self.refuse(first, "a rule needs a value or a body"),
+        }
+        if head.key.is_none() && head.value.is_none() {
+            head.value = Some(Term::boolean(true, head.pos));
+        }
+        let mut rule = Rule { head, body: Vec::new(), branches: Vec::new(), default: false, pos: first.pos };
+        rule.body = vec![true_expression(&rule)];
+        Ok(rule)
+    }
+
     fn names_builtin(&self, head: &Head) -> bool {
         let mut name = String::new();
         for step in &head.reference {
@@ -309,13 +384,17 @@ impl Parser {
             let value = if self.is_symbol(":=") || self.is_symbol("=") {
                 self.advance();
                 Some(self.infix(true)?)
-            } else if self.is_keyword("if") || self.is_symbol("{") {
+            } else if self.is_if(false) || self.is_symbol("{") {
                 None
             } else {
                 return self.unexpected("`else` needs a value or a body");
             };
+            let value_written = value.is_some();
             head.value = Some(value.unwrap_or_else(|| Term::boolean(true, pos)));
-            let has_if = self.take_keyword("if");
+            let has_if = self.is_if(value_written);
+            if has_if {
+                self.advance();
+            }
             let mut branch = Rule { head, body: Vec::new(), branches: Vec::new(), default: false, pos };
             let braces = self.is_symbol("{");
             if braces && !has_if && self.rego_v1 {
@@ -380,6 +459,10 @@ impl Parser {
         if reference.first().is_none_or(|t| t.as_var().is_none()) {
             return self.refuse(name, "this cannot be the name of a rule");
         }
+        let constant = reference.iter().skip(1).all(|step| step.as_scalar().is_some());
+        if !args.is_empty() && !constant {
+            return self.refuse(name, "the path of a function holds no variables and no collections");
+        }
         let mut head =
             Head { reference, args, key: None, value: None, assign: false, object_key: false, pos: name.pos };
         if self.is_word("contains") {
@@ -399,9 +482,19 @@ impl Parser {
         Ok((head, false, written))
     }
 
-    fn default_rule(&mut self, first: Token, head: Head, written: bool, rules: &mut Vec<Rule>) -> Parsed<()> {
-        if !written {
-            return self.refuse(first, "a default rule needs a value");
+    fn default_rule(
+        &mut self,
+        first: Token,
+        mut head: Head,
+        contains: bool,
+        rules: &mut Vec<Rule>,
+    ) -> Parsed<()> {
+        if head.value.is_none() {
+            // Without a value it is true, but not where two steps look like a set.
+            if contains || (head.reference.len() == 2 && head.args.is_empty()) {
+                return self.refuse(first, "a default rule needs a value");
+            }
+            head.value = Some(Term::boolean(true, head.pos));
         }
         if head.value.as_ref().is_some_and(|value| !is_default_value(value)) {
             return self.refuse(

@@ -3,7 +3,6 @@
 use super::tokens::{Kind, Token};
 use super::tree::{Body, Expr, ExprKind, Sym, TemplatePart, Term, TermValue, call_of};
 use super::{Parsed, Parser};
-use crate::hash::Map;
 use crate::value::Value;
 
 /// Binding strength of `==`, the weakest operator but `in`.
@@ -298,9 +297,7 @@ impl Parser {
     }
 
     fn call(&mut self, path: Vec<Term>, pos: super::Pos) -> Parsed<Term> {
-        let named = path.first().is_some_and(|t| t.as_var().is_some())
-            && path.iter().skip(1).all(|t| matches!(&t.value, TermValue::Scalar(Value::String(_))));
-        if !named {
+        if path.first().is_none_or(|t| t.as_var().is_none()) {
             return self.unexpected("only a name can be called");
         }
         self.advance();
@@ -409,34 +406,19 @@ impl Parser {
         }
         value = self.infix_after(Some(value), false)?;
         let mut pairs = vec![(key, value)];
-        let mut known: Map<Value, usize> = Map::default();
-        if let Some(constant) = pairs.first().and_then(|(key, _)| key.constant()) {
-            known.insert(constant, 0);
-        }
         loop {
-            if self.take_symbol("}") {
-                return Ok(Term::new(TermValue::Object(pairs), open.pos));
-            }
-            self.expect_symbol(",")?;
-            if self.take_symbol("}") {
+            let end = self.take_symbol("}");
+            if end || {
+                self.expect_symbol(",")?;
+                self.take_symbol("}")
+            } {
+                super::order::unique_keys(&mut pairs);
                 return Ok(Term::new(TermValue::Object(pairs), open.pos));
             }
             let key = self.infix(false)?;
             self.expect_symbol(":")?;
             let value = self.infix(false)?;
-            // Of equal keys the first stays, with the last value.
-            let same = match (key.constant(), key.as_var()) {
-                (Some(constant), _) => {
-                    let at = *known.entry(constant).or_insert(pairs.len());
-                    (at < pairs.len()).then_some(at)
-                }
-                (_, Some(var)) => pairs.iter().position(|(k, _)| k.as_var() == Some(var)),
-                _ => None,
-            };
-            match same.and_then(|at| pairs.get_mut(at)) {
-                Some(pair) => pair.1 = value,
-                None => pairs.push((key, value)),
-            }
+            pairs.push((key, value));
         }
     }
 

@@ -63,6 +63,8 @@ pub(crate) struct Tokens {
     pub(crate) list: Vec<Token>,
     /// Why the last token is none, and what to do.
     pub(crate) fault: Option<String>,
+    /// Comments that begin their line: its number, and the bytes after `#`.
+    pub(crate) comments: Vec<(u32, std::ops::Range<u32>)>,
 }
 
 /// A refusal: line, column, and why.
@@ -238,7 +240,12 @@ impl Reading {
                 return Ok(false);
             }
             Some(b'#') => {
-                self.at += memchr(b'\n', rest).unwrap_or(rest.len());
+                let len = memchr(b'\n', rest).unwrap_or(rest.len());
+                if pos.col == 1 {
+                    let (from, to) = (self.at as u32 + 1, (self.at + len) as u32);
+                    self.tokens.comments.push((pos.line, from..to));
+                }
+                self.at += len;
                 return Ok(false);
             }
             Some(b'a'..=b'z' | b'A'..=b'Z' | b'_') => (Kind::Ident, self.name()),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::value::Value;
 
 /// A place in a policy text; line and column count from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Pos {
     /// Index of the file among those the compiler was given.
     pub file: u32,
@@ -25,18 +25,22 @@ pub struct Sym(pub u32);
 /// Names that the compiler makes (`__local3__`, wildcards) are not found by text: they are never equal to a written one.
 #[derive(Debug)]
 pub struct Names {
+    /// Written names.
     texts: Vec<Rc<str>>,
-    /// Of each, whether the compiler made it.
-    is_made: Vec<bool>,
+    /// Names that the compiler made, and whether for a value that has none in the text.
+    fresh: Vec<(Rc<str>, bool)>,
     found: BTreeMap<Rc<str>, Sym>,
     made: u32,
 }
+
+/// Of a written name. Those that the compiler makes come before them in order, as `__local1__` does in OPA.
+const WRITTEN: u32 = 1 << 30;
 
 macro_rules! known {
     ($($index:expr, $name:ident, $text:expr;)*) => {
         /// Names that the compiler itself speaks of.
         #[allow(missing_docs)]
-        impl Sym { $(pub const $name: Sym = Sym($index);)* }
+        impl Sym { $(pub const $name: Sym = Sym(WRITTEN | $index);)* }
         const KNOWN: &[&str] = &[$($text),*];
     };
 }
@@ -44,8 +48,8 @@ known! {
     0, EQ, "eq";
     1, ASSIGN, "assign";
     2, EQUAL, "equal";
-    3, INPUT, "input";
-    4, DATA, "data";
+    3, DATA, "data";
+    4, INPUT, "input";
     5, INTERNAL, "internal";
     6, PRINT, "print";
     7, SET, "set";
@@ -58,7 +62,7 @@ known! {
 
 impl Default for Names {
     fn default() -> Self {
-        let mut names = Names { texts: Vec::new(), is_made: Vec::new(), found: BTreeMap::new(), made: 0 };
+        let mut names = Names { texts: Vec::new(), fresh: Vec::new(), found: BTreeMap::new(), made: 0 };
         for text in KNOWN {
             names.intern(text);
         }
@@ -69,7 +73,7 @@ impl Default for Names {
 impl Names {
     /// Names that stand in while the real ones are elsewhere.
     pub(crate) fn empty() -> Names {
-        Names { texts: Vec::new(), is_made: Vec::new(), found: BTreeMap::new(), made: 0 }
+        Names { texts: Vec::new(), fresh: Vec::new(), found: BTreeMap::new(), made: 0 }
     }
 
     /// The symbol of a written name.
@@ -77,10 +81,9 @@ impl Names {
         if let Some(sym) = self.found.get(text) {
             return *sym;
         }
-        let sym = Sym(self.texts.len() as u32);
+        let sym = Sym(WRITTEN | self.texts.len() as u32);
         let text: Rc<str> = Rc::from(text);
         self.texts.push(text.clone());
-        self.is_made.push(false);
         self.found.insert(text, sym);
         sym
     }
@@ -92,9 +95,8 @@ impl Names {
 
     /// A new name that shows as `shown` in messages.
     pub fn fresh(&mut self, shown: &str) -> Sym {
-        let sym = Sym(self.texts.len() as u32);
-        self.texts.push(Rc::from(shown));
-        self.is_made.push(false);
+        let sym = Sym(self.fresh.len() as u32);
+        self.fresh.push((Rc::from(shown), false));
         sym
     }
 
@@ -103,8 +105,8 @@ impl Names {
         self.made += 1;
         let shown = format!("__local{}__", self.made);
         let sym = self.fresh(&shown);
-        if let Some(flag) = self.is_made.last_mut() {
-            *flag = true;
+        if let Some((_, made)) = self.fresh.last_mut() {
+            *made = true;
         }
         sym
     }
@@ -116,7 +118,10 @@ impl Names {
 
     /// The text of a name.
     pub fn text(&self, sym: Sym) -> &str {
-        self.texts.get(sym.0 as usize).map_or("", |t| t)
+        if sym.0 & WRITTEN == 0 {
+            return self.fresh.get(sym.0 as usize).map_or("", |(text, _)| text);
+        }
+        self.texts.get((sym.0 ^ WRITTEN) as usize).map_or("", |t| t)
     }
 
     /// Whether the name is `_`.
@@ -124,9 +129,14 @@ impl Names {
         self.text(sym) == "_"
     }
 
+    /// Whether the compiler made the name: of its own, or for a variable that was declared.
+    pub fn is_local(&self, sym: Sym) -> bool {
+        sym.0 & WRITTEN == 0 && self.text(sym) != "_"
+    }
+
     /// Whether the compiler made the name for a value that has none in the text.
     pub fn is_made(&self, sym: Sym) -> bool {
-        self.is_made.get(sym.0 as usize) == Some(&true)
+        sym.0 & WRITTEN == 0 && self.fresh.get(sym.0 as usize).is_some_and(|(_, made)| *made)
     }
 }
 
@@ -341,6 +351,8 @@ pub struct Module {
     pub rules: Vec<Rule>,
     /// Rego v1's rules hold (v1, or v0 with `import rego.v1`).
     pub strict_v1: bool,
+    /// `# METADATA`, in order.
+    pub annotations: Vec<super::annotations::Annotation>,
 }
 
 impl Term {

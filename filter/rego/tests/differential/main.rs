@@ -35,6 +35,20 @@ fn builtin_functions_answer_as_opa_does() {
 }
 
 #[test]
+fn policies_by_hand_load_and_answer_as_with_opa() {
+    let all = include_str!("../data/policies.txt");
+    let mut wrong = Vec::new();
+    for policy in all.trim_end().split("\n====\n") {
+        let (_, opa) = policy.rsplit_once("\n#opa ").expect("OPA's answer");
+        let ours = fuzz::given::answer(&fuzz::given::situation(policy));
+        if ours != opa {
+            wrong.push(format!("{policy}\nhere {ours}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
 fn random_policies_load_and_answer_as_with_opa() {
     let Some(mut oracle) = oracle() else { return };
     let mut policies = Policies::new(&mut oracle);

@@ -3,6 +3,7 @@
 //! Source: `v1/topdown/encoding.go`, sigs.k8s.io/yaml 1.6, go.yaml.in/yaml/v2 (decode.go, resolve.go).
 
 mod emit;
+mod fields;
 mod parse;
 mod scan;
 
@@ -12,6 +13,7 @@ use super::{Budget, Builtin, Call, Fault, KeyCache, Limit, PatternCache, Type};
 use crate::builtins::encoding::from_base64;
 use crate::builtins::time::layout;
 use crate::value::{Number, Value, lossy, shortest as shortest_text};
+pub(crate) use fields::{Field, fields};
 use parse::{INVALID, MOST_NESTED, Node, Tree};
 
 const SOURCE: &str = "v1/topdown/encoding.go";
@@ -117,7 +119,7 @@ fn marshal(call: &mut Call<'_>, args: &[Value]) -> Result<Value, Fault> {
 fn decode(call: &mut Call<'_>, text: &[u8], line: &mut usize) -> Result<Decoded, Fault> {
     let tree = parse::parse(call, text, line)?;
     let Some(root) = tree.root else { return Ok(Decoded::Null) };
-    let mut decoder = Decoder { call, tree: &tree, open: Vec::new(), decoded: 1, aliased: 0 };
+    let mut decoder = Decoder { call, tree: &tree, open: Vec::new(), decoded: 1, aliased: 0, v3: None };
     decoder.node(root, 1)
 }
 
@@ -128,6 +130,8 @@ struct Decoder<'c, 'b, 't> {
     open: Vec<usize>,
     decoded: u64,
     aliased: u64,
+    /// As version 3 reads: `yes` and `no` are words, no key stands twice. Whether there was what is not read here.
+    v3: Option<bool>,
 }
 
 impl<'t> Decoder<'_, '_, 't> {
@@ -158,6 +162,9 @@ impl<'t> Decoder<'_, '_, 't> {
         match self.get(at)? {
             Node::Scalar { text, tag, plain } => {
                 self.call.bytes(32 + text.len())?;
+                if let (Some(unread), true) = (&mut self.v3, *plain) {
+                    return Ok(fields::plain(text, unread));
+                }
                 scalar(text, tag, *plain)
             }
             &Node::Alias(target) => self.follow(at, |decoder| decoder.node(target, depth)),
@@ -211,7 +218,9 @@ impl<'t> Decoder<'_, '_, 't> {
             }
             let value = self.node(value, depth + 1)?;
             self.call.step(1)?;
-            map.set(key, value);
+            if !map.set(key, value) && self.v3.is_some() {
+                return Err(INVALID);
+            }
         }
         Ok(())
     }
@@ -263,7 +272,8 @@ struct Map {
 }
 
 impl Map {
-    fn set(&mut self, key: Decoded, value: Decoded) {
+    /// Sets a key; whether it was not there.
+    fn set(&mut self, key: Decoded, value: Decoded) -> bool {
         // Keys of two types are two keys, as in Go.
         let name = match &key {
             Decoded::Text(text) => [b"t", text.as_slice()].concat(),
@@ -271,10 +281,14 @@ impl Map {
             other => format!("{other:?}").into_bytes(),
         };
         match self.places.get(&name).and_then(|at| self.pairs.get_mut(*at)) {
-            Some(pair) => pair.1 = value,
+            Some(pair) => {
+                pair.1 = value;
+                false
+            }
             None => {
                 self.places.insert(name, self.pairs.len());
                 self.pairs.push((key, value));
+                true
             }
         }
     }

@@ -49,11 +49,21 @@ struct Parser<'c, 'b> {
 
 /// The first document of the text; also how far it was read.
 pub(super) fn parse(call: &mut Call<'_>, text: &[u8], line: &mut usize) -> Result<Tree, Fault> {
+    parse_ahead(call, text, line, 1)
+}
+
+/// The same, where so many tokens after the document must be tokens.
+pub(super) fn parse_ahead(
+    call: &mut Call<'_>,
+    text: &[u8],
+    line: &mut usize,
+    ahead: usize,
+) -> Result<Tree, Fault> {
     call.step(text.len() * 2 + 8)?;
     call.bytes(text.len().saturating_mul(8))?;
     let scanner = Scanner::new(text)?;
     let mut parser = Parser { call, scanner, nodes: Vec::new(), anchors: HashMap::new(), tags: Vec::new() };
-    let root = parser.document();
+    let root = parser.document(ahead);
     *line = parser.scanner.line();
     Ok(Tree { nodes: parser.nodes, root: root? })
 }
@@ -74,7 +84,7 @@ impl Parser<'_, '_> {
         self.add(Node::Scalar { text: String::new(), tag: String::new(), plain: true }, None)
     }
 
-    fn document(&mut self) -> Result<Option<usize>, Fault> {
+    fn document(&mut self, ahead: usize) -> Result<Option<usize>, Fault> {
         self.scanner.take()?;
         let explicit = match self.scanner.peek()? {
             Token::StreamEnd => return Ok(None),
@@ -98,7 +108,12 @@ impl Parser<'_, '_> {
             self.node(true, false, 1)?
         };
         // What comes next must be a token, whichever.
-        self.scanner.peek()?;
+        for more in (0..ahead).rev() {
+            if *self.scanner.peek()? == Token::StreamEnd || more == 0 {
+                break;
+            }
+            self.scanner.take()?;
+        }
         Ok(Some(root))
     }
 

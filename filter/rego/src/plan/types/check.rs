@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::documents::Types;
-use super::{FunctionType, Known, MOST_MEMBERS, Type, compare, keys, or, select, show, unifies, values};
+use super::layers::{Dependents, Layer, Tree};
+use super::{FunctionType, Known, Type, compare, or, show, unifies};
 use crate::hash::Map;
 use crate::plan::tree::{NodeId, RuleTree};
 use crate::plan::{Functions, checks};
 use crate::syntax::Pos;
-use crate::syntax::tree::{Body, Expr, ExprKind, Names, Rule, RuleKind, Sym, Term, TermValue};
+use crate::syntax::tree::{Body, Expr, ExprKind, Names, Rule, RuleKind, Sym, Term, TermValue, With};
 use crate::value::Value;
+
+/// How many comprehensions deep one within another is checked alone as well: each level doubles the work.
+const MOST_ALONE: usize = 3;
 
 /// Checks rules one after another.
 pub(crate) struct Checker<'a> {
@@ -23,12 +27,13 @@ pub(crate) struct Checker<'a> {
     scopes: Vec<Map<Sym, Type>>,
     /// Types of comprehensions that were checked, by their place in the tree.
     known: Map<*const TermValue, Known>,
-    /// Nodes that depend on what a `with` around replaces: nothing is known of them; and what is replaced, with the type
-    /// that it can have.
-    relaxed: Vec<(Rc<BTreeSet<NodeId>>, Type)>,
+    /// What the `with`s around change.
+    pub(super) layers: Vec<Layer>,
     depend: &'a mut dyn FnMut(&[Term]) -> BTreeSet<NodeId>,
     /// What was found for a target.
-    found: BTreeMap<Vec<Value>, Rc<BTreeSet<NodeId>>>,
+    found: BTreeMap<(Vec<Value>, bool), Rc<Dependents>>,
+    /// How many comprehensions deep a body is checked without what is known around it.
+    alone: usize,
 }
 
 impl<'a> Checker<'a> {
@@ -40,8 +45,8 @@ impl<'a> Checker<'a> {
         depend: &'a mut dyn FnMut(&[Term]) -> BTreeSet<NodeId>,
     ) -> Checker<'a> {
         let (faults, scopes, known) = (Vec::new(), vec![Map::default()], Map::default());
-        let (relaxed, found) = (Vec::new(), BTreeMap::new());
-        Checker { types, tree, functions, names, faults, scopes, known, relaxed, depend, found }
+        let (layers, found) = (Vec::new(), BTreeMap::new());
+        Checker { types, tree, functions, names, faults, scopes, known, layers, depend, found, alone: 0 }
     }
 
     /// Checks a rule, and keeps its type.
@@ -124,7 +129,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn fault(&mut self, pos: Pos, message: String) {
+    pub(super) fn fault(&mut self, pos: Pos, message: String) {
         if self.faults.len() < 10 {
             self.faults.push((pos, message));
         }
@@ -132,55 +137,59 @@ impl<'a> Checker<'a> {
 
     fn body(&mut self, body: &Body) {
         for expr in body {
-            let before = self.relaxed.len();
-            for with in &expr.with {
-                self.relax(&with.target, &with.value);
+            let before = self.layers.len();
+            if !expr.with.is_empty() {
+                let more = self.layers_of(&expr.with);
+                self.layers.extend(more);
             }
             self.closures(expr);
             self.references(expr);
             self.expr(expr);
-            self.relaxed.truncate(before);
+            self.layers.truncate(before);
         }
     }
 
-    /// Nothing is known of what is replaced, and of what depends on it; a function that is replaced keeps its arguments.
-    fn relax(&mut self, target: &Term, value: &Term) {
-        let TermValue::Ref(path) = &target.value else { return };
-        if path.first().and_then(Term::as_var) != Some(Sym::DATA) {
-            return;
-        }
-        let key: Vec<Value> = path.iter().skip(1).map_while(|t| t.as_scalar().cloned()).collect();
-        let nodes = match self.found.get(&key) {
-            Some(nodes) => nodes.clone(),
-            None => {
-                let nodes = Rc::new((self.depend)(path));
-                self.found.insert(key, nodes.clone());
-                nodes
+    /// Nothing is known of what depends on what is replaced; what is replaced can have the type of its replacement; a
+    /// function that is replaced keeps its arguments.
+    fn layers_of(&mut self, withs: &[With]) -> Vec<Layer> {
+        let mut layers = Vec::new();
+        let mut replaced = Tree::default();
+        for with in withs {
+            let TermValue::Ref(path) = &with.target.value else { continue };
+            let target = self.reference_type(path);
+            let is_function = matches!(target, Some(Type::Function(_)));
+            if path.first().and_then(Term::as_var) == Some(Sym::DATA) {
+                layers.push(Layer::Dependents(self.dependents(path, is_function)));
             }
-        };
-        let home = self.tree.find(path);
-        let is_function = home.is_some_and(|id| matches!(self.types.node(id), Some(Type::Function(_))));
-        if is_function {
-            let mut others = (*nodes).clone();
-            home.iter().for_each(|id| {
-                others.remove(id);
-            });
-            self.relaxed.push((Rc::new(others), Type::any()));
-        } else {
-            let both = match (self.reference_type(path), self.type_of(value)) {
-                (Some(target), Some(value)) => or(Some(target), Some(value)),
-                _ => None,
-            };
-            self.relaxed.push((nodes, Type::any()));
-            if let Some(home) = home {
-                self.relaxed.push((Rc::new(BTreeSet::from([home])), both.unwrap_or_else(Type::any)));
+            if !is_function {
+                let value = self.type_of(&with.value);
+                let both = match (&target, &value) {
+                    (Some(_), Some(_)) if path.iter().skip(1).all(Term::is_ground) => or(target, value),
+                    _ => None,
+                };
+                replaced.put(path, both.unwrap_or_else(Type::any));
             }
         }
+        if !replaced.is_empty() {
+            layers.push(Layer::Replaced(replaced));
+        }
+        layers
     }
 
-    /// The type of a node that is replaced, or depends on what is.
-    fn relaxed(&self, id: NodeId) -> Option<Type> {
-        self.relaxed.iter().rev().find(|(nodes, _)| nodes.contains(&id)).map(|(_, of)| of.clone())
+    fn dependents(&mut self, path: &[Term], is_function: bool) -> Rc<Dependents> {
+        let steps: Vec<Value> = path.iter().skip(1).map_while(|t| t.as_scalar().cloned()).collect();
+        let key = (steps, is_function);
+        if let Some(known) = self.found.get(&key) {
+            return known.clone();
+        }
+        let mut nodes = (self.depend)(path);
+        if let Some(home) = self.tree.find(path).filter(|_| is_function) {
+            nodes.remove(&home);
+        }
+        let above = self.types.above(&nodes, self.tree);
+        let dependents = Rc::new(Dependents { nodes, above });
+        self.found.insert(key, dependents.clone());
+        dependents
     }
 
     // --- Comprehensions ---
@@ -206,8 +215,13 @@ impl<'a> Checker<'a> {
 
     fn closures_of(&mut self, term: &Term) {
         match &term.value {
-            TermValue::ArrayCompr(_) | TermValue::SetCompr(_) | TermValue::ObjectCompr(_) => {
+            TermValue::ArrayCompr(parts) | TermValue::SetCompr(parts) => {
                 self.comprehension(term);
+                self.inner_closures(&parts.1);
+            }
+            TermValue::ObjectCompr(parts) => {
+                self.comprehension(term);
+                self.inner_closures(&parts.2);
             }
             TermValue::Ref(terms)
             | TermValue::Call(terms)
@@ -221,6 +235,18 @@ impl<'a> Checker<'a> {
             }),
             _ => {}
         }
+    }
+
+    /// OPA checks the comprehensions within one once more, without what is known of the variables of that one.
+    fn inner_closures(&mut self, body: &Body) {
+        if self.alone >= MOST_ALONE || !body.iter().any(holds_comprehension) {
+            return;
+        }
+        self.alone += 1;
+        let known = std::mem::take(&mut self.known);
+        body.iter().for_each(|e| self.closures(e));
+        self.known = known;
+        self.alone -= 1;
     }
 
     /// The type of a comprehension; its body is checked the first time.
@@ -254,266 +280,11 @@ impl<'a> Checker<'a> {
         of
     }
 
-    // --- References ---
-
-    /// Checks all references of an expression; those of bodies in it too.
-    fn references(&mut self, expr: &Expr) {
-        match &expr.kind {
-            ExprKind::Term(term) => self.references_of(term),
-            ExprKind::Call(terms) | ExprKind::Some(terms) | ExprKind::SomeIn(terms) => {
-                terms.iter().skip(1).for_each(|t| self.references_of(t));
-            }
-            ExprKind::Every(every) => {
-                self.references_of(&every.domain);
-                every.body.iter().for_each(|e| self.references(e));
-            }
-            ExprKind::Not(not) => not.body.iter().for_each(|e| self.references(e)),
-            ExprKind::Logical(logical) => {
-                logical.left.iter().chain(&logical.right).for_each(|e| self.references(e));
-            }
-        }
-    }
-
-    fn references_of(&mut self, term: &Term) {
-        match &term.value {
-            TermValue::Ref(path) => {
-                self.reference(path, term.pos);
-                path.iter().skip(1).for_each(|t| self.references_of(t));
-            }
-            TermValue::Call(terms) => terms.iter().skip(1).for_each(|t| self.references_of(t)),
-            TermValue::Array(terms) | TermValue::Set(terms) => {
-                terms.iter().for_each(|t| self.references_of(t))
-            }
-            TermValue::Object(pairs) => pairs.iter().for_each(|(k, v)| {
-                self.references_of(k);
-                self.references_of(v);
-            }),
-            _ => {}
-        }
-    }
-
-    /// The type of what a reference finds.
-    pub(super) fn reference_type(&mut self, path: &[Term]) -> Known {
-        let (first, rest) = path.split_first()?;
-        match first.as_var() {
-            Some(Sym::INPUT) => Some(Type::any()),
-            Some(Sym::DATA) => self.data_type(rest),
-            Some(sym) => {
-                if let (Some(builtin), None) = (self.functions.find_path(path), self.variable(sym)) {
-                    return Some(Type::Function(self.types.builtin(builtin)));
-                }
-                let of = self.variable(sym);
-                self.select_path(of, rest)
-            }
-            None => None,
-        }
-    }
-
-    fn data_type(&mut self, rest: &[Term]) -> Known {
-        let mut at: NodeId = 0;
-        for (index, step) in rest.iter().enumerate() {
-            if let Some(of) = self.relaxed(at) {
-                return self.select_path(Some(of), rest.get(index..).unwrap_or_default());
-            }
-            if !self.types.is_on_path(at) && at != 0 {
-                return Some(Type::any());
-            }
-            let child = step.as_scalar().and_then(|key| self.tree.child(at, key));
-            let child = child.filter(|c| self.types.is_on_path(*c));
-            if let Some(of) = self.types.node(at) {
-                match child {
-                    Some(child) => at = child,
-                    None => return self.select_path(Some(of), rest.get(index..).unwrap_or_default()),
-                }
-                continue;
-            }
-            if step.as_scalar().is_none() {
-                // Any base document may be there as well.
-                return Some(Type::any());
-            }
-            match child {
-                Some(child) => at = child,
-                None => return Some(Type::any()),
-            }
-        }
-        Some(self.extent(at))
-    }
-
-    /// The type of all that is at a node and below.
-    fn extent(&self, id: NodeId) -> Type {
-        if let Some(of) = self.relaxed(id) {
-            return of;
-        }
-        if let Some(of) = self.types.node(id) {
-            return of;
-        }
-        let mut fields = Vec::new();
-        if let Some(node) = self.tree.node(id).filter(|n| n.children.len() <= MOST_MEMBERS) {
-            for (key, child) in &node.children {
-                if self.types.is_on_path(*child) {
-                    fields.push((key.clone(), Some(self.extent(*child))));
-                }
-            }
-        }
-        Type::object(fields, Some((Some(Type::String), Some(Type::any()))))
-    }
-
-    fn reference(&mut self, path: &[Term], pos: Pos) {
-        let Some((first, rest)) = path.split_first() else { return };
-        if let Some(Type::Function(_)) = self.reference_type(path) {
-            self.fault(pos, "a function is no value; call it with arguments in parentheses".into());
-            return;
-        }
-        match first.as_var() {
-            Some(Sym::DATA) => self.data_reference(rest, path, pos),
-            Some(Sym::INPUT) => self.steps(Type::any(), rest, path, pos),
-            Some(sym) => {
-                let of = match self.variable(sym) {
-                    Some(of) => of,
-                    None => {
-                        // An argument: anything.
-                        self.put(sym, Some(Type::any()));
-                        Type::any()
-                    }
-                };
-                self.steps(of, rest, path, pos);
-            }
-            None => {}
-        }
-    }
-
-    /// The steps of a reference to `data`, along the tree of rules.
-    fn data_reference(&mut self, rest: &[Term], path: &[Term], pos: Pos) {
-        let mut at: NodeId = 0;
-        for (index, step) in rest.iter().enumerate() {
-            let here = rest.get(index..).unwrap_or_default();
-            if index < 2 {
-                let named = matches!(step.value, TermValue::Var(_))
-                    || matches!(&step.value, TermValue::Scalar(Value::String(_)));
-                if !named {
-                    self.undefined(path, pos, "steps directly below `data` are strings");
-                    return;
-                }
-            }
-            if let TermValue::Var(sym) = step.value {
-                let known = self.keys_of(at);
-                match self.variable(sym) {
-                    None => self.put(sym, known),
-                    have => {
-                        if !unifies(&known, &have) {
-                            let why = format!("a step is a {} here, not a {}", show(&known), show(&have));
-                            self.undefined(path, pos, &why);
-                            return;
-                        }
-                    }
-                }
-                // Whatever is there: variables behind it may be anything.
-                return self.steps(Type::any(), here.get(1..).unwrap_or_default(), path, pos);
-            }
-            let child = step.as_scalar().and_then(|key| self.tree.child(at, key));
-            if let Some(of) = child.and_then(|c| self.relaxed(c)) {
-                return self.steps(of, here.get(1..).unwrap_or_default(), path, pos);
-            }
-            let Some(child) = child.filter(|c| self.types.is_on_path(*c)) else {
-                return self.steps(Type::any(), here, path, pos);
-            };
-            if let Some(of) = self.types.node(child) {
-                return self.steps(of, here.get(1..).unwrap_or_default(), path, pos);
-            }
-            at = child;
-        }
-    }
-
-    fn keys_of(&self, id: NodeId) -> Known {
-        if let Some(of) = self.types.node(id) {
-            return keys(&of);
-        }
-        let children = self.tree.node(id).into_iter().flat_map(|n| n.children.keys());
-        children.map(|key| Some(Type::of(key))).fold(Some(Type::String), or)
-    }
-
-    /// The steps below a type.
-    fn steps(&mut self, of: Type, rest: &[Term], path: &[Term], pos: Pos) {
-        let mut at = Some(of);
-        for step in rest {
-            let Some(here) = at else { return };
-            let wanted = keys(&here);
-            let Some(_) = &wanted else {
-                let why = format!("a {} has nothing below it", show(&Some(here)));
-                self.undefined(path, pos, &why);
-                return;
-            };
-            match &step.value {
-                TermValue::Scalar(value) => {
-                    at = select(&here, value);
-                    if at.is_none() {
-                        let why = format!("the {} there has no such key", show(&Some(here)));
-                        self.undefined(path, pos, &why);
-                        return;
-                    }
-                    continue;
-                }
-                TermValue::Var(sym) => match self.variable(*sym) {
-                    None => self.put(*sym, wanted),
-                    have => {
-                        if !unifies(&have, &wanted) {
-                            let why = format!("a step is a {} here, not a {}", show(&wanted), show(&have));
-                            self.undefined(path, pos, &why);
-                            return;
-                        }
-                    }
-                },
-                TermValue::Ref(_) => {
-                    let have = self.type_of(step);
-                    if have.is_some() && !unifies(&have, &wanted) {
-                        self.undefined(path, pos, "a step has the wrong type");
-                        return;
-                    }
-                }
-                TermValue::Array(_) | TermValue::Object(_) | TermValue::Set(_)
-                    if !self.unify1(step, &wanted, false) =>
-                {
-                    self.undefined(path, pos, "a step has the wrong type");
-                    return;
-                }
-                _ => {}
-            }
-            at = values(&here);
-        }
-    }
-
-    fn undefined(&mut self, path: &[Term], pos: Pos, why: &str) {
-        let mut text = String::new();
-        for (index, term) in path.iter().enumerate() {
-            match &term.value {
-                TermValue::Var(sym) if index == 0 => text.push_str(self.names.text(*sym)),
-                TermValue::Var(sym) => {
-                    text.push('[');
-                    text.push_str(self.names.text(*sym));
-                    text.push(']');
-                }
-                TermValue::Scalar(Value::String(key)) => {
-                    text.push('.');
-                    text.push_str(&String::from_utf8_lossy(key.as_bytes()));
-                }
-                TermValue::Scalar(value) => {
-                    text.push('[');
-                    text.push_str(&value.to_rego());
-                    text.push(']');
-                }
-                _ => text.push_str("[…]"),
-            }
-        }
-        self.fault(pos, format!("undefined reference `{text}`: {why}"));
-    }
-
     // --- Expressions ---
 
     fn expr(&mut self, expr: &Expr) {
         for with in &expr.with {
-            let relaxed = std::mem::take(&mut self.relaxed);
             let (target, value) = (self.type_of(&with.target), self.type_of(&with.value));
-            self.relaxed = relaxed;
             if let (Some(Type::Function(_)), Some(Type::Function(_))) = (&target, &value)
                 && !unifies(&target, &value)
             {
@@ -555,6 +326,29 @@ impl<'a> Checker<'a> {
             }
         }
     }
+}
+
+/// Whether a comprehension stands in an expression, in bodies within it too.
+fn holds_comprehension(expr: &Expr) -> bool {
+    fn in_term(term: &Term) -> bool {
+        match &term.value {
+            TermValue::ArrayCompr(_) | TermValue::SetCompr(_) | TermValue::ObjectCompr(_) => true,
+            TermValue::Ref(terms)
+            | TermValue::Call(terms)
+            | TermValue::Array(terms)
+            | TermValue::Set(terms) => terms.iter().any(in_term),
+            TermValue::Object(pairs) => pairs.iter().any(|(k, v)| in_term(k) || in_term(v)),
+            TermValue::Scalar(_) | TermValue::Var(_) | TermValue::Template(_) => false,
+        }
+    }
+    let of_kind = match &expr.kind {
+        ExprKind::Term(term) => in_term(term),
+        ExprKind::Call(terms) | ExprKind::Some(terms) | ExprKind::SomeIn(terms) => terms.iter().any(in_term),
+        ExprKind::Every(every) => in_term(&every.domain) || every.body.iter().any(holds_comprehension),
+        ExprKind::Not(not) => not.body.iter().any(holds_comprehension),
+        ExprKind::Logical(logical) => logical.left.iter().chain(&logical.right).any(holds_comprehension),
+    };
+    of_kind || expr.with.iter().any(|w| in_term(&w.value))
 }
 
 /// Used by tests of the algebra.

@@ -1,5 +1,6 @@
 //! The types of the documents that rules define.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::{FunctionType, Known, MOST_MEMBERS, Type, or};
@@ -15,6 +16,8 @@ pub(crate) struct Types {
     /// There is a type here or below.
     on_path: Vec<bool>,
     builtins: Map<&'static str, Rc<FunctionType>>,
+    /// Of each node of the tree, the one that it is below.
+    parents: Vec<NodeId>,
 }
 
 impl Types {
@@ -33,6 +36,29 @@ impl Types {
             Rc::new(FunctionType { args, result, variadic: builtin.variadic })
         };
         self.builtins.entry(builtin.name).or_insert_with(make).clone()
+    }
+
+    /// The nodes above some nodes.
+    pub(super) fn above(&mut self, nodes: &BTreeSet<NodeId>, tree: &RuleTree) -> BTreeSet<NodeId> {
+        if self.parents.len() != tree.nodes.len() {
+            self.parents = vec![0; tree.nodes.len()];
+            for (id, node) in tree.nodes.iter().enumerate() {
+                for child in node.children.values() {
+                    self.parents.get_mut(*child as usize).into_iter().for_each(|p| *p = id as NodeId);
+                }
+            }
+        }
+        let mut above = BTreeSet::new();
+        for node in nodes {
+            let mut at = *node;
+            while at != 0 {
+                at = self.parents.get(at as usize).copied().unwrap_or(0);
+                if !above.insert(at) {
+                    break;
+                }
+            }
+        }
+        above
     }
 
     /// Any value may stand at a node.

@@ -6,6 +6,8 @@
 
 mod check;
 mod documents;
+mod layers;
+mod references;
 mod term;
 #[cfg(test)]
 mod tests;
@@ -330,7 +332,8 @@ fn contains(a: &Known, b: &Type) -> bool {
 pub(crate) fn select(a: &Type, key: &Value) -> Known {
     match a {
         Type::Array(array) => {
-            let at = usize::try_from(key.as_number()?.to_i64()?).ok()?;
+            // An index is spelled as an integer: `2.0` is none.
+            let at: usize = key.as_number()?.to_text().parse().ok()?;
             match array.items.get(at) {
                 Some(item) => item.clone(),
                 None => array.rest.clone(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::check::Checker;
 use super::{Known, Type, is_nil, or, select, unifies, values};
+use crate::syntax::order::compare;
 use crate::syntax::tree::{Sym, Term, TermValue};
 
 impl Checker<'_> {
@@ -21,11 +22,17 @@ impl Checker<'_> {
             TermValue::Object(pairs) => {
                 let mut fields = Vec::new();
                 let mut rest = None;
+                let mut last: Option<&Term> = None;
                 for (key, value) in pairs {
                     let value_type = self.type_of(value);
                     match key.constant() {
                         Some(key) => fields.push((key, value_type)),
-                        None => rest = Some((self.type_of(key), value_type)),
+                        // Of those that are no constants the last one counts, in the order of terms.
+                        None if last.is_none_or(|last| compare(last, key).is_le()) => {
+                            rest = Some((self.type_of(key), value_type));
+                            last = Some(key);
+                        }
+                        None => {}
                     }
                 }
                 if fields.is_empty() && rest.is_none() {

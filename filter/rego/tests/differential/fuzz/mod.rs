@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod calls;
 pub mod documents;
 pub mod families;
+pub mod given;
 pub mod oracle;
 pub mod policies;
 pub mod policy;

@@ -214,6 +214,8 @@ impl Loaded {
         self.policy.evaluate(&entry, input, limits, &outside).map_err(|e| match e {
             Error::Conflict(_) => "eval_conflict_error".to_string(),
             Error::Limit(limit) => format!("limit {limit:?}"),
+            // Where OPA's own compiler lets a variable through that nothing binds, both end so.
+            Error::Halt(why) if why.starts_with("eval_internal_error") => "eval_internal_error".to_string(),
             Error::Halt(why) => format!("halt {why}"),
         })
     }

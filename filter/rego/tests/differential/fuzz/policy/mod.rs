@@ -2,13 +2,14 @@
 //!
 //! Everything is drawn by the grammar, with a loose idea of types so that most of it loads; what OPA refuses is of interest too.
 
+mod odd;
 mod rules;
 mod statements;
 mod terms;
 pub mod tokens;
 
 use super::random::Random;
-use super::tree::{Node, join, list, text};
+use super::tree::{Node, join, list, optional, text};
 
 /// What a term is to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,6 +80,8 @@ pub struct Draw<'r> {
     known: Vec<Known>,
     /// 0 to 2: how long bodies and how deep terms are.
     rich: usize,
+    /// Hundredths of statements that are of an unusual kind.
+    odd: usize,
     /// Names of variables anywhere in the rule that is drawn.
     used: Vec<String>,
     names: usize,
@@ -102,6 +105,7 @@ impl<'r> Draw<'r> {
             imports: Vec::new(),
             known: Vec::new(),
             rich: r.weighted(&[50, 35, 15]),
+            odd: *r.pick(&[0, 0, 10, 40]),
             used: Vec::new(),
             names: 0,
         };
@@ -139,6 +143,39 @@ impl<'r> Draw<'r> {
             modules[at] = tokens::laid_out(r, &modules[at].to_string());
         }
         Policy { v0, modules, queries }
+    }
+
+    /// Annotations, sometimes.
+    fn annotations(&self, scopes: &[&'static str]) -> Node {
+        if self.odd == 0 || !self.r.chance(25) {
+            return text("");
+        }
+        let mut lines = vec![text("# METADATA\n")];
+        for _ in 0..1 + self.r.below(3) {
+            let line = match self.r.below(10) {
+                0..=2 => format!("scope: {}", self.r.word(scopes)),
+                3 | 4 => {
+                    format!("title: {}", self.r.word(&["a", "1", "yes", "\"b c\"", "'x'", "[", "~", "é"]))
+                }
+                5 => "description: |\n#  two\n#  lines".into(),
+                6 => format!("entrypoint: {}", self.r.word(&["true", "false", "yes", "1"])),
+                7 => format!(
+                    "custom: {}",
+                    self.r.word(&["{a: 1}", "{b: [x, 1.50, null]}", "{}", "x", "{a: {b: off}}", "{1: 2}"])
+                ),
+                8 => format!(
+                    "{}: {}",
+                    self.r.word(&["organizations", "authors", "related_resources", "labels", "other"]),
+                    self.r.word(&["[a, b]", "[]", "{a: b}", "[A B <c@d>]", "[{name: x, ref: y}]"])
+                ),
+                _ => self.r.word(&["", " # c", "title: x\n#\n# more", "x: [a,\n#  b]"]).into(),
+            };
+            lines.push(optional(text(format!("# {line}\n"))));
+        }
+        if self.r.chance(5) {
+            lines.push(text("\n"));
+        }
+        join(lines)
     }
 
     fn module(&mut self, package: String) -> Node {
@@ -220,6 +257,13 @@ impl<'r> Draw<'r> {
         let mut rules = Vec::new();
         for _ in 0..1 + self.r.below(4 + self.rich) {
             let mut group = self.group();
+            if let Some(first) = group.first_mut() {
+                let rule = std::mem::replace(first, text(""));
+                *first = join([
+                    optional(self.annotations(&["rule", "document", "rule", "document", "package"])),
+                    rule,
+                ]);
+            }
             if self.r.chance(15) && !rules.is_empty() {
                 let at = self.r.below(rules.len());
                 rules.insert(at, group.remove(0));
@@ -227,6 +271,7 @@ impl<'r> Draw<'r> {
             rules.extend(group);
         }
         join([
+            optional(self.annotations(&["package", "subpackages", "package", "rule", "x"])),
             text(format!("package {}\n\n", self.package)),
             list(head.into_iter().map(|h| join([h, text("\n")])).collect(), "", 0),
             list(rules, "\n", 0),

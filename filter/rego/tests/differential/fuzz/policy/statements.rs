@@ -18,7 +18,7 @@ impl Draw<'_> {
             out.push(node);
         }
         self.use_all(s, &mut out);
-        if out.len() > 1 && self.r.chance(6) {
+        if out.len() > 1 && self.r.chance(if self.odd > 0 { 25 } else { 6 }) {
             // The order is found by what is bound, not by where it stands.
             let (i, j) = (self.r.below(out.len()), self.r.below(out.len()));
             out.swap(i, j);
@@ -241,6 +241,9 @@ impl Draw<'_> {
     pub(super) fn statement(&mut self, s: &mut Scope, fuel: usize) -> Node {
         let small = fuel == 0;
         let next = fuel.saturating_sub(1);
+        if self.odd > 0 && self.r.chance(self.odd) {
+            return self.odd(s, fuel.min(2));
+        }
         let node = match self.r.weighted(&[
             30,
             12,
