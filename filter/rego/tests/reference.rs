@@ -14,7 +14,7 @@ const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/REFERENCE.md");
 /// What OPA takes, and is refused here when a policy is loaded: the rule, below `package example`.
 const REFUSED: &[(&str, &str)] = &[
     ("a function that OPA has and that is not here", "allow if graphql.is_valid(input.query, input.schema)"),
-    ("the result of a function that is called again", "f(x)(y) := 1"),
+    ("a function below what is no name", "a[[1]].f(x) := 1"),
 ];
 
 /// What answers otherwise than OPA 1.20.2, where OPA itself has no answer: the expression, what `opa` does, and why.

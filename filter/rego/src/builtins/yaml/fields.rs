@@ -2,7 +2,7 @@
 
 use super::parse::{MOST_NESTED, Node, parse_ahead};
 use super::{Decoded, Decoder, to_value};
-use crate::builtins::{Budget, Call, Fault, Limit, PatternCache};
+use crate::builtins::{Budget, Call, Fault, KeyCache, Limit, PatternCache};
 use crate::value::Value;
 
 /// What stands at a key.
@@ -24,6 +24,7 @@ pub(crate) fn fields(text: &[u8], budget: &mut Budget) -> Result<(Vec<(String, F
         seed: [0, 0],
         runtime: &Value::Null,
         patterns: &mut PatternCache::new(),
+        keys: &mut KeyCache::new(),
         printed: None,
     };
     let mut line = 1;
