@@ -6,6 +6,9 @@ use super::{Entry, Policy};
 use crate::plan::{Arg, DataAt, NodeId, Op, Out, Path, Plan, Replacement, Target};
 use crate::value::Value;
 
+/// The longest path that is told apart; what is below is read with what is there.
+const MOST_STEPS: usize = 32;
+
 /// Rules that are another name of rules that are another name of a part of `input`.
 const MOST_HOPS: usize = 16;
 
@@ -34,7 +37,8 @@ impl Paths {
         self.0.iter().any(|have| have.iter().zip(path).all(|(a, b)| a == b))
     }
 
-    fn add(&mut self, path: Vec<Value>) {
+    fn add(&mut self, mut path: Vec<Value>) {
+        path.truncate(MOST_STEPS);
         if (0..path.len()).any(|n| path.get(..n).is_some_and(|start| self.0.contains(start))) {
             return;
         }
@@ -216,7 +220,11 @@ impl Reader<'_> {
     /// The part of `input` that a reference of constants finds.
     fn constant_path(&mut self, path: &Path, aliases: &Aliases, hops: usize) -> Option<Vec<Value>> {
         let (mut found, done) = self.start(path, aliases, hops)?;
-        for step in path.steps.get(done..)? {
+        let steps = path.steps.get(done..)?;
+        if found.len() + steps.len() > MOST_STEPS {
+            return None;
+        }
+        for step in steps {
             let Arg::Const(value) = step else { return None };
             found.push(value.clone());
         }
@@ -349,7 +357,7 @@ impl Reader<'_> {
         let object = aliases.get(object)?;
         let mut path = object.clone();
         match key {
-            Value::Array(keys) => path.extend(keys.iter().cloned()),
+            Value::Array(keys) => path.extend(keys.iter().take(MOST_STEPS).cloned()),
             key => path.push(key.clone()),
         }
         self.found.reads.present.insert(object.clone());
@@ -361,7 +369,7 @@ impl Reader<'_> {
     fn reference(&mut self, path: &Path, out: &Out, aliases: &Aliases) {
         path.steps.iter().for_each(|step| self.arg(step, aliases));
         let constants = |from: usize| -> Vec<Value> {
-            let constants = path.steps.iter().skip(from).map_while(|step| match step {
+            let constants = path.steps.iter().skip(from).take(MOST_STEPS).map_while(|step| match step {
                 Arg::Const(value) => Some(value.clone()),
                 _ => None,
             });

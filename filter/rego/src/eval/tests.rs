@@ -358,6 +358,12 @@ fn what_a_query_can_read_is_known() {
     assert_eq!(reads(&format!("{http}p if h == {{}}")), r#""a"/"h" |  | {}"#);
     assert_eq!(reads("h := input.a if input.c\nelse := input.b\np if h.x"), r#""a" "b" "c" |  | {}"#);
     assert_eq!(reads("h := input.a if input.c\nh := input.b\np if h.x"), r#""a" "b" "c" |  | {}"#);
+    let long = |steps: usize| format!("input{}", ".a".repeat(steps));
+    let told = reads(&format!("p if {} == 1", long(100_000)));
+    assert_eq!(told.matches("\"a\"").count(), 32, "the beginning stands for all of it");
+    let chain: String = (1..2000).map(|n| format!("\tx{n} := x{}.a\n", n - 1)).collect();
+    let told = reads(&format!("p if {{\n\tx0 := input\n{chain}\tx1999 == 1\n}}"));
+    assert_eq!(told.matches("\"a\"").count(), 32);
     assert_eq!(reads("p if object.get(input.a, \"k\", input.d) == 1"), r#""a"/"k" "d" |  | {}"#);
     assert_eq!(reads("p if object.get(input, [\"a\", \"k\"], 0) == 1"), r#""a"/"k" |  | {}"#);
     assert_eq!(reads("p if object.get(input.a, input.k, 0) == 1"), r#""a" "k" |  | {}"#);
