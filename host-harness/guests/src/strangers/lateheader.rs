@@ -14,12 +14,12 @@ struct SessionRoot {
 impl Context for SessionRoot {}
 impl RootContext for SessionRoot {
     fn on_configure(&mut self, _: usize) -> bool {
-        if let Some(bytes) = self.get_plugin_configuration() {
-            if let Ok(text) = String::from_utf8(bytes) {
-                if !text.trim().is_empty() && !text.contains('{') {
-                    self.cluster = text.trim().to_string();
-                }
-            }
+        if let Some(bytes) = self.get_plugin_configuration()
+            && let Ok(text) = String::from_utf8(bytes)
+            && !text.trim().is_empty()
+            && !text.contains('{')
+        {
+            self.cluster = text.trim().to_string();
         }
         true
     }

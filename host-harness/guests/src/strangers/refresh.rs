@@ -76,7 +76,7 @@ impl HttpContext for Blocker {
             return Action::Pause;
         }
         let user = self.get_http_request_header("x-user").unwrap_or_default();
-        if list.entries.iter().any(|entry| *entry == user) {
+        if list.entries.contains(&user) {
             self.send_http_response(403, vec![], Some(b"blocked"));
             return Action::Pause;
         }

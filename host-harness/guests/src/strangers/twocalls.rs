@@ -5,7 +5,7 @@ use proxy_wasm::types::*;
 use std::time::Duration;
 
 pub(super) fn root(_: u32) -> Box<dyn proxy_wasm::traits::RootContext> {
-    super::only(|| Box::<Enrich>::default())
+    super::only(Box::<Enrich>::default)
 }
 
 #[derive(Default)]
