@@ -93,6 +93,102 @@ fn a_route_that_names_something_unreadable_is_not_given_the_default_policy() {
     assert_eq!(envoy.exchange(0, Request::get("/").property(host, "nobody")).status, 503);
 }
 
+#[test]
+fn what_is_asked_again_is_remembered_and_counted() {
+    let text = "package main\n\nallow if input.parsed_path[0] == \"in\"\n";
+    let remembered = |envoy: &Envoy<Scripted>| envoy.metric("portcullis_remembered.policy.main");
+    let ask = |envoy: &mut Envoy<Scripted>| {
+        // What the policy does not read makes no difference.
+        ["/in", "/in?page=2", "/out", "/in", "/out"].map(|path| envoy.exchange(0, Request::get(path)).status)
+    };
+    let mut envoy = start(text);
+    assert_eq!(ask(&mut envoy), [200, 200, 403, 200, 403]);
+    assert_eq!(remembered(&envoy), Some(3));
+
+    let (mut configuration, archives) = served(text);
+    configuration["portcullis"]["limits"] = json!({ "remembered_bytes": 0 });
+    let mut without = harness::start(&configuration, archives);
+    assert_eq!(ask(&mut without), [200, 200, 403, 200, 403]);
+    assert_eq!(remembered(&without), None);
+}
+
+#[test]
+fn what_was_decided_by_a_revision_is_forgotten_with_it() {
+    let mut envoy = start("package main\n\nallow if input.parsed_path\n");
+    for _ in 0..2 {
+        assert_eq!(envoy.exchange(0, Request::get("/")).status, 200);
+    }
+    let changed = archive("package main\n\nallow if not input.parsed_path\n");
+    envoy.world_mut().set_reply(BUNDLE_CLUSTER, BUNDLE, Reply::body(changed));
+    envoy.run_for(Duration::from_secs(241));
+    assert_eq!(envoy.exchange(0, Request::get("/")).status, 403);
+}
+
+#[test]
+fn each_field_that_a_policy_reads_alone_is_as_in_the_whole_input() {
+    let request = |policy: &str| {
+        let one = 1u8.to_le_bytes();
+        Request::get("/a/b?q=1&q=2")
+            .header("x-request-id", "5a6d4e8c")
+            .header("x-two", "1")
+            .header("x-two", "2")
+            .property("source.address", "10.1.2.3:4444")
+            .property("destination.address", "10.4.5.6:8443")
+            .property("connection.mtls", one)
+            .property("connection.uri_san_peer_certificate", "spiffe://a/b")
+            .property("connection.requested_server_name", "shop.example")
+            .property("request.protocol", "HTTP/2")
+            .property("request.time", 1_780_000_000_000_000_001_u64.to_le_bytes())
+            .property("xds.route_metadata.filter_metadata.portcullis.policy", policy)
+    };
+    let echo = |name: &str, read: &str| {
+        format!("{name} := {{\"allowed\": false, \"body\": json.marshal({read})}}\n")
+    };
+    let answer = |envoy: &mut Envoy<Scripted>, policy: &str| -> Value {
+        let exchange = envoy.exchange(0, request(policy));
+        serde_json::from_str(&exchange.text()).unwrap_or_else(|error| panic!("{error}: {exchange:?}"))
+    };
+    let mut envoy = start(&format!("package main\n\n{}", echo("allow", "input")));
+    let whole = answer(&mut envoy, "main");
+    let mut leaves = Vec::new();
+    collect(&whole, &mut Vec::new(), &mut leaves);
+    assert!(leaves.len() > 25, "{leaves:?}");
+
+    let rules: String = leaves
+        .iter()
+        .enumerate()
+        .map(|(n, (path, _))| {
+            let read: String = path.iter().map(|key| format!("[{key}]")).collect();
+            echo(&format!("f{n}"), &format!("input{read}"))
+        })
+        .collect();
+    let (mut configuration, archives) = served(&format!("package main\n\n{rules}"));
+    let policy = |n| (format!("p{n}"), json!({ "bundles": ["main"], "decision": format!("main/f{n}") }));
+    configuration["portcullis"]["policies"] =
+        (0..leaves.len()).map(policy).collect::<serde_json::Map<_, _>>().into();
+    let mut envoy = harness::start(&configuration, archives);
+    for (n, (path, value)) in leaves.iter().enumerate() {
+        assert_eq!(answer(&mut envoy, &format!("p{n}")), *value, "{path:?}");
+    }
+}
+
+/// The paths to what has nothing below it, as Rego writes their steps.
+fn collect(value: &Value, path: &mut Vec<String>, leaves: &mut Vec<(Vec<String>, Value)>) {
+    let below: Vec<(String, &Value)> = match value {
+        Value::Object(object) => object.iter().map(|(key, value)| (json!(key).to_string(), value)).collect(),
+        Value::Array(array) => array.iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect(),
+        _ => Vec::new(),
+    };
+    if below.is_empty() {
+        leaves.push((path.clone(), value.clone()));
+    }
+    for (key, value) in below {
+        path.push(key);
+        collect(value, path, leaves);
+        path.pop();
+    }
+}
+
 fn start(policy: &str) -> Envoy<Scripted> {
     let (configuration, archives) = served(policy);
     harness::start(&configuration, archives)

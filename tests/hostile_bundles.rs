@@ -147,7 +147,7 @@ fn rego(rng: &mut Rng, text: &mut String, piece: usize) -> String {
     };
     let repeated = |count: usize, unit: &dyn Fn(usize) -> String| (0..count).map(unit).collect::<String>();
     let head = format!("{p}_0");
-    let added = match rng.usize(0..34) {
+    let added = match rng.usize(0..38) {
         0 => chain(size(rng, 3000), &|_, one, next| format!("{one} if {next}")),
         1 => chain(size(rng, 3000), &|_, one, next| format!("{one} if {{\n\tsome x in {next}\n\tx == 1\n}}")),
         2 => chain(size(rng, 1500), &|_, one, next| {
@@ -235,6 +235,24 @@ fn rego(rng: &mut Rng, text: &mut String, piece: usize) -> String {
             let count = size(rng, 2000);
             let ring = repeated(count, &|n| format!("q{p}_{n} if q{p}_{}\n", (n + 1) % count));
             format!("{ring}{head} if q{p}_0\n")
+        }
+        33 => {
+            chain(size(rng, 1500), &|_, one, next| format!("{one} := {next}.a")).replace(":= [1]", ":= input")
+        }
+        34 => format!("{head} if {{\n{}}}\n", repeated(size(rng, 8000), &|n| format!("\tinput.a{n} == 1\n"))),
+        35 => {
+            // Another name of a part of the input, deep within each rule.
+            let depth = size(rng, 200);
+            let (open, close) = ("not {\n".repeat(depth), "}\n".repeat(depth));
+            let rules = chain(size(rng, 40), &|_, one, next| {
+                format!("{one} := y if {{\ny := input.a\n{open}x := {next}.b\nx == 1\n{close}}}")
+            });
+            text.insert_str("package a\n".len(), "import future.keywords.not\n");
+            rules
+        }
+        36 => {
+            let key = "\"a\", ".repeat(size(rng, 8000));
+            format!("{head} if object.get(input, [{key}], 1) == 1\n")
         }
         _ => {
             let imports = repeated(size(rng, 4000), &|n| format!("import data.x{n} as y{p}{n}\n"));

@@ -79,6 +79,8 @@ const ALWAYS_THERE: &[&[&str]] =
     &[&[], &["attributes"], &["attributes", "request"], &["attributes", "request", "http"]];
 
 const HEADERS: &[&str] = &["attributes", "request", "http", "headers"];
+/// The header that is a request's id.
+const REQUEST_ID: &str = "x-request-id";
 /// A policy that names more headers is given all.
 const MOST_NAMED_HEADERS: usize = 64;
 
@@ -189,7 +191,11 @@ impl InputFields {
     /// Whether two requests may have the same ones. Not where the time is among them, and so whatever is not the request's
     /// own, or its id, which is among all the headers.
     pub fn may_recur(&self) -> bool {
-        !self.has(InputField::Time) && !self.has(InputField::Id) && self.headers.is_some()
+        let is_id = |name: &String| name == REQUEST_ID;
+        let named = self.headers.as_ref();
+        !self.has(InputField::Time)
+            && !self.has(InputField::Id)
+            && named.is_some_and(|names| !names.iter().any(is_id))
     }
 
     /// Whether a field is one of them.

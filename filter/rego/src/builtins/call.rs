@@ -191,6 +191,14 @@ pub struct Kept {
     pub keys: KeyCache,
 }
 
+impl<'a> Call<'a> {
+    /// A call beside any query: without time, chance and runtime.
+    pub(crate) fn beside(budget: &'a mut Budget, kept: &'a mut Kept) -> Call<'a> {
+        let Kept { patterns, keys } = kept;
+        Call { budget, now_ns: 0, seed: [0, 0], runtime: &Value::Null, patterns, keys, printed: None }
+    }
+}
+
 impl Call<'_> {
     /// Takes steps.
     pub fn step(&mut self, count: usize) -> Result<(), Fault> {

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Entry, Policy};
+use crate::builtins::Builtin;
 use crate::plan::{Arg, DataAt, NodeId, Op, Out, Path, Plan, Replacement, Target};
 use crate::value::Value;
 
 /// The longest path that is told apart; what is below is read with what is there.
 const MOST_STEPS: usize = 32;
+
+/// The most paths that are told apart; where there are more, the whole document counts as read.
+const MOST_PATHS: usize = 1024;
 
 /// Rules that are another name of rules that are another name of a part of `input`.
 const MOST_HOPS: usize = 16;
@@ -48,6 +52,9 @@ impl Paths {
             self.0.remove(p);
         });
         self.0.insert(path);
+        if self.0.len() > MOST_PATHS {
+            self.0 = BTreeSet::from([Vec::new()]);
+        }
     }
 }
 
@@ -94,7 +101,7 @@ struct Found {
     /// The parts of `input` that rules are another name of, as far as they were asked for.
     names: BTreeMap<NodeId, Option<Vec<Value>>>,
     /// Parts of which `object.get` was given a constant key.
-    got_from: Vec<Vec<Value>>,
+    got_from: Paths,
     /// Something is called in place of `object.get`.
     get_is_replaced: bool,
 }
@@ -125,7 +132,7 @@ impl ReadsSurvey {
         let Some((id, asked)) = reader.found.nodes.get(at).copied() else {
             let mut reads = std::mem::take(&mut self.found.reads);
             if self.found.get_is_replaced {
-                std::mem::take(&mut self.found.got_from).into_iter().for_each(|path| reads.input.add(path));
+                self.found.got_from.iter().for_each(|path| reads.input.add(path.to_vec()));
             }
             let input = &reads.input.0;
             reads.present.retain(|path| {
@@ -148,6 +155,14 @@ struct Reader<'p> {
 type Aliases = BTreeMap<u32, Vec<Value>>;
 
 impl Reader<'_> {
+    fn looks_for(&mut self, path: Vec<Value>) {
+        self.found.reads.present.insert(path);
+        if self.found.reads.present.len() > MOST_PATHS {
+            self.found.reads.present.clear();
+            self.found.reads.input.add(Vec::new());
+        }
+    }
+
     fn visit(&mut self, id: NodeId, asked: Asked) {
         if self.found.seen.insert((id, asked)) {
             self.found.nodes.push((id, asked));
@@ -181,7 +196,7 @@ impl Reader<'_> {
 
     /// The bodies that share a window, and the terms around them.
     fn window(&mut self, block: &[Op], heads: &[&[Arg]]) {
-        let (aliases, bound_again) = self.aliases(block, MOST_HOPS);
+        let (aliases, bound_again) = self.aliases(block);
         bound_again.into_iter().for_each(|path| self.found.reads.input.add(path));
         heads.iter().flat_map(|args| args.iter()).for_each(|arg| self.arg(arg, &aliases));
         self.block(block, &aliases);
@@ -189,29 +204,29 @@ impl Reader<'_> {
 
     /// Registers that a body binds to parts of `input` and nothing else; beside them the parts of which a register is not
     /// the only name.
-    fn aliases(&mut self, block: &[Op], hops: usize) -> (Aliases, Vec<Vec<Value>>) {
+    fn aliases(&mut self, block: &[Op]) -> (Aliases, Vec<Vec<Value>>) {
         let (mut aliases, mut twice) = (Aliases::new(), BTreeSet::new());
-        self.add_aliases(block, hops, &mut aliases, &mut twice);
+        self.add_aliases(block, &mut aliases, &mut twice);
         let bound_again = twice.iter().filter_map(|register| aliases.remove(register)).collect();
         (aliases, bound_again)
     }
 
-    fn add_aliases(&mut self, block: &[Op], hops: usize, aliases: &mut Aliases, twice: &mut BTreeSet<u32>) {
+    fn add_aliases(&mut self, block: &[Op], aliases: &mut Aliases, twice: &mut BTreeSet<u32>) {
         for op in block {
             match op {
                 Op::Ref(path, Out::Unify(Arg::Reg(register))) => {
-                    if let Some(found) = self.constant_path(path, aliases, hops)
+                    if let Some(found) = self.constant_path(path, aliases, MOST_HOPS)
                         && aliases.insert(*register, found).is_some()
                     {
                         twice.insert(*register);
                     }
                 }
-                Op::Not(block) | Op::Every { block, .. } => self.add_aliases(block, hops, aliases, twice),
+                Op::Not(block) | Op::Every { block, .. } => self.add_aliases(block, aliases, twice),
                 Op::Logical { left, right, .. } => {
-                    self.add_aliases(left, hops, aliases, twice);
-                    self.add_aliases(right, hops, aliases, twice);
+                    self.add_aliases(left, aliases, twice);
+                    self.add_aliases(right, aliases, twice);
                 }
-                Op::Compr(compr, _) => self.add_aliases(&compr.block, hops, aliases, twice),
+                Op::Compr(compr, _) => self.add_aliases(&compr.block, aliases, twice),
                 _ => {}
             }
         }
@@ -259,7 +274,16 @@ impl Reader<'_> {
             return None;
         }
         let Some(Arg::Reg(value)) = &rule.value else { return None };
-        self.aliases(&rule.block, hops).0.remove(value)
+        // Not in bodies within it: what is found there need not hold.
+        let mut aliases = Aliases::new();
+        for op in &rule.block {
+            if let Op::Ref(path, Out::Unify(Arg::Reg(register))) = op
+                && let Some(found) = self.constant_path(path, &aliases, hops)
+            {
+                aliases.insert(*register, found);
+            }
+        }
+        aliases.remove(value)
     }
 
     /// A register that is used as a value: all of what it holds is read.
@@ -295,9 +319,7 @@ impl Reader<'_> {
                 }
                 Op::Test(arg) => self.arg(arg, aliases),
                 Op::Builtin { builtin, args, out, .. } => {
-                    if builtin.nondeterministic || builtin.timed {
-                        self.found.reads.outside.insert(builtin.name);
-                    }
+                    self.calls(builtin);
                     let got = (builtin.name == "object.get").then(|| self.get(args, aliases)).flatten();
                     args.iter().skip(got.unwrap_or(0)).for_each(|a| self.arg(a, aliases));
                     self.out(out, aliases);
@@ -331,7 +353,7 @@ impl Reader<'_> {
                         match &with.value {
                             Replacement::Value(arg) => self.arg(arg, aliases),
                             Replacement::Function(node) => self.visit(*node, Asked::Value),
-                            Replacement::Builtin(_) => {}
+                            Replacement::Builtin(builtin) => self.calls(builtin),
                             Replacement::Reference(number) => {
                                 if let Some(path) = self.plan.references.get(*number as usize) {
                                     self.reference(path, &Out::Test, aliases);
@@ -351,6 +373,12 @@ impl Reader<'_> {
         }
     }
 
+    fn calls(&mut self, builtin: &'static Builtin) {
+        if builtin.nondeterministic || builtin.timed {
+            self.found.reads.outside.insert(builtin.name);
+        }
+    }
+
     /// `object.get` of a part of `input` with a constant key, or path, reads what is there. How many arguments that are.
     fn get(&mut self, args: &[Arg], aliases: &Aliases) -> Option<usize> {
         let [Arg::Reg(object), Arg::Const(key), _] = args else { return None };
@@ -360,8 +388,8 @@ impl Reader<'_> {
             Value::Array(keys) => path.extend(keys.iter().take(MOST_STEPS).cloned()),
             key => path.push(key.clone()),
         }
-        self.found.reads.present.insert(object.clone());
-        self.found.got_from.push(object.clone());
+        self.looks_for(object.clone());
+        self.found.got_from.add(object.clone());
         self.found.reads.input.add(path);
         Some(2)
     }
@@ -384,7 +412,7 @@ impl Reader<'_> {
                 (self.constant_path(path, aliases, MOST_HOPS), out)
                 && aliases.get(register) == Some(&found)
             {
-                self.found.reads.present.insert(found);
+                self.looks_for(found);
                 return;
             }
             self.found.reads.input.add(start.into_iter().chain(constants(done)).collect());

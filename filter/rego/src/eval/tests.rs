@@ -358,6 +358,14 @@ fn what_a_query_can_read_is_known() {
     assert_eq!(reads(&format!("{http}p if h == {{}}")), r#""a"/"h" |  | {}"#);
     assert_eq!(reads("h := input.a if input.c\nelse := input.b\np if h.x"), r#""a" "b" "c" |  | {}"#);
     assert_eq!(reads("h := input.a if input.c\nh := input.b\np if h.x"), r#""a" "b" "c" |  | {}"#);
+    let chance = "f(_, _) := 1\nq if f(\"\", 9) > input.a\np if q with f as rand.intn";
+    assert_eq!(reads(chance), r#""a" |  | {"rand.intn"}"#, "what stands in for a function");
+    let many = |what: &str| {
+        let lines: String = (0..2000).map(|n| format!("\t{}\n", what.replace("N", &n.to_string()))).collect();
+        reads(&format!("p if {{\n{lines}}}"))
+    };
+    assert_eq!(many("input.aN == 1"), " |  | {}", "all of it");
+    assert_eq!(many("xN := input.aN"), " |  | {}");
     let long = |steps: usize| format!("input{}", ".a".repeat(steps));
     let told = reads(&format!("p if {} == 1", long(100_000)));
     assert_eq!(told.matches("\"a\"").count(), 32, "the beginning stands for all of it");
@@ -589,4 +597,47 @@ fn tests_of_one_name_are_told_apart_where_that_is_wanted() {
     let rules = policy.rules();
     let names: Vec<String> = rules.iter().filter_map(|rule| rule.path.last()).map(Value::to_rego).collect();
     assert_eq!(names, [r#""test_a""#, r##""test_a#01""##, r#""b""#, r#""b""#]);
+}
+
+/// What walks the tree of rules, and documents that a `with` makes, calls itself: paths are bounded where they are read.
+#[test]
+fn a_long_path_uses_up_no_stack() {
+    on_a_small_stack(|| {
+        for steps in [110, 10_000] {
+            let a = ".a".repeat(steps);
+            for text in [
+                format!("p{a} := 1\nallow if data.t.p"),
+                format!("p{a} := 1\nallow if data.t.p with input as 1"),
+                format!("p{a}[x] := 1 if some x in [1]\nallow if data.t.p"),
+                format!("p[x]{a} := 1 if some x in [1]\nallow if walk(data.t.p, [x, y])"),
+                format!("default p{a} := 1\nallow if data.t.p"),
+                format!("p{a}.f(x) := x\nallow if data.t.p{a}.f(1)"),
+                format!("allow if input{a} with input{a} as 1"),
+                format!("allow if data.x with data.x{a} as 1"),
+                format!("allow if every x in [1] {{ x with input{a} as 1 }}"),
+            ] {
+                let mut compiler = Compiler::new(Options::default());
+                compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
+                let policy = match compiler.finish() {
+                    Ok(policy) => policy,
+                    Err(errors) => {
+                        let told = errors.to_string();
+                        assert!(steps > 120 && told.contains("more than 120 steps"), "{told}");
+                        continue;
+                    }
+                };
+                assert!(steps < 120, "{text:.60}");
+                let entry = policy.query("data.t.allow").unwrap();
+                policy.reads(&entry);
+                policy.evaluate(&entry, None, &Limits::default(), &Outside::default()).unwrap();
+            }
+        }
+        for text in
+            [format!("package a{}", ".a".repeat(130)), format!("package t\nimport data{}", ".a".repeat(130))]
+        {
+            let mut compiler = Compiler::new(Options::default());
+            compiler.module("m.rego", &text, Version::V1);
+            assert!(compiler.finish().unwrap_err().to_string().contains("more than 120 steps"), "{text:.60}");
+        }
+    });
 }

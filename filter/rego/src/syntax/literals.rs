@@ -200,6 +200,9 @@ impl Parser {
             if !matches!(target.value, TermValue::Var(_) | TermValue::Ref(_)) {
                 return self.refuse(token, "`with` needs a path of input or data, or a function");
             }
+            if let TermValue::Ref(path) = &target.value {
+                self.is_short(path, token)?;
+            }
             if !self.take_keyword("as") {
                 return self.unexpected("`as` is expected");
             }

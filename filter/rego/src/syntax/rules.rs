@@ -1,5 +1,6 @@
 //! Packages, imports and rules.
 
+use super::MOST_NESTING;
 use super::annotations::Target;
 use super::tokens::{Kind, Token};
 use super::tree::{Expr, ExprKind, Head, Import, Module, Rule, Sym, Term, TermValue};
@@ -34,17 +35,28 @@ impl Parser {
                 out.imports.push(import);
                 continue;
             }
-            let before = out.rules.len();
+            let (before, token) = (out.rules.len(), self.peek());
             if self.is_symbol("(") {
                 let rule = self.expression_rule()?;
                 out.rules.push(rule);
             } else {
                 self.rule(&mut out.rules)?;
             }
+            for rule in out.rules.iter().skip(before) {
+                self.is_short(&rule.head.reference, token)?;
+            }
             let new = out.rules.iter().enumerate().skip(before);
             self.statements.extend(new.map(|(index, rule)| (rule.pos.line, Target::Rule(index))));
         }
         Ok(false)
+    }
+
+    /// Refuses a path that nests documents deeper than terms may be nested: what walks the tree of rules calls itself.
+    pub(super) fn is_short(&self, path: &[Term], token: Token) -> Parsed<()> {
+        if path.len() > MOST_NESTING as usize {
+            return self.refuse(token, format!("a path of more than {MOST_NESTING} steps; use fewer"));
+        }
+        Ok(())
     }
 
     fn beginning(&mut self) -> Parsed<Module> {
@@ -77,6 +89,7 @@ impl Parser {
         match term.value {
             TermValue::Var(_) => {}
             TermValue::Ref(terms) if terms.first().is_some_and(|t| t.as_var().is_some()) => {
+                self.is_short(&terms, token)?;
                 for step in terms.iter().skip(1) {
                     match step.as_scalar() {
                         Some(name @ Value::String(_)) => path.push(name.clone()),
@@ -105,6 +118,7 @@ impl Parser {
         if names.any(|name| name.is_none()) {
             return self.refuse(token, "an import is a path of names and strings");
         }
+        self.is_short(&path, token)?;
         let root = path.first().and_then(Term::as_var);
         if !matches!(root, Some(Sym::INPUT | Sym::DATA | Sym::REGO | Sym::FUTURE)) {
             return self.refuse(token, "an import begins with data, input, rego or future");

@@ -14,3 +14,5 @@ const SOURCE: &str = "v1/topdown/crypto.go";
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wycheproof;

@@ -2,6 +2,7 @@
 
 use super::curves::{Curve, EcKey};
 use super::hashes::{Hash, same_code};
+use super::rsa::{Padding, RsaKey};
 use crate::builtins::{Budget, Call, Fault, KeyCache, Limit, PatternCache, call};
 use crate::value::Value;
 use crate::value::terms::term;
@@ -25,6 +26,27 @@ fn a_known_signature_of_p256_is_verified_and_no_other() {
     let mut off = y.clone();
     off[31] ^= 1;
     assert!(EcKey::new(Curve::P256, &x, &off).is_none());
+}
+
+/// As Go has it: the zeros with which a signature begins belong to it.
+#[test]
+fn a_signature_of_rsa_is_as_long_as_the_modulus() {
+    let n = hex(
+        "adabf85853009d8c4c1dac8cc8d9eddc0211897481e4c1eeafb10a1a8115819595cd016a71ecd2ff4b42c6a706f14a3d\
+             0e027f47b827073fbda6739fa1684f3b61d5d843c0b1038759bfdab9f6037472c095f16d5141a58b285b3b73020cbd9b\
+             48469f45cb419d1bf4b32facb212145dcc9dc22b5704f312319f08d3b396f70d",
+    );
+    let signature = hex(
+        "005a161b70e16b3a37691644eb9430b042815ff65650c6dbfafe5feaa872ea9705c0119580934fb2e93ed12514fb272d\
+             30bf2b38bb90e0faed0aa48b87e5c3188d0aa99ec0fe04a6db008baca1a8bbeca83aac92214b2cd41c4a065f43e4a3c7\
+             091dae5c351c0e3aded391239680db2a83f5b6c3003b7865a5563acdce46f62e",
+    );
+    let key = RsaKey::new(&n, 65_537);
+    let verify = |signature: &[u8]| {
+        key.verify(Padding::Fixed, Hash::Sha256, &Hash::Sha256.of(&[b"message 1"]), signature)
+    };
+    assert!(signature[0] == 0 && verify(&signature));
+    assert!(!verify(&signature[1..]) && !verify(&[&[0], &signature[..]].concat()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::parse::{MOST_NESTED, Node, parse_ahead};
 use super::{Decoded, Decoder, to_value};
-use crate::builtins::{Budget, Call, Fault, KeyCache, Limit, PatternCache};
+use crate::builtins::{Budget, Call, Fault, Kept, Limit};
 use crate::value::Value;
 
 /// What stands at a key.
@@ -18,15 +18,8 @@ pub(crate) enum Field {
 /// The fields of the first document, and whether there is what is not read here: infinity, times of day. The error is the line
 /// up to which it was read, from 1.
 pub(crate) fn fields(text: &[u8], budget: &mut Budget) -> Result<(Vec<(String, Field)>, bool), usize> {
-    let mut call = Call {
-        budget,
-        now_ns: 0,
-        seed: [0, 0],
-        runtime: &Value::Null,
-        patterns: &mut PatternCache::new(),
-        keys: &mut KeyCache::new(),
-        printed: None,
-    };
+    let mut kept = Kept::default();
+    let mut call = Call::beside(budget, &mut kept);
     let mut line = 1;
     let found = parse_ahead(&mut call, text, &mut line, 2).and_then(|tree| {
         let Some(root) = tree.root else { return Ok((Vec::new(), false)) };

@@ -9,7 +9,7 @@ mod scan;
 
 use super::json::writable;
 use super::operands::{all, bytes, text};
-use super::{Budget, Builtin, Call, Fault, KeyCache, Limit, PatternCache, Type};
+use super::{Budget, Builtin, Call, Fault, Kept, Limit, Type};
 use crate::builtins::encoding::from_base64;
 use crate::builtins::time::layout;
 use crate::value::{Number, Value, lossy, shortest as shortest_text};
@@ -77,15 +77,8 @@ impl std::error::Error for YamlError {}
 impl Value {
     /// Reads the first document of YAML 1.1 text, as `yaml.unmarshal` does.
     pub fn from_yaml(text: &[u8], budget: &mut Budget) -> Result<Value, YamlError> {
-        let mut call = Call {
-            budget,
-            now_ns: 0,
-            seed: [0, 0],
-            runtime: &Value::Null,
-            patterns: &mut PatternCache::new(),
-            keys: &mut KeyCache::new(),
-            printed: None,
-        };
+        let mut kept = Kept::default();
+        let mut call = Call::beside(budget, &mut kept);
         let mut line = 1;
         let decoded = decode(&mut call, text, &mut line);
         decoded.and_then(|decoded| to_value(&mut call, decoded)).map_err(|fault| match fault {

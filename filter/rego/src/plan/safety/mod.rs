@@ -26,34 +26,39 @@ pub(crate) type Unsafe = Vec<(Sym, Pos)>;
 /// Orders a body, and all bodies within it. Of the outermost one, an expression that never gets its turn, while no variable
 /// is to blame for it, is left out, as OPA leaves it out.
 pub(crate) fn reorder(body: &mut Body, scope: &mut Scope, arity: Arity<'_>, out: &mut Unsafe) {
-    let order = order(body, scope.bound(), arity);
-    if !order.missing.is_empty() {
-        out.extend(order.missing);
-        return;
-    }
-    let mut slots: Vec<Option<Expr>> = std::mem::take(body).into_iter().map(Some).collect();
-    body.extend(order.turns.iter().filter_map(|i| slots.get_mut(*i).and_then(Option::take)));
-    inner_bodies(body, scope, arity, out);
+    let _ = arrange(body, scope, arity, out);
 }
 
 /// The same of a body within another: where an expression never gets its turn, all stand as they were written.
 fn reorder_inner(body: &mut Body, scope: &mut Scope, arity: Arity<'_>, out: &mut Unsafe) {
-    let order = order(body, scope.bound(), arity);
-    if !order.missing.is_empty() {
-        out.extend(order.missing);
-        return;
-    }
-    let mut slots: Vec<Option<Expr>> = std::mem::take(body).into_iter().map(Some).collect();
-    body.extend(order.turns.iter().filter_map(|i| slots.get_mut(*i).and_then(Option::take)));
-    inner_bodies(body, scope, arity, out);
+    let Some((turns, mut slots)) = arrange(body, scope, arity, out) else { return };
     if body.len() < slots.len() {
-        for (turn, expr) in order.turns.iter().zip(body.drain(..)) {
+        for (turn, expr) in turns.iter().zip(body.drain(..)) {
             if let Some(slot) = slots.get_mut(*turn) {
                 *slot = Some(expr);
             }
         }
         body.extend(slots.into_iter().flatten());
     }
+}
+
+/// Puts a body into the order of its turns. Gives the turns, and in their places the expressions that got none; nothing if
+/// a variable is unsafe.
+fn arrange(
+    body: &mut Body,
+    scope: &mut Scope,
+    arity: Arity<'_>,
+    out: &mut Unsafe,
+) -> Option<(Vec<usize>, Vec<Option<Expr>>)> {
+    let order = order(body, scope.bound(), arity);
+    if !order.missing.is_empty() {
+        out.extend(order.missing);
+        return None;
+    }
+    let mut slots: Vec<Option<Expr>> = std::mem::take(body).into_iter().map(Some).collect();
+    body.extend(order.turns.iter().filter_map(|i| slots.get_mut(*i).and_then(Option::take)));
+    inner_bodies(body, scope, arity, out);
+    Some((order.turns, slots))
 }
 
 fn inner_bodies(body: &mut Body, scope: &mut Scope, arity: Arity<'_>, out: &mut Unsafe) {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::{Known, Type};
+use super::{Known, MOST_DEPTH, Type};
 use crate::plan::tree::{NodeId, RuleTree};
 use crate::syntax::tree::{Sym, Term, TermValue};
 use crate::value::Value;
@@ -53,13 +53,13 @@ pub(super) fn key_of(term: &Term) -> Option<Key> {
 }
 
 impl Tree {
-    /// Puts a type at a path, as far as it is constant.
+    /// Puts a type at a path, as far as it is constant; below [`MOST_DEPTH`] any value is taken.
     pub(super) fn put(&mut self, path: &[Term], of: Type) {
         let mut at = self;
-        for key in path.iter().map_while(key_of) {
+        for key in path.iter().take(MOST_DEPTH as usize).map_while(key_of) {
             at = at.below.entry(key).or_default();
         }
-        at.of = Some(of);
+        at.of = Some(if path.len() > MOST_DEPTH as usize { Type::any() } else { of });
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -113,16 +113,20 @@ impl<'a> Place<'a> {
 
     /// The type of all that is here and below.
     pub(super) fn extent(self, rules: &RuleTree) -> Type {
+        self.extent_within(rules, MOST_DEPTH)
+    }
+
+    fn extent_within(self, rules: &RuleTree, depth: u32) -> Type {
         match self {
             Place::Tree(tree) => tree.extent(),
             Place::Node(all, id) => {
-                if all.nodes.contains(&id) {
+                let Some(depth) = depth.checked_sub(1).filter(|_| !all.nodes.contains(&id)) else {
                     return Type::any();
-                }
+                };
                 let below = rules.node(id).into_iter().flat_map(|node| &node.children);
                 let below = below.filter(|(_, child)| all.nodes.contains(child) || all.above.contains(child));
-                let fields =
-                    below.map(|(key, child)| (key.clone(), Some(Place::Node(all, *child).extent(rules))));
+                let of = |child| Place::Node(all, child).extent_within(rules, depth);
+                let fields = below.map(|(key, child)| (key.clone(), Some(of(*child))));
                 Type::object(fields.collect(), Some((Some(Type::String), Some(Type::any()))))
             }
         }

@@ -1,7 +1,7 @@
 //! References: their types, and what they cannot find.
 
 use super::check::Checker;
-use super::{Known, MOST_MEMBERS, Type, keys, or, select, show, unifies, values};
+use super::{Known, MOST_DEPTH, MOST_MEMBERS, MOST_PARTS, Type, keys, or, select, show, unifies, values};
 use crate::plan::tree::NodeId;
 use crate::syntax::Pos;
 use crate::syntax::tree::{Expr, ExprKind, Sym, Term, TermValue};
@@ -139,14 +139,22 @@ impl Checker<'_> {
 
     /// The type of all that is at a node and below.
     fn extent(&self, id: NodeId) -> Type {
+        self.extent_within(id, MOST_DEPTH, &mut MOST_PARTS.clone())
+    }
+
+    /// The same, with any value in place of what lies deeper than `depth`, or where more than `parts` would be taken.
+    fn extent_within(&self, id: NodeId, depth: u32, parts: &mut u32) -> Type {
         if let Some(of) = self.types.node(id) {
             return of;
         }
+        let Some(depth) = depth.checked_sub(1) else { return Type::any() };
         let mut fields = Vec::new();
         if let Some(node) = self.tree.node(id).filter(|n| n.children.len() <= MOST_MEMBERS) {
             for (key, child) in &node.children {
                 if self.types.is_on_path(*child) {
-                    fields.push((key.clone(), Some(self.extent(*child))));
+                    let Some(left) = parts.checked_sub(1) else { return Type::any() };
+                    *parts = left;
+                    fields.push((key.clone(), Some(self.extent_within(*child, depth, parts))));
                 }
             }
         }
