@@ -16,6 +16,7 @@ use crate::value::Value;
 impl<'p, W: Watch> Machine<'p, W> {
     pub(crate) fn call(&mut self, id: NodeId, args: &'p [Arg], out: &'p Out) -> Result<Flow, Fault> {
         let Some(context) = self.context() else { return Ok(Flow::Fail) };
+        self.step(context.mock_steps())?;
         if context.mocks.is_some()
             && let Some(mock) = context.mock(&Mocked::Function(id)).cloned()
         {
@@ -79,6 +80,7 @@ impl<'p, W: Watch> Machine<'p, W> {
         out: &'p Out,
     ) -> Result<Option<Flow>, Fault> {
         let Some(context) = self.context() else { return Ok(None) };
+        self.step(context.mock_steps())?;
         match context.mock(&Mocked::Builtin(name)).cloned() {
             Some(mock) => self.mocked(mock, args, out, &context).map(Some),
             None => Ok(None),

@@ -13,36 +13,35 @@ impl<'p, W: Watch> Machine<'p, W> {
             return Ok(Flow::Next);
         }
         self.closure(block, Role::Every { domain, next: 0 })?;
-        self.next_of_every(op)?;
-        Ok(Flow::Wait)
+        self.next_of_every(op)
     }
 
     /// Binds the next element; None are left: it holds.
-    pub(super) fn next_of_every(&mut self, op: &'p Op) -> Result<(), Fault> {
-        let Op::Every { key, value, .. } = op else { return Ok(()) };
-        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+    pub(super) fn next_of_every(&mut self, op: &'p Op) -> Result<Flow, Fault> {
+        let Op::Every { key, value, .. } = op else { return Ok(Flow::Fail) };
+        let Some(frame) = self.frames.last_mut() else { return Ok(Flow::Fail) };
         let trail = frame.trail;
         let choices = frame.choices;
-        let Role::Every { domain, next } = &mut frame.role else { return Ok(()) };
+        let Role::Every { domain, next } = &mut frame.role else { return Ok(Flow::Fail) };
         let found = item(domain, *next).0;
         *next += 1;
         frame.at = 0;
         frame.context = frame.home.clone();
         self.choices.truncate(choices);
         self.undo(trail);
-        let Some((k, v)) = found else { return self.finish(Some(Value::Bool(true))) };
+        let Some((k, v)) = found else { return Ok(Flow::Finish(Some(Value::Bool(true)))) };
         self.step(1)?;
         let bound = self.unify(key, &k)? && self.unify(value, &v)?;
-        if bound { Ok(()) } else { self.fail() }
+        Ok(if bound { Flow::Run } else { Flow::Fail })
     }
 
     /// One operand of `and`/`or` holds or not.
-    pub(super) fn operand_done(&mut self, holds: bool) -> Result<(), Fault> {
+    pub(super) fn operand_done(&mut self, holds: bool) -> Result<Flow, Fault> {
         let op = self.parent_op();
-        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-        let Role::Logical { or, second } = &mut frame.role else { return Ok(()) };
+        let Some(frame) = self.frames.last_mut() else { return Ok(Flow::Fail) };
+        let Role::Logical { or, second } = &mut frame.role else { return Ok(Flow::Fail) };
         if *second || *or == holds {
-            return self.finish(holds.then_some(Value::Bool(true)));
+            return Ok(Flow::Finish(holds.then_some(Value::Bool(true))));
         }
         *second = true;
         let (trail, choices) = (frame.trail, frame.choices);
@@ -53,7 +52,7 @@ impl<'p, W: Watch> Machine<'p, W> {
         }
         self.choices.truncate(choices);
         self.undo(trail);
-        Ok(())
+        Ok(Flow::Run)
     }
 
     /// The operation that the frame below the top one waits at.

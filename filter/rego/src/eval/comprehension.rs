@@ -49,14 +49,14 @@ impl<'p, W: Watch> Machine<'p, W> {
         }
     }
 
-    pub(crate) fn collect(&mut self) -> Result<(), Fault> {
+    pub(crate) fn collect(&mut self) -> Result<Flow, Fault> {
         let Some(Frame { role: Role::Compr { compr, groups, .. }, .. }) = self.frames.last() else {
-            return Ok(());
+            return Ok(Flow::Fail);
         };
         let compr: &'p Compr = compr;
         let grouped = groups.is_some();
         if grouped && compr.open {
-            return self.fail();
+            return Ok(Flow::Fail);
         }
         let Some(value) = self.value(&compr.value)? else { return Err(unbound()) };
         let key = match compr.kind {
@@ -91,7 +91,7 @@ impl<'p, W: Watch> Machine<'p, W> {
                 }
             }
         }
-        self.fail()
+        Ok(Flow::Fail)
     }
 
     pub(crate) fn is_grouped(&self, compr: &Compr) -> bool {
@@ -112,7 +112,7 @@ impl<'p, W: Watch> Machine<'p, W> {
         self.open_window(registers)?;
         let role = Role::Compr { compr, keys: Vec::new(), values: Vec::new(), groups: Some(Vec::new()) };
         self.push(&compr.block, context, role)?;
-        Ok(Flow::Wait)
+        Ok(Flow::Run)
     }
 
     /// The groups are complete: keeps them, and answers for what the frame below holds.
@@ -120,14 +120,14 @@ impl<'p, W: Watch> Machine<'p, W> {
         &mut self,
         compr: &'p Compr,
         groups: Vec<(Vec<Value>, Value, Value)>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Flow, Fault> {
         if compr.open {
             if let Some(frame) = self.frames.last() {
                 frame.context.caches.borrow_mut().comprehensions.insert(compr.id, Rc::default());
             }
             // The operation is executed once more.
             self.drop_frame();
-            return Ok(());
+            return Ok(Flow::Run);
         }
         let mut by_key: BTreeMap<Vec<Value>, Vec<(Value, Value)>> = BTreeMap::new();
         for (group, key, value) in groups {
@@ -162,9 +162,9 @@ impl<'p, W: Watch> Machine<'p, W> {
         let Some(answer) = answer else {
             // A name that stands elsewhere in the rule, and has no value here: it is computed for this place.
             self.drop_frame();
-            return Ok(());
+            return Ok(Flow::Run);
         };
-        self.finish(Some(answer))
+        Ok(Flow::Finish(Some(answer)))
     }
 }
 

@@ -61,6 +61,16 @@ impl Context {
         })
     }
 
+    /// What it costs to look for one of the functions that are replaced.
+    pub(crate) fn mock_steps(&self) -> usize {
+        self.mocks.as_ref().map_or(0, |mocks| mocks.len() / 8)
+    }
+
+    /// What it costs to look for a path that is replaced.
+    pub(crate) fn target_steps(&self) -> usize {
+        self.targets.as_ref().map_or(0, |targets| targets.len())
+    }
+
     /// Whether only the replacement counts at a path.
     pub(crate) fn is_target(&self, path: &[Value]) -> bool {
         self.targets

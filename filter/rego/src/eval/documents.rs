@@ -107,8 +107,8 @@ impl<'p, W: Watch> Machine<'p, W> {
 
     /// Takes a step; the node, if rules are there.
     fn step_into(&mut self, place: &mut Place, key: &Value) -> Result<Option<NodeId>, Fault> {
-        self.step(1)?;
         let Some(context) = self.context() else { return Ok(None) };
+        self.step(1 + context.target_steps())?;
         place.step(key, self.plan, &context);
         let node = place
             .node
@@ -169,7 +169,7 @@ impl<'p, W: Watch> Machine<'p, W> {
         let mut open: Vec<(NodeId, Vec<Value>)> = vec![(root, place.path)];
         while let Some((id, path)) = open.pop() {
             let Some(node) = plan.node(id) else { continue };
-            self.step(1)?;
+            self.step(1 + context.target_steps())?;
             if id != root && (!node.rules.is_empty() || node.default.is_some()) {
                 if node.arity == 0 {
                     let hidden = (context.targets.is_some() && context.is_target(&path)).then(|| {
@@ -199,16 +199,15 @@ impl<'p, W: Watch> Machine<'p, W> {
         let extent = Extent { root, base, leaves, next: 0, values: Vec::new() };
         self.open_window(0)?;
         self.push(&[], context, Role::Extent(Box::new(extent)))?;
-        self.next_leaf()?;
-        Ok(Flow::Wait)
+        Ok(Flow::Leaf)
     }
 
     /// Evaluates the next leaf of the extent on top, or ends it.
-    pub(crate) fn next_leaf(&mut self) -> Result<(), Fault> {
+    pub(crate) fn next_leaf(&mut self) -> Result<Flow, Fault> {
         let plan = self.plan;
         loop {
-            let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-            let Role::Extent(extent) = &mut frame.role else { return Ok(()) };
+            let Some(frame) = self.frames.last_mut() else { return Ok(Flow::Fail) };
+            let Role::Extent(extent) = &mut frame.role else { return Ok(Flow::Fail) };
             let Some((id, hidden)) = extent.leaves.get_mut(extent.next) else { break };
             let id = *id;
             if let Some(hidden) = hidden.take() {
@@ -224,11 +223,10 @@ impl<'p, W: Watch> Machine<'p, W> {
             let Some(node) = plan.node(id) else { continue };
             let ask =
                 if node.ground && !node.set { Ask::Complete } else { Ask::Partial { keys: Vec::new() } };
-            self.start(id, ask, context, 0)?;
-            return Ok(());
+            return self.start(id, ask, context, 0);
         }
-        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-        let Role::Extent(extent) = &mut frame.role else { return Ok(()) };
+        let Some(frame) = self.frames.last_mut() else { return Ok(Flow::Fail) };
+        let Role::Extent(extent) = &mut frame.role else { return Ok(Flow::Fail) };
         let (root, base) = (extent.root, extent.base.take());
         let mut values = std::mem::take(&mut extent.values).into_iter();
         let count = values.len();
@@ -238,7 +236,7 @@ impl<'p, W: Watch> Machine<'p, W> {
             (Some(tree), Some(base)) => Some(merge(&base, &tree)?),
             (tree, base) => tree.or(base),
         };
-        self.finish(answer)
+        Ok(Flow::Finish(answer))
     }
 }
 
@@ -297,6 +295,7 @@ impl<W: Watch> Resolve for Resolver<'_, '_, W> {
         if self.context.targets.is_none() {
             return Ok(base);
         }
+        self.machine.step(self.context.target_steps() * (path.len() + 1))?;
         let over = self.context.replaced.as_ref();
         let over = over.and_then(|root| path.iter().try_fold(root, |at, key| at.get(key))).cloned();
         let replaced = (0..=path.len()).any(|n| self.context.is_target(path.get(..n).unwrap_or_default()));

@@ -110,6 +110,7 @@ impl<'p, W: Watch> Machine<'p, W> {
     ) -> Result<Flow, Fault> {
         let plan = self.plan;
         let Some(node) = plan.node(id) else { return Ok(Flow::Fail) };
+        self.step(context.mock_steps())?;
         let args: &[Value] = match &ask {
             Ask::Call { args, .. } => args,
             _ => &[],
@@ -143,17 +144,16 @@ impl<'p, W: Watch> Machine<'p, W> {
         self.open_window(0)?;
         self.push(&[], context, Role::Job(Box::new(job)))?;
         self.note_begin();
-        self.next_rule()?;
-        Ok(Flow::Wait)
+        Ok(Flow::Rule)
     }
 
     /// Starts the next rule, branch or default of the job on top, or ends the job.
-    fn next_rule(&mut self) -> Result<(), Fault> {
+    pub(crate) fn next_rule(&mut self) -> Result<Flow, Fault> {
         let plan = self.plan;
         loop {
-            let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+            let Some(frame) = self.frames.last_mut() else { return Ok(Flow::Fail) };
             let (choices, trail, base) = (frame.choices, frame.trail, frame.base);
-            let Role::Job(job) = &mut frame.role else { return Ok(()) };
+            let Role::Job(job) = &mut frame.role else { return Ok(Flow::Fail) };
             let rule = match job.advance(plan) {
                 Some(rule) => rule,
                 None => return self.end_job(),
@@ -169,7 +169,7 @@ impl<'p, W: Watch> Machine<'p, W> {
             self.step(1)?;
             self.watch.rule(rule.pos);
             if self.enter_rule(rule)? {
-                return Ok(());
+                return Ok(Flow::Run);
             }
             self.watch.head_differs();
         }
@@ -221,20 +221,20 @@ impl<'p, W: Watch> Machine<'p, W> {
     }
 
     /// The body of the job's rule holds.
-    pub(crate) fn job_solved(&mut self) -> Result<(), Fault> {
-        let Some(frame) = self.frames.last() else { return Ok(()) };
-        let Role::Job(job) = &frame.role else { return Ok(()) };
-        let Some(rule) = job.rule else { return Ok(()) };
+    pub(crate) fn job_solved(&mut self) -> Result<Flow, Fault> {
+        let Some(frame) = self.frames.last() else { return Ok(Flow::Fail) };
+        let Role::Job(job) = &frame.role else { return Ok(Flow::Fail) };
+        let Some(rule) = job.rule else { return Ok(Flow::Fail) };
         self.watch.held(rule.pos);
         if matches!(job.ask, Ask::Partial { .. }) {
             self.gather(rule)?;
-            return self.fail();
+            return Ok(Flow::Fail);
         }
-        let Some(value) = &rule.value else { return self.fail() };
+        let Some(value) = &rule.value else { return Ok(Flow::Fail) };
         let Some(value) = self.value(value)? else { return Err(unbound()) };
         self.open_arguments(rule)?;
-        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-        let Role::Job(job) = &mut frame.role else { return Ok(()) };
+        let Some(frame) = self.frames.last_mut() else { return Ok(Flow::Fail) };
+        let Role::Job(job) = &mut frame.role else { return Ok(Flow::Fail) };
         job.found = true;
         match &job.previous {
             Some(previous) if *previous != value => {
@@ -246,7 +246,7 @@ impl<'p, W: Watch> Machine<'p, W> {
             Some(_) => {}
             None => job.previous = Some(value),
         }
-        if job.early { self.end_job() } else { self.fail() }
+        if job.early { self.end_job() } else { Ok(Flow::Fail) }
     }
 
     /// What the first solution gave arguments that came without a value: the caller's variables get it.
@@ -268,13 +268,9 @@ impl<'p, W: Watch> Machine<'p, W> {
         Ok(())
     }
 
-    pub(crate) fn job_exhausted(&mut self) -> Result<(), Fault> {
-        self.next_rule()
-    }
-
-    fn end_job(&mut self) -> Result<(), Fault> {
-        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-        let Role::Job(job) = &mut frame.role else { return Ok(()) };
+    fn end_job(&mut self) -> Result<Flow, Fault> {
+        let Some(frame) = self.frames.last_mut() else { return Ok(Flow::Fail) };
+        let Role::Job(job) = &mut frame.role else { return Ok(Flow::Fail) };
         let id = job.node;
         let caches = frame.context.caches.clone();
         let answer = match std::mem::replace(&mut job.ask, Ask::Complete) {
@@ -302,7 +298,7 @@ impl<'p, W: Watch> Machine<'p, W> {
             }
         };
         self.watch.end(answer.as_ref());
-        self.finish(answer)
+        Ok(Flow::Finish(answer))
     }
 
     /// Adds what a solution of a partial rule contributes.

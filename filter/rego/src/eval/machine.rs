@@ -15,14 +15,21 @@ use crate::plan::{Arg, Compr, Kind, Op, Out, Plan, RulePlan};
 use crate::syntax::{Pos, Source};
 use crate::value::{ObjectBuilder, Value};
 
-/// What an operation came to.
+/// What the machine does next. Nothing that is done next is called from what was done before it: a failure that ends frame
+/// after frame would use stack for each.
 pub(crate) enum Flow {
-    /// It holds: go on.
+    /// The operation holds: go on behind it.
     Next,
     /// It does not hold, or a choice was left whose turn it is: go back to the last choice.
     Fail,
-    /// A frame was pushed whose answer it waits for.
-    Wait,
+    /// Go on where the top frame is: it was pushed, or begins again.
+    Run,
+    /// The top frame is the rules of a name: the next of them.
+    Rule,
+    /// The top frame is all that is below a place: the next leaf.
+    Leaf,
+    /// The top frame ends with an answer.
+    Finish(Option<Value>),
 }
 
 /// What a frame is for.
@@ -216,59 +223,46 @@ impl<'p, W: Watch> Machine<'p, W> {
     }
 
     fn run(&mut self) -> Result<(), Fault> {
-        while let Some(frame) = self.frames.last() {
-            match frame.block.get(frame.at) {
-                Some(op) => {
-                    self.budget.step(1)?;
-                    let flow = self.execute(op)?;
-                    self.apply(flow)?;
+        let mut flow = Flow::Run;
+        while let Some(frame) = self.frames.last_mut() {
+            flow = match flow {
+                Flow::Next => {
+                    frame.at += 1;
+                    Flow::Run
                 }
-                None => self.solved()?,
-            }
+                Flow::Run => match frame.block.get(frame.at) {
+                    Some(op) => {
+                        self.budget.step(1)?;
+                        self.execute(op)?
+                    }
+                    None => self.solved()?,
+                },
+                Flow::Fail => self.fail()?,
+                Flow::Rule => self.next_rule()?,
+                Flow::Leaf => self.next_leaf()?,
+                Flow::Finish(answer) => self.finish(answer)?,
+            };
         }
         Ok(())
     }
 
-    pub(crate) fn apply(&mut self, flow: Flow) -> Result<(), Fault> {
-        match flow {
-            Flow::Next => {
-                if let Some(frame) = self.frames.last_mut() {
-                    frame.at += 1;
-                }
-                Ok(())
-            }
-            Flow::Fail => self.fail(),
-            Flow::Wait => Ok(()),
-        }
-    }
-
     /// Goes back to the last choice of the top frame, or ends the frame.
-    pub(crate) fn fail(&mut self) -> Result<(), Fault> {
+    fn fail(&mut self) -> Result<Flow, Fault> {
         self.note_failure();
-        loop {
-            let Some(frame) = self.frames.last_mut() else { return Ok(()) };
-            if self.choices.len() <= frame.choices {
-                return self.exhausted();
-            }
-            let Some(choice) = self.choices.last() else { return Ok(()) };
-            frame.at = choice.at;
-            if !Rc::ptr_eq(&frame.context, &choice.context) {
-                frame.context = choice.context.clone();
-            }
-            let trail = choice.trail;
-            self.undo(trail);
-            self.budget.step(1)?;
-            match self.retry()? {
-                Flow::Next => {
-                    if let Some(frame) = self.frames.last_mut() {
-                        frame.at += 1;
-                    }
-                    return Ok(());
-                }
-                Flow::Wait => return Ok(()),
-                Flow::Fail => self.note_failure(),
-            }
+        let (Some(frame), Some(choice)) = (self.frames.last_mut(), self.choices.last()) else {
+            return self.exhausted();
+        };
+        if self.choices.len() <= frame.choices {
+            return self.exhausted();
         }
+        frame.at = choice.at;
+        if !Rc::ptr_eq(&frame.context, &choice.context) {
+            frame.context = choice.context.clone();
+        }
+        let trail = choice.trail;
+        self.undo(trail);
+        self.budget.step(1)?;
+        self.retry()
     }
 
     /// Tries the next alternative of the last choice.
@@ -382,7 +376,7 @@ impl<'p, W: Watch> Machine<'p, W> {
     pub(crate) fn closure(&mut self, block: &'p [Op], role: Role<'p>) -> Result<Flow, Fault> {
         let Some(context) = self.context() else { return Ok(Flow::Fail) };
         self.push(block, context, role)?;
-        Ok(Flow::Wait)
+        Ok(Flow::Run)
     }
 
     fn builtin(
@@ -436,31 +430,31 @@ impl<'p, W: Watch> Machine<'p, W> {
     // --- Answers ---
 
     /// The top frame's body holds.
-    fn solved(&mut self) -> Result<(), Fault> {
-        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+    fn solved(&mut self) -> Result<Flow, Fault> {
+        let Some(frame) = self.frames.last_mut() else { return Ok(Flow::Fail) };
         match &mut frame.role {
             Role::Query => {
                 let answer = self.shown.iter().map(|r| self.register(*r).cloned()).collect();
                 self.answers.push(answer);
                 if self.answers.len() >= self.most_answers {
                     self.frames.clear();
-                    return Ok(());
+                    return Ok(Flow::Run);
                 }
                 self.bytes(64)?;
-                self.fail()
+                Ok(Flow::Fail)
             }
             Role::Job(_) => self.job_solved(),
-            Role::Extent(_) => self.next_leaf(),
+            Role::Extent(_) => Ok(Flow::Leaf),
             Role::Not { holds } => {
                 *holds = true;
-                self.fail()
+                Ok(Flow::Fail)
             }
             Role::Logical { .. } => self.operand_done(true),
             Role::Every { .. } => {
                 let op = self.parent_op();
                 match op {
                     Some(op) => self.next_of_every(op),
-                    None => Ok(()),
+                    None => Ok(Flow::Fail),
                 }
             }
             Role::Compr { .. } => self.collect(),
@@ -468,21 +462,21 @@ impl<'p, W: Watch> Machine<'p, W> {
     }
 
     /// The top frame's body has no more answers.
-    fn exhausted(&mut self) -> Result<(), Fault> {
-        let Some(frame) = self.frames.last_mut() else { return Ok(()) };
+    fn exhausted(&mut self) -> Result<Flow, Fault> {
+        let Some(frame) = self.frames.last_mut() else { return Ok(Flow::Fail) };
         match &mut frame.role {
             Role::Query => {
                 self.frames.pop();
-                Ok(())
+                Ok(Flow::Run)
             }
-            Role::Job(_) => self.job_exhausted(),
-            Role::Extent(_) => self.next_leaf(),
+            Role::Job(_) => Ok(Flow::Rule),
+            Role::Extent(_) => Ok(Flow::Leaf),
             Role::Not { holds } => {
                 let answer = if *holds { None } else { Some(Value::Bool(true)) };
-                self.finish(answer)
+                Ok(Flow::Finish(answer))
             }
             Role::Logical { .. } => self.operand_done(false),
-            Role::Every { .. } => self.finish(None),
+            Role::Every { .. } => Ok(Flow::Finish(None)),
             Role::Compr { compr, keys, values, groups } => {
                 let compr: &'p Compr = compr;
                 if let Some(groups) = groups.take() {
@@ -497,7 +491,7 @@ impl<'p, W: Watch> Machine<'p, W> {
                         keys.into_iter().zip(values).for_each(|(k, v)| builder.push(k, v));
                         if compr.last_counts {
                             let object = Value::Object(Rc::new(builder.finish()?));
-                            return self.finish(Some(object));
+                            return Ok(Flow::Finish(Some(object)));
                         }
                         match builder.finish_unique()? {
                             Some(object) => Value::Object(Rc::new(object)),
@@ -508,7 +502,7 @@ impl<'p, W: Watch> Machine<'p, W> {
                         }
                     }
                 };
-                self.finish(Some(value))
+                Ok(Flow::Finish(Some(value)))
             }
         }
     }
@@ -547,32 +541,31 @@ impl<'p, W: Watch> Machine<'p, W> {
     }
 
     /// Pops the top frame and gives its answer to the one below.
-    pub(crate) fn finish(&mut self, answer: Option<Value>) -> Result<(), Fault> {
+    fn finish(&mut self, answer: Option<Value>) -> Result<Flow, Fault> {
         self.drop_frame();
-        let Some(below) = self.frames.last_mut() else { return Ok(()) };
+        let Some(below) = self.frames.last_mut() else { return Ok(Flow::Run) };
         let resume = below.resume;
         if let Role::Extent(extent) = &mut below.role {
             extent.put(answer);
-            return self.next_leaf();
+            return Ok(Flow::Leaf);
         }
         let op: Option<&'p Op> = below.block.get(below.at);
-        let Some(value) = answer else { return self.fail() };
+        let Some(value) = answer else { return Ok(Flow::Fail) };
         for (index, given) in std::mem::take(&mut self.given) {
             let Some(Op::Call { args, .. } | Op::Builtin { args, .. }) = op else { break };
             if let Some(arg) = args.get(index)
                 && !self.unify(arg, &given)?
             {
-                return self.fail();
+                return Ok(Flow::Fail);
             }
         }
-        let flow = match op {
-            Some(Op::Ref(path, out)) => self.go(path, out, value, resume, false)?,
+        match op {
+            Some(Op::Ref(path, out)) => self.go(path, out, value, resume, false),
             Some(Op::Call { out, .. } | Op::Compr(_, out) | Op::Builtin { out, .. }) => {
-                holds(self.emit(out, &value)?)
+                Ok(holds(self.emit(out, &value)?))
             }
-            _ => Flow::Next,
-        };
-        self.apply(flow)
+            _ => Ok(Flow::Next),
+        }
     }
 }
 

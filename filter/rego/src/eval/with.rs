@@ -51,8 +51,8 @@ impl<'p, W: Watch> Machine<'p, W> {
                 (Target::Input(_), _) => {}
             }
         }
-        let targets = added(&context.targets, targets);
-        let mocks = added(&context.mocks, mocks);
+        let targets = self.added(&context.targets, targets, |a, b| a == b)?;
+        let mocks = self.added(&context.mocks, mocks, |(a, _), (b, _)| a == b)?;
         let inner = Context { input, replaced, targets, mocks, caches: Rc::default(), parent: Some(context) };
         if let Some(frame) = self.frames.last_mut() {
             frame.context = Rc::new(inner);
@@ -86,12 +86,22 @@ impl<'p, W: Watch> Machine<'p, W> {
             (over, under) => over.or(under),
         })
     }
-}
 
-/// A list with more at its end.
-fn added<T: Clone>(list: &Option<Rc<[T]>>, more: Vec<T>) -> Option<Rc<[T]>> {
-    if more.is_empty() {
-        return list.clone();
+    /// A list with more at its end, in place of what it says of the same: however deep a `with` is nested, it is no longer than
+    /// there are things to replace.
+    fn added<T: Clone>(
+        &mut self,
+        list: &Option<Rc<[T]>>,
+        more: Vec<T>,
+        same: impl Fn(&T, &T) -> bool,
+    ) -> Result<Option<Rc<[T]>>, Fault> {
+        if more.is_empty() {
+            return Ok(list.clone());
+        }
+        let old = list.as_deref().unwrap_or_default();
+        self.step(old.len() * more.len())?;
+        self.bytes((old.len() + more.len()) * size_of::<T>())?;
+        let kept = old.iter().filter(|a| !more.iter().any(|b| same(a, b))).cloned();
+        Ok(Some(kept.chain(more.iter().cloned()).collect()))
     }
-    Some(list.iter().flat_map(|l| l.iter()).cloned().chain(more).collect())
 }

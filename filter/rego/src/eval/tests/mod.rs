@@ -1,5 +1,7 @@
 //! Tables of policies and OPA's answers: each was asked of the real `opa` 1.20.2.
 
+mod stack;
+
 use super::{Error, Failure, Limits, Outside, Policy, ReadsSurvey, Recorder};
 use crate::builtins::Budget;
 use crate::plan::{Compiler, Options};
@@ -250,54 +252,6 @@ fn bounds_end_an_evaluation() {
     assert_eq!(run("data.t.loop", &steps), Err(Error::Limit(crate::builtins::Limit::Steps)));
     let bytes = Limits { bytes: 1000, ..most };
     assert_eq!(run("data.t.loop", &bytes), Err(Error::Limit(crate::builtins::Limit::Bytes)));
-}
-
-/// Runs on a stack as small as a module has, less what a debug build needs more.
-fn on_a_small_stack(f: impl FnOnce() + Send + 'static) {
-    std::thread::Builder::new().stack_size(2 << 20).spawn(f).unwrap().join().unwrap();
-}
-
-#[test]
-fn nothing_that_nests_uses_up_the_stack() {
-    on_a_small_stack(|| {
-        let nested =
-            |open: &str, close: &str, n: usize| format!("p := {}1{}", open.repeat(n), close.repeat(n));
-        for n in [100, 1_000, 100_000] {
-            for (open, close) in [
-                ("[", "]"),
-                ("{", "}"),
-                ("(", ")"),
-                ("[1 | x := ", "]"),
-                ("count(", ")"),
-                ("{1: ", "}"),
-                ("-", ""),
-            ] {
-                let text = nested(open, close, n);
-                let got = answer(&[&text], "", "", "data.t.p");
-                assert!(got != "undefined" || n < 1000, "{open} {n}: {got}");
-            }
-            for op in [" + 1", " | {1}", " == 1", " in [1]"] {
-                answer(&[&format!("p := 1{}", op.repeat(n))], "", "", "data.t.p");
-            }
-            let not = format!("import future.keywords.not\np if {}true{}", "not {".repeat(n), "}".repeat(n));
-            answer(&[&not], "", "", "data.t.p");
-            let every = format!("p if {}true{}", "every x in [1] {".repeat(n), "}".repeat(n));
-            answer(&[&every], "", "", "data.t.p");
-            let template = format!("p := {}1{}", "$\"{".repeat(n), "}\"".repeat(n));
-            answer(&[&template], "", "", "data.t.p");
-        }
-        let chain: String = (0..1_500).map(|i| format!("r{i} := r{}\n", i + 1)).collect();
-        assert_eq!(answer(&[&format!("{chain}r1500 := 1")], "", "", "data.t.r0"), "1");
-        let conjuncts: String = (0..3_000).map(|i| format!("  input.a{i} == {i}\n")).collect();
-        let input: Vec<String> = (0..3_000).map(|i| format!("\"a{i}\": {i}")).collect();
-        let input = format!("{{{}}}", input.join(", "));
-        assert_eq!(
-            answer(&[&format!("p if {{\n{conjuncts}}}\np if input.b")], "", &input, "data.t.p"),
-            "true"
-        );
-        let path: String = (0..90).map(|i| format!(".p{i}")).collect();
-        assert_eq!(answer(&[&format!("package t{path}\nx := 1")], "", "", &format!("data.t{path}.x")), "1");
-    });
 }
 
 #[test]
@@ -597,47 +551,4 @@ fn tests_of_one_name_are_told_apart_where_that_is_wanted() {
     let rules = policy.rules();
     let names: Vec<String> = rules.iter().filter_map(|rule| rule.path.last()).map(Value::to_rego).collect();
     assert_eq!(names, [r#""test_a""#, r##""test_a#01""##, r#""b""#, r#""b""#]);
-}
-
-/// What walks the tree of rules, and documents that a `with` makes, calls itself: paths are bounded where they are read.
-#[test]
-fn a_long_path_uses_up_no_stack() {
-    on_a_small_stack(|| {
-        for steps in [110, 10_000] {
-            let a = ".a".repeat(steps);
-            for text in [
-                format!("p{a} := 1\nallow if data.t.p"),
-                format!("p{a} := 1\nallow if data.t.p with input as 1"),
-                format!("p{a}[x] := 1 if some x in [1]\nallow if data.t.p"),
-                format!("p[x]{a} := 1 if some x in [1]\nallow if walk(data.t.p, [x, y])"),
-                format!("default p{a} := 1\nallow if data.t.p"),
-                format!("p{a}.f(x) := x\nallow if data.t.p{a}.f(1)"),
-                format!("allow if input{a} with input{a} as 1"),
-                format!("allow if data.x with data.x{a} as 1"),
-                format!("allow if every x in [1] {{ x with input{a} as 1 }}"),
-            ] {
-                let mut compiler = Compiler::new(Options::default());
-                compiler.module("m.rego", &format!("package t\n{text}"), Version::V1);
-                let policy = match compiler.finish() {
-                    Ok(policy) => policy,
-                    Err(errors) => {
-                        let told = errors.to_string();
-                        assert!(steps > 120 && told.contains("more than 120 steps"), "{told}");
-                        continue;
-                    }
-                };
-                assert!(steps < 120, "{text:.60}");
-                let entry = policy.query("data.t.allow").unwrap();
-                policy.reads(&entry);
-                policy.evaluate(&entry, None, &Limits::default(), &Outside::default()).unwrap();
-            }
-        }
-        for text in
-            [format!("package a{}", ".a".repeat(130)), format!("package t\nimport data{}", ".a".repeat(130))]
-        {
-            let mut compiler = Compiler::new(Options::default());
-            compiler.module("m.rego", &text, Version::V1);
-            assert!(compiler.finish().unwrap_err().to_string().contains("more than 120 steps"), "{text:.60}");
-        }
-    });
 }
