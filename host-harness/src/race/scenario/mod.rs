@@ -413,8 +413,7 @@ impl Scenario {
     pub fn default_for(module: &str) -> Scenario {
         let read = Scenario::parse_kept(DEFAULT, "default.yaml");
         let scenario = read.ok().and_then(|scenarios| scenarios.into_iter().next());
-        let scenario = scenario.expect("the file is a part of this program, and a test reads it");
-        Scenario { module: module.to_owned(), ..scenario }
+        scenario.expect("the file is a part of this program, and a test reads it").with_module(module)
     }
 
     /// The same with requests of one's own: lines `METHOD PATH` with headers indented below, or an access log. `name` stands
@@ -424,10 +423,15 @@ impl Scenario {
     pub fn default_with(module: &str, requests: &str, name: &str) -> Result<Scenario, ScenarioError> {
         let events = requests::events(requests).map_err(|problem| problem.of(name))?;
         let text = DEFAULT.replace("\nfaults:", &format!("\n{}faults:", events));
-        let mut scenario = Scenario::parse_kept(&text, name)?.swap_remove(0);
-        scenario.module = module.to_owned();
-        scenario.allow_on_headers_stop_iteration = resolve::is_ours(module);
-        Ok(scenario)
+        Ok(Scenario::parse_kept(&text, name)?.swap_remove(0).with_module(module))
+    }
+
+    /// The same for another module: only the filter of this project is known to want `allow_on_headers_stop_iteration`, which
+    /// Envoy leaves off.
+    fn with_module(mut self, module: &str) -> Scenario {
+        module.clone_into(&mut self.module);
+        self.allow_on_headers_stop_iteration = resolve::is_ours(module);
+        self
     }
 
     /// The world in which it begins.
