@@ -5,6 +5,7 @@
 
 mod decision;
 mod grammar;
+mod head;
 mod health;
 mod input;
 mod mutation;
@@ -30,9 +31,10 @@ pub(crate) use health::HealthQuery;
 pub(crate) use route::Mark;
 
 pub use decision::{DecisionError, Permit, SEAL_KEY, SEAL_VALUE};
+pub use head::RequestHead;
 pub use mutation::HeaderChange;
 pub use outcome::{LocalResponse, Outcome};
-pub use request::{Connection, Request, RequestError, RequestHead, SocketAddress};
+pub use request::{Connection, Request, RequestError, SocketAddress};
 pub use route::{NoBytes, Property, named_policy};
 
 /// What the decisions of one plugin share.

@@ -364,9 +364,7 @@ struct WarmUp;
 
 impl Request for WarmUp {
     fn head(&self) -> Option<RequestHead> {
-        let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
-        let headers = vec![header(":path", "/a/b?c=d"), header(":method", "GET"), header(":authority", "a")];
-        Some(RequestHead { headers })
+        Some([(":path", "/a/b?c=d"), (":method", "GET"), (":authority", "a")].into_iter().collect())
     }
 
     fn connection(&self, _: &InputFields) -> Connection {

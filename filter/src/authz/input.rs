@@ -4,8 +4,9 @@
 //! Source: opa-envoy-plugin, `envoyauth/request.go` over Envoy's `CheckRequest` v3. The fields about a body are
 //! absent, because the body is not read.
 
-use super::request::{
-    Connection, RequestError, RequestHead, SocketAddress, check_path, check_query, parse_path, parse_query,
+use super::{
+    head::RequestHead,
+    request::{Connection, RequestError, SocketAddress, check_path, check_query, parse_path, parse_query},
 };
 use crate::policy::{InputField, InputFields, Value, array, number, object};
 
@@ -200,8 +201,8 @@ fn address(address: Option<&SocketAddress>, port: Option<&SocketAddress>) -> Opt
 
 /// Every header, by name.
 fn all_headers(head: &RequestHead) -> Result<Headers<'_>, RequestError> {
-    let mut headers = Vec::with_capacity(head.headers.len());
-    for header in &head.headers {
+    let mut headers = Vec::with_capacity(head.count());
+    for header in head.iter() {
         let (name, value) = text(header)?;
         headers.push((name, Joined::One(value)));
     }
@@ -221,7 +222,7 @@ fn all_headers(head: &RequestHead) -> Result<Headers<'_>, RequestError> {
 /// what a policy reads of it.
 fn named_headers<'a>(head: &'a RequestHead, names: &'a [String]) -> Result<Headers<'a>, RequestError> {
     let mut found: Vec<Option<Joined<'a>>> = names.iter().map(|_| None).collect();
-    for header in &head.headers {
+    for header in head.iter() {
         let (name, value) = text(header)?;
         let place = names.binary_search_by(|known| known.as_str().cmp(name)).ok();
         match place.and_then(|place| found.get_mut(place)) {
@@ -234,8 +235,8 @@ fn named_headers<'a>(head: &'a RequestHead, names: &'a [String]) -> Result<Heade
 }
 
 /// Name and value of a header, if a JSON document can hold them.
-fn text((name, value): &(Vec<u8>, Vec<u8>)) -> Result<(&str, &str), RequestError> {
-    let refused = || match name.as_slice() {
+fn text<'a>((name, value): (&'a [u8], &'a [u8])) -> Result<(&'a str, &'a str), RequestError> {
+    let refused = || match name {
         b":path" => RequestError::Path,
         name => RequestError::Header { name: String::from_utf8_lossy(name).into_owned() },
     };
@@ -245,7 +246,7 @@ fn text((name, value): &(Vec<u8>, Vec<u8>)) -> Result<(&str, &str), RequestError
 
 /// The value of one header.
 fn joined<'a>(head: &'a RequestHead, name: &[u8]) -> Option<Joined<'a>> {
-    let values = head.headers.iter().filter(|(known, _)| known == name);
+    let values = head.iter().filter(|(known, _)| *known == name);
     let mut values = values.map(|(_, value)| std::str::from_utf8(value).unwrap_or_default());
     let mut joined = Joined::One(values.next()?);
     values.for_each(|value| joined.push(value));
@@ -292,17 +293,15 @@ mod tests {
 
     /// A request of which everything is known.
     fn full() -> (RequestHead, Connection) {
-        let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
         let address = SocketAddress::parse("127.0.0.1:80");
-        let head = RequestHead {
-            headers: vec![
-                header(":authority", "a"),
-                header(":method", "GET"),
-                header(":path", "/a?b=c"),
-                header(":scheme", "http"),
-                header("x-request-id", "7"),
-            ],
-        };
+        let head = [
+            (":authority", "a"),
+            (":method", "GET"),
+            (":path", "/a?b=c"),
+            (":scheme", "http"),
+            ("x-request-id", "7"),
+        ];
+        let head = head.into_iter().collect();
         let connection = Connection {
             source: Some(address.clone()),
             destination: Some(address),

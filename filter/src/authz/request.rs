@@ -2,6 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
+use super::head::RequestHead;
 use crate::policy::InputFields;
 
 /// What the host tells of a request, when it is asked.
@@ -11,13 +12,6 @@ pub trait Request {
 
     /// What is not in the headers, as far as `fields` need it.
     fn connection(&self, fields: &InputFields) -> Connection;
-}
-
-/// Headers of one request.
-#[derive(Debug, Clone, Default)]
-pub struct RequestHead {
-    /// In the order received, pseudo-headers included, names in lower case. Bytes, because HTTP allows any.
-    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What Envoy's properties say about a request beyond its headers; absent where Envoy says nothing, or was not asked.
@@ -64,16 +58,6 @@ pub enum RequestError {
     /// A query that does not decode to text, or has a `;`.
     #[error("the query is not percent-encoded UTF-8 of `&`-separated pairs")]
     Query,
-}
-
-// === impl RequestHead ===
-
-impl RequestHead {
-    /// The first value of a header, by its name in lower case.
-    pub fn header(&self, name: &[u8]) -> Option<&[u8]> {
-        let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
-        Some(value)
-    }
 }
 
 // === impl SocketAddress ===

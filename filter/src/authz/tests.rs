@@ -214,7 +214,7 @@ fn request(random: &mut fastrand::Rng) -> Asked {
         protocol: text(random, &["HTTP/1.1", "HTTP/2"]),
         time_ns: Some(random.u64(..3) * 1_000_000_003),
     };
-    Asked { head: RequestHead { headers }, connection }
+    Asked { head: headers.into_iter().collect(), connection }
 }
 
 /// The same of the whole request, whatever was decided before.
