@@ -34,6 +34,7 @@ pub use disposal::Disposal;
 pub(crate) use fields::known_paths;
 pub use fields::{Field, InputField, InputFields, field as input_field};
 pub use module::{Module, ModuleError, RegoVersion};
+pub(crate) use value::parse_body;
 pub use value::{
     Conflict, Value, array, field, first_outside, merge_at, number, object, parse_json, string, string_map,
 };

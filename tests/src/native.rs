@@ -5,7 +5,7 @@ use std::time::Duration;
 use portcullis_filter::{
     authz::{Connection, HeaderChange, LocalResponse, Permit, Request, RequestHead, SocketAddress},
     manager::{Answer, Effect, Event, LocalData, Shelf},
-    plugin::{Pass, Plugin},
+    plugin::{Pass, Plugin, Verdict},
     policy::InputFields,
 };
 
@@ -61,7 +61,11 @@ impl Native {
         request: Option<&CaseRequest>,
         policy: Option<&str>,
     ) -> Result<Pass, LocalResponse> {
-        self.plugin.admit(state, policy, &HostRequest(request), Duration::ZERO, &self.shared).pass
+        match self.plugin.admit(state, policy, &HostRequest(request), Duration::ZERO, &self.shared).verdict {
+            Verdict::Pass(pass) => Ok(pass),
+            Verdict::Respond(response) => Err(response),
+            Verdict::AwaitBody => unreachable!("bodies are off here"),
+        }
     }
 
     /// One request through the core and, if it is permitted, to an upstream.

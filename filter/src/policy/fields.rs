@@ -15,6 +15,14 @@ pub enum InputField {
     MetadataContext,
     /// The headers, all or some.
     Headers,
+    /// The body as text.
+    Body,
+    /// The body in Base64.
+    RawBody,
+    /// What the body's media type makes of it.
+    ParsedBody,
+    /// Whether the body is cut off.
+    TruncatedBody,
     /// `:authority`
     Host,
     /// `x-request-id`
@@ -52,12 +60,14 @@ const FIELDS: &[(&str, InputField)] = &[
     ("attributes.destination.address.socketAddress.address", InputField::Destination),
     ("attributes.destination.address.socketAddress.portValue", InputField::Destination),
     ("attributes.metadataContext", InputField::MetadataContext),
+    ("attributes.request.http.body", InputField::Body),
     ("attributes.request.http.headers.*", InputField::Headers),
     ("attributes.request.http.host", InputField::Host),
     ("attributes.request.http.id", InputField::Id),
     ("attributes.request.http.method", InputField::Method),
     ("attributes.request.http.path", InputField::Path),
     ("attributes.request.http.protocol", InputField::Protocol),
+    ("attributes.request.http.rawBody", InputField::RawBody),
     ("attributes.request.http.scheme", InputField::Scheme),
     ("attributes.request.time.nanos", InputField::Time),
     ("attributes.request.time.seconds", InputField::Time),
@@ -66,12 +76,18 @@ const FIELDS: &[(&str, InputField)] = &[
     ("attributes.source.address.socketAddress.portValue", InputField::SourcePort),
     ("attributes.source.principal", InputField::SourcePrincipal),
     ("attributes.tlsSession.sni", InputField::ServerName),
+    ("parsed_body.*", InputField::ParsedBody),
     ("parsed_path.*", InputField::ParsedPath),
     ("parsed_query.*.*", InputField::ParsedQuery),
     ("source_principal", InputField::SourcePrincipal),
+    ("truncated_body", InputField::TruncatedBody),
     ("version.encoding", InputField::Version),
     ("version.ext_authz", InputField::Version),
 ];
+
+/// What a request has to be read to its end for.
+const BODY: &[InputField] =
+    &[InputField::Body, InputField::RawBody, InputField::ParsedBody, InputField::TruncatedBody];
 
 /// Objects that every `input` has, so that nothing has to be fetched to know that they are there. The headers are not
 /// among them: they are made where they are read, whatever is in them.
@@ -89,13 +105,9 @@ const ABSENT: &[(&str, &str)] = &[
     ("attributes.contextExtensions", "a Wasm filter has no context extensions"),
     ("attributes.destination.principal", "Envoy tells a Wasm filter nothing of it"),
     ("attributes.metadataContext.*", "a Wasm filter has no metadata context"),
-    ("attributes.request.http.body", "bodies are not read"),
-    ("attributes.request.http.rawBody", "bodies are not read"),
-    ("attributes.request.http.size", "bodies are not read"),
+    ("attributes.request.http.size", "it is not asked for"),
     ("attributes.routeMetadataContext.*", "a Wasm filter has no metadata context"),
     ("attributes.source.certificate", "the peer's certificate is not handed on"),
-    ("parsed_body", "bodies are not read"),
-    ("truncated_body", "bodies are not read"),
 ];
 
 /// Some of the fields: those that a policy can read, whatever the request.
@@ -196,6 +208,11 @@ impl InputFields {
         !self.has(InputField::Time)
             && !self.has(InputField::Id)
             && named.is_some_and(|names| !names.iter().any(is_id))
+    }
+
+    /// Whether anything of the body is among them.
+    pub fn has_body(&self) -> bool {
+        BODY.iter().any(|field| self.has(*field))
     }
 
     /// Whether a field is one of them.

@@ -8,11 +8,11 @@ use std::{
 
 use proxy_wasm::{
     hostcalls,
-    types::{MapType, MetricType, Status},
+    types::{BufferType, MapType, MetricType, Status},
 };
 
 use crate::{
-    authz::{self, Connection, NoBytes, Request, RequestHead, SEAL_KEY, SocketAddress},
+    authz::{self, Connection, NoBytes, Progress, Request, RequestHead, SEAL_KEY, SocketAddress},
     hooks::{Protection, guards},
     manager::{self, AtWork, Read, Seen, SharedData, Task},
     policy::{InputField, InputFields},
@@ -198,13 +198,29 @@ impl Metrics {
 }
 
 /// The request that the current callback is about.
-pub(super) struct HostRequest;
+pub(super) struct HostRequest {
+    /// How far its body has come.
+    pub(super) progress: Progress,
+}
 
 // === impl HostRequest ===
 
 impl Request for HostRequest {
     fn head(&self) -> Option<RequestHead> {
         RequestHead::from_pairs(header_pairs(MapType::HttpRequestHeaders)?)
+    }
+
+    fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    fn body(&self, most: usize) -> Option<Vec<u8>> {
+        match hostcalls::get_buffer(BufferType::HttpRequestBody, 0, most) {
+            Ok(body) => Some(body.unwrap_or_default()),
+            // There is no buffer where there is no body.
+            Err(Status::NotFound) if self.progress == Progress::Ended => Some(Vec::new()),
+            Err(_) => None,
+        }
     }
 
     /// Source: Envoy's attribute reference; integers and timestamps arrive as 8 bytes little-endian, booleans as one byte.

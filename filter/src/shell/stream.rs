@@ -13,8 +13,8 @@ use super::{
     host::{self, HostData, HostRequest},
 };
 use crate::{
-    authz::{HeaderChange, LocalResponse, Permit, SEAL_KEY},
-    plugin::{Admitted, Pass},
+    authz::{HeaderChange, LocalResponse, Permit, Progress, SEAL_KEY},
+    plugin::{Admitted, Pass, Verdict},
 };
 
 /// Filter state with the JSON text of a decision's `dynamic_metadata`.
@@ -22,6 +22,10 @@ const DYNAMIC_METADATA_KEY: &str = "portcullis.dynamic_metadata";
 
 pub(super) struct Stream {
     shared: Rc<RefCell<Shared>>,
+    /// Whether the headers are held until the body is there.
+    awaits_body: bool,
+    /// Bytes of the body that count as held.
+    held: usize,
     /// Of this request alone (INVARIANT no crossing); none until it is permitted.
     permit: Option<Permit>,
 }
@@ -30,19 +34,44 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(shared: Rc<RefCell<Shared>>) -> Self {
-        Self { shared, permit: None }
+        Self { shared, awaits_body: false, held: 0, permit: None }
     }
 
-    fn admit(&self) -> Result<Pass, LocalResponse> {
+    /// Asks about the request, of whose body so much has come.
+    fn go_on(&mut self, progress: Progress) -> Action {
+        let verdict = self.admit(progress);
+        self.awaits_body = matches!(verdict, Verdict::AwaitBody);
+        match verdict {
+            Verdict::AwaitBody => Action::Pause,
+            Verdict::Pass(pass) => {
+                self.release();
+                self.let_on(pass)
+            }
+            Verdict::Respond(response) => {
+                self.release();
+                respond(&response)
+            }
+        }
+    }
+
+    fn admit(&self, progress: Progress) -> Verdict {
         let (state, policy) = (host::seal_state(), host::named_policy());
         let Ok(mut shared) = self.shared.try_borrow_mut() else {
-            return Err(LocalResponse::host_failed());
+            return Verdict::Respond(LocalResponse::host_failed());
         };
-        let (state, policy) = (state.as_deref(), policy.as_deref());
-        let Admitted { pass, effects } =
-            shared.plugin.admit(state, policy, &HostRequest, host::now(), &HostData);
+        let (state, policy, request) = (state.as_deref(), policy.as_deref(), HostRequest { progress });
+        let Admitted { verdict, effects } =
+            shared.plugin.admit(state, policy, &request, host::now(), &HostData);
         shared.tell(effects);
-        pass
+        verdict
+    }
+
+    fn release(&mut self) {
+        if self.held > 0
+            && let Ok(mut shared) = self.shared.try_borrow_mut()
+        {
+            shared.plugin.release_body(&mut self.held);
+        }
     }
 
     /// INVARIANT (closed): the one way to `Action::Continue`, and it takes a pass.
@@ -61,14 +90,33 @@ impl Stream {
     }
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
 impl Context for Stream {}
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        match self.admit() {
-            Ok(pass) => self.let_on(pass),
-            Err(response) => respond(&response),
+    fn on_http_request_headers(&mut self, _: usize, is_end: bool) -> Action {
+        self.go_on(if is_end { Progress::Ended } else { Progress::Awaited })
+    }
+
+    /// `bytes` are all that have come: Envoy buffers them while this is answered with a pause.
+    fn on_http_request_body(&mut self, bytes: usize, is_end: bool) -> Action {
+        if !self.awaits_body {
+            return Action::Continue;
         }
+        let progress = match self.shared.try_borrow_mut() {
+            Ok(mut shared) => shared.plugin.hold_body(&mut self.held, bytes, is_end),
+            Err(_) => Progress::NoRoom,
+        };
+        self.go_on(progress)
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        if self.awaits_body { self.go_on(Progress::Ended) } else { Action::Continue }
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
