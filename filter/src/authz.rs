@@ -90,11 +90,16 @@ pub(crate) fn authorize(
     Ok(Authorized::evaluated(outcome))
 }
 
-/// What a policy is asked about a request: opa-envoy-plugin's `input`, whole.
+/// What a policy is asked about a request and its body: opa-envoy-plugin's `input`, whole.
 ///
 /// Errors: [`RequestError`], for a request that cannot be put to a policy.
-pub fn input(head: &RequestHead, connection: Connection, paths: Paths) -> Result<Value, RequestError> {
-    reading(head, &InputFields::all(), Body::default(), paths, || connection)?.input()
+pub fn input(
+    head: &RequestHead,
+    body: Vec<u8>,
+    connection: Connection,
+    paths: Paths,
+) -> Result<Value, RequestError> {
+    reading(head, &InputFields::all(), Body::whole(body), paths, || connection)?.input()
 }
 
 /// A request as far as a policy reads it.

@@ -324,6 +324,7 @@ mod tests {
             (":method", "GET"),
             (":path", "/a?b=c"),
             (":scheme", "http"),
+            ("content-type", "application/json"),
             ("x-request-id", "7"),
         ];
         let head = head.into_iter().collect();
@@ -364,6 +365,7 @@ mod tests {
     fn the_fields_are_those_that_are_built() {
         let (head, connection) = full();
         let fields = InputFields::all();
+        let body = Body::whole(br#"{"a": 1}"#.to_vec());
         let input = Reading::new(&head, &fields, body, || connection).unwrap().input().unwrap();
         let mut found = Vec::new();
         leaves(&input, &mut Vec::new(), &mut found);

@@ -29,7 +29,8 @@ pub(super) fn parts<'a>(body: &'a [u8], boundary: &[u8]) -> Option<Vec<Part<'a>>
     let mut rest = body;
     // What comes before the first boundary is for readers who know no parts.
     loop {
-        let (line, after) = line(rest)?;
+        let last = (!rest.is_empty()).then_some((rest, &b""[..]));
+        let (line, after) = line(rest).or(last)?;
         match line.strip_prefix(delimiter.as_slice()).map(trimmed) {
             Some(b"") => {
                 rest = after;

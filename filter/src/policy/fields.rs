@@ -158,6 +158,38 @@ pub fn field(path: &[&str]) -> Field {
     Field::Unknown { at, known: beside }
 }
 
+/// What a policy reads of `input` that is never there, each with the cure; the first of them.
+pub(crate) fn never_there(reads: &Reads) -> Vec<String> {
+    const MOST: usize = 8;
+    let told = reads.input.iter().filter_map(|path| {
+        let steps: Vec<&str> = path.iter().map_while(string).collect();
+        let shown = |count: usize| {
+            steps.iter().take(count).fold("input".to_owned(), |path, step| format!("{path}.{step}"))
+        };
+        match field(&steps) {
+            Field::Known => None,
+            Field::Absent(why) => Some(format!("`{}` is never there: {why}", shown(steps.len()))),
+            Field::Unknown { at, known } if known.is_empty() => {
+                Some(format!("`{}` is never there: nothing is below `{}`", shown(at + 1), shown(at)))
+            }
+            Field::Unknown { at, known } => {
+                Some(format!("`{}` is never there; there is {}", shown(at + 1), known.join(", ")))
+            }
+        }
+    });
+    told.take(MOST).collect()
+}
+
+/// Whether a policy names the body, not `input` as a whole alone.
+pub(crate) fn asks_for_body(reads: &Reads) -> bool {
+    let of_body = FIELDS.iter().filter(|(_, field)| BODY.contains(field));
+    let mut of_body = of_body.map(|(path, _)| path.trim_end_matches(".*"));
+    of_body.any(|known| {
+        let names = |path: &[Value]| path.len() >= known.split('.').count() && along(known.split('.'), path);
+        reads.input.iter().any(names) || reads.present.iter().any(|path| names(path))
+    })
+}
+
 /// The paths of all fields.
 #[cfg(test)]
 pub(crate) fn known_paths() -> impl Iterator<Item = &'static str> {
@@ -180,6 +212,12 @@ impl InputFields {
     /// Every field, for a policy of which nothing is known.
     pub fn all() -> Self {
         Self { fields: u32::MAX, headers: None }
+    }
+
+    /// Of a policy that reads the body and nothing else.
+    #[cfg(test)]
+    pub(crate) fn of_body_alone() -> Self {
+        Self { fields: InputField::ParsedBody.bit(), headers: Some(Vec::new()) }
     }
 
     /// Those that have a part in what a policy answers. Where it asks for the time, or for chance, the request's time is one.
@@ -259,14 +297,25 @@ mod tests {
             assert_eq!(field(path), Field::Known, "{path:?}");
         }
         assert_eq!(field(&["attributes", "request", "http", "headers", "x"]), Field::Known);
-        assert_eq!(field(&["parsed_body", "a"]), Field::Absent("bodies are not read"));
+        assert_eq!(field(&["parsed_body", "a"]), Field::Known);
+        assert!(matches!(field(&["attributes", "contextExtensions", "a"]), Field::Absent(_)));
         let Field::Unknown { at, known } = field(&["attributes", "request", "http", "metod"]) else {
             panic!()
         };
         assert!(at == 3 && known.contains(&"method") && !known.contains(&"address"), "{known:?}");
         let Field::Unknown { at, known } = field(&["user"]) else { panic!() };
         assert!(
-            at == 0 && known == ["attributes", "parsed_path", "parsed_query", "source_principal", "version"]
+            at == 0
+                && known
+                    == [
+                        "attributes",
+                        "parsed_body",
+                        "parsed_path",
+                        "parsed_query",
+                        "source_principal",
+                        "truncated_body",
+                        "version"
+                    ]
         );
     }
 }
