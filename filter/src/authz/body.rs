@@ -8,7 +8,10 @@ use super::{
     multipart::{self, MediaType},
     request::{RequestError, parse_pairs},
 };
-use crate::policy::{InputField, InputFields, Value, array, object, parse_body};
+use crate::{
+    hooks::{Check, checks},
+    policy::{InputField, InputFields, Value, array, object, parse_body},
+};
 
 /// What requests may bring behind their headers, for policies that read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,9 @@ impl Body {
         bytes: impl FnOnce(usize) -> Option<Vec<u8>>,
     ) -> Result<Result<Self, RequestError>, AwaitsBody> {
         let Some(limits) = limits.filter(|_| fields.has_body()) else { return Ok(Ok(Self::default())) };
+        if progress == Progress::Awaited && !checks(Check::BodyEnd) {
+            return Ok(Ok(Self::default()));
+        }
         let takes_part = fields.has(InputField::TruncatedBody);
         let is_truncated = match progress {
             Progress::NoRoom => return Ok(Err(RequestError::NoRoom)),
@@ -70,10 +76,14 @@ impl Body {
                 Coming::None => return Ok(Ok(Self::default())),
                 Coming::TooLong if takes_part => return Err(AwaitsBody),
                 Coming::TooLong => true,
+                Coming::Tunnel if !checks(Check::Tunnel) => return Ok(Ok(Self::default())),
                 Coming::Tunnel => return Ok(Err(RequestError::Tunnel)),
             },
             Progress::TooLong => true,
         };
+        if is_truncated && !checks(Check::BodyLength) {
+            return Ok(Ok(Self::default()));
+        }
         if is_truncated && !takes_part {
             return Ok(Err(RequestError::BodyTooLong));
         }

@@ -1,6 +1,9 @@
 //! `portcullis eval`: one question to a policy, and what the client would see.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -192,7 +195,7 @@ fn head(arguments: &Arguments, moment: Moment) -> Result<(RequestHead, Connectio
         time_ns: u64::try_from(moment.now_ns).ok(),
         ..Connection::default()
     };
-    Ok((RequestHead { headers }, connection))
+    Ok((headers.into_iter().collect(), connection))
 }
 
 /// Evaluates once more, rule by rule and without an index: what that leaves out is what one wants to know.
