@@ -22,27 +22,40 @@ const DYNAMIC_METADATA_KEY: &str = "portcullis.dynamic_metadata";
 
 pub(super) struct Stream {
     shared: Rc<RefCell<Shared>>,
-    /// Whether the headers are held until the body is there.
-    awaits_body: bool,
+    stage: Stage,
     /// Bytes of the body that count as held.
     held: usize,
     /// Of this request alone (INVARIANT no crossing); none until it is permitted.
     permit: Option<Permit>,
 }
 
+/// What has become of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nobody has let it on.
+    Held,
+    /// It is held until more of its body is there.
+    AwaitsBody,
+    /// It goes on, and so does its body.
+    GoesOn,
+}
+
 // === impl Stream ===
 
 impl Stream {
     pub(super) fn new(shared: Rc<RefCell<Shared>>) -> Self {
-        Self { shared, awaits_body: false, held: 0, permit: None }
+        Self { shared, stage: Stage::Held, held: 0, permit: None }
     }
 
     /// Asks about the request, of whose body so much has come.
     fn go_on(&mut self, progress: Progress) -> Action {
         let verdict = self.admit(progress);
-        self.awaits_body = matches!(verdict, Verdict::AwaitBody);
+        self.stage = Stage::Held;
         match verdict {
-            Verdict::AwaitBody => Action::Pause,
+            Verdict::AwaitBody => {
+                self.stage = Stage::AwaitsBody;
+                Action::Pause
+            }
             Verdict::Pass(pass) => {
                 self.release();
                 self.let_on(pass)
@@ -86,6 +99,7 @@ impl Stream {
             let _ = hostcalls::set_property(vec![DYNAMIC_METADATA_KEY], Some(metadata.as_bytes()));
         }
         self.permit = pass.into_permit();
+        self.stage = Stage::GoesOn;
         Action::Continue
     }
 }
@@ -105,8 +119,10 @@ impl HttpContext for Stream {
 
     /// `bytes` are all that have come: Envoy buffers them while this is answered with a pause.
     fn on_http_request_body(&mut self, bytes: usize, is_end: bool) -> Action {
-        if !self.awaits_body {
-            return Action::Continue;
+        match self.stage {
+            Stage::GoesOn => return Action::Continue,
+            Stage::Held => return Action::Pause,
+            Stage::AwaitsBody => {}
         }
         let progress = match self.shared.try_borrow_mut() {
             Ok(mut shared) => shared.plugin.hold_body(&mut self.held, bytes, is_end),
@@ -116,7 +132,11 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        if self.awaits_body { self.go_on(Progress::Ended) } else { Action::Continue }
+        match self.stage {
+            Stage::GoesOn => Action::Continue,
+            Stage::Held => Action::Pause,
+            Stage::AwaitsBody => self.go_on(Progress::Ended),
+        }
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
