@@ -3,10 +3,13 @@
 //! [`authorize`] is the one place where a request's outcome is made; everything a client can receive is listed in
 //! [`Outcome`]. Only [`Permit`] lets a request on (INVARIANT closed), and only an allow decision makes one.
 
+mod body;
 mod decision;
 mod grammar;
+mod head;
 mod health;
 mod input;
+mod multipart;
 mod mutation;
 mod outcome;
 mod paths;
@@ -23,22 +26,26 @@ use crate::{
     plugin::{Closed, Plugin},
     policy::{EvaluationError, InputFields, Moment, Policy, Value},
 };
+use body::Body;
 use input::Reading;
 use remembered::Remembered;
 
 pub(crate) use health::HealthQuery;
 pub(crate) use route::Mark;
 
+pub use body::{AwaitsBody, BodyLimits, Progress};
 pub use decision::{DecisionError, Permit, SEAL_KEY, SEAL_VALUE};
+pub use head::RequestHead;
 pub use mutation::HeaderChange;
 pub use outcome::{LocalResponse, Outcome};
-pub use request::{Connection, Request, RequestError, RequestHead, SocketAddress};
+pub use request::{Connection, Request, RequestError, SocketAddress};
 pub use route::{NoBytes, Property, named_policy};
 
 /// What the decisions of one plugin share.
 #[derive(Debug)]
 pub(crate) struct Decider {
     paths: Paths,
+    bodies: Option<BodyLimits>,
     /// What policies get for chance.
     chance: fastrand::Rng,
     remembered: Remembered,
@@ -55,7 +62,7 @@ pub(crate) struct Authorized {
 /// Decides one request.
 ///
 /// Shape: `policy` is the name that the route chose, if it chose one. Units: `now` as in [`Plugin::handle`]. The outcome says all that the host must do.
-/// Errors: none escape; every fault is an outcome of its own.
+/// Errors: none escape; every fault is an outcome of its own. None where the policy has to wait for the request's body.
 pub(crate) fn authorize(
     plugin: &mut Plugin,
     policy: Option<&str>,
@@ -63,7 +70,7 @@ pub(crate) fn authorize(
     request: &dyn Request,
     now: Duration,
     shared: &dyn SharedData,
-) -> Authorized {
+) -> Result<Authorized, AwaitsBody> {
     let outcome = match plugin.begin_request(policy, now, shared) {
         Ok((policy, task)) => {
             #[cfg(feature = "hooks")]
@@ -80,27 +87,33 @@ pub(crate) fn authorize(
         }
         Err(Closed::NotReady(why)) => Outcome::NotReady(why),
     };
-    Authorized::evaluated(outcome)
+    Ok(Authorized::evaluated(outcome))
 }
 
-/// What a policy is asked about a request: opa-envoy-plugin's `input`, whole.
+/// What a policy is asked about a request and its body: opa-envoy-plugin's `input`, whole.
 ///
 /// Errors: [`RequestError`], for a request that cannot be put to a policy.
-pub fn input(head: &RequestHead, connection: Connection, paths: Paths) -> Result<Value, RequestError> {
-    reading(head, &InputFields::all(), paths, || connection)?.input()
+pub fn input(
+    head: &RequestHead,
+    body: Vec<u8>,
+    connection: Connection,
+    paths: Paths,
+) -> Result<Value, RequestError> {
+    reading(head, &InputFields::all(), Body::whole(body), paths, || connection)?.input()
 }
 
 /// A request as far as a policy reads it.
 fn reading<'a>(
     head: &'a RequestHead,
     fields: &'a InputFields,
+    body: Body,
     paths: Paths,
     connection: impl FnOnce() -> Connection,
 ) -> Result<Reading<'a>, RequestError> {
     if paths == Paths::Strict && checks(Check::Path) && !paths::has_one_reading(head) {
         return Err(RequestError::AmbiguousPath);
     }
-    Reading::new(head, fields, connection)
+    Reading::new(head, fields, body, connection)
 }
 
 /// What becomes of a request by a policy's answer to it.
@@ -133,30 +146,38 @@ pub(crate) fn not_sent_on(outcome: Outcome, sent_by: &str, head: &RequestHead) -
 
 impl Decider {
     /// `seed` is what chance is made of; `remembered_bytes` what is kept of decisions.
-    pub(crate) fn new(paths: Paths, seed: u64, remembered_bytes: usize) -> Self {
-        Self { paths, chance: fastrand::Rng::with_seed(seed), remembered: Remembered::new(remembered_bytes) }
+    pub(crate) fn new(paths: Paths, bodies: Option<BodyLimits>, seed: u64, remembered_bytes: usize) -> Self {
+        let (chance, remembered) = (fastrand::Rng::with_seed(seed), Remembered::new(remembered_bytes));
+        Self { paths, bodies, chance, remembered }
     }
 
-    /// What a policy answers to a request, asked or remembered.
+    /// What a policy answers to a request, asked or remembered; none where it has to wait for the body.
     pub(crate) fn decide(
         &mut self,
         policy: &Policy,
         head: &RequestHead,
         request: &dyn Request,
-    ) -> Authorized {
+    ) -> Result<Authorized, AwaitsBody> {
         let fields = policy.fields();
-        let reading = match reading(head, fields, self.paths, || request.connection(fields)) {
-            Ok(reading) => reading,
-            Err(error) => return Authorized::evaluated(Outcome::BadRequest(error)),
-        };
-        let key = (!self.remembered.is_off() && fields.may_recur()).then(|| reading.key());
+        let body = Body::of(fields, self.bodies, head, request.progress(), |most| request.body(most))?;
+        let reading =
+            body.and_then(|body| reading(head, fields, body, self.paths, || request.connection(fields)));
+        Ok(match reading {
+            Ok(reading) => self.answer(policy, head, &reading),
+            Err(error) => Authorized::evaluated(Outcome::BadRequest(error)),
+        })
+    }
+
+    fn answer(&mut self, policy: &Policy, head: &RequestHead, reading: &Reading<'_>) -> Authorized {
+        let may_recur = !self.remembered.is_off() && policy.fields().may_recur();
+        let key = may_recur.then(|| reading.key()).flatten();
         let known = key.as_ref().and_then(|key| self.remembered.get(policy.id(), key));
         if let Some(answer) = known {
             let outcome = outcome(Ok(answer.cloned()), head, self.paths);
             return Authorized { outcome, is_remembered: true };
         }
         let answer = match reading.input() {
-            Ok(input) => policy.evaluate(input, self.moment(&reading)),
+            Ok(input) => policy.evaluate(input, self.moment(reading)),
             Err(error) => return Authorized::evaluated(Outcome::BadRequest(error)),
         };
         // An error may be one of time, and what has ended an evaluation once may not the next time.

@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, time::Duration};
 pub use error::{ConfigError, Problem};
 pub use resolve::{DEFAULT_DECISION, DEFAULT_SIZE_LIMIT_BYTES};
 
-pub use crate::policy::EvaluationLimits;
+pub use crate::{authz::BodyLimits, policy::EvaluationLimits};
 
 /// A configuration that passed every check; all references between its parts are resolved.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub struct Config {
     pub manager: ManagerConfig,
     /// Which paths requests may have.
     pub paths: Paths,
+    /// Whether bodies are read, and how much of them.
+    pub body: Option<BodyLimits>,
 }
 
 /// Which paths requests may have.

@@ -57,6 +57,12 @@ pub(crate) enum Check {
     PseudoHeader,
     /// A decision's header names and values are what HTTP allows.
     Header,
+    /// A policy that reads the body is asked when that has come to its end.
+    BodyEnd,
+    /// A body that is cut off is not taken for a whole one.
+    BodyLength,
+    /// A request for another protocol brings no body.
+    Tunnel,
 }
 
 /// Whether a protection is there.
@@ -107,7 +113,7 @@ pub(crate) mod switched {
 
     /// Ends the VM where a request says so.
     pub(crate) fn end_at_request(head: &RequestHead) {
-        if head.headers.iter().any(|(name, _)| name == b"x-portcullis-trap") {
+        if head.header(b"x-portcullis-trap").is_some() {
             panic!("ended by a request");
         }
     }

@@ -10,8 +10,8 @@ use log::Level;
 
 use crate::{
     authz::{
-        self, Authorized, Connection, Decider, HealthQuery, LocalResponse, Mark, Outcome, Permit, Request,
-        RequestHead, SEAL_VALUE,
+        self, Authorized, AwaitsBody, BodyLimits, Connection, Decider, HealthQuery, LocalResponse, Mark,
+        Outcome, Permit, Progress, Request, RequestHead, SEAL_VALUE,
     },
     config::{Config, ConfigError, Paths},
     hooks::{Check, checks},
@@ -28,6 +28,14 @@ pub struct Plugin {
     /// The same for every context with the same configuration: a word.
     id: String,
     decider: Decider,
+    bodies: Bodies,
+}
+
+/// What the requests of this VM hold of their bodies while they wait.
+#[derive(Debug, Default)]
+struct Bodies {
+    limits: BodyLimits,
+    in_flight: usize,
 }
 
 #[derive(Debug)]
@@ -72,9 +80,20 @@ pub struct Pass {
 #[derive(Debug)]
 pub struct Admitted {
     /// What must be done with the request.
-    pub pass: Result<Pass, LocalResponse>,
+    pub verdict: Verdict,
     /// Log lines and counters.
     pub effects: Vec<Effect>,
+}
+
+/// What must be done with a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It goes on.
+    Pass(Pass),
+    /// It ends with this response.
+    Respond(LocalResponse),
+    /// It is held until more of its body has come; then it is asked about again.
+    AwaitBody,
 }
 
 /// A request's outcome, with log lines and counters.
@@ -92,13 +111,15 @@ impl Plugin {
     /// Shape: `document` is the plugin configuration as Envoy delivers it; `seed` names this VM and spreads
     /// polls and retries; `shelf` is the one of the VM, for all its plugins.
     pub fn configure(document: &[u8], seed: u64, shelf: Shelf) -> (Self, Vec<Effect>) {
-        let mut decider = Decider::new(Paths::default(), seed, 0);
+        let mut decider = Decider::new(Paths::default(), None, seed, 0);
+        let mut bodies = Bodies::default();
         let (state, message) = match Config::parse(document) {
             Ok(config) => {
                 let manager = Box::new(Manager::new(&config, seed, shelf));
                 let message = format!("{} bundles, {} policies", config.bundles.len(), config.policies.len());
-                let Config { default_policy, health_path, health_detail, paths, limits, .. } = config;
-                decider = Decider::new(paths, seed, limits.remembered_bytes);
+                let Config { default_policy, health_path, health_detail, paths, limits, body, .. } = config;
+                decider = Decider::new(paths, body, seed, limits.remembered_bytes);
+                bodies = Bodies { limits: body.unwrap_or_default(), in_flight: 0 };
                 let health = health_path.map(|path| HealthPath { path, tells_detail: health_detail });
                 (State::Serving { manager, default_policy, health }, (Level::Info, message))
             }
@@ -106,7 +127,7 @@ impl Plugin {
         };
         let id = format!("{:016x}", BuildHasherDefault::<DefaultHasher>::default().hash_one(document));
         let limiter = LogLimiter::new(REQUEST_LINES_PER_SECOND);
-        let plugin = Self { state, limiter, id, decider };
+        let plugin = Self { state, limiter, id, decider, bodies };
         (plugin, vec![Effect::Log(message.0, format!("configuration: {}", message.1))])
     }
 
@@ -220,31 +241,54 @@ impl Plugin {
     ) -> Admitted {
         let before = state.and_then(Mark::read);
         if before.is_some_and(|mark| mark.plugin == self.id && self.is_still_permitted(mark.policy, named)) {
-            return Admitted { pass: Ok(Pass::sealed(None)), effects: Vec::new() };
+            return Admitted { verdict: Verdict::Pass(Pass::sealed(None)), effects: Vec::new() };
         }
         // Decided without its headers, a request could be allowed for what it does not carry.
         let Some(head) = request.head() else {
-            return Admitted { pass: Err(LocalResponse::host_failed()), effects: Vec::new() };
+            return Admitted::respond(LocalResponse::host_failed());
         };
-        let Decided { outcome, effects } = match before {
+        let decided = match before {
             None => self.decide(named, &head, request, now, shared),
             // Another configuration has marked it while Envoy replaces that in one place of the chain, and not yet in the
             // other.
             Some(mark) => {
-                let Authorized { outcome, is_remembered } =
-                    authz::authorize(self, named, &head, request, now, shared);
-                let outcome = authz::not_sent_on(outcome, mark.policy, &head);
-                self.told(named, Authorized { outcome, is_remembered }, now)
+                let authorized = authz::authorize(self, named, &head, request, now, shared);
+                authorized.map(|Authorized { outcome, is_remembered }| {
+                    let outcome = authz::not_sent_on(outcome, mark.policy, &head);
+                    self.told(named, Authorized { outcome, is_remembered }, now)
+                })
             }
         };
-        let pass = outcome.into_permit().map(|permit| match before {
-            Some(_) => Pass::sealed(Some(permit)),
-            None => {
+        let Decided { outcome, effects } = match decided {
+            Ok(decided) => decided,
+            Err(AwaitsBody) => return Admitted { verdict: Verdict::AwaitBody, effects: Vec::new() },
+        };
+        let verdict = match (outcome.into_permit(), before) {
+            (Err(response), _) => Verdict::Respond(response),
+            (Ok(permit), Some(_)) => Verdict::Pass(Pass::sealed(Some(permit))),
+            (Ok(permit), None) => {
                 let policy = self.policy_name(named).unwrap_or_default();
-                Pass { permit: Some(permit), state: Mark { plugin: &self.id, policy }.text() }
+                Verdict::Pass(Pass { permit: Some(permit), state: Mark { plugin: &self.id, policy }.text() })
             }
-        });
-        Admitted { pass, effects }
+        };
+        Admitted { verdict, effects }
+    }
+
+    /// How far a body has come of which so many bytes are there, and `held` were before. Every byte that is held is given up
+    /// with [`Plugin::release_body`].
+    pub fn hold_body(&mut self, held: &mut usize, bytes: usize, is_end: bool) -> Progress {
+        if bytes > self.bodies.limits.max_bytes {
+            return Progress::TooLong;
+        }
+        if !self.bodies.grow(held, bytes) {
+            return Progress::NoRoom;
+        }
+        if is_end { Progress::Ended } else { Progress::Awaited }
+    }
+
+    /// Gives up what a request holds of its body.
+    pub fn release_body(&mut self, held: &mut usize) {
+        self.bodies.in_flight = self.bodies.in_flight.saturating_sub(std::mem::take(held));
     }
 
     /// Decides one request, and says what to count and log of it.
@@ -255,12 +299,12 @@ impl Plugin {
         request: &dyn Request,
         now: Duration,
         shared: &dyn SharedData,
-    ) -> Decided {
+    ) -> Result<Decided, AwaitsBody> {
         if let Some(answer) = self.health(head, now, shared) {
-            return Decided { outcome: Outcome::Health(answer), effects: Vec::new() };
+            return Ok(Decided { outcome: Outcome::Health(answer), effects: Vec::new() });
         }
-        let authorized = authz::authorize(self, named, head, request, now, shared);
-        self.told(named, authorized, now)
+        let authorized = authz::authorize(self, named, head, request, now, shared)?;
+        Ok(self.told(named, authorized, now))
     }
 
     fn told(&mut self, named: Option<&str>, authorized: Authorized, now: Duration) -> Decided {
@@ -293,6 +337,29 @@ impl Plugin {
         };
         let query = HealthQuery::read(path, *tells_detail, head)?;
         Some(query.answer(&manager.health(now, shared)))
+    }
+}
+
+// === impl Bodies ===
+
+impl Bodies {
+    /// Whether a request that holds so many bytes may hold so many.
+    fn grow(&mut self, held: &mut usize, bytes: usize) -> bool {
+        let in_flight = self.in_flight.saturating_sub(*held).saturating_add(bytes);
+        let has_room = in_flight <= self.limits.in_flight_bytes;
+        if has_room {
+            self.in_flight = in_flight;
+            *held = bytes;
+        }
+        has_room
+    }
+}
+
+// === impl Admitted ===
+
+impl Admitted {
+    fn respond(response: LocalResponse) -> Self {
+        Self { verdict: Verdict::Respond(response), effects: Vec::new() }
     }
 }
 
@@ -350,11 +417,12 @@ allow if {
     let Ok(compiled) = Policy::compile("warm/allow", &[part], limits) else {
         return;
     };
-    let mut decider = Decider::new(Paths::default(), 0, 1 << 10);
+    let mut decider = Decider::new(Paths::default(), None, 0, 1 << 10);
     for _ in 0..2 {
         let request = WarmUp;
         if let Some(head) = request.head() {
-            let _ = decider.decide(&compiled, &head, &request).outcome.into_permit();
+            let _ =
+                decider.decide(&compiled, &head, &request).map(|authorized| authorized.outcome.into_permit());
         }
     }
 }
@@ -364,9 +432,7 @@ struct WarmUp;
 
 impl Request for WarmUp {
     fn head(&self) -> Option<RequestHead> {
-        let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
-        let headers = vec![header(":path", "/a/b?c=d"), header(":method", "GET"), header(":authority", "a")];
-        Some(RequestHead { headers })
+        Some([(":path", "/a/b?c=d"), (":method", "GET"), (":authority", "a")].into_iter().collect())
     }
 
     fn connection(&self, _: &InputFields) -> Connection {

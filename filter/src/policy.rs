@@ -34,6 +34,7 @@ pub use disposal::Disposal;
 pub(crate) use fields::known_paths;
 pub use fields::{Field, InputField, InputFields, field as input_field};
 pub use module::{Module, ModuleError, RegoVersion};
+pub(crate) use value::parse_body;
 pub use value::{
     Conflict, Value, array, field, first_outside, merge_at, number, object, parse_json, string, string_map,
 };
@@ -72,6 +73,9 @@ struct Compiled {
     entry: Entry,
     decision_exists: bool,
     fields: InputFields,
+    /// Parts of `input` that it reads and that are never there, with what is.
+    waits: Vec<String>,
+    asks_for_body: bool,
 }
 
 /// Names what one compilation made, in this VM.
@@ -189,6 +193,17 @@ impl Policy {
     /// What of a request the decision can depend on.
     pub fn fields(&self) -> &InputFields {
         &self.compiled.fields
+    }
+
+    /// What its author should know: a rule over a part of `input` that is never there holds never, and a deny rule lets
+    /// everything through.
+    pub fn warnings(&self, reads_bodies: bool) -> Vec<String> {
+        let Compiled { waits, asks_for_body, .. } = &*self.compiled;
+        let body = (*asks_for_body && !reads_bodies).then(|| {
+            "it reads the body of requests, which is read with `portcullis.body` alone: it finds none"
+                .to_owned()
+        });
+        waits.iter().cloned().chain(body).collect()
     }
 
     /// The name of what was compiled; the same with other limits.

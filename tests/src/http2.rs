@@ -28,6 +28,19 @@ pub fn send(
     path: &str,
     headers: &[(String, String)],
 ) -> Result<Response, String> {
+    send_pieces(addr, method, authority, path, headers, &[], &[])
+}
+
+/// The same with a body, each piece of which is a frame of its own, and trailers.
+pub fn send_pieces(
+    addr: SocketAddr,
+    method: &str,
+    authority: &str,
+    path: &str,
+    headers: &[(String, String)],
+    pieces: &[&[u8]],
+    trailers: &[(&'static str, &'static str)],
+) -> Result<Response, String> {
     let runtime =
         runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let exchange = async {
@@ -41,17 +54,36 @@ pub fn send(
                 .headers_mut()
                 .append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|error| error.to_string())?);
         }
-        exchange(TcpStream::connect(addr).await.map_err(|error| error.to_string())?, request)
-            .await
-            .map_err(|error| error.to_string())
+        let stream = TcpStream::connect(addr).await.map_err(|error| error.to_string())?;
+        exchange(stream, request, pieces, trailers).await.map_err(|error| error.to_string())
     };
     runtime.block_on(async { time::timeout(BOUND, exchange).await.map_err(|_| "no answer".to_owned())? })
 }
 
-async fn exchange(stream: TcpStream, request: Request<()>) -> Result<Response, h2::Error> {
+async fn exchange(
+    stream: TcpStream,
+    request: Request<()>,
+    pieces: &[&[u8]],
+    trailers: &[(&'static str, &'static str)],
+) -> Result<Response, h2::Error> {
     let (mut sender, connection) = client::handshake(stream).await?;
     tokio::spawn(connection);
-    let (response, _) = sender.send_request(request, true)?;
+    let is_bare = pieces.is_empty() && trailers.is_empty();
+    let (response, mut body) = sender.send_request(request, is_bare)?;
+    for (at, piece) in pieces.iter().enumerate() {
+        let is_last = at + 1 == pieces.len() && trailers.is_empty();
+        // Who refuses a request does not wait for its end.
+        if body.send_data(bytes::Bytes::copy_from_slice(piece), is_last).is_err() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    if !trailers.is_empty() {
+        let trailers = trailers
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let _ = body.send_trailers(trailers.collect());
+    }
     let (head, mut incoming) = response.await?.into_parts();
     let mut body = Vec::new();
     while let Some(chunk) = incoming.data().await {

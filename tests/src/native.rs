@@ -5,7 +5,7 @@ use std::time::Duration;
 use portcullis_filter::{
     authz::{Connection, HeaderChange, LocalResponse, Permit, Request, RequestHead, SocketAddress},
     manager::{Answer, Effect, Event, LocalData, Shelf},
-    plugin::{Pass, Plugin},
+    plugin::{Pass, Plugin, Verdict},
     policy::InputFields,
 };
 
@@ -61,7 +61,11 @@ impl Native {
         request: Option<&CaseRequest>,
         policy: Option<&str>,
     ) -> Result<Pass, LocalResponse> {
-        self.plugin.admit(state, policy, &HostRequest(request), Duration::ZERO, &self.shared).pass
+        match self.plugin.admit(state, policy, &HostRequest(request), Duration::ZERO, &self.shared).verdict {
+            Verdict::Pass(pass) => Ok(pass),
+            Verdict::Respond(response) => Err(response),
+            Verdict::AwaitBody => unreachable!("bodies are off here"),
+        }
     }
 
     /// One request through the core and, if it is permitted, to an upstream.
@@ -115,7 +119,7 @@ struct HostRequest<'a>(Option<&'a CaseRequest>);
 
 impl Request for HostRequest<'_> {
     fn head(&self) -> Option<RequestHead> {
-        Some(RequestHead { headers: head(self.0?) })
+        Some(head(self.0?).into_iter().collect())
     }
 
     fn connection(&self, _: &InputFields) -> Connection {

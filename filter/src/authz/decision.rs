@@ -4,10 +4,10 @@
 //! an allow; on a deny only the fields of a deny are looked at, and the other way round.
 
 use super::{
+    head::RequestHead,
     mutation::{Direction, HeaderChange, headers, items, removed_name, rewrite_query, strings},
     outcome::{LocalResponse, Outcome},
     paths,
-    request::RequestHead,
 };
 use crate::{
     config::Paths,
@@ -115,7 +115,7 @@ impl DecisionError {
     /// The same without a name that the policy has taken from the request: messages have nothing of those.
     fn without(mut self, head: &RequestHead) -> Self {
         if let Self::HeaderName { name, .. } | Self::HeaderValue { name, .. } = &mut self {
-            let is_of_request = head.headers.iter().any(|(_, value)| {
+            let is_of_request = head.iter().any(|(_, value)| {
                 let value = String::from_utf8_lossy(value).to_ascii_lowercase();
                 !value.is_empty() && (value.contains(&*name) || name.contains(&value))
             });
@@ -317,9 +317,7 @@ mod tests {
     use crate::policy::parse_json;
 
     fn decide(decision: &serde_json::Value, headers: &[(&str, &str)]) -> Outcome {
-        let headers =
-            headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-        let head = RequestHead { headers: headers.collect() };
+        let head: RequestHead = headers.iter().copied().collect();
         read(&parse_json(&decision.to_string()).unwrap(), &head, Paths::Strict)
     }
 
@@ -388,9 +386,7 @@ mod tests {
         let changes = |decision: serde_json::Value| {
             let headers = [("x-a", "b"), ("x-two", "1"), ("x-two", "2"), (":authority", "h")];
             let Outcome::Allow(permit) = decide(&decision, &headers) else { panic!("{decision}") };
-            let headers =
-                headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-            permit.changes(&RequestHead { headers: headers.collect() })
+            permit.changes(&headers.into_iter().collect())
         };
         assert!(!changes(json!(true)));
         assert!(!changes(

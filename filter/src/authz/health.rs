@@ -22,10 +22,7 @@ pub(crate) struct HealthQuery {
 impl HealthQuery {
     /// The question, if the request is one: a `GET` or `HEAD` of the path.
     pub(crate) fn read(path: &str, tells_detail: bool, head: &RequestHead) -> Option<Self> {
-        let header = |wanted: &str| {
-            let (_, value) = head.headers.iter().find(|(name, _)| name == wanted.as_bytes())?;
-            std::str::from_utf8(value).ok()
-        };
+        let header = |name: &str| std::str::from_utf8(head.header(name.as_bytes())?).ok();
         if !matches!(header(":method")?, "GET" | "HEAD") {
             return None;
         }
@@ -153,9 +150,7 @@ mod tests {
     }
 
     fn head(method: &str, path: &str) -> RequestHead {
-        let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
-        let headers = vec![header(":method", method), header(":path", path)];
-        RequestHead { headers }
+        [(":method", method), (":path", path)].into_iter().collect()
     }
 
     fn health() -> Health {

@@ -1,11 +1,14 @@
 //! The `input` document, field for field as opa-envoy-plugin builds it, so that policies written for it run unchanged: as
 //! much of it as a policy reads.
 //!
-//! Source: opa-envoy-plugin, `envoyauth/request.go` over Envoy's `CheckRequest` v3. The fields about a body are
-//! absent, because the body is not read.
+//! Source: opa-envoy-plugin, `envoyauth/request.go` over Envoy's `CheckRequest` v3.
 
-use super::request::{
-    Connection, RequestError, RequestHead, SocketAddress, check_path, check_query, parse_path, parse_query,
+use data_encoding::BASE64;
+
+use super::{
+    body::{Body, values},
+    head::RequestHead,
+    request::{Connection, RequestError, SocketAddress, check_path, check_query, parse_path, parse_query},
 };
 use crate::policy::{InputField, InputFields, Value, array, number, object};
 
@@ -15,8 +18,12 @@ pub(super) struct Reading<'a> {
     head: &'a RequestHead,
     path: Joined<'a>,
     headers: Headers<'a>,
+    body: Body,
     connection: Connection,
 }
+
+/// A body that is longer makes no key.
+const MAX_KEY_BYTES: usize = 2 << 10;
 
 /// One value a header, in the order of their names.
 type Headers<'a> = Vec<(&'a str, Joined<'a>)>;
@@ -35,6 +42,7 @@ impl<'a> Reading<'a> {
     pub(super) fn new(
         head: &'a RequestHead,
         fields: &'a InputFields,
+        body: Body,
         connection: impl FnOnce() -> Connection,
     ) -> Result<Self, RequestError> {
         let headers = match fields.headers() {
@@ -44,7 +52,7 @@ impl<'a> Reading<'a> {
         let path = joined(head, b":path").unwrap_or(Joined::One(""));
         check_path(path.text())?;
         check_query(path.text())?;
-        Ok(Self { fields, head, path, headers, connection: connection() })
+        Ok(Self { fields, head, path, headers, body, connection: connection() })
     }
 
     /// The document. Here and below in the order of their names, in which an object keeps them.
@@ -53,20 +61,31 @@ impl<'a> Reading<'a> {
         let path = self.path.text();
         let segments = is_read(InputField::ParsedPath).then(|| parse_path(path)).transpose()?;
         let segments = segments.map(|segments| array(segments.into_iter().map(Value::from).collect()));
-        let query = is_read(InputField::ParsedQuery).then(|| parse_query(path)).transpose()?.map(query);
+        let query = is_read(InputField::ParsedQuery).then(|| query(parse_query(path)?)).transpose()?;
+        let body = is_read(InputField::ParsedBody).then(|| self.parsed_body()).transpose()?;
         let version = is_read(InputField::Version)
             .then(|| object([("encoding", Value::from("protojson")), ("ext_authz", Value::from("v3"))]));
         let fields = [
-            ("attributes", Some(self.attributes())),
+            ("attributes", Some(self.attributes()?)),
+            ("parsed_body", body),
             ("parsed_path", segments),
             ("parsed_query", query),
             ("source_principal", self.principal()),
+            (
+                "truncated_body",
+                is_read(InputField::TruncatedBody).then(|| Value::Bool(self.body.is_truncated())),
+            ),
             ("version", version),
         ];
         Ok(set(fields))
     }
 
-    fn attributes(&self) -> Value {
+    fn parsed_body(&self) -> Result<Value, RequestError> {
+        let content_type = joined(self.head, b"content-type");
+        self.body.parsed(content_type.as_ref().map(Joined::text))
+    }
+
+    fn attributes(&self) -> Result<Value, RequestError> {
         let is_read = |field| self.fields.has(field);
         let empty = |field| is_read(field).then(|| object([]));
         let connection = &self.connection;
@@ -79,14 +98,14 @@ impl<'a> Reading<'a> {
             source.filter(|_| is_read(InputField::SourcePort)),
         );
         let source = set([("address", source), ("principal", self.principal())]);
-        set([
+        Ok(set([
             ("destination", address(destination, destination).map(|address| object([("address", address)]))),
             ("metadataContext", empty(InputField::MetadataContext)),
-            ("request", Some(self.request())),
+            ("request", Some(self.request()?)),
             ("routeMetadataContext", empty(InputField::RouteMetadataContext)),
             ("source", Some(source).filter(|source| source.as_object().is_some_and(|set| !set.is_empty()))),
             ("tlsSession", tls.map(|name| object([("sni", Value::from(name))]))),
-        ])
+        ]))
     }
 
     fn principal(&self) -> Option<Value> {
@@ -94,7 +113,7 @@ impl<'a> Reading<'a> {
         self.fields.has(InputField::SourcePrincipal).then(|| Value::from(principal))
     }
 
-    fn request(&self) -> Value {
+    fn request(&self) -> Result<Value, RequestError> {
         let is_read = |field| self.fields.has(field);
         let header = |field, name| {
             is_read(field).then(|| joined(self.head, name)).flatten().map(|value| Value::from(value.text()))
@@ -103,19 +122,24 @@ impl<'a> Reading<'a> {
             .then(|| object(self.headers.iter().map(|(name, value)| (*name, Value::from(value.text())))));
         let protocol = self.connection.protocol.as_deref().filter(|_| is_read(InputField::Protocol));
         // Only fields that are set appear, as in the protobuf message's JSON form.
+        let has_body = !self.body.bytes().is_empty();
+        let text = (has_body && is_read(InputField::Body)).then(|| self.body.text()).transpose()?;
+        let raw = (has_body && is_read(InputField::RawBody)).then(|| BASE64.encode(self.body.bytes()));
         let http = set([
+            ("body", text.map(Value::from)),
             ("headers", headers),
             ("host", header(InputField::Host, b":authority")),
             ("id", header(InputField::Id, b"x-request-id")),
             ("method", header(InputField::Method, b":method")),
             ("path", header(InputField::Path, b":path")),
             ("protocol", protocol.map(Value::from)),
+            ("rawBody", raw.as_deref().map(Value::from)),
             ("scheme", header(InputField::Scheme, b":scheme")),
         ]);
         let time = self.connection.time_ns.filter(|_| is_read(InputField::Time)).map(|time_ns| {
             object([("nanos", number(time_ns % 1_000_000_000)), ("seconds", number(time_ns / 1_000_000_000))])
         });
-        set([("http", Some(http)), ("time", time)])
+        Ok(set([("http", Some(http)), ("time", time)]))
     }
 
     /// When the request began, in nanoseconds since the Unix epoch.
@@ -125,7 +149,11 @@ impl<'a> Reading<'a> {
 
     /// The bytes of all that is read, but for what no two requests share ([`InputFields::may_recur`]): two requests with the
     /// same ones have the same `input`.
-    pub(super) fn key(&self) -> Vec<u8> {
+    /// None where they are more than is remembered.
+    pub(super) fn key(&self) -> Option<Vec<u8>> {
+        if self.body.bytes().len() > MAX_KEY_BYTES {
+            return None;
+        }
         let is_read = |field| self.fields.has(field);
         let connection = &self.connection;
         let mut key = Vec::with_capacity(128);
@@ -179,7 +207,12 @@ impl<'a> Reading<'a> {
         if is_read(InputField::SourceAddress) {
             put(connection.source.as_ref().map(|source| source.address.as_str()));
         }
-        key
+        if self.fields.has_body() {
+            put(joined(self.head, b"content-type").as_ref().map(Joined::text));
+            put(Some(if self.body.is_truncated() { "truncated" } else { "" }));
+            key.extend_from_slice(self.body.bytes());
+        }
+        Some(key)
     }
 }
 
@@ -200,8 +233,8 @@ fn address(address: Option<&SocketAddress>, port: Option<&SocketAddress>) -> Opt
 
 /// Every header, by name.
 fn all_headers(head: &RequestHead) -> Result<Headers<'_>, RequestError> {
-    let mut headers = Vec::with_capacity(head.headers.len());
-    for header in &head.headers {
+    let mut headers = Vec::with_capacity(head.count());
+    for header in head.iter() {
         let (name, value) = text(header)?;
         headers.push((name, Joined::One(value)));
     }
@@ -221,7 +254,7 @@ fn all_headers(head: &RequestHead) -> Result<Headers<'_>, RequestError> {
 /// what a policy reads of it.
 fn named_headers<'a>(head: &'a RequestHead, names: &'a [String]) -> Result<Headers<'a>, RequestError> {
     let mut found: Vec<Option<Joined<'a>>> = names.iter().map(|_| None).collect();
-    for header in &head.headers {
+    for header in head.iter() {
         let (name, value) = text(header)?;
         let place = names.binary_search_by(|known| known.as_str().cmp(name)).ok();
         match place.and_then(|place| found.get_mut(place)) {
@@ -234,8 +267,8 @@ fn named_headers<'a>(head: &'a RequestHead, names: &'a [String]) -> Result<Heade
 }
 
 /// Name and value of a header, if a JSON document can hold them.
-fn text((name, value): &(Vec<u8>, Vec<u8>)) -> Result<(&str, &str), RequestError> {
-    let refused = || match name.as_slice() {
+fn text<'a>((name, value): (&'a [u8], &'a [u8])) -> Result<(&'a str, &'a str), RequestError> {
+    let refused = || match name {
         b":path" => RequestError::Path,
         name => RequestError::Header { name: String::from_utf8_lossy(name).into_owned() },
     };
@@ -245,22 +278,15 @@ fn text((name, value): &(Vec<u8>, Vec<u8>)) -> Result<(&str, &str), RequestError
 
 /// The value of one header.
 fn joined<'a>(head: &'a RequestHead, name: &[u8]) -> Option<Joined<'a>> {
-    let values = head.headers.iter().filter(|(known, _)| known == name);
+    let values = head.iter().filter(|(known, _)| *known == name);
     let mut values = values.map(|(_, value)| std::str::from_utf8(value).unwrap_or_default());
     let mut joined = Joined::One(values.next()?);
     values.for_each(|value| joined.push(value));
     Some(joined)
 }
 
-/// The values of each name, in order of appearance.
-fn query(mut pairs: Vec<(String, String)>) -> Value {
-    pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let names = pairs.chunk_by(|(one, _), (other, _)| one == other).filter_map(|pairs| {
-        let (name, _) = pairs.first()?;
-        let values = pairs.iter().map(|(_, value)| Value::from(value.as_str())).collect();
-        Some((name.as_str(), array(values)))
-    });
-    object(names)
+fn query(pairs: Vec<(String, String)>) -> Result<Value, RequestError> {
+    values(pairs, |text| Ok(Value::from(text.as_str())))
 }
 
 // === impl Joined ===
@@ -292,17 +318,16 @@ mod tests {
 
     /// A request of which everything is known.
     fn full() -> (RequestHead, Connection) {
-        let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
         let address = SocketAddress::parse("127.0.0.1:80");
-        let head = RequestHead {
-            headers: vec![
-                header(":authority", "a"),
-                header(":method", "GET"),
-                header(":path", "/a?b=c"),
-                header(":scheme", "http"),
-                header("x-request-id", "7"),
-            ],
-        };
+        let head = [
+            (":authority", "a"),
+            (":method", "GET"),
+            (":path", "/a?b=c"),
+            (":scheme", "http"),
+            ("content-type", "application/json"),
+            ("x-request-id", "7"),
+        ];
+        let head = head.into_iter().collect();
         let connection = Connection {
             source: Some(address.clone()),
             destination: Some(address),
@@ -340,7 +365,8 @@ mod tests {
     fn the_fields_are_those_that_are_built() {
         let (head, connection) = full();
         let fields = InputFields::all();
-        let input = Reading::new(&head, &fields, || connection).unwrap().input().unwrap();
+        let body = Body::whole(br#"{"a": 1}"#.to_vec());
+        let input = Reading::new(&head, &fields, body, || connection).unwrap().input().unwrap();
         let mut found = Vec::new();
         leaves(&input, &mut Vec::new(), &mut found);
         for path in &found {

@@ -9,8 +9,8 @@ use crate::{
 use super::{
     decision::{DecisionError, within},
     grammar,
+    head::RequestHead,
     outcome::REASON_HEADER,
-    request::RequestHead,
 };
 
 /// One change to a header map, applied in order.
@@ -30,8 +30,8 @@ impl HeaderChange {
     /// Whether a request does not have it already.
     pub(super) fn is_needed(&self, head: &RequestHead) -> bool {
         let values = |wanted: &str| {
-            let named = head.headers.iter().filter(|(name, _)| name == wanted.as_bytes());
-            named.map(|(_, value)| value.as_slice()).collect::<Vec<_>>()
+            let named = head.iter().filter(|(name, _)| *name == wanted.as_bytes());
+            named.map(|(_, value)| value).collect::<Vec<_>>()
         };
         match self {
             Self::Replace(name, value) => values(name) != [value.as_bytes()],

@@ -71,6 +71,9 @@ impl Outcome {
             Self::BadRequest(RequestError::Header { .. }) => "bad_header",
             Self::BadRequest(RequestError::Path | RequestError::AmbiguousPath) => "bad_path",
             Self::BadRequest(RequestError::Query) => "bad_query",
+            Self::BadRequest(RequestError::Body(_) | RequestError::Tunnel) => "bad_body",
+            Self::BadRequest(RequestError::BodyTooLong) => "body_too_long",
+            Self::BadRequest(RequestError::NoRoom) => "no_room_for_body",
         }
     }
 
@@ -81,8 +84,9 @@ impl Outcome {
             | Self::Deny(_)
             | Self::Health(_)
             | Self::Undefined
-            | Self::BadRequest(_)
             | Self::ConfigurationRefused => None,
+            Self::BadRequest(error @ RequestError::NoRoom) => Some(error.to_string()),
+            Self::BadRequest(_) => None,
             Self::NotReady(why) | Self::Quarantined(why) | Self::UnknownPolicy(why) => Some(why.to_string()),
             Self::NoPolicyNamed => Some(
                 "the route names no policy in `filter_metadata.portcullis.policy` and there is no \
@@ -106,12 +110,14 @@ impl Outcome {
             | Self::Quarantined(_)
             | Self::UnknownPolicy(_)
             | Self::NoPolicyNamed
-            | Self::ConfigurationRefused => {
+            | Self::ConfigurationRefused
+            | Self::BadRequest(RequestError::NoRoom) => {
                 let mut response = LocalResponse::empty(503);
                 response.headers.push(("retry-after".to_owned(), RETRY_AFTER.to_owned()));
                 response
             }
             Self::EvaluationFailed(_) | Self::MalformedDecision(_) => LocalResponse::empty(500),
+            Self::BadRequest(RequestError::BodyTooLong) => LocalResponse::empty(413),
             Self::BadRequest(_) => LocalResponse::empty(400),
         };
         response.headers.push((REASON_HEADER.to_owned(), reason.to_owned()));

@@ -5,7 +5,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::request::RequestHead;
+use super::head::RequestHead;
 
 /// Characters that some servers take for the end of a segment or of a path, raw or escaped.
 const SEPARATORS: &[u8] = b"/\\;?#";

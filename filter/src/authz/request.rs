@@ -2,6 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
+use super::{body::Progress, head::RequestHead};
 use crate::policy::InputFields;
 
 /// What the host tells of a request, when it is asked.
@@ -11,13 +12,16 @@ pub trait Request {
 
     /// What is not in the headers, as far as `fields` need it.
     fn connection(&self, fields: &InputFields) -> Connection;
-}
 
-/// Headers of one request.
-#[derive(Debug, Clone, Default)]
-pub struct RequestHead {
-    /// In the order received, pseudo-headers included, names in lower case. Bytes, because HTTP allows any.
-    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// How far the body has come.
+    fn progress(&self) -> Progress {
+        Progress::Ended
+    }
+
+    /// What has come of the body, no more than the first `most` bytes; none if the host does not give it.
+    fn body(&self, _most: usize) -> Option<Vec<u8>> {
+        Some(Vec::new())
+    }
 }
 
 /// What Envoy's properties say about a request beyond its headers; absent where Envoy says nothing, or was not asked.
@@ -64,16 +68,18 @@ pub enum RequestError {
     /// A query that does not decode to text, or has a `;`.
     #[error("the query is not percent-encoded UTF-8 of `&`-separated pairs")]
     Query,
-}
-
-// === impl RequestHead ===
-
-impl RequestHead {
-    /// The first value of a header, by its name in lower case.
-    pub fn header(&self, name: &[u8]) -> Option<&[u8]> {
-        let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
-        Some(value)
-    }
+    /// A body that is not what its media type says, or no text where a policy reads text.
+    #[error("the body {0}")]
+    Body(&'static str),
+    /// A request for another protocol that brings a body: where that ends, servers see differently.
+    #[error("a request for another protocol has no body")]
+    Tunnel,
+    /// A body longer than may be held, for a policy that does not ask whether it is cut off.
+    #[error("the body is longer than `portcullis.body.max_bytes`")]
+    BodyTooLong,
+    /// No room for a body beside those of other requests.
+    #[error("the bodies that wait are longer than `portcullis.body.in_flight_bytes`")]
+    NoRoom,
 }
 
 // === impl SocketAddress ===
@@ -101,19 +107,20 @@ pub(super) fn parse_path(path: &str) -> Result<Vec<String>, RequestError> {
 ///
 /// Source: Go's `url.ParseQuery`, which opa-envoy-plugin calls: `;` is an error, `+` is a space, a key may stand alone.
 pub(super) fn parse_query(path: &str) -> Result<Vec<(String, String)>, RequestError> {
-    let Some((_, query)) = path.split_once('?') else {
-        return Ok(Vec::new());
-    };
-    let mut pairs = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        if pair.contains(';') {
-            return Err(RequestError::Query);
-        }
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let decode = |text: &str| unescape(&text.replace('+', " ")).ok_or(RequestError::Query);
-        pairs.push((decode(key)?, decode(value)?));
+    match path.split_once('?') {
+        Some((_, query)) => parse_pairs(query).ok_or(RequestError::Query),
+        None => Ok(Vec::new()),
     }
-    Ok(pairs)
+}
+
+/// Pairs of a query, or of a form in a body.
+pub(super) fn parse_pairs(query: &str) -> Option<Vec<(String, String)>> {
+    let decode = |text: &str| unescape(&text.replace('+', " "));
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Some((decode(key)?, decode(value)?)).filter(|_| !pair.contains(';'))
+    });
+    pairs.collect()
 }
 
 /// Whether [`parse_path`] takes a path.

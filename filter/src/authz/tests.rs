@@ -59,6 +59,14 @@ const CONDITIONS: &[&str] = &[
     r#"input.version.ext_authz == "v3""#,
     r#"input.version.encoding"#,
     r#"not input.truncated_body"#,
+    r#"input.truncated_body == false"#,
+    r#"input.parsed_body == null"#,
+    r#"input.parsed_body.a == 1"#,
+    r#"b := input.parsed_body; b.list[_] == "x""#,
+    r#"object.get(input.parsed_body, "a", 0) == 0"#,
+    r#"contains(input.attributes.request.http.body, "a")"#,
+    r#"not input.attributes.request.http.body"#,
+    r#"input.attributes.request.http.rawBody == "YT0x""#,
     r#"input.attributes.request.http"#,
     r#"input.attributes"#,
     r#"a := input.attributes.request; a.http.method == "PUT""#,
@@ -96,12 +104,17 @@ const ANSWERS: &[&str] = &[
 
 struct Asked {
     head: RequestHead,
+    body: Vec<u8>,
     connection: Connection,
 }
 
 impl Request for Asked {
     fn head(&self) -> Option<RequestHead> {
         Some(self.head.clone())
+    }
+
+    fn body(&self, most: usize) -> Option<Vec<u8>> {
+        Some(self.body.iter().copied().take(most).collect())
     }
 
     /// As the shell does it: what is not asked for is not there.
@@ -188,6 +201,7 @@ fn request(random: &mut fastrand::Rng) -> Asked {
     ];
     for (name, values) in [
         ("accept", &["*/*"][..]),
+        ("content-type", &["application/x-www-form-urlencoded", "text/plain"]),
         ("x-request-id", &["1", "2"]),
         ("x-role", &["admin", "user", ""]),
         ("x-other", &["admin"]),
@@ -214,13 +228,14 @@ fn request(random: &mut fastrand::Rng) -> Asked {
         protocol: text(random, &["HTTP/1.1", "HTTP/2"]),
         time_ns: Some(random.u64(..3) * 1_000_000_003),
     };
-    Asked { head: RequestHead { headers }, connection }
+    let body = one(random, &["", "", "a=1", "a=2&list=x"]).into();
+    Asked { head: headers.into_iter().collect(), body, connection }
 }
 
 /// The same of the whole request, whatever was decided before.
 fn whole(policy: &Policy, asked: &Asked, paths: Paths) -> Outcome {
     let now_ns = asked.connection.time_ns.and_then(|time| i64::try_from(time).ok()).unwrap_or_default();
-    match input(&asked.head, asked.connection.clone(), paths) {
+    match input(&asked.head, asked.body.clone(), asked.connection.clone(), paths) {
         Ok(input) => outcome(policy.evaluate(input, Moment { now_ns, seed: [0, 0] }), &asked.head, paths),
         Err(error) => Outcome::BadRequest(error),
     }
@@ -237,13 +252,13 @@ fn decisions_do_not_depend_on_what_was_fetched_or_asked_before() {
         let mut random = fastrand::Rng::with_seed(seed);
         let paths = one(&mut random, &[Paths::Strict, Paths::Opa]);
         // Few places, so that answers take the places of others.
-        let mut decider = Decider::new(paths, 0, 16 << 10);
+        let mut decider = Decider::new(paths, Some(BodyLimits::default()), 0, 16 << 10);
         let policies = [policy(&mut random), policy(&mut random)];
         parts += policies.iter().filter(|(_, policy)| *policy.fields() != InputFields::all()).count();
         for _ in 0..REQUESTS {
             let (text, policy) = &policies[random.usize(..policies.len())];
             let asked = request(&mut random);
-            let authorized = decider.decide(policy, &asked.head, &asked);
+            let authorized = decider.decide(policy, &asked.head, &asked).expect("the body is there");
             remembered += u64::from(authorized.is_remembered);
             let expected = whole(policy, &asked, paths);
             assert_eq!(

@@ -108,6 +108,7 @@ pub(super) struct Portcullis {
     pub(super) health: Health,
     pub(super) manager: Manager,
     pub(super) paths: Paths,
+    pub(super) body: Option<Body>,
     #[cfg(feature = "hooks")]
     pub(super) hooks: Hooks,
 }
@@ -156,6 +157,13 @@ pub(super) enum Paths {
 pub(super) struct Health {
     pub(super) path: Option<String>,
     pub(super) detail: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Body {
+    pub(super) max_bytes: Option<usize>,
+    pub(super) in_flight_bytes: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -55,6 +55,7 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
             "set it to false, or take the filter off the route",
         );
     }
+    let body = document.portcullis.body.as_ref().map(|body| resolver.body(body));
     if !resolver.problems.is_empty() {
         return Err(ConfigError { problems: resolver.problems });
     }
@@ -73,6 +74,7 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
             document::Paths::Strict => Paths::Strict,
             document::Paths::Opa => Paths::Opa,
         },
+        body,
     })
 }
 

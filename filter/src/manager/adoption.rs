@@ -474,6 +474,10 @@ impl Manager {
         };
         let cause = format!("made of {}{undefined}", made_of(&active.set));
         let number = active.set.number;
+        for warning in self.policies.warnings(&active.policy) {
+            let line = format!("policy `{}`: {warning}", slot.name);
+            self.teller.push(Effect::Log(Level::Warn, line));
+        }
         let Some(slot) = self.policies.at_mut(index) else { return };
         slot.activate(active, &mut self.disposal);
         self.teller.push(Effect::Count(Counter::PolicyCompiled));

@@ -93,6 +93,8 @@ pub struct PolicyHealth {
     pub failing_for_ms: Option<u64>,
     /// The VM that has found it.
     pub by: Option<String>,
+    /// What its author should know: parts of `input` that it reads and that are never there.
+    pub warnings: Vec<String>,
 }
 
 /// One VM.
@@ -299,6 +301,11 @@ impl Manager {
             cause,
             failing_for_ms,
             by: by.map(|vm| vm.to_string()),
+            warnings: slot
+                .active
+                .as_ref()
+                .map(|active| self.policies.warnings(&active.policy))
+                .unwrap_or_default(),
         }
     }
 

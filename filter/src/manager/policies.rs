@@ -80,6 +80,8 @@ pub enum NotReady {
 pub(super) struct Policies {
     slots: Vec<Slot>,
     pub(super) limits: EvaluationLimits,
+    /// Whether requests' bodies are read.
+    reads_bodies: bool,
 }
 
 /// One configured policy.
@@ -116,7 +118,16 @@ impl Policies {
             active: None,
             unreadable: None,
         };
-        Self { slots: config.policies.iter().map(slot).collect(), limits: config.limits.evaluation }
+        Self {
+            slots: config.policies.iter().map(slot).collect(),
+            limits: config.limits.evaluation,
+            reads_bodies: config.body.is_some(),
+        }
+    }
+
+    /// What the author of a policy should know.
+    pub(super) fn warnings(&self, policy: &Policy) -> Vec<String> {
+        policy.warnings(self.reads_bodies)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -6,7 +6,7 @@ use portcullis_rego::{CompileErrors, Compiler, Limits, Options, Outside, Progres
 
 use super::{
     Brings, Compiled, Disposal, EvaluationLimits, InputFields, Part, Policy, PolicyError, PolicyId, Value,
-    merge::Merge, module::Module, object,
+    fields, merge::Merge, module::Module, object,
 };
 
 /// Rules that one step takes through one stage of the compiler; a rule of some lines takes a few microseconds.
@@ -85,6 +85,8 @@ impl<B: Brings> Compiling<B> {
                     None => Stage::Surveying(compiled, survey),
                     Some(reads) => {
                         compiled.fields = InputFields::of(&reads);
+                        compiled.waits = fields::never_there(&reads);
+                        compiled.asks_for_body = fields::asks_for_body(&reads);
                         Stage::WarmingUp(compiled)
                     }
                 }
@@ -153,7 +155,15 @@ impl<B: Brings> Compiling<B> {
                 let decision_exists = policy.exists(&keys);
                 let entry = policy.query(&reference(&keys)).map_err(compile_error)?;
                 let (id, fields) = (PolicyId::next(), InputFields::all());
-                let compiled = Compiled { id, policy, entry, decision_exists, fields };
+                let compiled = Compiled {
+                    id,
+                    policy,
+                    entry,
+                    decision_exists,
+                    fields,
+                    waits: Vec::new(),
+                    asks_for_body: false,
+                };
                 Ok(Stage::Surveying(Box::new(compiled), ReadsSurvey::new()))
             }
             // A test that calls what is not there, or is broken, does not keep a policy from deciding.

@@ -15,6 +15,14 @@ pub enum InputField {
     MetadataContext,
     /// The headers, all or some.
     Headers,
+    /// The body as text.
+    Body,
+    /// The body in Base64.
+    RawBody,
+    /// What the body's media type makes of it.
+    ParsedBody,
+    /// Whether the body is cut off.
+    TruncatedBody,
     /// `:authority`
     Host,
     /// `x-request-id`
@@ -52,12 +60,14 @@ const FIELDS: &[(&str, InputField)] = &[
     ("attributes.destination.address.socketAddress.address", InputField::Destination),
     ("attributes.destination.address.socketAddress.portValue", InputField::Destination),
     ("attributes.metadataContext", InputField::MetadataContext),
+    ("attributes.request.http.body", InputField::Body),
     ("attributes.request.http.headers.*", InputField::Headers),
     ("attributes.request.http.host", InputField::Host),
     ("attributes.request.http.id", InputField::Id),
     ("attributes.request.http.method", InputField::Method),
     ("attributes.request.http.path", InputField::Path),
     ("attributes.request.http.protocol", InputField::Protocol),
+    ("attributes.request.http.rawBody", InputField::RawBody),
     ("attributes.request.http.scheme", InputField::Scheme),
     ("attributes.request.time.nanos", InputField::Time),
     ("attributes.request.time.seconds", InputField::Time),
@@ -66,12 +76,18 @@ const FIELDS: &[(&str, InputField)] = &[
     ("attributes.source.address.socketAddress.portValue", InputField::SourcePort),
     ("attributes.source.principal", InputField::SourcePrincipal),
     ("attributes.tlsSession.sni", InputField::ServerName),
+    ("parsed_body.*", InputField::ParsedBody),
     ("parsed_path.*", InputField::ParsedPath),
     ("parsed_query.*.*", InputField::ParsedQuery),
     ("source_principal", InputField::SourcePrincipal),
+    ("truncated_body", InputField::TruncatedBody),
     ("version.encoding", InputField::Version),
     ("version.ext_authz", InputField::Version),
 ];
+
+/// What a request has to be read to its end for.
+const BODY: &[InputField] =
+    &[InputField::Body, InputField::RawBody, InputField::ParsedBody, InputField::TruncatedBody];
 
 /// Objects that every `input` has, so that nothing has to be fetched to know that they are there. The headers are not
 /// among them: they are made where they are read, whatever is in them.
@@ -89,13 +105,9 @@ const ABSENT: &[(&str, &str)] = &[
     ("attributes.contextExtensions", "a Wasm filter has no context extensions"),
     ("attributes.destination.principal", "Envoy tells a Wasm filter nothing of it"),
     ("attributes.metadataContext.*", "a Wasm filter has no metadata context"),
-    ("attributes.request.http.body", "bodies are not read"),
-    ("attributes.request.http.rawBody", "bodies are not read"),
-    ("attributes.request.http.size", "bodies are not read"),
+    ("attributes.request.http.size", "it is not asked for"),
     ("attributes.routeMetadataContext.*", "a Wasm filter has no metadata context"),
     ("attributes.source.certificate", "the peer's certificate is not handed on"),
-    ("parsed_body", "bodies are not read"),
-    ("truncated_body", "bodies are not read"),
 ];
 
 /// Some of the fields: those that a policy can read, whatever the request.
@@ -146,6 +158,38 @@ pub fn field(path: &[&str]) -> Field {
     Field::Unknown { at, known: beside }
 }
 
+/// What a policy reads of `input` that is never there, each with the cure; the first of them.
+pub(crate) fn never_there(reads: &Reads) -> Vec<String> {
+    const MOST: usize = 8;
+    let told = reads.input.iter().filter_map(|path| {
+        let steps: Vec<&str> = path.iter().map_while(string).collect();
+        let shown = |count: usize| {
+            steps.iter().take(count).fold("input".to_owned(), |path, step| format!("{path}.{step}"))
+        };
+        match field(&steps) {
+            Field::Known => None,
+            Field::Absent(why) => Some(format!("`{}` is never there: {why}", shown(steps.len()))),
+            Field::Unknown { at, known } if known.is_empty() => {
+                Some(format!("`{}` is never there: nothing is below `{}`", shown(at + 1), shown(at)))
+            }
+            Field::Unknown { at, known } => {
+                Some(format!("`{}` is never there; there is {}", shown(at + 1), known.join(", ")))
+            }
+        }
+    });
+    told.take(MOST).collect()
+}
+
+/// Whether a policy names the body, not `input` as a whole alone.
+pub(crate) fn asks_for_body(reads: &Reads) -> bool {
+    let of_body = FIELDS.iter().filter(|(_, field)| BODY.contains(field));
+    let mut of_body = of_body.map(|(path, _)| path.trim_end_matches(".*"));
+    of_body.any(|known| {
+        let names = |path: &[Value]| path.len() >= known.split('.').count() && along(known.split('.'), path);
+        reads.input.iter().any(names) || reads.present.iter().any(|path| names(path))
+    })
+}
+
 /// The paths of all fields.
 #[cfg(test)]
 pub(crate) fn known_paths() -> impl Iterator<Item = &'static str> {
@@ -168,6 +212,12 @@ impl InputFields {
     /// Every field, for a policy of which nothing is known.
     pub fn all() -> Self {
         Self { fields: u32::MAX, headers: None }
+    }
+
+    /// Of a policy that reads the body and nothing else.
+    #[cfg(test)]
+    pub(crate) fn of_body_alone() -> Self {
+        Self { fields: InputField::ParsedBody.bit(), headers: Some(Vec::new()) }
     }
 
     /// Those that have a part in what a policy answers. Where it asks for the time, or for chance, the request's time is one.
@@ -196,6 +246,11 @@ impl InputFields {
         !self.has(InputField::Time)
             && !self.has(InputField::Id)
             && named.is_some_and(|names| !names.iter().any(is_id))
+    }
+
+    /// Whether anything of the body is among them.
+    pub fn has_body(&self) -> bool {
+        BODY.iter().any(|field| self.has(*field))
     }
 
     /// Whether a field is one of them.
@@ -242,14 +297,25 @@ mod tests {
             assert_eq!(field(path), Field::Known, "{path:?}");
         }
         assert_eq!(field(&["attributes", "request", "http", "headers", "x"]), Field::Known);
-        assert_eq!(field(&["parsed_body", "a"]), Field::Absent("bodies are not read"));
+        assert_eq!(field(&["parsed_body", "a"]), Field::Known);
+        assert!(matches!(field(&["attributes", "contextExtensions", "a"]), Field::Absent(_)));
         let Field::Unknown { at, known } = field(&["attributes", "request", "http", "metod"]) else {
             panic!()
         };
         assert!(at == 3 && known.contains(&"method") && !known.contains(&"address"), "{known:?}");
         let Field::Unknown { at, known } = field(&["user"]) else { panic!() };
         assert!(
-            at == 0 && known == ["attributes", "parsed_path", "parsed_query", "source_principal", "version"]
+            at == 0
+                && known
+                    == [
+                        "attributes",
+                        "parsed_body",
+                        "parsed_path",
+                        "parsed_query",
+                        "source_principal",
+                        "truncated_body",
+                        "version"
+                    ]
         );
     }
 }

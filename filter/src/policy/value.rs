@@ -20,9 +20,16 @@ pub struct Conflict {
 
 /// Parses JSON text. Errors carry line and column, and stay short whatever the text.
 pub fn parse_json(text: &str) -> Result<Value, JsonError> {
+    parse_body(text.as_bytes())
+}
+
+/// The value of a body that is JSON, within the memory that a text of its length can need.
+///
+/// Errors: it is no JSON, is nested more than 256 levels deep, or is not UTF-8.
+pub(crate) fn parse_body(text: &[u8]) -> Result<Value, JsonError> {
     let mut reader = JsonReader::new();
     loop {
-        if let Some(parsed) = reader.step(text.as_bytes()) {
+        if let Some(parsed) = reader.step(text) {
             return parsed;
         }
     }

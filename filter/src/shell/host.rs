@@ -8,11 +8,11 @@ use std::{
 
 use proxy_wasm::{
     hostcalls,
-    types::{MapType, MetricType},
+    types::{BufferType, MapType, MetricType, Status},
 };
 
 use crate::{
-    authz::{self, Connection, NoBytes, Request, RequestHead, SEAL_KEY, SocketAddress},
+    authz::{self, Connection, NoBytes, Progress, Request, RequestHead, SEAL_KEY, SocketAddress},
     hooks::{Protection, guards},
     manager::{self, AtWork, Read, Seen, SharedData, Task},
     policy::{InputField, InputFields},
@@ -198,15 +198,29 @@ impl Metrics {
 }
 
 /// The request that the current callback is about.
-pub(super) struct HostRequest;
+pub(super) struct HostRequest {
+    /// How far its body has come.
+    pub(super) progress: Progress,
+}
 
 // === impl HostRequest ===
 
 impl Request for HostRequest {
     fn head(&self) -> Option<RequestHead> {
-        let headers = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).ok()?;
-        let headers = headers.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect();
-        Some(RequestHead { headers })
+        RequestHead::from_pairs(header_pairs(MapType::HttpRequestHeaders)?)
+    }
+
+    fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    fn body(&self, most: usize) -> Option<Vec<u8>> {
+        match hostcalls::get_buffer(BufferType::HttpRequestBody, 0, most) {
+            Ok(body) => Some(body.unwrap_or_default()),
+            // There is no buffer where there is no body.
+            Err(Status::NotFound) if self.progress == Progress::Ended => Some(Vec::new()),
+            Err(_) => None,
+        }
     }
 
     /// Source: Envoy's attribute reference; integers and timestamps arrive as 8 bytes little-endian, booleans as one byte.
@@ -224,6 +238,22 @@ impl Request for HostRequest {
             time_ns: asked(InputField::Time).and_then(|()| integer(&["request", "time"])),
         }
     }
+}
+
+/// A header map as the host writes it. The SDK's form of this call makes two vectors of each header.
+fn header_pairs(map: MapType) -> Option<Vec<u8>> {
+    #[link(wasm_import_module = "env")]
+    unsafe extern "C" {
+        fn proxy_get_header_map_pairs(map: MapType, data: *mut *mut u8, size: *mut usize) -> u32;
+    }
+    let (mut data, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: both places outlive the call.
+    let status = unsafe { proxy_get_header_map_pairs(map, &raw mut data, &raw mut size) };
+    if status != Status::Ok as u32 {
+        return None;
+    }
+    // SAFETY: the host has had the buffer of the SDK's allocation callback, which makes it as a vector of this size.
+    Some(if data.is_null() { Vec::new() } else { unsafe { Vec::from_raw_parts(data, size, size) } })
 }
 
 /// The policy that the route names, or else its virtual host.

@@ -13,8 +13,8 @@ use super::{
     host::{self, HostData, HostRequest},
 };
 use crate::{
-    authz::{HeaderChange, LocalResponse, Permit, SEAL_KEY},
-    plugin::{Admitted, Pass},
+    authz::{HeaderChange, LocalResponse, Permit, Progress, SEAL_KEY},
+    plugin::{Admitted, Pass, Verdict},
 };
 
 /// Filter state with the JSON text of a decision's `dynamic_metadata`.
@@ -22,27 +22,69 @@ const DYNAMIC_METADATA_KEY: &str = "portcullis.dynamic_metadata";
 
 pub(super) struct Stream {
     shared: Rc<RefCell<Shared>>,
+    stage: Stage,
+    /// Bytes of the body that count as held.
+    held: usize,
     /// Of this request alone (INVARIANT no crossing); none until it is permitted.
     permit: Option<Permit>,
+}
+
+/// What has become of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nobody has let it on.
+    Held,
+    /// It is held until more of its body is there.
+    AwaitsBody,
+    /// It goes on, and so does its body.
+    GoesOn,
 }
 
 // === impl Stream ===
 
 impl Stream {
     pub(super) fn new(shared: Rc<RefCell<Shared>>) -> Self {
-        Self { shared, permit: None }
+        Self { shared, stage: Stage::Held, held: 0, permit: None }
     }
 
-    fn admit(&self) -> Result<Pass, LocalResponse> {
+    /// Asks about the request, of whose body so much has come.
+    fn go_on(&mut self, progress: Progress) -> Action {
+        let verdict = self.admit(progress);
+        self.stage = Stage::Held;
+        match verdict {
+            Verdict::AwaitBody => {
+                self.stage = Stage::AwaitsBody;
+                Action::Pause
+            }
+            Verdict::Pass(pass) => {
+                self.release();
+                self.let_on(pass)
+            }
+            Verdict::Respond(response) => {
+                self.release();
+                respond(&response)
+            }
+        }
+    }
+
+    fn admit(&self, progress: Progress) -> Verdict {
         let (state, policy) = (host::seal_state(), host::named_policy());
         let Ok(mut shared) = self.shared.try_borrow_mut() else {
-            return Err(LocalResponse::host_failed());
+            return Verdict::Respond(LocalResponse::host_failed());
         };
-        let (state, policy) = (state.as_deref(), policy.as_deref());
-        let Admitted { pass, effects } =
-            shared.plugin.admit(state, policy, &HostRequest, host::now(), &HostData);
+        let (state, policy, request) = (state.as_deref(), policy.as_deref(), HostRequest { progress });
+        let Admitted { verdict, effects } =
+            shared.plugin.admit(state, policy, &request, host::now(), &HostData);
         shared.tell(effects);
-        pass
+        verdict
+    }
+
+    fn release(&mut self) {
+        if self.held > 0
+            && let Ok(mut shared) = self.shared.try_borrow_mut()
+        {
+            shared.plugin.release_body(&mut self.held);
+        }
     }
 
     /// INVARIANT (closed): the one way to `Action::Continue`, and it takes a pass.
@@ -57,17 +99,43 @@ impl Stream {
             let _ = hostcalls::set_property(vec![DYNAMIC_METADATA_KEY], Some(metadata.as_bytes()));
         }
         self.permit = pass.into_permit();
+        self.stage = Stage::GoesOn;
         Action::Continue
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
 impl Context for Stream {}
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        match self.admit() {
-            Ok(pass) => self.let_on(pass),
-            Err(response) => respond(&response),
+    fn on_http_request_headers(&mut self, _: usize, is_end: bool) -> Action {
+        self.go_on(if is_end { Progress::Ended } else { Progress::Awaited })
+    }
+
+    /// `bytes` are all that have come: Envoy buffers them while this is answered with a pause.
+    fn on_http_request_body(&mut self, bytes: usize, is_end: bool) -> Action {
+        match self.stage {
+            Stage::GoesOn => return Action::Continue,
+            Stage::Held => return Action::Pause,
+            Stage::AwaitsBody => {}
+        }
+        let progress = match self.shared.try_borrow_mut() {
+            Ok(mut shared) => shared.plugin.hold_body(&mut self.held, bytes, is_end),
+            Err(_) => Progress::NoRoom,
+        };
+        self.go_on(progress)
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        match self.stage {
+            Stage::GoesOn => Action::Continue,
+            Stage::Held => Action::Pause,
+            Stage::AwaitsBody => self.go_on(Progress::Ended),
         }
     }
 

@@ -1,6 +1,9 @@
 //! `portcullis eval`: one question to a policy, and what the client would see.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -43,6 +46,9 @@ pub(super) struct Arguments {
     /// A header of it
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     header: Vec<String>,
+    /// Its body; after `@` the name of a file that has it
+    #[arg(short = 'd', long, value_name = "DATA", requires = "method")]
+    data: Option<String>,
     /// The address that it comes from, with its port
     #[arg(long, value_name = "ADDRESS", requires = "method")]
     source: Option<String>,
@@ -138,7 +144,12 @@ fn request(arguments: &Arguments, compiled: &Policy, moment: Moment) -> Result<A
         PathsArgument::Opa => Paths::Opa,
     };
     let (head, connection) = head(arguments, moment)?;
-    Ok(match authz::input(&head, connection, paths) {
+    let body = match arguments.data.as_deref().map(|data| (data, data.strip_prefix('@'))) {
+        None => Vec::new(),
+        Some((_, Some(file))) => check::read(Path::new(file))?,
+        Some((data, None)) => data.as_bytes().to_vec(),
+    };
+    Ok(match authz::input(&head, body, connection, paths) {
         Ok(input) => {
             let result = compiled.evaluate(input.clone(), moment);
             let outcome = authz::outcome(result.clone(), &head, paths);
@@ -184,7 +195,7 @@ fn head(arguments: &Arguments, moment: Moment) -> Result<(RequestHead, Connectio
         time_ns: u64::try_from(moment.now_ns).ok(),
         ..Connection::default()
     };
-    Ok((RequestHead { headers }, connection))
+    Ok((headers.into_iter().collect(), connection))
 }
 
 /// Evaluates once more, rule by rule and without an index: what that leaves out is what one wants to know.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{Resolver, document};
-use crate::config::{EvaluationLimits, Limits};
+use crate::{
+    authz::BodyLimits,
+    config::{EvaluationLimits, Limits},
+};
 
 const MAX_EVALUATION_STEPS: u64 = 1_000_000_000;
 /// A quarter of what Envoy gives a VM.
@@ -12,6 +15,9 @@ const MAX_EVALUATION_DEPTH: u32 = 20_000;
 const MAX_EVALUATION_MS: u64 = 10_000;
 const MAX_VM_FAILURES: usize = 100;
 const MAX_DOWNLOAD_BYTES: u64 = 768 << 20;
+/// A body is read in one go.
+const MAX_BODY_BYTES: usize = 8 << 20;
+const MAX_BODIES_BYTES: usize = 512 << 20;
 const MAX_REMEMBERED_BYTES: usize = 256 << 20;
 
 impl Resolver {
@@ -35,6 +41,20 @@ impl Resolver {
                 0..=MAX_REMEMBERED_BYTES,
             ),
         }
+    }
+
+    /// Bodies are read where the section is there.
+    pub(super) fn body(&mut self, body: &document::Body) -> BodyLimits {
+        let BodyLimits { max_bytes, in_flight_bytes } = BodyLimits::default();
+        let max_bytes =
+            self.within("portcullis.body.max_bytes", body.max_bytes.unwrap_or(max_bytes), 1..=MAX_BODY_BYTES);
+        // One request has room at least.
+        let in_flight_bytes = self.within(
+            "portcullis.body.in_flight_bytes",
+            body.in_flight_bytes.unwrap_or(in_flight_bytes.max(max_bytes)),
+            max_bytes..=MAX_BODIES_BYTES,
+        );
+        BodyLimits { max_bytes, in_flight_bytes }
     }
 
     /// Of the wall clock the default is generous, because V8 compiles each path of the module on its first use and that

@@ -172,6 +172,7 @@ fn config(clusters: &[(&str, ClusterTarget)], bundles: usize) -> Config {
     };
     let policy = PolicyConfig { bundles: vec!["b0".into()], decision: "p/allow".into() };
     Config {
+        body: None,
         bundles: (0..bundles).map(|index| (format!("b{index}"), bundle.clone())).collect(),
         policies: BTreeMap::from([("p".into(), policy)]),
         default_policy: Some("p".into()),
