@@ -329,6 +329,7 @@ fn start_on(
 /// What the configuration is written for, beside the guest: nothing.
 fn no_bundles() -> Config {
     Config {
+        body: None,
         bundles: BTreeMap::new(),
         policies: BTreeMap::new(),
         default_policy: None,

@@ -300,6 +300,7 @@ fn config<'a>(clusters: impl IntoIterator<Item = (&'a str, ClusterTarget)>, size
     };
     let policy = PolicyConfig { bundles: vec!["b".into()], decision: "p/allow".into() };
     Config {
+        body: None,
         bundles: BTreeMap::from([("b".to_owned(), bundle)]),
         policies: BTreeMap::from([("p".to_owned(), policy)]),
         default_policy: Some("p".into()),

@@ -80,6 +80,7 @@ pub(crate) fn start_envoy(
         port: upstream.addr().port(),
     };
     let config = Config {
+        body: None,
         bundles: BTreeMap::new(),
         policies: BTreeMap::new(),
         default_policy: None,
