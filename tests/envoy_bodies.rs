@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use host_harness::{FILTER_MODULE, archive::Archive};
+use host_harness::{FILTER_MODULE, archive::Archive, real_envoy::PolicyRoute};
 use portcullis_filter::config::Config;
 use portcullis_tests::{
     envoy::{Gate, GateOptions, bundle_server, manager},
@@ -27,6 +27,9 @@ const POLICY: &str =
     "package api\n\ndefault allow := true\n\nallow := false if input.parsed_body.action == \"delete\"\n";
 /// Lets on what is not cut off.
 const ASKING: &str = "package asking\n\ndefault allow := false\n\nallow if input.truncated_body == false\n";
+/// Sends its requests to a route of the one above.
+const MOVER: &str =
+    "package mover\n\nallow := {\"allowed\": true, \"headers\": {\":path\": \"/asking/x\"}}\n";
 const MAX_BYTES: usize = 4096;
 /// Far beyond what anything here takes; only a hang meets it.
 const BOUND: Duration = Duration::from_secs(60);
@@ -84,6 +87,9 @@ fn whatever_way_a_body_comes_it_is_decided_by_and_only_what_is_let_on_reaches_th
             ("/", "delete", 100_000, (413, "body_too_long")),
             ("/asking/", "read", MAX_BYTES, (200, "")),
             ("/asking/", "read", MAX_BYTES + 1, (403, "denied")),
+            // The policy of the first route does not read the body, that of the second one does.
+            ("/move/", "read", MAX_BYTES, (200, "")),
+            ("/move/", "read", MAX_BYTES + 1, (403, "denied")),
         ] {
             let sent = body(action, bytes);
             let end = send(&gate, framing, path, &sent);
@@ -119,19 +125,23 @@ fn a_request_for_another_protocol_brings_no_body() {
     };
     let json = "content-type: application/json\r\ncontent-length: 20\r\n";
     let evil = format!("{}{}", upgrade("POST", json), r#"{"action": "delete"}"#);
-    let status = |gate: &Gate, request: &str| {
+    let send = |gate: &Gate, request: &str| {
         let mut stream = TcpStream::connect(gate.addr()).expect("Envoy listens");
         stream.set_read_timeout(Some(BOUND)).expect("a bound");
         stream.write_all(request.as_bytes()).expect("it is sent");
-        status_of(&mut stream)
+        stream
     };
+    let allowed = "portcullis_requests.policy.api.outcome.allow";
     let gate = start(None);
-    assert_eq!(status(&gate, &evil), 400);
-    assert_eq!(gate.upstream.count(), 0);
+    assert_eq!(status_of(&mut send(&gate, &evil)), 400);
+    assert_eq!((gate.upstream.count(), gate.counter(allowed)), (0, 0));
     // A plain one does not wait for frames that only come once it is answered.
-    assert_eq!(status(&gate, &upgrade("GET", "")), 200);
+    let waiting = send(&gate, &upgrade("GET", ""));
+    gate.wait_for_counter(allowed, 1);
+    drop(waiting);
     let gate = start(Some("Tunnel"));
-    assert_eq!(status(&gate, &evil), 200);
+    let _waiting = send(&gate, &evil);
+    gate.wait_for_counter(allowed, 1);
 }
 
 fn status_of(stream: &mut TcpStream) -> u16 {
@@ -214,14 +224,15 @@ fn split(body: &str, pieces: usize) -> Vec<&[u8]> {
 
 /// An Envoy whose policies read bodies, without one guard.
 fn start(without: Option<&str>) -> Gate {
-    let archive = Archive::new().file("api.rego", POLICY).file("asking.rego", ASKING).build();
+    let archive =
+        Archive::new().file("api.rego", POLICY).file("asking.rego", ASKING).file("mover.rego", MOVER).build();
     let server = bundle_server([("api", archive)]);
     let policy = |decision: &str| json!({ "bundles": ["api"], "decision": decision });
     let document = json!({
         "services": { "hub": { "url": server.url("").trim_end_matches('/'), "cluster": "hub" } },
         "bundles": { "api": { "resource": "api.tar.gz" } },
         "portcullis": {
-            "policies": { "api": policy("api/allow"), "asking": policy("asking/allow") },
+            "policies": { "api": policy("api/allow"), "asking": policy("asking/allow"), "mover": policy("mover/allow") },
             "default_policy": "api",
             "limits": { "evaluation_ms": 10_000 },
             "body": { "max_bytes": MAX_BYTES },
@@ -233,10 +244,10 @@ fn start(without: Option<&str>) -> Gate {
         given["portcullis"]["hooks"] = json!({ "without": check });
     }
     let route =
-        host_harness::real_envoy::PolicyRoute { prefix: "/asking/".to_owned(), policy: "asking".to_owned() };
+        |prefix: &str, policy: &str| PolicyRoute { prefix: prefix.to_owned(), policy: policy.to_owned() };
     let options = GateOptions {
         module: Some(if without.is_some() { HOOKS_MODULE } else { FILTER_MODULE }.to_vec()),
-        routes: vec![route],
+        routes: vec![route("/asking/", "asking"), route("/move/", "mover")],
         amend: Some(Box::new(|bootstrap: &mut Value| {
             manager(bootstrap)["upgrade_configs"] = json!([{ "upgrade_type": "websocket" }]);
             manager(bootstrap)["http_protocol_options"] = json!({ "enable_trailers": true });
@@ -244,7 +255,7 @@ fn start(without: Option<&str>) -> Gate {
         ..GateOptions::default()
     };
     let gate = Gate::start_with(&config, &given.to_string(), &options);
-    // Two policies, in the main thread's VM and in the worker's.
-    gate.wait_for_counter("portcullis_policies_compiled", 4);
+    // Three policies, in the main thread's VM and in the worker's.
+    gate.wait_for_counter("portcullis_policies_compiled", 6);
     gate
 }
