@@ -113,6 +113,28 @@ fn an_input_is_a_file_or_standard_input_and_the_end_says_whether_there_was_an_an
 }
 
 #[test]
+fn a_request_brings_its_body() {
+    let folder = folder(&[
+        ("a.rego", "package a\nallow if input.parsed_body.action == \"read\"\n"),
+        ("read.json", r#"{"action": "read"}"#),
+    ]);
+    let file = format!("@{}", folder.path().join("read.json").display());
+    for (body, status) in [
+        (r#"{"action": "read"}"#, "200"),
+        (&file, "200"),
+        (r#"{"action": "delete"}"#, "403"),
+        ("{", "400, bad_body"),
+    ] {
+        let bundle = ["--bundle", folder.path().to_str().unwrap(), "--decision", "a/allow"];
+        let request = ["POST", "/", "-H", "content-type: application/json", "--data", body];
+        let output = eval(&[&bundle[..], &request].concat());
+        assert!(shown(&output).contains(status), "{body}: {}", shown(&output));
+    }
+    let missing = eval(&["--bundle", folder.path().to_str().unwrap(), "POST", "/", "--data", "@/nowhere"]);
+    assert_eq!(missing.status.code(), Some(2), "{}", shown(&missing));
+}
+
+#[test]
 fn what_cannot_be_asked_ends_with_2_and_every_refusal() {
     let folder = folder(&[("a.rego", "package a\nx if y\nz if w\n")]);
     let output = eval(&["--bundle", folder.path().to_str().unwrap(), "GET", "/"]);
