@@ -29,6 +29,12 @@ pub enum ArchiveError {
     /// There are no bytes at all.
     #[error("the answer is empty, not a gzip-compressed tar archive")]
     Empty,
+    /// It is a page for people.
+    #[error(
+        "it is HTML, not a gzip-compressed tar archive: a page stands in front of the bundle server (a login, an error); check \
+         the URL, and what the service sends as `credentials` and `headers`"
+    )]
+    Page,
     /// It is not gzip, not tar, or ends too early.
     #[error("it is not a complete gzip-compressed tar archive: {message}")]
     Malformed {
@@ -110,6 +116,13 @@ impl<A: AsRef<[u8]>> Inflating<A> {
         }
     }
 
+    /// Whether HTML came in the archive's place.
+    fn is_page(&self) -> bool {
+        let begin = self.decoder.get_ref().archive.as_ref().trim_ascii_start();
+        let begin = begin.get(..9).unwrap_or(begin).to_ascii_lowercase();
+        begin.starts_with(b"<html") || begin.starts_with(b"<!doctype")
+    }
+
     /// Inflates a bounded piece; everything once there is no more.
     pub(super) fn step(&mut self) -> Option<Result<Segments<u8>, ArchiveError>> {
         self.decoder.get_mut().left = COMPRESSED_PER_STEP;
@@ -117,6 +130,7 @@ impl<A: AsRef<[u8]>> Inflating<A> {
             Ok(0) => return Some(Ok(std::mem::take(&mut self.inflated))),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(_) if self.is_page() => return Some(Err(ArchiveError::Page)),
             Err(error) => return Some(Err(ArchiveError::malformed(&error))),
         };
         let Some(left) = self.left_bytes.checked_sub(read as u64) else {

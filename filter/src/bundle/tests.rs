@@ -40,7 +40,10 @@ fn an_archive_cut_short_anywhere_is_refused() {
 fn what_is_not_gzip_or_not_tar_is_refused() {
     let error = |bytes: &[u8]| Bundle::read("b", bytes, LIMIT).unwrap_err().to_string();
     assert!(error(b"").contains("the answer is empty"));
-    assert!(error(b"<html>").contains("not a complete gzip-compressed tar archive"));
+    assert!(error(b"no archive").contains("not a complete gzip-compressed tar archive"));
+    for page in [&b"<html>"[..], b"\n <!DOCTYPE html><html>"] {
+        assert!(error(page).starts_with("it is HTML"), "{}", error(page));
+    }
     assert!(error(&gzip(b"<html>not a tar</html>")).contains("not a complete gzip-compressed tar archive"));
 }
 

@@ -190,6 +190,7 @@ pub(super) struct Limits {
 /// Options of OPA and opa-envoy-plugin that are refused by name: path (`*` is any key), why, and the cure.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("bundle", "OPA's old form for a single bundle is not read", "name it below `bundles`"),
+    ("@type", "it is Envoy's wrapper of a configuration", "give what stands in its `value` alone"),
     ("keys", "bundle signatures are not verified", "remove `keys`, and `signing` from the bundles"),
     ("bundles.*.signing", "bundle signatures are not verified", "remove it"),
     (
@@ -269,6 +270,7 @@ pub(super) fn read(text: &[u8]) -> Result<Document, ConfigError> {
     }
     let mut problems: Vec<Problem> =
         REFUSED.iter().filter_map(|refused| refuse(&tree, refused)).flatten().collect();
+    variables(&tree, &mut Vec::new(), &mut problems);
     if let Err(error) = normalise(&mut tree) {
         problems.extend(error.problems);
         return Err(ConfigError { problems });
@@ -290,6 +292,33 @@ pub(super) fn read(text: &[u8]) -> Result<Document, ConfigError> {
         if problems.len() >= MOST_PROBLEMS || !remove(&mut tree, &steps) {
             return Err(ConfigError { problems });
         }
+    }
+}
+
+/// Reports what OPA would take from its environment. The text itself may be part of a secret.
+fn variables<'a>(tree: &'a Value, path: &mut Vec<&'a str>, problems: &mut Vec<Problem>) {
+    match tree {
+        Value::String(text) => {
+            let is_name = |text: &str| {
+                let name = text.split_once('}').map_or("", |(name, _)| name);
+                !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            };
+            if problems.len() < MOST_PROBLEMS && text.split("${").skip(1).any(is_name) {
+                let message = "`${…}` stands in it, and a Wasm filter has no environment to take that from";
+                let cure = "put the value in where Envoy's configuration is written (envsubst), or let Envoy's credential \
+                            injector send the secret";
+                problems.extend(one(&shown_path(path.iter().copied()), message, cure).problems);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| variables(value, path, problems)),
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                path.push(key);
+                variables(value, path, problems);
+                path.pop();
+            }
+        }
+        _ => {}
     }
 }
 

@@ -131,7 +131,8 @@ impl Resolver {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
             _ => {
-                self.problem(path, "its scheme is neither `http` nor `https`", "give http://… or https://…");
+                let cure = "give http://… or https://…; a Wasm filter has no disk, and reads nothing else";
+                self.problem(path, "its scheme is neither `http` nor `https`", cure);
                 return None;
             }
         };
@@ -371,6 +372,21 @@ impl Resolver {
         };
         let service = service.as_ref()?;
         let resource = resource.unwrap_or_else(|| format!("bundles/{name}"));
+        if resource.contains("://") {
+            let (message, cure) = if resource.starts_with("file:") {
+                (
+                    "it is a file, and a Wasm filter has no disk",
+                    "let a server offer the archive, and name its path there",
+                )
+            } else {
+                (
+                    "it is a URL",
+                    "give the path below the URL of the service, or the whole URL as `url` in its place",
+                )
+            };
+            self.problem(&format!("{path}.resource"), message, cure);
+            return None;
+        }
         let text =
             format!("{}/{}", service.base.as_str().trim_end_matches('/'), resource.trim_start_matches('/'));
         let (url, _) = self.url(&format!("{path}.resource"), &text)?;
@@ -429,10 +445,10 @@ impl Resolver {
     fn decision(&mut self, path: &str, decision: &str) -> String {
         let trimmed = decision.trim_matches('/');
         let well_formed = !trimmed.is_empty()
-            && trimmed
-                .split('/')
-                .all(|segment| !segment.is_empty() && !segment.contains(['"', '\\', '.', ' ']));
-        if !well_formed || trimmed.chars().any(char::is_control) {
+            && trimmed.split('/').all(|segment| !segment.is_empty() && !segment.contains(['"', '\\', ' ']));
+        // `data.shop.allow` is a reference, `test/com.foo.ingress/allow` is a path.
+        let is_reference = trimmed.contains('.') && !trimmed.contains('/');
+        if !well_formed || is_reference || trimmed.chars().any(char::is_control) {
             self.problem(
                 path,
                 format!("`{}` is not the path of a decision", decision.escape_debug()),

@@ -30,10 +30,11 @@ fn services_and_plain_urls_become_bundle_sources() {
 #[test]
 fn opas_own_document_works_without_our_section() {
     let text = r#"{"services": [{"name": "hub", "url": "https://h", "cluster": "c"}], "labels": {"env": "prod"},
-        "bundles": {"authz": {}}, "plugins": {"envoy_ext_authz_grpc": {"addr": ":9191", "path": "istio/allow"}}}"#;
+        "bundles": {"authz": {}}, "plugins": {"envoy_ext_authz_grpc": {"addr": ":9191", "path": "test/com.foo.ingress/allow"}}}"#;
     let config = Config::parse(text.as_bytes()).unwrap();
     assert_eq!(config.bundles["authz"].path, "/bundles/authz");
-    let policy = PolicyConfig { bundles: vec!["authz".to_owned()], decision: "istio/allow".to_owned() };
+    let policy =
+        PolicyConfig { bundles: vec!["authz".to_owned()], decision: "test/com.foo.ingress/allow".to_owned() };
     assert_eq!(config.policies, BTreeMap::from([("default".to_owned(), policy)]));
     assert_eq!(config.default_policy.as_deref(), Some("default"));
 }
@@ -104,6 +105,11 @@ fn every_fault_names_its_key_and_the_cure() {
             "from 1 to 1024",
         ),
         ("portcullis:", "keys: {k: {}}\nportcullis:", "keys", "signatures are not verified"),
+        ("/shop/authz/allow", "\"shop/${RULE}\"", "portcullis.policies.shop.decision", "no environment"),
+        ("portcullis:", "labels: {env: \"a ${ENV}\"}\nportcullis:", "labels.env", "no environment"),
+        ("bundles/shop.tar.gz", "file:///shop.tar.gz", "bundles.shop.resource", "no disk"),
+        ("bundles/shop.tar.gz", "https://a/shop.tar.gz", "bundles.shop.resource", "as `url`"),
+        ("portcullis:", "\"@type\": Struct\nportcullis:", "@type", "its `value` alone"),
         (
             "resource:",
             "signing: {keyid: k}, resource:",

@@ -107,11 +107,23 @@ pub(super) enum Checked<'a> {
     Whole(&'a Candidate),
 }
 
+/// What a status asks for that is not a bundle's.
+fn cure(status: u16) -> &'static str {
+    match status {
+        301 | 302 | 303 | 307 | 308 => {
+            ", a redirect, which is not followed: configure the URL that it leads to"
+        }
+        401 | 403 | 407 => ": check `credentials` and `headers` of the service",
+        404 | 410 => ": check the bundle's `resource`, or its `url`",
+        _ => "",
+    }
+}
+
 /// Why a fetch brought nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
     /// The server, or Envoy in its place, answered with another status.
-    #[error("the bundle server answered {status}")]
+    #[error("the bundle server answered {status}{}", cure(*status))]
     Status {
         /// The HTTP status.
         status: u16,

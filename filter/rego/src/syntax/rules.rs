@@ -8,6 +8,9 @@ use super::{Keywords, Parsed, Parser, Version};
 use crate::builtins;
 use crate::value::Value;
 
+/// Most often it is a policy of before Rego v1.
+const NO_IF: &str = "`if` is needed before the body of a rule; a bundle of Rego v0 has `\"rego_version\": 0` in its `.manifest`";
+
 const V1_KEYWORDS: &[&str] = &[
     "package", "import", "as", "default", "else", "not", "null", "true", "false", "with", "some", "contains",
     "every", "if", "in",
@@ -256,7 +259,7 @@ impl Parser {
             rule.body = self.if_body()?;
         } else if self.is_symbol("{") {
             if self.rego_v1 {
-                return self.unexpected("`if` is needed before the body of a rule");
+                return self.unexpected(NO_IF);
             }
             self.advance();
             rule.body = self.body("}")?;
@@ -412,7 +415,7 @@ impl Parser {
             let mut branch = Rule { head, body: Vec::new(), branches: Vec::new(), default: false, pos };
             let braces = self.is_symbol("{");
             if braces && !has_if && self.rego_v1 {
-                return self.unexpected("`if` is needed before the body of a rule");
+                return self.unexpected(NO_IF);
             }
             if braces {
                 self.advance();
