@@ -136,6 +136,10 @@ fn each_field_that_a_policy_reads_alone_is_as_in_the_whole_input() {
             .property("destination.address", "10.4.5.6:8443")
             .property("connection.mtls", one)
             .property("connection.uri_san_peer_certificate", "spiffe://a/b")
+            .property("connection.dns_san_local_certificate", "gate.example")
+            .property("filter_state.portcullis.peer_certificate", "-----BEGIN%20CERTIFICATE-----")
+            .header("content-length", "7")
+            .header("x-envoy-downstream-service-cluster", "shop")
             .property("connection.requested_server_name", "shop.example")
             .property("request.protocol", "HTTP/2")
             .property("request.time", 1_780_000_000_000_000_001_u64.to_le_bytes())
@@ -152,7 +156,7 @@ fn each_field_that_a_policy_reads_alone_is_as_in_the_whole_input() {
     let whole = answer(&mut envoy, "main");
     let mut leaves = Vec::new();
     collect(&whole, &mut Vec::new(), &mut leaves);
-    assert!(leaves.len() > 25, "{leaves:?}");
+    assert!(leaves.len() > 33, "{leaves:?}");
 
     let rules: String = leaves
         .iter()

@@ -32,7 +32,7 @@ pub(crate) use route::Mark;
 pub use decision::{DecisionError, Permit, SEAL_KEY, SEAL_VALUE};
 pub use mutation::HeaderChange;
 pub use outcome::{LocalResponse, Outcome};
-pub use request::{Connection, Request, RequestError, RequestHead, SocketAddress};
+pub use request::{Connection, PEER_CERTIFICATE_KEY, Request, RequestError, RequestHead, SocketAddress};
 pub use route::{NoBytes, Property, named_policy};
 
 /// What the decisions of one plugin share.

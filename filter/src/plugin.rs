@@ -366,7 +366,7 @@ impl Request for WarmUp {
     fn head(&self) -> Option<RequestHead> {
         let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
         let headers = vec![header(":path", "/a/b?c=d"), header(":method", "GET"), header(":authority", "a")];
-        Some(RequestHead { headers })
+        Some(RequestHead { headers, has_body: false })
     }
 
     fn connection(&self, _: &InputFields) -> Connection {

@@ -115,7 +115,7 @@ struct HostRequest<'a>(Option<&'a CaseRequest>);
 
 impl Request for HostRequest<'_> {
     fn head(&self) -> Option<RequestHead> {
-        Some(RequestHead { headers: head(self.0?) })
+        Some(RequestHead { headers: head(self.0?), has_body: false })
     }
 
     fn connection(&self, _: &InputFields) -> Connection {

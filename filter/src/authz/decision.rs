@@ -319,7 +319,7 @@ mod tests {
     fn decide(decision: &serde_json::Value, headers: &[(&str, &str)]) -> Outcome {
         let headers =
             headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-        let head = RequestHead { headers: headers.collect() };
+        let head = RequestHead { headers: headers.collect(), has_body: false };
         read(&parse_json(&decision.to_string()).unwrap(), &head, Paths::Strict)
     }
 
@@ -390,7 +390,7 @@ mod tests {
             let Outcome::Allow(permit) = decide(&decision, &headers) else { panic!("{decision}") };
             let headers =
                 headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-            permit.changes(&RequestHead { headers: headers.collect() })
+            permit.changes(&RequestHead { headers: headers.collect(), has_body: false })
         };
         assert!(!changes(json!(true)));
         assert!(!changes(

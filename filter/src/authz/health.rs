@@ -155,7 +155,7 @@ mod tests {
     fn head(method: &str, path: &str) -> RequestHead {
         let header = |name: &str, value: &str| (name.as_bytes().to_vec(), value.as_bytes().to_vec());
         let headers = vec![header(":method", method), header(":path", path)];
-        RequestHead { headers }
+        RequestHead { headers, has_body: false }
     }
 
     fn health() -> Health {

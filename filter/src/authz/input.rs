@@ -1,8 +1,8 @@
 //! The `input` document, field for field as opa-envoy-plugin builds it, so that policies written for it run unchanged: as
 //! much of it as a policy reads.
 //!
-//! Source: opa-envoy-plugin, `envoyauth/request.go` over Envoy's `CheckRequest` v3. The fields about a body are
-//! absent, because the body is not read.
+//! Source: opa-envoy-plugin, `envoyauth/request.go` over Envoy's `CheckRequest` v3. Of a body nothing is read: that there is
+//! none is told.
 
 use super::request::{
     Connection, RequestError, RequestHead, SocketAddress, check_path, check_query, parse_path, parse_query,
@@ -17,6 +17,9 @@ pub(super) struct Reading<'a> {
     headers: Headers<'a>,
     connection: Connection,
 }
+
+/// The header in which Envoy is told the name of the service that calls.
+const SERVICE: &[u8] = b"x-envoy-downstream-service-cluster";
 
 /// One value a header, in the order of their names.
 type Headers<'a> = Vec<(&'a str, Joined<'a>)>;
@@ -56,11 +59,14 @@ impl<'a> Reading<'a> {
         let query = is_read(InputField::ParsedQuery).then(|| parse_query(path)).transpose()?.map(query);
         let version = is_read(InputField::Version)
             .then(|| object([("encoding", Value::from("protojson")), ("ext_authz", Value::from("v3"))]));
+        let has_no_body = is_read(InputField::Body) && !self.head.has_body;
         let fields = [
             ("attributes", Some(self.attributes())),
+            ("parsed_body", has_no_body.then_some(Value::Null)),
             ("parsed_path", segments),
             ("parsed_query", query),
             ("source_principal", self.principal()),
+            ("truncated_body", has_no_body.then_some(Value::Bool(false))),
             ("version", version),
         ];
         Ok(set(fields))
@@ -69,53 +75,86 @@ impl<'a> Reading<'a> {
     fn attributes(&self) -> Value {
         let is_read = |field| self.fields.has(field);
         let empty = |field| is_read(field).then(|| object([]));
-        let connection = &self.connection;
-        let tls = connection.requested_server_name.as_deref().filter(|name| !name.is_empty());
-        let tls = tls.filter(|_| is_read(InputField::ServerName));
-        let destination = connection.destination.as_ref().filter(|_| is_read(InputField::Destination));
-        let source = connection.source.as_ref();
-        let source = address(
-            source.filter(|_| is_read(InputField::SourceAddress)),
-            source.filter(|_| is_read(InputField::SourcePort)),
-        );
-        let source = set([("address", source), ("principal", self.principal())]);
+        // There without TLS too, as ext_authz sends it with `include_tls_session`.
+        let tls = is_read(InputField::ServerName)
+            .then(|| set([("sni", self.connection.requested_server_name.as_deref().and_then(some_text))]));
         set([
-            ("destination", address(destination, destination).map(|address| object([("address", address)]))),
+            ("destination", filled(self.destination())),
             ("metadataContext", empty(InputField::MetadataContext)),
             ("request", Some(self.request())),
             ("routeMetadataContext", empty(InputField::RouteMetadataContext)),
-            ("source", Some(source).filter(|source| source.as_object().is_some_and(|set| !set.is_empty()))),
-            ("tlsSession", tls.map(|name| object([("sni", Value::from(name))]))),
+            ("source", filled(self.source())),
+            ("tlsSession", tls),
+        ])
+    }
+
+    fn destination(&self) -> Value {
+        let Connection { destination, destination_principal, .. } = &self.connection;
+        let destination = destination.as_ref().filter(|_| self.fields.has(InputField::Destination));
+        set([
+            ("address", address(destination, destination)),
+            ("principal", self.text(InputField::DestinationPrincipal, destination_principal.as_deref())),
+        ])
+    }
+
+    fn source(&self) -> Value {
+        let source = self.connection.source.as_ref();
+        let address = address(
+            source.filter(|_| self.fields.has(InputField::SourceAddress)),
+            source.filter(|_| self.fields.has(InputField::SourcePort)),
+        );
+        set([
+            ("address", address),
+            (
+                "certificate",
+                self.text(InputField::SourceCertificate, self.connection.source_certificate.as_deref()),
+            ),
+            ("principal", self.principal()),
+            ("service", self.header(InputField::SourceService, SERVICE)),
         ])
     }
 
     fn principal(&self) -> Option<Value> {
-        let principal = self.connection.source_principal.as_deref()?;
-        self.fields.has(InputField::SourcePrincipal).then(|| Value::from(principal))
+        self.text(InputField::SourcePrincipal, self.connection.source_principal.as_deref())
+    }
+
+    /// Only fields that are set appear, as in the protobuf message's JSON form: an empty text is none.
+    fn text(&self, field: InputField, value: Option<&str>) -> Option<Value> {
+        if self.fields.has(field) { some_text(value?) } else { None }
+    }
+
+    fn header(&self, field: InputField, name: &[u8]) -> Option<Value> {
+        let value = self.fields.has(field).then(|| joined(self.head, name)).flatten()?;
+        some_text(value.text())
     }
 
     fn request(&self) -> Value {
         let is_read = |field| self.fields.has(field);
-        let header = |field, name| {
-            is_read(field).then(|| joined(self.head, name)).flatten().map(|value| Value::from(value.text()))
-        };
         let headers = is_read(InputField::Headers)
             .then(|| object(self.headers.iter().map(|(name, value)| (*name, Value::from(value.text())))));
-        let protocol = self.connection.protocol.as_deref().filter(|_| is_read(InputField::Protocol));
-        // Only fields that are set appear, as in the protobuf message's JSON form.
         let http = set([
             ("headers", headers),
-            ("host", header(InputField::Host, b":authority")),
-            ("id", header(InputField::Id, b"x-request-id")),
-            ("method", header(InputField::Method, b":method")),
-            ("path", header(InputField::Path, b":path")),
-            ("protocol", protocol.map(Value::from)),
-            ("scheme", header(InputField::Scheme, b":scheme")),
+            ("host", self.header(InputField::Host, b":authority")),
+            ("id", self.header(InputField::Id, b"x-request-id")),
+            ("method", self.header(InputField::Method, b":method")),
+            ("path", self.header(InputField::Path, b":path")),
+            ("protocol", self.text(InputField::Protocol, self.connection.protocol.as_deref())),
+            ("scheme", self.header(InputField::Scheme, b":scheme")),
+            ("size", self.size().and_then(some_number)),
         ]);
         let time = self.connection.time_ns.filter(|_| is_read(InputField::Time)).map(|time_ns| {
+            // One request in a million, or less, has no nanoseconds there.
             object([("nanos", number(time_ns % 1_000_000_000)), ("seconds", number(time_ns / 1_000_000_000))])
         });
         set([("http", Some(http)), ("time", time)])
+    }
+
+    /// The length that a body is announced with.
+    fn size(&self) -> Option<u64> {
+        if !self.fields.has(InputField::Size) {
+            return None;
+        }
+        joined(self.head, b"content-length")?.text().parse().ok()
     }
 
     /// When the request began, in nanoseconds since the Unix epoch.
@@ -146,6 +185,8 @@ impl<'a> Reading<'a> {
             (InputField::Method, b":method"),
             (InputField::Path, b":path"),
             (InputField::Scheme, b":scheme"),
+            (InputField::Size, b"content-length"),
+            (InputField::SourceService, SERVICE),
         ] {
             if is_read(field) {
                 put(joined(self.head, name).as_ref().map(Joined::text));
@@ -165,8 +206,17 @@ impl<'a> Reading<'a> {
         if is_read(InputField::SourcePrincipal) {
             put(connection.source_principal.as_deref());
         }
+        if is_read(InputField::SourceCertificate) {
+            put(connection.source_certificate.as_deref());
+        }
+        if is_read(InputField::DestinationPrincipal) {
+            put(connection.destination_principal.as_deref());
+        }
         if is_read(InputField::ServerName) {
             put(connection.requested_server_name.as_deref());
+        }
+        if is_read(InputField::Body) {
+            put(self.head.has_body.then_some(""));
         }
         let mut number = |number: Option<u16>| put(number.map(|number| number.to_string()).as_deref());
         if is_read(InputField::SourcePort) {
@@ -188,12 +238,28 @@ fn set<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
     object(fields.into_iter().filter_map(|(name, value)| Some((name, value?))))
 }
 
+/// An object, if there is something in it.
+fn filled(value: Value) -> Option<Value> {
+    let is_empty = value.as_object().is_none_or(|object| object.is_empty());
+    (!is_empty).then_some(value)
+}
+
+/// A text, if it is not empty.
+fn some_text(text: &str) -> Option<Value> {
+    (!text.is_empty()).then(|| Value::from(text))
+}
+
+/// A number, if it is not zero.
+fn some_number(value: u64) -> Option<Value> {
+    (value > 0).then(|| number(value))
+}
+
 /// A socket's address and port, where they are known.
 fn address(address: Option<&SocketAddress>, port: Option<&SocketAddress>) -> Option<Value> {
     address.or(port)?;
     let socket = set([
         ("address", address.map(|socket| Value::from(socket.address.as_str()))),
-        ("portValue", port.map(|socket| Value::from(i64::from(socket.port)))),
+        ("portValue", port.and_then(|socket| some_number(socket.port.into()))),
     ]);
     Some(object([("socketAddress", socket)]))
 }
@@ -300,16 +366,21 @@ mod tests {
                 header(":method", "GET"),
                 header(":path", "/a?b=c"),
                 header(":scheme", "http"),
+                header("content-length", "7"),
+                header("x-envoy-downstream-service-cluster", "shop"),
                 header("x-request-id", "7"),
             ],
+            has_body: false,
         };
         let connection = Connection {
             source: Some(address.clone()),
             destination: Some(address),
             source_principal: Some("spiffe://a".to_owned()),
+            source_certificate: Some("-----BEGIN".to_owned()),
+            destination_principal: Some("spiffe://b".to_owned()),
             requested_server_name: Some("a".to_owned()),
             protocol: Some("HTTP/1.1".to_owned()),
-            time_ns: Some(7),
+            time_ns: Some(7_000_000_007),
         };
         (head, connection)
     }
@@ -345,7 +416,7 @@ mod tests {
         leaves(&input, &mut Vec::new(), &mut found);
         for path in &found {
             let steps: Vec<&str> = path.split('.').collect();
-            assert_eq!(input_field(&steps), Field::Known, "{path}");
+            assert!(!matches!(input_field(&steps), Field::Unknown { .. }), "{path}");
         }
         let is_same = |(known, step): (&str, &str)| known == step || known == "*";
         for known in known_paths() {

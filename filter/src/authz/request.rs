@@ -4,6 +4,10 @@ use percent_encoding::percent_decode_str;
 
 use crate::policy::InputFields;
 
+/// Filter state in which Envoy can hand on the peer's certificate: its own filter `set_filter_state` makes it of
+/// `%DOWNSTREAM_PEER_CERT%`. A client has no part in filter state.
+pub const PEER_CERTIFICATE_KEY: &str = "portcullis.peer_certificate";
+
 /// What the host tells of a request, when it is asked.
 pub trait Request {
     /// The headers; none if the host does not give them.
@@ -18,6 +22,8 @@ pub trait Request {
 pub struct RequestHead {
     /// In the order received, pseudo-headers included, names in lower case. Bytes, because HTTP allows any.
     pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether a body follows.
+    pub has_body: bool,
 }
 
 /// What Envoy's properties say about a request beyond its headers; absent where Envoy says nothing, or was not asked.
@@ -29,6 +35,10 @@ pub struct Connection {
     pub destination: Option<SocketAddress>,
     /// Identity in the peer's certificate: its first URI SAN, else its first DNS SAN, else its subject.
     pub source_principal: Option<String>,
+    /// The peer's certificate, URL-encoded PEM.
+    pub source_certificate: Option<String>,
+    /// The same of Envoy's own certificate as `source_principal` of the peer's.
+    pub destination_principal: Option<String>,
     /// Server name that the peer asked for by TLS.
     pub requested_server_name: Option<String>,
     /// `HTTP/1.1`, `HTTP/2`.

@@ -59,6 +59,13 @@ const CONDITIONS: &[&str] = &[
     r#"input.version.ext_authz == "v3""#,
     r#"input.version.encoding"#,
     r#"not input.truncated_body"#,
+    r#"input.truncated_body == false"#,
+    r#"input.parsed_body == null"#,
+    r#"input.attributes.destination.principal == "spiffe://c""#,
+    r#"input.attributes.source.certificate"#,
+    r#"input.attributes.source.service == "shop""#,
+    r#"input.attributes.tlsSession"#,
+    r#"input.attributes.request.http.size > 5"#,
     r#"input.attributes.request.http"#,
     r#"input.attributes"#,
     r#"a := input.attributes.request; a.http.method == "PUT""#,
@@ -107,13 +114,23 @@ impl Request for Asked {
     /// As the shell does it: what is not asked for is not there.
     fn connection(&self, fields: &InputFields) -> Connection {
         use crate::policy::InputField as F;
-        let Connection { source, destination, source_principal, requested_server_name, protocol, time_ns } =
-            self.connection.clone();
+        let Connection {
+            source,
+            destination,
+            source_principal,
+            source_certificate,
+            destination_principal,
+            requested_server_name,
+            protocol,
+            time_ns,
+        } = self.connection.clone();
         let asked = |field| fields.has(field).then_some(());
         Connection {
             source: asked(F::SourceAddress).or(asked(F::SourcePort)).and(source),
             destination: asked(F::Destination).and(destination),
             source_principal: asked(F::SourcePrincipal).and(source_principal),
+            source_certificate: asked(F::SourceCertificate).and(source_certificate),
+            destination_principal: asked(F::DestinationPrincipal).and(destination_principal),
             requested_server_name: asked(F::ServerName).and(requested_server_name),
             protocol: asked(F::Protocol).and(protocol),
             time_ns: asked(F::Time).and(time_ns),
@@ -189,6 +206,8 @@ fn request(random: &mut fastrand::Rng) -> Asked {
     for (name, values) in [
         ("accept", &["*/*"][..]),
         ("x-request-id", &["1", "2"]),
+        ("content-length", &["7", "0", "x"]),
+        ("x-envoy-downstream-service-cluster", &["shop", ""]),
         ("x-role", &["admin", "user", ""]),
         ("x-other", &["admin"]),
         ("x-two", &["1"]),
@@ -210,11 +229,13 @@ fn request(random: &mut fastrand::Rng) -> Asked {
         source: address(random, &["10.0.0.1:1000", "10.0.0.1:2000", "[::1]:80"]),
         destination: address(random, &["10.0.0.9:443", "10.0.0.8:443"]),
         source_principal: text(random, &["spiffe://a", "spiffe://b"]),
+        source_certificate: text(random, &["pem"]),
+        destination_principal: text(random, &["spiffe://a", "spiffe://c"]),
         requested_server_name: text(random, &["one.example", ""]),
         protocol: text(random, &["HTTP/1.1", "HTTP/2"]),
         time_ns: Some(random.u64(..3) * 1_000_000_003),
     };
-    Asked { head: RequestHead { headers }, connection }
+    Asked { head: RequestHead { headers, has_body: random.bool() }, connection }
 }
 
 /// The same of the whole request, whatever was decided before.

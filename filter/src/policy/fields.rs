@@ -1,6 +1,7 @@
 //! The fields of `input` that a request can have, and which of them a policy reads.
 //!
-//! Source: opa-envoy-plugin, `envoyauth/request.go` over Envoy's `CheckRequest` v3.
+//! Source: opa-envoy-plugin, `envoyauth/request.go` over Envoy's `CheckRequest` v3 (Envoy
+//! `source/extensions/filters/common/ext_authz/check_request_utils.cc`).
 
 use std::collections::BTreeSet;
 
@@ -11,6 +12,8 @@ use super::{Reads, Value, string};
 pub enum InputField {
     /// The address that the peer connected to.
     Destination,
+    /// Identity in Envoy's own certificate.
+    DestinationPrincipal,
     /// Envoy's dynamic metadata: an empty object.
     MetadataContext,
     /// The headers, all or some.
@@ -27,18 +30,26 @@ pub enum InputField {
     Protocol,
     /// `:scheme`
     Scheme,
+    /// `content-length`
+    Size,
     /// When the request began.
     Time,
     /// The route's metadata: an empty object.
     RouteMetadataContext,
     /// The peer's address.
     SourceAddress,
+    /// The peer's certificate.
+    SourceCertificate,
     /// The peer's port.
     SourcePort,
     /// Identity in the peer's certificate.
     SourcePrincipal,
+    /// `x-envoy-downstream-service-cluster`
+    SourceService,
     /// Server name that the peer asked for by TLS.
     ServerName,
+    /// That there is no body.
+    Body,
     /// Segments of the path.
     ParsedPath,
     /// Values of the query.
@@ -51,6 +62,7 @@ pub enum InputField {
 const FIELDS: &[(&str, InputField)] = &[
     ("attributes.destination.address.socketAddress.address", InputField::Destination),
     ("attributes.destination.address.socketAddress.portValue", InputField::Destination),
+    ("attributes.destination.principal", InputField::DestinationPrincipal),
     ("attributes.metadataContext", InputField::MetadataContext),
     ("attributes.request.http.headers.*", InputField::Headers),
     ("attributes.request.http.host", InputField::Host),
@@ -59,16 +71,21 @@ const FIELDS: &[(&str, InputField)] = &[
     ("attributes.request.http.path", InputField::Path),
     ("attributes.request.http.protocol", InputField::Protocol),
     ("attributes.request.http.scheme", InputField::Scheme),
+    ("attributes.request.http.size", InputField::Size),
     ("attributes.request.time.nanos", InputField::Time),
     ("attributes.request.time.seconds", InputField::Time),
     ("attributes.routeMetadataContext", InputField::RouteMetadataContext),
     ("attributes.source.address.socketAddress.address", InputField::SourceAddress),
     ("attributes.source.address.socketAddress.portValue", InputField::SourcePort),
+    ("attributes.source.certificate", InputField::SourceCertificate),
     ("attributes.source.principal", InputField::SourcePrincipal),
+    ("attributes.source.service", InputField::SourceService),
     ("attributes.tlsSession.sni", InputField::ServerName),
+    ("parsed_body", InputField::Body),
     ("parsed_path.*", InputField::ParsedPath),
     ("parsed_query.*.*", InputField::ParsedQuery),
     ("source_principal", InputField::SourcePrincipal),
+    ("truncated_body", InputField::Body),
     ("version.encoding", InputField::Version),
     ("version.ext_authz", InputField::Version),
 ];
@@ -84,18 +101,39 @@ const REQUEST_ID: &str = "x-request-id";
 /// A policy that names more headers is given all.
 const MOST_NAMED_HEADERS: usize = 64;
 
-/// Those of opa-envoy-plugin alone.
+/// Those of opa-envoy-plugin, or of Envoy's message, alone: why, and what to use instead.
 const ABSENT: &[(&str, &str)] = &[
     ("attributes.contextExtensions", "a Wasm filter has no context extensions"),
-    ("attributes.destination.principal", "Envoy tells a Wasm filter nothing of it"),
+    ("attributes.destination.certificate", "ext_authz does not send it either"),
+    (
+        "attributes.destination.labels",
+        "a Wasm filter is not told labels of Envoy's bootstrap; write them into `labels` of the configuration, and read `opa.runtime().config.labels`",
+    ),
+    ("attributes.destination.service", "ext_authz does not send it either"),
     ("attributes.metadataContext.*", "a Wasm filter has no metadata context"),
+    (
+        "attributes.metadataContext.typedFilterMetadata",
+        "typed metadata have no form in JSON here; let the filter that sets them set untyped ones",
+    ),
     ("attributes.request.http.body", "bodies are not read"),
+    ("attributes.request.http.fragment", "Envoy refuses a path that has one"),
+    (
+        "attributes.request.http.headerMap",
+        "headers come by name; read `input.attributes.request.http.headers`",
+    ),
+    ("attributes.request.http.query", "ext_authz leaves it empty too; read `input.parsed_query`"),
     ("attributes.request.http.rawBody", "bodies are not read"),
-    ("attributes.request.http.size", "bodies are not read"),
     ("attributes.routeMetadataContext.*", "a Wasm filter has no metadata context"),
-    ("attributes.source.certificate", "the peer's certificate is not handed on"),
-    ("parsed_body", "bodies are not read"),
-    ("truncated_body", "bodies are not read"),
+    (
+        "attributes.routeMetadataContext.typedFilterMetadata",
+        "typed metadata have no form in JSON here; write untyped ones",
+    ),
+    ("attributes.source.labels", "ext_authz does not send it either"),
+    ("parsed_body", "bodies are not read, so it is `null` for a request without one, and absent for others"),
+    (
+        "truncated_body",
+        "bodies are not read, so it is `false` for a request without one, and absent for others",
+    ),
 ];
 
 /// Some of the fields: those that a policy can read, whatever the request.

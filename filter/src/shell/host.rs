@@ -12,7 +12,7 @@ use proxy_wasm::{
 };
 
 use crate::{
-    authz::{self, Connection, NoBytes, Request, RequestHead, SEAL_KEY, SocketAddress},
+    authz::{self, Connection, NoBytes, PEER_CERTIFICATE_KEY, Request, RequestHead, SEAL_KEY, SocketAddress},
     hooks::{Protection, guards},
     manager::{self, AtWork, Read, Seen, SharedData, Task},
     policy::{InputField, InputFields},
@@ -198,7 +198,10 @@ impl Metrics {
 }
 
 /// The request that the current callback is about.
-pub(super) struct HostRequest;
+pub(super) struct HostRequest {
+    /// Whether a body follows its headers.
+    pub(super) has_body: bool,
+}
 
 // === impl HostRequest ===
 
@@ -206,7 +209,7 @@ impl Request for HostRequest {
     fn head(&self) -> Option<RequestHead> {
         let headers = hostcalls::get_map_bytes(MapType::HttpRequestHeaders).ok()?;
         let headers = headers.into_iter().map(|(name, value)| (name.into_bytes(), value)).collect();
-        Some(RequestHead { headers })
+        Some(RequestHead { headers, has_body: self.has_body })
     }
 
     /// Source: Envoy's attribute reference; integers and timestamps arrive as 8 bytes little-endian, booleans as one byte.
@@ -218,6 +221,15 @@ impl Request for HostRequest {
             source: source.and_then(|()| address("source")),
             destination: asked(InputField::Destination).and_then(|()| address("destination")),
             source_principal: asked(InputField::SourcePrincipal).and_then(|()| source_principal()),
+            source_certificate: asked(InputField::SourceCertificate)
+                .and_then(|()| text(&["filter_state", PEER_CERTIFICATE_KEY])),
+            destination_principal: asked(InputField::DestinationPrincipal).and_then(|()| {
+                principal([
+                    "uri_san_local_certificate",
+                    "dns_san_local_certificate",
+                    "subject_local_certificate",
+                ])
+            }),
             requested_server_name: asked(InputField::ServerName)
                 .and_then(|()| text(&["connection", "requested_server_name"])),
             protocol: asked(InputField::Protocol).and_then(|()| text(&["request", "protocol"])),
@@ -245,9 +257,13 @@ fn source_principal() -> Option<String> {
     if !mutual_tls {
         return None;
     }
-    ["uri_san_peer_certificate", "dns_san_peer_certificate", "subject_peer_certificate"]
-        .iter()
-        .find_map(|name| text(&["connection", name]).filter(|principal| !principal.is_empty()))
+    principal(["uri_san_peer_certificate", "dns_san_peer_certificate", "subject_peer_certificate"])
+}
+
+/// The first name that a certificate has, by opa-envoy-plugin's order.
+/// Source: Envoy, `check_request_utils.cc`, `setAttrContextPeer`.
+fn principal(names: [&str; 3]) -> Option<String> {
+    names.iter().find_map(|name| text(&["connection", name]).filter(|principal| !principal.is_empty()))
 }
 
 fn text(path: &[&str]) -> Option<String> {

@@ -33,14 +33,14 @@ impl Stream {
         Self { shared, permit: None }
     }
 
-    fn admit(&self) -> Result<Pass, LocalResponse> {
+    fn admit(&self, has_body: bool) -> Result<Pass, LocalResponse> {
         let (state, policy) = (host::seal_state(), host::named_policy());
         let Ok(mut shared) = self.shared.try_borrow_mut() else {
             return Err(LocalResponse::host_failed());
         };
         let (state, policy) = (state.as_deref(), policy.as_deref());
-        let Admitted { pass, effects } =
-            shared.plugin.admit(state, policy, &HostRequest, host::now(), &HostData);
+        let request = HostRequest { has_body };
+        let Admitted { pass, effects } = shared.plugin.admit(state, policy, &request, host::now(), &HostData);
         shared.tell(effects);
         pass
     }
@@ -64,8 +64,8 @@ impl Stream {
 impl Context for Stream {}
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        match self.admit() {
+    fn on_http_request_headers(&mut self, _: usize, is_end: bool) -> Action {
+        match self.admit(!is_end) {
             Ok(pass) => self.let_on(pass),
             Err(response) => respond(&response),
         }

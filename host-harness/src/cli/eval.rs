@@ -184,7 +184,7 @@ fn head(arguments: &Arguments, moment: Moment) -> Result<(RequestHead, Connectio
         time_ns: u64::try_from(moment.now_ns).ok(),
         ..Connection::default()
     };
-    Ok((RequestHead { headers }, connection))
+    Ok((RequestHead { headers, has_body: false }, connection))
 }
 
 /// Evaluates once more, rule by rule and without an index: what that leaves out is what one wants to know.
