@@ -7,6 +7,7 @@ mod decision;
 mod grammar;
 mod health;
 mod input;
+mod metadata;
 mod mutation;
 mod outcome;
 mod paths;
@@ -14,14 +15,18 @@ mod remembered;
 mod request;
 mod route;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
-    config::Paths,
+    config::{InputConfig, Paths},
     hooks::{Check, checks},
     manager::{NotReady, SharedData},
     plugin::{Closed, Plugin},
-    policy::{EvaluationError, InputFields, Moment, Policy, Value},
+    policy::{self, EvaluationError, InputFields, Moment, Policy, Value},
 };
 use input::Reading;
 use remembered::Remembered;
@@ -30,15 +35,22 @@ pub(crate) use health::HealthQuery;
 pub(crate) use route::Mark;
 
 pub use decision::{DecisionError, Permit, SEAL_KEY, SEAL_VALUE};
+pub use metadata::MetadataError;
 pub use mutation::HeaderChange;
 pub use outcome::{LocalResponse, Outcome};
-pub use request::{Connection, PEER_CERTIFICATE_KEY, Request, RequestError, RequestHead, SocketAddress};
+pub use request::{
+    Asked, Connection, PEER_ADDRESS_KEY, PEER_CERTIFICATE_KEY, Request, RequestError, RequestHead,
+    SocketAddress, Unavailable,
+};
 pub use route::{NoBytes, Property, named_policy};
 
 /// What the decisions of one plugin share.
 #[derive(Debug)]
 pub(crate) struct Decider {
     paths: Paths,
+    input: Rc<InputConfig>,
+    /// What `opa.runtime()` answers.
+    runtime: Value,
     /// What policies get for chance.
     chance: fastrand::Rng,
     remembered: Remembered,
@@ -86,21 +98,27 @@ pub(crate) fn authorize(
 /// What a policy is asked about a request: opa-envoy-plugin's `input`, whole.
 ///
 /// Errors: [`RequestError`], for a request that cannot be put to a policy.
-pub fn input(head: &RequestHead, connection: Connection, paths: Paths) -> Result<Value, RequestError> {
-    reading(head, &InputFields::all(), paths, || connection)?.input()
+pub fn input(
+    head: &RequestHead,
+    connection: Connection,
+    paths: Paths,
+    config: &InputConfig,
+) -> Result<Value, RequestError> {
+    let fields = InputFields::all();
+    reading(head, &Asked { fields: &fields, config }, paths, || connection)?.input()
 }
 
 /// A request as far as a policy reads it.
 fn reading<'a>(
     head: &'a RequestHead,
-    fields: &'a InputFields,
+    asked: &Asked<'a>,
     paths: Paths,
     connection: impl FnOnce() -> Connection,
 ) -> Result<Reading<'a>, RequestError> {
     if paths == Paths::Strict && checks(Check::Path) && !paths::has_one_reading(head) {
         return Err(RequestError::AmbiguousPath);
     }
-    Reading::new(head, fields, connection)
+    Reading::new(head, asked, connection)
 }
 
 /// What becomes of a request by a policy's answer to it.
@@ -134,7 +152,19 @@ pub(crate) fn not_sent_on(outcome: Outcome, sent_by: &str, head: &RequestHead) -
 impl Decider {
     /// `seed` is what chance is made of; `remembered_bytes` what is kept of decisions.
     pub(crate) fn new(paths: Paths, seed: u64, remembered_bytes: usize) -> Self {
-        Self { paths, chance: fastrand::Rng::with_seed(seed), remembered: Remembered::new(remembered_bytes) }
+        Self {
+            paths,
+            input: Rc::default(),
+            runtime: policy::object([]),
+            chance: fastrand::Rng::with_seed(seed),
+            remembered: Remembered::new(remembered_bytes),
+        }
+    }
+
+    /// The same with what `input` and `opa.runtime()` have by the configuration.
+    pub(crate) fn with(self, input: InputConfig, labels: BTreeMap<String, String>) -> Self {
+        let labels = policy::object([("labels", policy::string_map(labels))]);
+        Self { input: Rc::new(input), runtime: policy::object([("config", labels)]), ..self }
     }
 
     /// What a policy answers to a request, asked or remembered.
@@ -144,16 +174,22 @@ impl Decider {
         head: &RequestHead,
         request: &dyn Request,
     ) -> Authorized {
-        let fields = policy.fields();
-        let reading = match reading(head, fields, self.paths, || request.connection(fields)) {
+        let config = Rc::clone(&self.input);
+        let asked = Asked { fields: policy.fields(), config: &config };
+        let mut reading = match reading(head, &asked, self.paths, || request.connection(&asked)) {
             Ok(reading) => reading,
             Err(error) => return Authorized::evaluated(Outcome::BadRequest(error)),
         };
-        let key = (!self.remembered.is_off() && fields.may_recur()).then(|| reading.key());
+        let may_recur = asked.fields.may_recur() && !asked.tells_decision_id();
+        let decision_id = asked.tells_decision_id().then(|| self.decision_id());
+        if let Some(id) = &decision_id {
+            reading.identify(id.clone());
+        }
+        let key = (!self.remembered.is_off() && may_recur).then(|| reading.key());
         let known = key.as_ref().and_then(|key| self.remembered.get(policy.id(), key));
         if let Some(answer) = known {
             let outcome = outcome(Ok(answer.cloned()), head, self.paths);
-            return Authorized { outcome, is_remembered: true };
+            return Authorized { outcome: self.identified(outcome, None), is_remembered: true };
         }
         let answer = match reading.input() {
             Ok(input) => policy.evaluate(input, self.moment(&reading)),
@@ -163,12 +199,36 @@ impl Decider {
         if let (Some(key), Ok(answer)) = (key, &answer) {
             self.remembered.put(policy.id(), key, answer.clone());
         }
-        Authorized::evaluated(outcome(answer, head, self.paths))
+        let outcome = outcome(answer, head, self.paths);
+        Authorized::evaluated(self.identified(outcome, decision_id))
+    }
+
+    /// Puts the decision's id, which is made where there is none yet, to what it tells of itself.
+    fn identified(&mut self, outcome: Outcome, decision_id: Option<String>) -> Outcome {
+        match outcome {
+            Outcome::Allow(mut permit) if permit.has_dynamic_metadata() => {
+                permit.identify(&decision_id.unwrap_or_else(|| self.decision_id()));
+                Outcome::Allow(permit)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// A random UUID, as OPA has them.
+    fn decision_id(&mut self) -> String {
+        let id = (self.chance.u128(..) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+        let text = format!("{id:032x}");
+        let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+        [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
     }
 
     fn moment(&mut self, reading: &Reading<'_>) -> Moment {
         let now_ns = reading.time_ns().and_then(|time_ns| i64::try_from(time_ns).ok());
-        Moment { now_ns: now_ns.unwrap_or_else(host_time), seed: [self.chance.u64(..), self.chance.u64(..)] }
+        Moment {
+            now_ns: now_ns.unwrap_or_else(host_time),
+            seed: [self.chance.u64(..), self.chance.u64(..)],
+            runtime: self.runtime.clone(),
+        }
     }
 }
 

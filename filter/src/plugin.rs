@@ -10,13 +10,13 @@ use log::Level;
 
 use crate::{
     authz::{
-        self, Authorized, Connection, Decider, HealthQuery, LocalResponse, Mark, Outcome, Permit, Request,
-        RequestHead, SEAL_VALUE,
+        self, Asked, Authorized, Connection, Decider, HealthQuery, LocalResponse, Mark, Outcome, Permit,
+        Request, RequestHead, SEAL_VALUE,
     },
     config::{Config, ConfigError, Paths},
     hooks::{Check, checks},
     manager::{self, Effect, Event, Manager, NotReady, SharedData, Shelf, Task},
-    policy::{self, EvaluationLimits, InputFields, Policy},
+    policy::{self, EvaluationLimits, Policy},
     telemetry::{Counter, LogLimiter, REQUEST_LINES_PER_SECOND},
 };
 
@@ -97,8 +97,10 @@ impl Plugin {
             Ok(config) => {
                 let manager = Box::new(Manager::new(&config, seed, shelf));
                 let message = format!("{} bundles, {} policies", config.bundles.len(), config.policies.len());
-                let Config { default_policy, health_path, health_detail, paths, limits, .. } = config;
-                decider = Decider::new(paths, seed, limits.remembered_bytes);
+                let Config {
+                    default_policy, health_path, health_detail, paths, limits, input, labels, ..
+                } = config;
+                decider = Decider::new(paths, seed, limits.remembered_bytes).with(input, labels);
                 let health = health_path.map(|path| HealthPath { path, tells_detail: health_detail });
                 (State::Serving { manager, default_policy, health }, (Level::Info, message))
             }
@@ -369,7 +371,7 @@ impl Request for WarmUp {
         Some(RequestHead { headers, has_body: false })
     }
 
-    fn connection(&self, _: &InputFields) -> Connection {
+    fn connection(&self, _: &Asked<'_>) -> Connection {
         Connection::default()
     }
 }

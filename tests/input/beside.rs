@@ -18,7 +18,7 @@ use crate::plugin::Plugin;
 /// Each writes what it was given into a header of the answer.
 const POLICY: &str = "package beside\n\n\
     told(name, value) := {\"allowed\": true, \"response_headers_to_add\": {name: base64.encode(json.marshal(value))}}\n\n\
-    seen := {\"input\": input, \"labels\": object.get(opa.runtime(), [\"config\", \"labels\"], {})}\n\n\
+    seen := {\"input\": input, \"labels\": opa.runtime().config.labels}\n\n\
     theirs := told(\"x-theirs\", seen)\n\n\
     ours := told(\"x-ours\", seen)\n";
 

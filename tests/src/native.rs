@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use portcullis_filter::{
-    authz::{Connection, HeaderChange, LocalResponse, Permit, Request, RequestHead, SocketAddress},
+    authz::{Asked, Connection, HeaderChange, LocalResponse, Permit, Request, RequestHead, SocketAddress},
     manager::{Answer, Effect, Event, LocalData, Shelf},
     plugin::{Pass, Plugin},
-    policy::InputFields,
 };
 
 use crate::table::{Answered, CaseRequest, SeenUpstream, Table};
@@ -118,7 +117,7 @@ impl Request for HostRequest<'_> {
         Some(RequestHead { headers: head(self.0?), has_body: false })
     }
 
-    fn connection(&self, _: &InputFields) -> Connection {
+    fn connection(&self, _: &Asked<'_>) -> Connection {
         connection()
     }
 }

@@ -4,10 +4,19 @@
 //! Source: opa-envoy-plugin, `envoyauth/request.go` over Envoy's `CheckRequest` v3. Of a body nothing is read: that there is
 //! none is told.
 
-use super::request::{
-    Connection, RequestError, RequestHead, SocketAddress, check_path, check_query, parse_path, parse_query,
+use std::collections::BTreeMap;
+
+use super::{
+    metadata::{self, MetadataError, Namespaces},
+    request::{
+        Asked, Connection, DECISION_NAMESPACE, RequestError, RequestHead, SocketAddress, Unavailable,
+        check_path, check_query, parse_path, parse_query,
+    },
 };
-use crate::policy::{InputField, InputFields, Value, array, number, object};
+use crate::{
+    config::SourceAddress,
+    policy::{InputField, InputFields, Value, array, number, object, string_map},
+};
 
 /// A request as far as a policy reads it: what `input` is made of, and all that a decision can depend on.
 pub(super) struct Reading<'a> {
@@ -16,6 +25,10 @@ pub(super) struct Reading<'a> {
     path: Joined<'a>,
     headers: Headers<'a>,
     connection: Connection,
+    extensions: BTreeMap<String, String>,
+    metadata: Namespaces,
+    route_metadata: Namespaces,
+    decision_id: Option<String>,
 }
 
 /// The header in which Envoy is told the name of the service that calls.
@@ -34,12 +47,13 @@ enum Joined<'a> {
 // === impl Reading ===
 
 impl<'a> Reading<'a> {
-    /// Checks the whole request, and keeps of it what `fields` says. `connection` is asked for once the request has passed.
+    /// Checks the whole request, and keeps of it what is asked for. `connection` is asked for once the request has passed.
     pub(super) fn new(
         head: &'a RequestHead,
-        fields: &'a InputFields,
+        asked: &Asked<'a>,
         connection: impl FnOnce() -> Connection,
     ) -> Result<Self, RequestError> {
+        let Asked { fields, config } = *asked;
         let headers = match fields.headers() {
             None => all_headers(head)?,
             Some(names) => named_headers(head, names)?,
@@ -47,7 +61,43 @@ impl<'a> Reading<'a> {
         let path = joined(head, b":path").unwrap_or(Joined::One(""));
         check_path(path.text())?;
         check_query(path.text())?;
-        Ok(Self { fields, head, path, headers, connection: connection() })
+        let mut connection = connection();
+        if config.source_address == SourceAddress::Connection
+            && (fields.has(InputField::SourceAddress) || fields.has(InputField::SourcePort))
+            && connection.source.as_ref().is_some_and(SocketAddress::is_told_by_a_header)
+        {
+            connection.source = Some(connection.peer.take().ok_or(Unavailable::SourceAddress)?);
+        }
+        let given = |bytes: &'_ Option<Vec<u8>>, field| bytes.clone().filter(|_| asked.has(field));
+        let of_host = given(&connection.virtual_host_metadata, InputField::ContextExtensions);
+        let of_route = given(&connection.route_metadata, InputField::ContextExtensions);
+        let extensions = metadata::context_extensions(of_host.as_deref(), of_route.as_deref())
+            .map_err(unavailable("contextExtensions"))?;
+        let route_metadata = given(&connection.route_metadata, InputField::RouteMetadataContext);
+        let route_metadata =
+            metadata::namespaces(&route_metadata.unwrap_or_default(), &config.route_metadata_namespaces)
+                .map_err(unavailable("routeMetadataContext"))?;
+        let metadata = given(&connection.metadata, InputField::MetadataContext);
+        let mut metadata = metadata::namespaces(&metadata.unwrap_or_default(), &config.metadata_namespaces)
+            .map_err(unavailable("metadataContext"))?;
+        // That one is ours to fill.
+        metadata.retain(|(name, _)| name != DECISION_NAMESPACE);
+        Ok(Self {
+            fields,
+            head,
+            path,
+            headers,
+            connection,
+            extensions,
+            metadata,
+            route_metadata,
+            decision_id: None,
+        })
+    }
+
+    /// Tells the policy the id of its decision.
+    pub(super) fn identify(&mut self, decision_id: String) {
+        self.decision_id = Some(decision_id);
     }
 
     /// The document. Here and below in the order of their names, in which an object keeps them.
@@ -61,7 +111,7 @@ impl<'a> Reading<'a> {
             .then(|| object([("encoding", Value::from("protojson")), ("ext_authz", Value::from("v3"))]));
         let has_no_body = is_read(InputField::Body) && !self.head.has_body;
         let fields = [
-            ("attributes", Some(self.attributes())),
+            ("attributes", Some(self.attributes()?)),
             ("parsed_body", has_no_body.then_some(Value::Null)),
             ("parsed_path", segments),
             ("parsed_query", query),
@@ -72,20 +122,29 @@ impl<'a> Reading<'a> {
         Ok(set(fields))
     }
 
-    fn attributes(&self) -> Value {
+    fn attributes(&self) -> Result<Value, RequestError> {
         let is_read = |field| self.fields.has(field);
-        let empty = |field| is_read(field).then(|| object([]));
         // There without TLS too, as ext_authz sends it with `include_tls_session`.
         let tls = is_read(InputField::ServerName)
             .then(|| set([("sni", self.connection.requested_server_name.as_deref().and_then(some_text))]));
-        set([
+        let extensions = self.extensions.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let metadata = is_read(InputField::MetadataContext)
+            .then(|| metadata_context(&self.metadata, self.decision_id.as_deref()))
+            .transpose()
+            .map_err(unavailable("metadataContext"))?;
+        let route_metadata = is_read(InputField::RouteMetadataContext)
+            .then(|| metadata_context(&self.route_metadata, None))
+            .transpose()
+            .map_err(unavailable("routeMetadataContext"))?;
+        Ok(set([
+            ("contextExtensions", filled(string_map(extensions))),
             ("destination", filled(self.destination())),
-            ("metadataContext", empty(InputField::MetadataContext)),
+            ("metadataContext", metadata),
             ("request", Some(self.request())),
-            ("routeMetadataContext", empty(InputField::RouteMetadataContext)),
+            ("routeMetadataContext", route_metadata),
             ("source", filled(self.source())),
             ("tlsSession", tls),
-        ])
+        ]))
     }
 
     fn destination(&self) -> Value {
@@ -168,12 +227,28 @@ impl<'a> Reading<'a> {
         let is_read = |field| self.fields.has(field);
         let connection = &self.connection;
         let mut key = Vec::with_capacity(128);
-        let mut put = |value: Option<&str>| {
+        let mut put_bytes = |value: Option<&[u8]>| {
             // No text is that long.
-            let length = value.map_or(u32::MAX, |text| u32::try_from(text.len()).unwrap_or(u32::MAX - 1));
+            let length = value.map_or(u32::MAX, |bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1));
             key.extend_from_slice(&length.to_le_bytes());
-            key.extend_from_slice(value.unwrap_or_default().as_bytes());
+            key.extend_from_slice(value.unwrap_or_default());
         };
+        for namespaces in [&self.metadata, &self.route_metadata] {
+            for (name, namespace) in namespaces {
+                put_bytes(Some(name.as_bytes()));
+                put_bytes(Some(namespace));
+            }
+            // Where one list ends, whatever is in the next.
+            put_bytes(None);
+        }
+        let mut put = |value: Option<&str>| put_bytes(value.map(str::as_bytes));
+        if is_read(InputField::ContextExtensions) {
+            for (name, value) in &self.extensions {
+                put(Some(name));
+                put(Some(value));
+            }
+            put(None);
+        }
         if is_read(InputField::Headers) {
             for (name, value) in &self.headers {
                 put(Some(name));
@@ -231,6 +306,20 @@ impl<'a> Reading<'a> {
         }
         key
     }
+}
+
+/// The namespaces of metadata, and the id of the decision where it is to be told.
+fn metadata_context(namespaces: &Namespaces, decision_id: Option<&str>) -> Result<Value, MetadataError> {
+    let mut all = Vec::with_capacity(namespaces.len());
+    for (name, namespace) in namespaces {
+        all.push((name.as_str(), metadata::value(namespace)?));
+    }
+    all.extend(decision_id.map(|id| (DECISION_NAMESPACE, object([("decision_id", Value::from(id))]))));
+    Ok(if all.is_empty() { object([]) } else { object([("filterMetadata", object(all))]) })
+}
+
+fn unavailable(field: &'static str) -> impl Fn(MetadataError) -> RequestError {
+    move |error| Unavailable::Metadata { field, error }.into()
 }
 
 /// An object of those fields that are set.
@@ -354,7 +443,11 @@ impl Joined<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Field, input_field, known_paths};
+    use crate::{
+        authz::metadata::tests::bytes as metadata,
+        config::InputConfig,
+        policy::{Field, input_field, known_paths},
+    };
 
     /// A request of which everything is known.
     fn full() -> (RequestHead, Connection) {
@@ -381,6 +474,12 @@ mod tests {
             requested_server_name: Some("a".to_owned()),
             protocol: Some("HTTP/1.1".to_owned()),
             time_ns: Some(7_000_000_007),
+            peer: None,
+            metadata: Some(metadata(&serde_json::json!({ "jwt": { "sub": "ada" } }))),
+            route_metadata: Some(metadata(
+                &serde_json::json!({ "portcullis": { "context_extensions": { "a": "b" } }, "route": { "x": 1 } }),
+            )),
+            virtual_host_metadata: None,
         };
         (head, connection)
     }
@@ -411,7 +510,13 @@ mod tests {
     fn the_fields_are_those_that_are_built() {
         let (head, connection) = full();
         let fields = InputFields::all();
-        let input = Reading::new(&head, &fields, || connection).unwrap().input().unwrap();
+        let config = InputConfig {
+            metadata_namespaces: vec!["jwt".to_owned()],
+            route_metadata_namespaces: vec!["route".to_owned()],
+            ..InputConfig::default()
+        };
+        let asked = Asked { fields: &fields, config: &config };
+        let input = Reading::new(&head, &asked, || connection).unwrap().input().unwrap();
         let mut found = Vec::new();
         leaves(&input, &mut Vec::new(), &mut found);
         for path in &found {

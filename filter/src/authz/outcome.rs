@@ -71,6 +71,7 @@ impl Outcome {
             Self::BadRequest(RequestError::Header { .. }) => "bad_header",
             Self::BadRequest(RequestError::Path | RequestError::AmbiguousPath) => "bad_path",
             Self::BadRequest(RequestError::Query) => "bad_query",
+            Self::BadRequest(RequestError::Unavailable(_)) => "input_unavailable",
         }
     }
 
@@ -81,8 +82,9 @@ impl Outcome {
             | Self::Deny(_)
             | Self::Health(_)
             | Self::Undefined
-            | Self::BadRequest(_)
             | Self::ConfigurationRefused => None,
+            Self::BadRequest(RequestError::Unavailable(what)) => Some(what.to_string()),
+            Self::BadRequest(_) => None,
             Self::NotReady(why) | Self::Quarantined(why) | Self::UnknownPolicy(why) => Some(why.to_string()),
             Self::NoPolicyNamed => Some(
                 "the route names no policy in `filter_metadata.portcullis.policy` and there is no \
@@ -111,7 +113,9 @@ impl Outcome {
                 response.headers.push(("retry-after".to_owned(), RETRY_AFTER.to_owned()));
                 response
             }
-            Self::EvaluationFailed(_) | Self::MalformedDecision(_) => LocalResponse::empty(500),
+            Self::EvaluationFailed(_)
+            | Self::MalformedDecision(_)
+            | Self::BadRequest(RequestError::Unavailable(_)) => LocalResponse::empty(500),
             Self::BadRequest(_) => LocalResponse::empty(400),
         };
         response.headers.push((REASON_HEADER.to_owned(), reason.to_owned()));

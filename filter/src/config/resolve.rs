@@ -1,5 +1,6 @@
 //! From the document to a checked configuration: every name is followed, every default filled in.
 
+mod input;
 mod limits;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -35,6 +36,7 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
     #[cfg(feature = "hooks")]
     crate::hooks::switched::without(&document.portcullis.hooks.without);
     let mut resolver = Resolver::default();
+    let input = resolver.input(&document.portcullis);
     let services = resolver.services(document.services);
     let bundles = resolver.bundles(document.bundles, &services, document.portcullis.url_cluster.as_deref());
     let policies = resolver.policies(document.portcullis.policies, &document.plugins, &bundles);
@@ -73,6 +75,8 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
             document::Paths::Strict => Paths::Strict,
             document::Paths::Opa => Paths::Opa,
         },
+        input,
+        labels: document.labels,
     })
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     bundle::Bundle,
-    config::{Config, PolicyConfig},
+    config::{Config, InputConfig, PolicyConfig},
     policy::{Disposal, EvaluationLimits, Policy},
 };
 
@@ -80,6 +80,8 @@ pub enum NotReady {
 pub(super) struct Policies {
     slots: Vec<Slot>,
     pub(super) limits: EvaluationLimits,
+    /// What `input` has, for warnings.
+    pub(super) input: InputConfig,
 }
 
 /// One configured policy.
@@ -116,7 +118,11 @@ impl Policies {
             active: None,
             unreadable: None,
         };
-        Self { slots: config.policies.iter().map(slot).collect(), limits: config.limits.evaluation }
+        Self {
+            slots: config.policies.iter().map(slot).collect(),
+            limits: config.limits.evaluation,
+            input: config.input.clone(),
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -6,15 +6,18 @@
 use std::collections::BTreeSet;
 
 use super::{Reads, Value, string};
+use crate::config::{InputConfig, SourceAddress};
 
 /// What is fetched from the host, or made of the request, by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputField {
+    /// What the route and its virtual host say to policies.
+    ContextExtensions,
     /// The address that the peer connected to.
     Destination,
     /// Identity in Envoy's own certificate.
     DestinationPrincipal,
-    /// Envoy's dynamic metadata: an empty object.
+    /// Envoy's dynamic metadata, of the namespaces that the configuration lists.
     MetadataContext,
     /// The headers, all or some.
     Headers,
@@ -34,7 +37,7 @@ pub enum InputField {
     Size,
     /// When the request began.
     Time,
-    /// The route's metadata: an empty object.
+    /// The route's metadata, of the namespaces that the configuration lists.
     RouteMetadataContext,
     /// The peer's address.
     SourceAddress,
@@ -60,10 +63,11 @@ pub enum InputField {
 
 /// Each path of `input`, in order; `*` stands for any name, and nothing is said of what is below.
 const FIELDS: &[(&str, InputField)] = &[
+    ("attributes.contextExtensions.*", InputField::ContextExtensions),
     ("attributes.destination.address.socketAddress.address", InputField::Destination),
     ("attributes.destination.address.socketAddress.portValue", InputField::Destination),
     ("attributes.destination.principal", InputField::DestinationPrincipal),
-    ("attributes.metadataContext", InputField::MetadataContext),
+    ("attributes.metadataContext.filterMetadata.*", InputField::MetadataContext),
     ("attributes.request.http.headers.*", InputField::Headers),
     ("attributes.request.http.host", InputField::Host),
     ("attributes.request.http.id", InputField::Id),
@@ -74,7 +78,7 @@ const FIELDS: &[(&str, InputField)] = &[
     ("attributes.request.http.size", InputField::Size),
     ("attributes.request.time.nanos", InputField::Time),
     ("attributes.request.time.seconds", InputField::Time),
-    ("attributes.routeMetadataContext", InputField::RouteMetadataContext),
+    ("attributes.routeMetadataContext.filterMetadata.*", InputField::RouteMetadataContext),
     ("attributes.source.address.socketAddress.address", InputField::SourceAddress),
     ("attributes.source.address.socketAddress.portValue", InputField::SourcePort),
     ("attributes.source.certificate", InputField::SourceCertificate),
@@ -98,19 +102,23 @@ const ALWAYS_THERE: &[&[&str]] =
 const HEADERS: &[&str] = &["attributes", "request", "http", "headers"];
 /// The header that is a request's id.
 const REQUEST_ID: &str = "x-request-id";
+/// Paths that are looked at for warnings.
+const MOST_PATHS: usize = 256;
+/// Warnings that are told of one policy.
+const MOST_WARNINGS: usize = 16;
+/// Characters of a path in a warning.
+const MOST_SHOWN: usize = 120;
 /// A policy that names more headers is given all.
 const MOST_NAMED_HEADERS: usize = 64;
 
 /// Those of opa-envoy-plugin, or of Envoy's message, alone: why, and what to use instead.
 const ABSENT: &[(&str, &str)] = &[
-    ("attributes.contextExtensions", "a Wasm filter has no context extensions"),
     ("attributes.destination.certificate", "ext_authz does not send it either"),
     (
         "attributes.destination.labels",
         "a Wasm filter is not told labels of Envoy's bootstrap; write them into `labels` of the configuration, and read `opa.runtime().config.labels`",
     ),
     ("attributes.destination.service", "ext_authz does not send it either"),
-    ("attributes.metadataContext.*", "a Wasm filter has no metadata context"),
     (
         "attributes.metadataContext.typedFilterMetadata",
         "typed metadata have no form in JSON here; let the filter that sets them set untyped ones",
@@ -123,7 +131,6 @@ const ABSENT: &[(&str, &str)] = &[
     ),
     ("attributes.request.http.query", "ext_authz leaves it empty too; read `input.parsed_query`"),
     ("attributes.request.http.rawBody", "bodies are not read"),
-    ("attributes.routeMetadataContext.*", "a Wasm filter has no metadata context"),
     (
         "attributes.routeMetadataContext.typedFilterMetadata",
         "typed metadata have no form in JSON here; write untyped ones",
@@ -143,6 +150,10 @@ pub struct InputFields {
     /// Which headers, sorted; none for all of them.
     headers: Option<Vec<String>>,
 }
+
+/// Where a policy reads something of `input`, as far as it can be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ReadPaths(Vec<Vec<String>>);
 
 /// What `input` has at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,6 +195,29 @@ pub fn field(path: &[&str]) -> Field {
     Field::Unknown { at, known: beside }
 }
 
+/// Why what stands at a path of `input` is never there with this configuration, if the reason is another than its name.
+pub fn never_there(path: &[&str], config: &InputConfig) -> Option<String> {
+    if let Field::Absent(why) = field(path) {
+        return Some(why.to_owned());
+    }
+    let ["attributes", context, rest @ ..] = path else { return None };
+    let (key, listed) = match *context {
+        "metadataContext" => ("metadata_context", &config.metadata_namespaces),
+        "routeMetadataContext" => ("route_metadata_context", &config.route_metadata_namespaces),
+        _ => return None,
+    };
+    match rest {
+        ["filterMetadata", name, ..] if listed.iter().any(|known| known == name) => None,
+        ["filterMetadata", name, ..] => {
+            Some(format!("`portcullis.{key}.namespaces` does not list `{name}`; add it"))
+        }
+        _ if listed.is_empty() => {
+            Some(format!("`portcullis.{key}.namespaces` lists none; name those that are read"))
+        }
+        _ => None,
+    }
+}
+
 /// The paths of all fields.
 #[cfg(test)]
 pub(crate) fn known_paths() -> impl Iterator<Item = &'static str> {
@@ -198,6 +232,41 @@ fn agreeing(field: &str, path: &[&str]) -> usize {
 /// Whether keys and a path are the same as far as both go. A step that is no string is no key.
 fn along<'a>(keys: impl IntoIterator<Item = &'a str>, path: &[Value]) -> bool {
     keys.into_iter().zip(path).all(|(key, step)| step.as_bytes() == Some(key.as_bytes()))
+}
+
+// === impl ReadPaths ===
+
+impl ReadPaths {
+    pub(crate) fn of(reads: &Reads) -> Self {
+        let steps = |path: &[Value]| path.iter().map_while(string).map(str::to_owned).collect();
+        Self(reads.input.iter().map(steps).take(MOST_PATHS).collect())
+    }
+
+    /// What is read in vain with this configuration, and what may be other than it seems: a sentence for each.
+    pub(crate) fn warnings(&self, config: &InputConfig) -> Vec<String> {
+        let mut warnings = BTreeSet::new();
+        for path in &self.0 {
+            let steps: Vec<&str> = path.iter().map(String::as_str).collect();
+            let mut shown = ["input"].iter().chain(&steps).copied().collect::<Vec<_>>().join(".");
+            if let Some((end, _)) = shown.char_indices().nth(MOST_SHOWN) {
+                shown.truncate(end);
+                shown.push('…');
+            }
+            if let Some(why) = never_there(&steps, config) {
+                warnings.insert(format!("`{shown}` is never there: {why}"));
+            } else if let Field::Unknown { known, .. } = field(&steps) {
+                let beside = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
+                warnings.insert(format!("`{shown}` is never there: there is {beside}"));
+            } else if config.source_address == SourceAddress::TrustedClient
+                && steps.starts_with(&["attributes", "source", "address"])
+            {
+                warnings.insert(format!(
+                    "`{shown}` is whom Envoy takes for the client: `portcullis check --envoy` says whether anybody can claim it"
+                ));
+            }
+        }
+        warnings.into_iter().take(MOST_WARNINGS).collect()
+    }
 }
 
 // === impl InputFields ===
@@ -220,7 +289,8 @@ impl InputFields {
                 fields |= field.bit();
             }
         }
-        if !reads.outside.is_empty() {
+        // What `opa.runtime` answers is the same for all requests.
+        if reads.outside.iter().any(|name| *name != "opa.runtime") {
             fields |= InputField::Time.bit();
         }
         Self { fields, headers: named_headers(reads) }
@@ -275,19 +345,71 @@ mod tests {
     use super::*;
 
     #[test]
+    fn metadata_are_there_where_the_configuration_lists_them() {
+        let config = InputConfig { metadata_namespaces: vec!["jwt".to_owned()], ..InputConfig::default() };
+        let told = |path: &str| never_there(&path.split('/').collect::<Vec<_>>(), &config);
+        for path in
+            ["attributes/metadataContext/filterMetadata/jwt/sub", "attributes/metadataContext", "attributes"]
+        {
+            assert_eq!(told(path), None, "{path}");
+        }
+        for (path, part) in [
+            (
+                "attributes/metadataContext/filterMetadata/rbac",
+                "portcullis.metadata_context.namespaces` does not list `rbac`",
+            ),
+            (
+                "attributes/routeMetadataContext/filterMetadata/jwt",
+                "portcullis.route_metadata_context.namespaces` does not",
+            ),
+            ("attributes/routeMetadataContext/filterMetadata", "lists none"),
+            ("attributes/request/http/query", "parsed_query"),
+        ] {
+            assert!(told(path).is_some_and(|why| why.contains(part)), "{path}: {:?}", told(path));
+        }
+    }
+
+    #[test]
+    fn warnings_are_few_and_short() {
+        let of = |path: &[&str]| path.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>();
+        let long = "é".repeat(10_000);
+        let mut paths: Vec<Vec<String>> = (0..100).map(|n| of(&["attributes", &format!("x{n}")])).collect();
+        paths.insert(0, of(&["a", &long]));
+        let warnings = ReadPaths(paths).warnings(&InputConfig::default());
+        assert_eq!(warnings.len(), MOST_WARNINGS);
+        assert!(warnings.iter().all(|warning| warning.len() < 1000), "{warnings:?}");
+        let address = ReadPaths(vec![of(&["attributes", "source", "address", "socketAddress", "address"])]);
+        assert!(address.warnings(&InputConfig::default()).is_empty());
+        let client = InputConfig { source_address: SourceAddress::TrustedClient, ..InputConfig::default() };
+        assert_eq!(address.warnings(&client).len(), 1);
+    }
+
+    #[test]
     fn what_is_never_there_is_told_with_what_is() {
         for path in [&[][..], &["attributes"], &["parsed_path", "0"], &["parsed_query", "a", "0", "b"]] {
             assert_eq!(field(path), Field::Known, "{path:?}");
         }
         assert_eq!(field(&["attributes", "request", "http", "headers", "x"]), Field::Known);
-        assert_eq!(field(&["parsed_body", "a"]), Field::Absent("bodies are not read"));
+        for path in [&["parsed_body", "a"][..], &["attributes", "request", "http", "body"]] {
+            assert!(matches!(field(path), Field::Absent(why) if why.starts_with("bodies")), "{path:?}");
+        }
         let Field::Unknown { at, known } = field(&["attributes", "request", "http", "metod"]) else {
             panic!()
         };
         assert!(at == 3 && known.contains(&"method") && !known.contains(&"address"), "{known:?}");
         let Field::Unknown { at, known } = field(&["user"]) else { panic!() };
         assert!(
-            at == 0 && known == ["attributes", "parsed_path", "parsed_query", "source_principal", "version"]
+            at == 0
+                && known
+                    == [
+                        "attributes",
+                        "parsed_body",
+                        "parsed_path",
+                        "parsed_query",
+                        "source_principal",
+                        "truncated_body",
+                        "version"
+                    ]
         );
     }
 }

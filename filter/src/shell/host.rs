@@ -12,10 +12,13 @@ use proxy_wasm::{
 };
 
 use crate::{
-    authz::{self, Connection, NoBytes, PEER_CERTIFICATE_KEY, Request, RequestHead, SEAL_KEY, SocketAddress},
+    authz::{
+        self, Asked, Connection, NoBytes, PEER_ADDRESS_KEY, PEER_CERTIFICATE_KEY, Request, RequestHead,
+        SEAL_KEY, SocketAddress,
+    },
     hooks::{Protection, guards},
     manager::{self, AtWork, Read, Seen, SharedData, Task},
-    policy::{InputField, InputFields},
+    policy::InputField,
     telemetry::{Counter, Gauge},
 };
 
@@ -213,12 +216,18 @@ impl Request for HostRequest {
     }
 
     /// Source: Envoy's attribute reference; integers and timestamps arrive as 8 bytes little-endian, booleans as one byte.
-    fn connection(&self, fields: &InputFields) -> Connection {
+    fn connection(&self, fields: &Asked<'_>) -> Connection {
         let asked = |field| fields.has(field).then_some(());
         let address = |end: &str| text(&[end, "address"]).as_deref().map(SocketAddress::parse);
         let source = asked(InputField::SourceAddress).or_else(|| asked(InputField::SourcePort));
+        let source = source.and_then(|()| address("source"));
+        let is_other = source.as_ref().is_some_and(SocketAddress::is_told_by_a_header);
+        let peer = is_other.then(|| text(&["filter_state", PEER_ADDRESS_KEY])).flatten();
+        let extensions = asked(InputField::ContextExtensions);
+        let route_metadata = extensions.or_else(|| asked(InputField::RouteMetadataContext));
         Connection {
-            source: source.and_then(|()| address("source")),
+            source,
+            peer: peer.as_deref().map(SocketAddress::parse),
             destination: asked(InputField::Destination).and_then(|()| address("destination")),
             source_principal: asked(InputField::SourcePrincipal).and_then(|()| source_principal()),
             source_certificate: asked(InputField::SourceCertificate)
@@ -234,6 +243,9 @@ impl Request for HostRequest {
                 .and_then(|()| text(&["connection", "requested_server_name"])),
             protocol: asked(InputField::Protocol).and_then(|()| text(&["request", "protocol"])),
             time_ns: asked(InputField::Time).and_then(|()| integer(&["request", "time"])),
+            metadata: asked(InputField::MetadataContext).and_then(|()| property(&["metadata"])),
+            route_metadata: route_metadata.and_then(|()| property(&["xds", "route_metadata"])),
+            virtual_host_metadata: extensions.and_then(|()| property(&["xds", "virtual_host_metadata"])),
         }
     }
 }
