@@ -3,6 +3,7 @@
 //! [`authorize`] is the one place where a request's outcome is made; everything a client can receive is listed in
 //! [`Outcome`]. Only [`Permit`] lets a request on (INVARIANT closed), and only an allow decision makes one.
 
+mod connection;
 mod decision;
 mod grammar;
 mod health;

@@ -12,13 +12,9 @@ use proxy_wasm::{
 };
 
 use crate::{
-    authz::{
-        self, Asked, Connection, NoBytes, PEER_ADDRESS_KEY, PEER_CERTIFICATE_KEY, Request, RequestHead,
-        SEAL_KEY, SocketAddress,
-    },
+    authz::{self, Asked, Connection, NoBytes, Request, RequestHead, SEAL_KEY},
     hooks::{Protection, guards},
     manager::{self, AtWork, Read, Seen, SharedData, Task},
-    policy::InputField,
     telemetry::{Counter, Gauge},
 };
 
@@ -215,38 +211,8 @@ impl Request for HostRequest {
         Some(RequestHead { headers, has_body: self.has_body })
     }
 
-    /// Source: Envoy's attribute reference; integers and timestamps arrive as 8 bytes little-endian, booleans as one byte.
-    fn connection(&self, fields: &Asked<'_>) -> Connection {
-        let asked = |field| fields.has(field).then_some(());
-        let address = |end: &str| text(&[end, "address"]).as_deref().map(SocketAddress::parse);
-        let source = asked(InputField::SourceAddress).or_else(|| asked(InputField::SourcePort));
-        let source = source.and_then(|()| address("source"));
-        let is_other = source.as_ref().is_some_and(SocketAddress::is_told_by_a_header);
-        let peer = is_other.then(|| text(&["filter_state", PEER_ADDRESS_KEY])).flatten();
-        let extensions = asked(InputField::ContextExtensions);
-        let route_metadata = extensions.or_else(|| asked(InputField::RouteMetadataContext));
-        Connection {
-            source,
-            peer: peer.as_deref().map(SocketAddress::parse),
-            destination: asked(InputField::Destination).and_then(|()| address("destination")),
-            source_principal: asked(InputField::SourcePrincipal).and_then(|()| source_principal()),
-            source_certificate: asked(InputField::SourceCertificate)
-                .and_then(|()| text(&["filter_state", PEER_CERTIFICATE_KEY])),
-            destination_principal: asked(InputField::DestinationPrincipal).and_then(|()| {
-                principal([
-                    "uri_san_local_certificate",
-                    "dns_san_local_certificate",
-                    "subject_local_certificate",
-                ])
-            }),
-            requested_server_name: asked(InputField::ServerName)
-                .and_then(|()| text(&["connection", "requested_server_name"])),
-            protocol: asked(InputField::Protocol).and_then(|()| text(&["request", "protocol"])),
-            time_ns: asked(InputField::Time).and_then(|()| integer(&["request", "time"])),
-            metadata: asked(InputField::MetadataContext).and_then(|()| property(&["metadata"])),
-            route_metadata: route_metadata.and_then(|()| property(&["xds", "route_metadata"])),
-            virtual_host_metadata: extensions.and_then(|()| property(&["xds", "virtual_host_metadata"])),
-        }
+    fn connection(&self, asked: &Asked<'_>) -> Connection {
+        Connection::of(asked, &|path| property(path))
     }
 }
 
@@ -264,27 +230,8 @@ pub(super) fn seal_state() -> Option<Vec<u8>> {
     property(&[SEAL_KEY])
 }
 
-fn source_principal() -> Option<String> {
-    let mutual_tls = property(&["connection", "mtls"]).is_some_and(|value| value.first() == Some(&1));
-    if !mutual_tls {
-        return None;
-    }
-    principal(["uri_san_peer_certificate", "dns_san_peer_certificate", "subject_peer_certificate"])
-}
-
-/// The first name that a certificate has, by opa-envoy-plugin's order.
-/// Source: Envoy, `check_request_utils.cc`, `setAttrContextPeer`.
-fn principal(names: [&str; 3]) -> Option<String> {
-    names.iter().find_map(|name| text(&["connection", name]).filter(|principal| !principal.is_empty()))
-}
-
 fn text(path: &[&str]) -> Option<String> {
     String::from_utf8(property(path)?).ok()
-}
-
-fn integer(path: &[&str]) -> Option<u64> {
-    let bytes = property(path)?;
-    Some(u64::from_le_bytes(bytes.try_into().ok()?))
 }
 
 fn property(path: &[&str]) -> Option<Vec<u8>> {
