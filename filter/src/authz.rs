@@ -35,6 +35,7 @@ use remembered::Remembered;
 pub(crate) use health::HealthQuery;
 pub(crate) use route::Mark;
 
+pub use connection::Properties;
 pub use decision::{DecisionError, Permit, SEAL_KEY, SEAL_VALUE};
 pub use metadata::MetadataError;
 pub use mutation::HeaderChange;

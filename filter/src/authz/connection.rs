@@ -10,13 +10,15 @@ const LOCAL_NAMES: [&str; 3] =
     ["uri_san_local_certificate", "dns_san_local_certificate", "subject_local_certificate"];
 
 /// Asks the host for a property; none where it has none, or it is empty.
-pub(crate) type Properties<'a> = dyn Fn(&[&str]) -> Option<Vec<u8>> + 'a;
+pub type Properties<'a> = dyn Fn(&[&str]) -> Option<Vec<u8>> + 'a;
 
 // === impl Connection ===
 
 impl Connection {
+    /// Asks for what is asked for, and for nothing else.
+    ///
     /// Source: Envoy's attribute reference; integers and timestamps arrive as 8 bytes little-endian, booleans as one byte.
-    pub(crate) fn of(asked: &Asked<'_>, property: &Properties<'_>) -> Self {
+    pub fn of(asked: &Asked<'_>, property: &Properties<'_>) -> Self {
         let has = |field| asked.has(field).then_some(());
         let text = |path: &[&str]| String::from_utf8(property(path)?).ok();
         let address = |path: &[&str]| text(path).as_deref().map(SocketAddress::parse);

@@ -56,6 +56,8 @@ const CONDITIONS: &[&str] = &[
     r#"t := input.attributes.request.time; t.nanos > 5"#,
     r#"time.now_ns() % 2 == 0"#,
     r#"input.attributes.metadataContext == {}"#,
+    r#"input.attributes.metadataContext.filterMetadata.jwt.sub != input.attributes.routeMetadataContext.filterMetadata.jwt.sub"#,
+    r#"input.attributes.metadataContext.filterMetadata; not input.attributes.routeMetadataContext.filterMetadata"#,
     r#"input.attributes.routeMetadataContext"#,
     r#"input.version.ext_authz == "v3""#,
     r#"input.version.encoding"#,
@@ -63,6 +65,8 @@ const CONDITIONS: &[&str] = &[
     r#"input.truncated_body == false"#,
     r#"input.attributes.metadataContext.filterMetadata.jwt.sub == "ada""#,
     r#"input.attributes.metadataContext == {}"#,
+    r#"input.attributes.metadataContext.filterMetadata.jwt.sub != input.attributes.routeMetadataContext.filterMetadata.jwt.sub"#,
+    r#"input.attributes.metadataContext.filterMetadata; not input.attributes.routeMetadataContext.filterMetadata"#,
     r#"input.attributes.routeMetadataContext.filterMetadata.route"#,
     r#"input.attributes.contextExtensions.team == "a""#,
     r#"input.attributes.contextExtensions == {"team": "b"}"#,
@@ -104,6 +108,7 @@ const ROUTES: &[&str] = &[
     r#"{"portcullis": {"context_extensions": {"team": "b"}}, "route": {"x": 1}}"#,
     r#"{"portcullis": {"context_extensions": {"team": 7}}}"#,
     r#"{"route": {"x": 2}}"#,
+    r#"{"jwt": {"sub": "ada"}}"#,
 ];
 
 /// What a policy may answer.
@@ -292,12 +297,13 @@ fn decisions_do_not_depend_on_what_was_fetched_or_asked_before() {
         let mut random = fastrand::Rng::with_seed(seed);
         let paths = one(&mut random, &[Paths::Strict, Paths::Opa]);
         // Few places, so that answers take the places of others.
-        let namespace = |random: &mut fastrand::Rng, name: &str| {
-            random.bool().then(|| name.to_owned()).into_iter().collect()
+        let namespaces = |random: &mut fastrand::Rng| {
+            let all = ["jwt", "route"].into_iter().filter(|_| random.bool());
+            all.map(str::to_owned).collect()
         };
         let config = InputConfig {
-            metadata_namespaces: namespace(&mut random, "jwt"),
-            route_metadata_namespaces: namespace(&mut random, "route"),
+            metadata_namespaces: namespaces(&mut random),
+            route_metadata_namespaces: namespaces(&mut random),
             source_address: one(&mut random, &[SourceAddress::Connection, SourceAddress::TrustedClient]),
         };
         let mut decider = Decider::new(paths, 0, 16 << 10).with(config.clone(), BTreeMap::new());

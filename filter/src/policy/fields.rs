@@ -344,6 +344,23 @@ fn named_headers(reads: &Reads) -> Option<Vec<String>> {
 mod tests {
     use super::*;
 
+    /// `UPDATE_README=1` writes it anew.
+    #[test]
+    fn the_readme_has_what_is_never_there() {
+        const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        const MARKS: (&str, &str) = ("<!-- absent -->\n", "<!-- /absent -->");
+        let readme = std::fs::read_to_string(PATH).unwrap();
+        let (before, rest) = readme.split_once(MARKS.0).unwrap();
+        let (written, after) = rest.split_once(MARKS.1).unwrap();
+        let rows = ABSENT.iter().map(|(path, why)| format!("| `{path}` | {why} |\n"));
+        let made = format!("| `input.` | |\n|---|---|\n{}", rows.collect::<String>());
+        if std::env::var_os("UPDATE_README").is_some() {
+            std::fs::write(PATH, [before, MARKS.0, &made, MARKS.1, after].concat()).unwrap();
+        } else {
+            assert!(written == made, "the table is not what the code says; UPDATE_README=1 writes it anew");
+        }
+    }
+
     #[test]
     fn metadata_are_there_where_the_configuration_lists_them() {
         let config = InputConfig { metadata_namespaces: vec!["jwt".to_owned()], ..InputConfig::default() };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use portcullis_filter::config::{BundleSource, Limits, ManagerConfig, PolicyConfig};
+use portcullis_filter::config::{BundleSource, InputConfig, Limits, ManagerConfig, PolicyConfig};
 
 use super::*;
 
@@ -181,6 +181,8 @@ fn config(clusters: &[(&str, ClusterTarget)], bundles: usize) -> Config {
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,
+        input: InputConfig::default(),
+        labels: BTreeMap::new(),
         paths: Paths::default(),
         manager: ManagerConfig::default(),
     }
