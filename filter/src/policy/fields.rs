@@ -352,8 +352,8 @@ mod tests {
         let readme = std::fs::read_to_string(PATH).unwrap();
         let (before, rest) = readme.split_once(MARKS.0).unwrap();
         let (written, after) = rest.split_once(MARKS.1).unwrap();
-        let rows = ABSENT.iter().map(|(path, why)| format!("| `{path}` | {why} |\n"));
-        let made = format!("| `input.` | |\n|---|---|\n{}", rows.collect::<String>());
+        let rows = ABSENT.iter().map(|(path, why)| format!("- `{path}`: {why}.\n"));
+        let made = rows.collect::<String>();
         if std::env::var_os("UPDATE_README").is_some() {
             std::fs::write(PATH, [before, MARKS.0, &made, MARKS.1, after].concat()).unwrap();
         } else {
