@@ -507,6 +507,26 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_another_place_has_another_key() {
+        let names = || vec!["jwt".to_owned()];
+        let config = InputConfig {
+            metadata_namespaces: names(),
+            route_metadata_namespaces: names(),
+            ..InputConfig::default()
+        };
+        let fields = InputFields::all();
+        let asked = Asked { fields: &fields, config: &config };
+        let bytes = || Some(metadata(&serde_json::json!({ "jwt": { "sub": "ada" } })));
+        let key = |metadata, route_metadata| {
+            let (head, _) = full();
+            let connection = Connection { metadata, route_metadata, ..Connection::default() };
+            Reading::new(&head, &asked, || connection).unwrap().key()
+        };
+        assert_eq!(key(bytes(), None), key(bytes(), None));
+        assert_ne!(key(bytes(), None), key(None, bytes()));
+    }
+
+    #[test]
     fn the_fields_are_those_that_are_built() {
         let (head, connection) = full();
         let fields = InputFields::all();

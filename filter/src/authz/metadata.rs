@@ -315,7 +315,7 @@ pub(super) mod tests {
             namespaces(&bytes(&large(MOST_BYTES)), &names(&["b"])).is_ok(),
             "of others it does not matter"
         );
-        for depth in [MOST_DEPTH, MOST_DEPTH + 1, 1000] {
+        for depth in [MOST_DEPTH, MOST_DEPTH + 1, MOST_DEPTH + 2, 1000] {
             let nested = (0..depth).fold(Item { kind: Some(Kind::Bool(true)) }, |inner, _| Item {
                 kind: Some(Kind::Struct(Struct { fields: BTreeMap::from([("x".to_owned(), inner)]) })),
             });
