@@ -186,7 +186,6 @@ impl Policy {
             seed: moment.seed,
             runtime: moment.runtime,
             clock: Some(Clock { now_ns: elapsed_ns, limit_ns }),
-            ..Outside::default()
         };
         let Compiled { policy, entry, .. } = &*self.compiled;
         let result = policy.evaluate(entry, Some(input), &Limits { steps, bytes, depth }, &outside);

@@ -19,7 +19,7 @@ use host_harness::{
         client::{Connection, Request},
     },
 };
-use portcullis_filter::config::{Config, Limits, ManagerConfig};
+use portcullis_filter::config::{Config, InputConfig, Limits, ManagerConfig};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -338,6 +338,8 @@ fn no_bundles() -> Config {
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,
+        input: InputConfig::default(),
+        labels: BTreeMap::new(),
         paths: Default::default(),
         manager: ManagerConfig::default(),
     }

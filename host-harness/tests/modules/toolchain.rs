@@ -11,7 +11,7 @@ use host_harness::{
     real_envoy::{BootstrapOptions, EnvoyError, EnvoyOptions, RealEnvoy, bootstrap},
     servers::Upstream,
 };
-use portcullis_filter::config::{ClusterTarget, Config, Limits, ManagerConfig, Scheme};
+use portcullis_filter::config::{ClusterTarget, Config, InputConfig, Limits, ManagerConfig, Scheme};
 
 use crate::common::runtime;
 
@@ -89,6 +89,8 @@ pub(crate) fn start_envoy(
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,
+        input: InputConfig::default(),
+        labels: BTreeMap::new(),
         paths: Default::default(),
         manager: ManagerConfig::default(),
     };
