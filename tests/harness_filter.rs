@@ -1,6 +1,9 @@
 //! The built module in the harness, where virtual time and a look at the host's side show what Envoy hides.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use host_harness::{
     archive::Archive,
@@ -60,11 +63,17 @@ fn a_server_that_is_down_for_an_hour_is_asked_ever_more_rarely_and_the_last_good
 fn filter_state_carries_the_seal_of_a_permit_and_nothing_after_a_deny() {
     let text = "package main\n\nallow := {\"allowed\": input.parsed_path[0] == \"in\", \"dynamic_metadata\": {\"team\": \"shop\"}}\n";
     let mut envoy = start(text);
-    let state = envoy.exchange(0, Request::get("/in")).filter_state;
-    let expected =
-        [("wasm.portcullis.dynamic_metadata", "{\"team\":\"shop\"}"), ("wasm.portcullis.permit", "granted")];
-    let expected = expected.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()));
-    assert_eq!(state, BTreeMap::from(expected));
+    let mut ids = BTreeSet::new();
+    // From the second time on, the answer is remembered, and the decision another one.
+    for _ in 0..3 {
+        let mut state = envoy.exchange(0, Request::get("/in")).filter_state;
+        let metadata = state.remove("wasm.portcullis.dynamic_metadata").expect("dynamic metadata");
+        let metadata: Value = serde_json::from_slice(&metadata).expect("JSON");
+        let id = metadata["decision_id"].as_str().expect("a text").to_owned();
+        assert_eq!(metadata, json!({ "team": "shop", "decision_id": id }));
+        assert!(is_uuid(&id) && ids.insert(id.clone()), "{id}");
+        assert_eq!(state, BTreeMap::from([("wasm.portcullis.permit".to_owned(), b"granted".to_vec())]));
+    }
     assert_eq!(envoy.exchange(0, Request::get("/out")).filter_state, BTreeMap::new());
 }
 
@@ -136,6 +145,12 @@ fn each_field_that_a_policy_reads_alone_is_as_in_the_whole_input() {
             .property("destination.address", "10.4.5.6:8443")
             .property("connection.mtls", one)
             .property("connection.uri_san_peer_certificate", "spiffe://a/b")
+            .property("connection.dns_san_local_certificate", "gate.example")
+            .property("metadata", metadata("jwt", &["sub"], "ada"))
+            .property("xds.route_metadata", metadata("portcullis", &["context_extensions", "team"], "shop"))
+            .property("filter_state.portcullis.peer_certificate", "-----BEGIN%20CERTIFICATE-----")
+            .header("content-length", "7")
+            .header("x-envoy-downstream-service-cluster", "shop")
             .property("connection.requested_server_name", "shop.example")
             .property("request.protocol", "HTTP/2")
             .property("request.time", 1_780_000_000_000_000_001_u64.to_le_bytes())
@@ -148,11 +163,14 @@ fn each_field_that_a_policy_reads_alone_is_as_in_the_whole_input() {
         let exchange = envoy.exchange(0, request(policy));
         serde_json::from_str(&exchange.text()).unwrap_or_else(|error| panic!("{error}: {exchange:?}"))
     };
-    let mut envoy = start(&format!("package main\n\n{}", echo("allow", "input")));
+    let namespaces = json!({ "namespaces": ["jwt"] });
+    let (mut configuration, archives) = served(&format!("package main\n\n{}", echo("allow", "input")));
+    configuration["portcullis"]["metadata_context"] = namespaces.clone();
+    let mut envoy = harness::start(&configuration, archives);
     let whole = answer(&mut envoy, "main");
     let mut leaves = Vec::new();
     collect(&whole, &mut Vec::new(), &mut leaves);
-    assert!(leaves.len() > 25, "{leaves:?}");
+    assert!(leaves.len() > 35, "{leaves:?}");
 
     let rules: String = leaves
         .iter()
@@ -164,12 +182,188 @@ fn each_field_that_a_policy_reads_alone_is_as_in_the_whole_input() {
         .collect();
     let (mut configuration, archives) = served(&format!("package main\n\n{rules}"));
     let policy = |n| (format!("p{n}"), json!({ "bundles": ["main"], "decision": format!("main/f{n}") }));
+    configuration["portcullis"]["metadata_context"] = namespaces;
     configuration["portcullis"]["policies"] =
         (0..leaves.len()).map(policy).collect::<serde_json::Map<_, _>>().into();
     let mut envoy = harness::start(&configuration, archives);
     for (n, (path, value)) in leaves.iter().enumerate() {
         assert_eq!(answer(&mut envoy, &format!("p{n}")), *value, "{path:?}");
     }
+}
+
+/// A random one.
+fn is_uuid(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let is_hex = |part: &&str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    parts.iter().map(|part| part.len()).eq([8, 4, 4, 4, 12])
+        && parts.iter().all(is_hex)
+        && parts[2].starts_with('4')
+        && parts[3].starts_with(['8', '9', 'a', 'b'])
+}
+
+/// A field of a protobuf message that holds bytes, text or another message.
+fn field(number: u8, bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    let bytes = bytes.as_ref();
+    [&[number << 3 | 2, u8::try_from(bytes.len()).expect("a short one")], bytes].concat()
+}
+
+/// Metadata with one text in one namespace, below a key or below two.
+fn metadata(namespace: &str, keys: &[&str], text: &str) -> Vec<u8> {
+    let entry = |key: &str, value: &[u8]| field(1, [field(1, key), field(2, value)].concat());
+    let (last, above) = keys.split_last().expect("a key");
+    let innermost = entry(last, &field(3, text));
+    let all = above.iter().rfold(innermost, |below, key| entry(key, &field(5, below)));
+    entry(namespace, &all)
+}
+
+#[test]
+fn metadata_decide_by_what_they_say_and_unreadable_ones_not_at_all() {
+    let text = "package main\n\nallow if input.attributes.metadataContext.filterMetadata.jwt.sub == \"ada\"\n\n\
+                allow if input.attributes.contextExtensions.open == \"yes\"\n\n\
+                allow if input.attributes.routeMetadataContext.filterMetadata.plan.open == \"yes\"\n";
+    let (mut configuration, archives) = served(text);
+    configuration["portcullis"]["metadata_context"] = json!({ "namespaces": ["jwt"] });
+    configuration["portcullis"]["route_metadata_context"] = json!({ "namespaces": ["plan"] });
+    let mut envoy = harness::start(&configuration, archives);
+    let mut status = |properties: &[(&str, Vec<u8>)]| {
+        let request =
+            properties.iter().fold(Request::get("/"), |request, (path, value)| request.property(path, value));
+        let exchange = envoy.exchange(0, request);
+        let reason = exchange
+            .header("x-portcullis-reason")
+            .map(String::from_utf8_lossy)
+            .unwrap_or_default()
+            .into_owned();
+        (exchange.status, reason)
+    };
+    let (route, host) = ("xds.route_metadata", "xds.virtual_host_metadata");
+    let extensions = |text| metadata("portcullis", &["context_extensions", "open"], text);
+    let denied = (403, "undefined".to_owned());
+    let allowed = (200, String::new());
+    // Each twice: what is remembered is remembered by what was read.
+    for _ in 0..2 {
+        assert_eq!(status(&[("metadata", metadata("jwt", &["sub"], "ada"))]), allowed);
+        assert_eq!(status(&[("metadata", metadata("jwt", &["sub"], "bob"))]), denied);
+        assert_eq!(status(&[("metadata", metadata("other", &["sub"], "ada"))]), denied);
+        assert_eq!(status(&[(route, extensions("yes"))]), allowed);
+        assert_eq!(status(&[(host, extensions("yes"))]), allowed);
+        assert_eq!(status(&[(host, extensions("yes")), (route, extensions("no"))]), denied);
+        assert_eq!(status(&[(route, metadata("plan", &["open"], "yes"))]), allowed);
+        assert_eq!(status(&[("metadata", metadata("plan", &["open"], "yes"))]), denied);
+        assert_eq!(status(&[(route, metadata("jwt", &["sub"], "ada"))]), denied);
+        assert_eq!(status(&[]), denied);
+        let unavailable = (500, "input_unavailable".to_owned());
+        assert_eq!(status(&[("metadata", b"\xff".to_vec())]), unavailable);
+        assert_eq!(status(&[(route, metadata("portcullis", &["context_extensions"], "yes"))]), unavailable);
+    }
+    let line = "`input.attributes.contextExtensions`: `context_extensions` in `filter_metadata.portcullis` is no map";
+    assert!(envoy.logs().iter().any(|said| said.message.contains(line)), "{:?}", envoy.logs());
+}
+
+#[test]
+fn what_a_route_says_to_policies_does_not_choose_one() {
+    let mut envoy = start("package main\n\nallow if input.attributes.contextExtensions.a == \"b\"\n");
+    let request = || {
+        Request::get("/")
+            .property("xds.route_metadata", metadata("portcullis", &["context_extensions", "a"], "b"))
+            .property("xds.route_metadata.filter_metadata.portcullis.context_extensions.a", "b")
+    };
+    assert_eq!(envoy.exchange(0, request()).status, 200);
+    let policy = "xds.route_metadata.filter_metadata.portcullis.policy";
+    assert_eq!(envoy.exchange(0, request().property(policy, "main")).status, 200);
+    assert_eq!(envoy.exchange(0, request().property(policy, "other")).status, 503);
+}
+
+#[test]
+fn an_address_from_a_header_is_no_answer_to_who_the_peer_is() {
+    let text = "package main\n\nallow if net.cidr_contains(\"10.0.0.0/8\", input.attributes.source.address.socketAddress.address)\n";
+    let claimed = || Request::get("/").property("source.address", "10.1.2.3:0");
+    let peer = "filter_state.portcullis.peer_address";
+    let mut envoy = start(text);
+    let refused = envoy.exchange(0, claimed());
+    assert_eq!(
+        (refused.status, refused.header("x-portcullis-reason")),
+        (500, Some(&b"input_unavailable"[..]))
+    );
+    assert!(
+        envoy.logs().iter().any(|line| line.message.contains("use_remote_address: true")),
+        "{:?}",
+        envoy.logs()
+    );
+    assert_eq!(envoy.exchange(0, claimed().property(peer, "192.0.2.1:80")).status, 403);
+    assert_eq!(envoy.exchange(0, claimed().property(peer, "10.0.0.7:80")).status, 200);
+    assert_eq!(envoy.exchange(0, Request::get("/").property("source.address", "10.1.2.3:80")).status, 200);
+    // The filter state is for where a header has told another.
+    let direct = Request::get("/").property("source.address", "192.0.2.1:80").property(peer, "10.0.0.7:80");
+    assert_eq!(envoy.exchange(0, direct).status, 403);
+
+    let (mut configuration, archives) = served(text);
+    configuration["portcullis"]["source_address"] = json!("trusted_client");
+    let mut envoy = harness::start(&configuration, archives);
+    assert_eq!(envoy.exchange(0, claimed()).status, 200);
+}
+
+#[test]
+fn the_decisions_id_is_told_where_the_configuration_wants_it() {
+    let read = "input.attributes.metadataContext.filterMetadata.open_policy_agent.decision_id";
+    let text = format!(
+        "package main\n\nallow := {{\"allowed\": true, \"dynamic_metadata\": {{\"seen\": {read}}}}}\n"
+    );
+    assert_eq!(start(&text).exchange(0, Request::get("/")).status, 403, "undefined");
+    let (mut configuration, archives) = served(&text);
+    configuration["portcullis"]["metadata_context"] = json!({ "namespaces": ["open_policy_agent"] });
+    let mut envoy = harness::start(&configuration, archives);
+    let mut ids = BTreeSet::new();
+    for _ in 0..5 {
+        let state = envoy.exchange(0, Request::get("/")).filter_state;
+        let metadata: Value =
+            serde_json::from_slice(&state["wasm.portcullis.dynamic_metadata"]).expect("JSON");
+        let id = metadata["seen"].as_str().expect("a text");
+        assert_eq!(metadata["decision_id"], id, "one decision has one id");
+        assert!(is_uuid(id) && ids.insert(id.to_owned()), "{ids:?} {id}");
+    }
+}
+
+#[test]
+fn what_a_policy_reads_in_vain_is_told_when_it_is_loaded() {
+    let text = "package main\n\nallow if input.attributes.request.http.query\n\n\
+                allow if input.attributes.metadataContext.filterMetadata.jwt.sub\n\nallow if input.attributes.sourc\n";
+    let warned = |envoy: &Envoy<Scripted>| {
+        let lines = envoy.logs().iter().map(|line| line.message.clone());
+        lines.filter(|line| line.contains("is never there")).collect::<Vec<_>>()
+    };
+    let envoy = start(text);
+    let lines = warned(&envoy);
+    for part in [
+        "policy `main`: `input.attributes.request.http.query` is never there: ext_authz leaves it empty too",
+        "`portcullis.metadata_context.namespaces` does not list `jwt`",
+        "`input.attributes.sourc` is never there: there is",
+    ] {
+        // Each of the two VMs once.
+        assert_eq!(lines.iter().filter(|line| line.contains(part)).count(), 2, "{part}: {lines:?}");
+    }
+    let (mut configuration, archives) = served(text);
+    configuration["portcullis"]["metadata_context"] = json!({ "namespaces": ["jwt"] });
+    assert_eq!(warned(&harness::start(&configuration, archives)).len(), 4);
+    assert_eq!(warned(&start("package main\n\nallow if input.parsed_path\n")), [""; 0]);
+}
+
+#[test]
+fn labels_are_what_a_policy_sees_of_the_configuration() {
+    let text =
+        "package main\n\nallow if opa.runtime() == {\"config\": {\"labels\": {\"region\": \"north\"}}}\n";
+    let (mut configuration, archives) = served(text);
+    assert_eq!(start(text).exchange(0, Request::get("/")).status, 403);
+    configuration["labels"] = json!({ "region": "north" });
+    let mut envoy = harness::start(&configuration, archives);
+    for _ in 0..2 {
+        assert_eq!(envoy.exchange(0, Request::get("/")).status, 200);
+    }
+    assert_eq!(
+        envoy.metric("portcullis_remembered.policy.main"),
+        Some(1),
+        "they are the same for every request"
+    );
 }
 
 /// The paths to what has nothing below it, as Rego writes their steps.

@@ -4,11 +4,13 @@
 //! [`Outcome`]. Only [`Permit`] lets a request on (INVARIANT closed), and only an allow decision makes one.
 
 mod body;
+mod connection;
 mod decision;
 mod grammar;
 mod head;
 mod health;
 mod input;
+mod metadata;
 mod multipart;
 mod mutation;
 mod outcome;
@@ -17,14 +19,18 @@ mod remembered;
 mod request;
 mod route;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
-    config::Paths,
+    config::{InputConfig, Paths},
     hooks::{Check, checks},
     manager::{NotReady, SharedData},
     plugin::{Closed, Plugin},
-    policy::{EvaluationError, InputFields, Moment, Policy, Value},
+    policy::{self, EvaluationError, InputFields, Moment, Policy, Value},
 };
 use body::Body;
 use input::Reading;
@@ -34,18 +40,25 @@ pub(crate) use health::HealthQuery;
 pub(crate) use route::Mark;
 
 pub use body::{AwaitsBody, BodyLimits, Progress};
+pub use connection::Properties;
 pub use decision::{DecisionError, Permit, SEAL_KEY, SEAL_VALUE};
 pub use head::RequestHead;
+pub use metadata::MetadataError;
 pub use mutation::HeaderChange;
 pub use outcome::{LocalResponse, Outcome};
-pub use request::{Connection, Request, RequestError, SocketAddress};
+pub use request::{
+    Asked, Connection, PEER_ADDRESS_KEY, PEER_CERTIFICATE_KEY, Request, RequestError, SocketAddress,
+    Unavailable,
+};
 pub use route::{NoBytes, Property, named_policy};
 
 /// What the decisions of one plugin share.
 #[derive(Debug)]
 pub(crate) struct Decider {
     paths: Paths,
-    bodies: Option<BodyLimits>,
+    input: Rc<InputConfig>,
+    /// What `opa.runtime()` answers.
+    runtime: Value,
     /// What policies get for chance.
     chance: fastrand::Rng,
     remembered: Remembered,
@@ -98,14 +111,16 @@ pub fn input(
     body: Vec<u8>,
     connection: Connection,
     paths: Paths,
+    config: &InputConfig,
 ) -> Result<Value, RequestError> {
-    reading(head, &InputFields::all(), Body::whole(body), paths, || connection)?.input()
+    let fields = InputFields::all();
+    reading(head, &Asked { fields: &fields, config }, Body::whole(body), paths, || connection)?.input()
 }
 
 /// A request as far as a policy reads it.
 fn reading<'a>(
     head: &'a RequestHead,
-    fields: &'a InputFields,
+    asked: &Asked<'a>,
     body: Body,
     paths: Paths,
     connection: impl FnOnce() -> Connection,
@@ -113,7 +128,7 @@ fn reading<'a>(
     if paths == Paths::Strict && checks(Check::Path) && !paths::has_one_reading(head) {
         return Err(RequestError::AmbiguousPath);
     }
-    Reading::new(head, fields, body, connection)
+    Reading::new(head, asked, body, connection)
 }
 
 /// What becomes of a request by a policy's answer to it.
@@ -146,9 +161,20 @@ pub(crate) fn not_sent_on(outcome: Outcome, sent_by: &str, head: &RequestHead) -
 
 impl Decider {
     /// `seed` is what chance is made of; `remembered_bytes` what is kept of decisions.
-    pub(crate) fn new(paths: Paths, bodies: Option<BodyLimits>, seed: u64, remembered_bytes: usize) -> Self {
-        let (chance, remembered) = (fastrand::Rng::with_seed(seed), Remembered::new(remembered_bytes));
-        Self { paths, bodies, chance, remembered }
+    pub(crate) fn new(paths: Paths, seed: u64, remembered_bytes: usize) -> Self {
+        Self {
+            paths,
+            input: Rc::default(),
+            runtime: policy::object([]),
+            chance: fastrand::Rng::with_seed(seed),
+            remembered: Remembered::new(remembered_bytes),
+        }
+    }
+
+    /// The same with what `input` and `opa.runtime()` have by the configuration.
+    pub(crate) fn with(self, input: InputConfig, labels: BTreeMap<String, String>) -> Self {
+        let labels = policy::object([("labels", policy::string_map(labels))]);
+        Self { input: Rc::new(input), runtime: policy::object([("config", labels)]), ..self }
     }
 
     /// What a policy answers to a request, asked or remembered; none where it has to wait for the body.
@@ -158,38 +184,73 @@ impl Decider {
         head: &RequestHead,
         request: &dyn Request,
     ) -> Result<Authorized, AwaitsBody> {
-        let fields = policy.fields();
-        let body = Body::of(fields, self.bodies, head, request.progress(), |most| request.body(most))?;
+        let config = Rc::clone(&self.input);
+        let asked = Asked { fields: policy.fields(), config: &config };
+        let body = Body::of(&asked, head, request.progress(), |most| request.body(most))?;
         let reading =
-            body.and_then(|body| reading(head, fields, body, self.paths, || request.connection(fields)));
+            body.and_then(|body| reading(head, &asked, body, self.paths, || request.connection(&asked)));
         Ok(match reading {
-            Ok(reading) => self.answer(policy, head, &reading),
+            Ok(reading) => self.answer(policy, head, &asked, reading),
             Err(error) => Authorized::evaluated(Outcome::BadRequest(error)),
         })
     }
 
-    fn answer(&mut self, policy: &Policy, head: &RequestHead, reading: &Reading<'_>) -> Authorized {
-        let may_recur = !self.remembered.is_off() && policy.fields().may_recur();
-        let key = may_recur.then(|| reading.key()).flatten();
+    fn answer(
+        &mut self,
+        policy: &Policy,
+        head: &RequestHead,
+        asked: &Asked<'_>,
+        mut reading: Reading<'_>,
+    ) -> Authorized {
+        let may_recur = asked.fields.may_recur() && !asked.tells_decision_id();
+        let decision_id = asked.tells_decision_id().then(|| self.decision_id());
+        if let Some(id) = &decision_id {
+            reading.identify(id.clone());
+        }
+        let key = (!self.remembered.is_off() && may_recur).then(|| reading.key()).flatten();
         let known = key.as_ref().and_then(|key| self.remembered.get(policy.id(), key));
         if let Some(answer) = known {
             let outcome = outcome(Ok(answer.cloned()), head, self.paths);
-            return Authorized { outcome, is_remembered: true };
+            return Authorized { outcome: self.identified(outcome, None), is_remembered: true };
         }
         let answer = match reading.input() {
-            Ok(input) => policy.evaluate(input, self.moment(reading)),
+            Ok(input) => policy.evaluate(input, self.moment(&reading)),
             Err(error) => return Authorized::evaluated(Outcome::BadRequest(error)),
         };
         // An error may be one of time, and what has ended an evaluation once may not the next time.
         if let (Some(key), Ok(answer)) = (key, &answer) {
             self.remembered.put(policy.id(), key, answer.clone());
         }
-        Authorized::evaluated(outcome(answer, head, self.paths))
+        let outcome = outcome(answer, head, self.paths);
+        Authorized::evaluated(self.identified(outcome, decision_id))
+    }
+
+    /// Puts the decision's id, which is made where there is none yet, to what it tells of itself.
+    fn identified(&mut self, outcome: Outcome, decision_id: Option<String>) -> Outcome {
+        match outcome {
+            Outcome::Allow(mut permit) if permit.has_dynamic_metadata() => {
+                permit.identify(&decision_id.unwrap_or_else(|| self.decision_id()));
+                Outcome::Allow(permit)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// A random UUID, as OPA has them.
+    fn decision_id(&mut self) -> String {
+        let id = (self.chance.u128(..) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+        let text = format!("{id:032x}");
+        let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+        [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
     }
 
     fn moment(&mut self, reading: &Reading<'_>) -> Moment {
         let now_ns = reading.time_ns().and_then(|time_ns| i64::try_from(time_ns).ok());
-        Moment { now_ns: now_ns.unwrap_or_else(host_time), seed: [self.chance.u64(..), self.chance.u64(..)] }
+        Moment {
+            now_ns: now_ns.unwrap_or_else(host_time),
+            seed: [self.chance.u64(..), self.chance.u64(..)],
+            runtime: self.runtime.clone(),
+        }
     }
 }
 

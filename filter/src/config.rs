@@ -43,8 +43,33 @@ pub struct Config {
     pub manager: ManagerConfig,
     /// Which paths requests may have.
     pub paths: Paths,
+    /// What `input` has beyond what every request has.
+    pub input: InputConfig,
+    /// What `opa.runtime().config.labels` answers.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What `input` has beyond what every request has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InputConfig {
     /// Whether bodies are read, and how much of them.
     pub body: Option<BodyLimits>,
+    /// Namespaces of Envoy's dynamic metadata, sorted.
+    pub metadata_namespaces: Vec<String>,
+    /// Namespaces of the route's metadata, sorted.
+    pub route_metadata_namespaces: Vec<String>,
+    /// Whose address `source.address` is.
+    pub source_address: SourceAddress,
+}
+
+/// Whose address `source.address` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SourceAddress {
+    /// The connection's peer's, as opa-envoy-plugin has it.
+    #[default]
+    Connection,
+    /// The one that Envoy's connection manager takes for the client's: by its configuration, a header says it.
+    TrustedClient,
 }
 
 /// Which paths requests may have.

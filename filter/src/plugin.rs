@@ -10,13 +10,13 @@ use log::Level;
 
 use crate::{
     authz::{
-        self, Authorized, AwaitsBody, BodyLimits, Connection, Decider, HealthQuery, LocalResponse, Mark,
-        Outcome, Permit, Progress, Request, RequestHead, SEAL_VALUE,
+        self, Asked, Authorized, AwaitsBody, BodyLimits, Connection, Decider, HealthQuery, LocalResponse,
+        Mark, Outcome, Permit, Progress, Request, RequestHead, SEAL_VALUE,
     },
     config::{Config, ConfigError, Paths},
     hooks::{Check, checks},
     manager::{self, Effect, Event, Manager, NotReady, SharedData, Shelf, Task},
-    policy::{self, EvaluationLimits, InputFields, Policy},
+    policy::{self, EvaluationLimits, Policy},
     telemetry::{Counter, LogLimiter, REQUEST_LINES_PER_SECOND},
 };
 
@@ -111,15 +111,17 @@ impl Plugin {
     /// Shape: `document` is the plugin configuration as Envoy delivers it; `seed` names this VM and spreads
     /// polls and retries; `shelf` is the one of the VM, for all its plugins.
     pub fn configure(document: &[u8], seed: u64, shelf: Shelf) -> (Self, Vec<Effect>) {
-        let mut decider = Decider::new(Paths::default(), None, seed, 0);
+        let mut decider = Decider::new(Paths::default(), seed, 0);
         let mut bodies = Bodies::default();
         let (state, message) = match Config::parse(document) {
             Ok(config) => {
                 let manager = Box::new(Manager::new(&config, seed, shelf));
                 let message = format!("{} bundles, {} policies", config.bundles.len(), config.policies.len());
-                let Config { default_policy, health_path, health_detail, paths, limits, body, .. } = config;
-                decider = Decider::new(paths, body, seed, limits.remembered_bytes);
-                bodies = Bodies { limits: body.unwrap_or_default(), in_flight: 0 };
+                let Config {
+                    default_policy, health_path, health_detail, paths, limits, input, labels, ..
+                } = config;
+                bodies = Bodies { limits: input.body.unwrap_or_default(), in_flight: 0 };
+                decider = Decider::new(paths, seed, limits.remembered_bytes).with(input, labels);
                 let health = health_path.map(|path| HealthPath { path, tells_detail: health_detail });
                 (State::Serving { manager, default_policy, health }, (Level::Info, message))
             }
@@ -417,7 +419,7 @@ allow if {
     let Ok(compiled) = Policy::compile("warm/allow", &[part], limits) else {
         return;
     };
-    let mut decider = Decider::new(Paths::default(), None, 0, 1 << 10);
+    let mut decider = Decider::new(Paths::default(), 0, 1 << 10);
     for _ in 0..2 {
         let request = WarmUp;
         if let Some(head) = request.head() {
@@ -435,7 +437,7 @@ impl Request for WarmUp {
         Some([(":path", "/a/b?c=d"), (":method", "GET"), (":authority", "a")].into_iter().collect())
     }
 
-    fn connection(&self, _: &InputFields) -> Connection {
+    fn connection(&self, _: &Asked<'_>) -> Connection {
         Connection::default()
     }
 }

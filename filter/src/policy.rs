@@ -23,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::config::InputConfig;
 use portcullis_rego::{
     Entry, Error, Limits, Outside, Reads,
     builtins::{Clock, Limit},
@@ -30,13 +31,15 @@ use portcullis_rego::{
 
 pub use compiling::{Compiling, compiler, reference};
 pub use disposal::Disposal;
+use fields::ReadPaths;
 #[cfg(test)]
 pub(crate) use fields::known_paths;
-pub use fields::{Field, InputField, InputFields, field as input_field};
+pub use fields::{Field, InputField, InputFields, field as input_field, never_there};
 pub use module::{Module, ModuleError, RegoVersion};
 pub(crate) use value::parse_body;
 pub use value::{
-    Conflict, Value, array, field, first_outside, merge_at, number, object, parse_json, string, string_map,
+    Conflict, Number, Value, array, field, first_outside, merge_at, number, object, parse_json, string,
+    string_map,
 };
 pub use yaml_data::parse_yaml;
 
@@ -73,9 +76,7 @@ struct Compiled {
     entry: Entry,
     decision_exists: bool,
     fields: InputFields,
-    /// Parts of `input` that it reads and that are never there, with what is.
-    waits: Vec<String>,
-    asks_for_body: bool,
+    read_paths: ReadPaths,
 }
 
 /// Names what one compilation made, in this VM.
@@ -96,12 +97,14 @@ pub struct EvaluationLimits {
 }
 
 /// The moment of an evaluation, as far as policies can ask for it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone)]
 pub struct Moment {
     /// Nanoseconds since the Unix epoch.
     pub now_ns: i64,
     /// What chance is made of.
     pub seed: [u64; 2],
+    /// What `opa.runtime()` answers.
+    pub runtime: Value,
 }
 
 /// Why bundles do not make a policy.
@@ -182,8 +185,8 @@ impl Policy {
         let outside = Outside {
             now_ns: moment.now_ns,
             seed: moment.seed,
+            runtime: moment.runtime,
             clock: Some(Clock { now_ns: elapsed_ns, limit_ns }),
-            ..Outside::default()
         };
         let Compiled { policy, entry, .. } = &*self.compiled;
         let result = policy.evaluate(entry, Some(input), &Limits { steps, bytes, depth }, &outside);
@@ -195,15 +198,9 @@ impl Policy {
         &self.compiled.fields
     }
 
-    /// What its author should know: a rule over a part of `input` that is never there holds never, and a deny rule lets
-    /// everything through.
-    pub fn warnings(&self, reads_bodies: bool) -> Vec<String> {
-        let Compiled { waits, asks_for_body, .. } = &*self.compiled;
-        let body = (*asks_for_body && !reads_bodies).then(|| {
-            "it reads the body of requests, which is read with `portcullis.body` alone: it finds none"
-                .to_owned()
-        });
-        waits.iter().cloned().chain(body).collect()
+    /// What the decision reads of `input` in vain with this configuration, a sentence for each.
+    pub fn warnings(&self, config: &InputConfig) -> Vec<String> {
+        self.compiled.read_paths.warnings(config)
     }
 
     /// The name of what was compiled; the same with other limits.
@@ -249,6 +246,14 @@ impl PolicyId {
     #[cfg(test)]
     pub(crate) const fn for_tests(id: u64) -> Self {
         Self(id)
+    }
+}
+
+// === impl Moment ===
+
+impl Default for Moment {
+    fn default() -> Self {
+        Self { now_ns: 0, seed: [0, 0], runtime: object([]) }
     }
 }
 

@@ -323,14 +323,33 @@ fn check_tells_what_a_policy_waits_for_in_vain() {
     for part in [
         ": good\n",
         "a.rego:3:10: `input.attributes.request.http.metod` is never there: did you mean `method`?\n",
-        "a.rego:5:2: `input.parsed_body.x` is never there: bodies are not read\n",
-        "a.rego:6:2: `input.user` is never there: there is attributes, parsed_path, parsed_query,",
-        "opa.runtime(): it is empty here",
+        "a.rego:5:2: `input.parsed_body.x` is never there: bodies are not read, so",
+        "a.rego:6:2: `input.user` is never there: there is attributes, parsed_body, parsed_path, parsed_query,",
+        "opa.runtime(): it has `config.labels` alone",
         "28 of 28 rules of `data.a.allow` are looked at for every request",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert!(!told.contains("parsed_query.a"), "{told}");
+}
+
+#[test]
+fn check_knows_what_the_configuration_gives_policies_to_read() {
+    let text_of = "package a\nallow if input.attributes.metadataContext.filterMetadata.jwt.sub\n";
+    let document = "services: {hub: {url: \"http://h\", cluster: c}}\nbundles: {a: {}}\n";
+    let listed = format!("{document}portcullis: {{metadata_context: {{namespaces: [jwt]}}}}\n");
+    let folder = folder(&[("a.rego", text_of), ("without", document), ("with", &listed)]);
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let bundle = folder.path().join("a.rego");
+    let alone = tempfile::tempdir().unwrap();
+    std::fs::copy(bundle, alone.path().join("a.rego")).unwrap();
+    for (config, is_warned) in [("without", true), ("with", false)] {
+        let arguments = ["check", "--config", &path(config), "--bundle", alone.path().to_str().unwrap()];
+        let output = portcullis(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
+        let warning = "`portcullis.metadata_context.namespaces` does not list `jwt`; add it";
+        assert_eq!(text(&output).contains(warning), is_warned, "{config}: {}", text(&output));
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use host_harness::{
         client::{Connection, Request},
     },
 };
-use portcullis_filter::config::{Config, Limits, ManagerConfig};
+use portcullis_filter::config::{Config, InputConfig, Limits, ManagerConfig};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -329,7 +329,6 @@ fn start_on(
 /// What the configuration is written for, beside the guest: nothing.
 fn no_bundles() -> Config {
     Config {
-        body: None,
         bundles: BTreeMap::new(),
         policies: BTreeMap::new(),
         default_policy: None,
@@ -339,6 +338,8 @@ fn no_bundles() -> Config {
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,
+        input: InputConfig::default(),
+        labels: BTreeMap::new(),
         paths: Default::default(),
         manager: ManagerConfig::default(),
     }

@@ -17,7 +17,7 @@ use host_harness::{
     servers::{Echo, Upstream, client::Request},
 };
 use portcullis_filter::config::{
-    BundleSource, ClusterTarget, Config, Limits, ManagerConfig, Paths, PolicyConfig, Scheme,
+    BundleSource, ClusterTarget, Config, InputConfig, Limits, ManagerConfig, Paths, PolicyConfig, Scheme,
 };
 use tempfile::TempDir;
 
@@ -300,7 +300,6 @@ fn config<'a>(clusters: impl IntoIterator<Item = (&'a str, ClusterTarget)>, size
     };
     let policy = PolicyConfig { bundles: vec!["b".into()], decision: "p/allow".into() };
     Config {
-        body: None,
         bundles: BTreeMap::from([("b".to_owned(), bundle)]),
         policies: BTreeMap::from([("p".to_owned(), policy)]),
         default_policy: Some("p".into()),
@@ -310,6 +309,8 @@ fn config<'a>(clusters: impl IntoIterator<Item = (&'a str, ClusterTarget)>, size
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,
+        input: InputConfig::default(),
+        labels: BTreeMap::new(),
         manager: ManagerConfig::default(),
         paths: Paths::default(),
     }

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use portcullis_filter::{
-    authz::{Connection, HeaderChange, LocalResponse, Permit, Request, RequestHead, SocketAddress},
+    authz::{Asked, Connection, HeaderChange, LocalResponse, Permit, Request, RequestHead, SocketAddress},
     manager::{Answer, Effect, Event, LocalData, Shelf},
     plugin::{Pass, Plugin, Verdict},
-    policy::InputFields,
 };
 
 use crate::table::{Answered, CaseRequest, SeenUpstream, Table};
@@ -122,7 +121,7 @@ impl Request for HostRequest<'_> {
         Some(head(self.0?).into_iter().collect())
     }
 
-    fn connection(&self, _: &InputFields) -> Connection {
+    fn connection(&self, _: &Asked<'_>) -> Connection {
         connection()
     }
 }

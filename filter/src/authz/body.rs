@@ -6,11 +6,11 @@
 use super::{
     head::RequestHead,
     multipart::{self, MediaType},
-    request::{RequestError, parse_pairs},
+    request::{Asked, RequestError, parse_pairs},
 };
 use crate::{
     hooks::{Check, checks},
-    policy::{InputField, InputFields, Value, array, object, parse_body},
+    policy::{InputField, Value, array, object, parse_body},
 };
 
 /// What requests may bring behind their headers, for policies that read it.
@@ -43,7 +43,19 @@ pub struct AwaitsBody;
 #[derive(Debug, Default)]
 pub(super) struct Body {
     bytes: Vec<u8>,
-    is_truncated: bool,
+    extent: Extent,
+}
+
+/// How much of a body is given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Extent {
+    /// All of it, or there is none.
+    #[default]
+    Whole,
+    /// Its beginning.
+    Beginning,
+    /// Nothing: bodies are off, and there is one.
+    Nothing,
 }
 
 impl Default for BodyLimits {
@@ -53,17 +65,22 @@ impl Default for BodyLimits {
 }
 
 impl Body {
-    /// The body that a policy is given which reads `fields`; an empty one where it reads nothing of it, or where bodies are off.
+    /// The body that a policy is given; an empty one where it reads nothing of it.
     ///
     /// Errors: a body that the policy must not be asked about.
     pub(super) fn of(
-        fields: &InputFields,
-        limits: Option<BodyLimits>,
+        Asked { fields, config }: &Asked<'_>,
         head: &RequestHead,
         progress: Progress,
         bytes: impl FnOnce(usize) -> Option<Vec<u8>>,
     ) -> Result<Result<Self, RequestError>, AwaitsBody> {
-        let Some(limits) = limits.filter(|_| fields.has_body()) else { return Ok(Ok(Self::default())) };
+        if !fields.has_body() {
+            return Ok(Ok(Self::default()));
+        }
+        let Some(limits) = config.body else {
+            let extent = if progress == Progress::Ended { Extent::Whole } else { Extent::Nothing };
+            return Ok(Ok(Self { bytes: Vec::new(), extent }));
+        };
         if progress == Progress::Awaited && !checks(Check::BodyEnd) {
             return Ok(Ok(Self::default()));
         }
@@ -90,27 +107,29 @@ impl Body {
         let Some(bytes) = bytes(limits.max_bytes) else {
             return Ok(Err(RequestError::Body("cannot be had")));
         };
-        Ok(Ok(Self { bytes, is_truncated }))
+        let extent = if is_truncated { Extent::Beginning } else { Extent::Whole };
+        Ok(Ok(Self { bytes, extent }))
     }
 
     /// One that has come to its end.
     pub(super) fn whole(bytes: Vec<u8>) -> Self {
-        Self { bytes, is_truncated: false }
+        Self { bytes, extent: Extent::Whole }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    pub(super) fn is_truncated(&self) -> bool {
-        self.is_truncated
+    /// Whether it is cut off; none where it is not read.
+    pub(super) fn is_truncated(&self) -> Option<bool> {
+        (self.extent != Extent::Nothing).then_some(self.extent == Extent::Beginning)
     }
 
     /// As text. Of one that was cut off, up to its last whole character.
     pub(super) fn text(&self) -> Result<&str, RequestError> {
         match std::str::from_utf8(&self.bytes) {
             Ok(text) => Ok(text),
-            Err(error) if self.is_truncated && error.error_len().is_none() => {
+            Err(error) if self.extent == Extent::Beginning && error.error_len().is_none() => {
                 let whole = self.bytes.get(..error.valid_up_to()).unwrap_or_default();
                 Ok(std::str::from_utf8(whole).unwrap_or_default())
             }
@@ -118,12 +137,19 @@ impl Body {
         }
     }
 
-    /// What its media type makes of it; null where that is none which is read here, and where it is empty or cut off.
-    pub(super) fn parsed(&self, content_type: Option<&str>) -> Result<Value, RequestError> {
-        let Some(content_type) = content_type else { return Ok(Value::Null) };
-        if self.is_truncated || self.bytes.is_empty() {
-            return Ok(Value::Null);
+    /// What its media type makes of it; null where that is none which is read here, and where it is empty or cut off. None where
+    /// it is not read.
+    pub(super) fn parsed(&self, content_type: Option<&str>) -> Result<Option<Value>, RequestError> {
+        match (self.extent, content_type) {
+            (Extent::Nothing, _) => Ok(None),
+            (Extent::Whole, Some(content_type)) if !self.bytes.is_empty() => {
+                self.by_type(content_type).map(Some)
+            }
+            _ => Ok(Some(Value::Null)),
         }
+    }
+
+    fn by_type(&self, content_type: &str) -> Result<Value, RequestError> {
         let folded = content_type.to_ascii_lowercase();
         let essence = folded.split(';').next().unwrap_or_default().trim();
         if folded.contains("application/json") || essence.ends_with("+json") {
@@ -132,9 +158,7 @@ impl Body {
             Ok(Value::Null)
         } else if folded.contains("application/x-www-form-urlencoded") {
             let pairs = parse_pairs(self.text()?);
-            Ok(values(pairs.ok_or(RequestError::Body("is not a form"))?, |text| {
-                Ok(Value::from(text.as_str()))
-            })?)
+            values(pairs.ok_or(RequestError::Body("is not a form"))?, |text| Ok(Value::from(text.as_str())))
         } else if folded.contains("multipart/form-data") {
             self.multipart(content_type)
         } else {
@@ -206,11 +230,12 @@ pub(super) fn values<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{config::InputConfig, policy::InputFields};
 
     fn parsed(content_type: &str, body: &str) -> String {
         let content_type = Some(content_type).filter(|text| !text.is_empty());
         match Body::whole(body.as_bytes().to_vec()).parsed(content_type) {
-            Ok(value) => value.to_json(),
+            Ok(value) => value.expect("it is read").to_json(),
             Err(_) => "refused".to_owned(),
         }
     }
@@ -445,7 +470,8 @@ mod tests {
         let limits = BodyLimits { max_bytes: 10, in_flight_bytes: 20 };
         let of = |fields: &InputFields, progress: Progress, headers: &[(&str, &str)]| {
             let head: RequestHead = headers.iter().copied().collect();
-            Body::of(fields, Some(limits), &head, progress, |most| {
+            let config = InputConfig { body: Some(limits), ..InputConfig::default() };
+            Body::of(&Asked { fields, config: &config }, &head, progress, |most| {
                 Some(b"0123456789abc".iter().copied().take(most).collect())
             })
         };
@@ -464,8 +490,8 @@ mod tests {
             Some(RequestError::BodyTooLong)
         );
         let body = of(&all, Progress::TooLong, &post).unwrap().unwrap();
-        assert!(body.is_truncated() && body.bytes() == b"0123456789");
-        assert_eq!(body.parsed(Some("application/json")), Ok(Value::Null));
+        assert!(body.is_truncated() == Some(true) && body.bytes() == b"0123456789");
+        assert_eq!(body.parsed(Some("application/json")), Ok(Some(Value::Null)));
         assert_eq!(
             of(&parsed_alone, Progress::TooLong, &post).unwrap().err(),
             Some(RequestError::BodyTooLong)
@@ -494,7 +520,10 @@ mod tests {
 
     #[test]
     fn text_that_is_cut_off_ends_with_a_whole_character() {
-        let body = |bytes: &[u8], is_truncated| Body { bytes: bytes.to_vec(), is_truncated };
+        let body = |bytes: &[u8], is_truncated| {
+            let extent = if is_truncated { Extent::Beginning } else { Extent::Whole };
+            Body { bytes: bytes.to_vec(), extent }
+        };
         assert_eq!(body("aé".as_bytes(), false).text(), Ok("aé"));
         assert_eq!(body(b"a\xc3", true).text(), Ok("a"));
         assert!(body(b"a\xc3", false).text().is_err());

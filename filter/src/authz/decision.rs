@@ -42,7 +42,7 @@ const MAX_HEADER_BYTES: usize = 64 << 10;
 pub struct Permit {
     request_changes: Vec<HeaderChange>,
     response_changes: Vec<HeaderChange>,
-    dynamic_metadata: Option<String>,
+    dynamic_metadata: Option<Value>,
 }
 
 /// How a decision breaks opa-envoy-plugin's form.
@@ -144,8 +144,22 @@ impl Permit {
     }
 
     /// JSON text of `dynamic_metadata`. A Wasm filter cannot write Envoy's dynamic metadata, so it becomes filter state.
-    pub fn dynamic_metadata(&self) -> Option<&str> {
-        self.dynamic_metadata.as_deref()
+    pub fn dynamic_metadata(&self) -> Option<String> {
+        self.dynamic_metadata.as_ref().map(Value::to_json)
+    }
+
+    /// Whether the decision has dynamic metadata, in which its id stands too.
+    pub(super) fn has_dynamic_metadata(&self) -> bool {
+        self.dynamic_metadata.is_some()
+    }
+
+    /// Source: opa-envoy-plugin, `internal.go`, `check`: whatever the policy says there, the id is the decision's.
+    pub(super) fn identify(&mut self, decision_id: &str) {
+        if let Some(metadata) = self.dynamic_metadata.as_ref().and_then(Value::as_object) {
+            let id = (Value::from("decision_id"), Value::from(decision_id));
+            let pairs = metadata.iter().map(|(key, value)| (key.clone(), value.clone())).chain([id]);
+            self.dynamic_metadata = Value::object(pairs.collect()).ok();
+        }
     }
 
     fn plain() -> Self {
@@ -229,7 +243,7 @@ fn permit(fields: &Value, head: &RequestHead, paths: Paths) -> Result<Permit, De
     }
     let dynamic_metadata = match field(fields, "dynamic_metadata") {
         None => None,
-        Some(metadata @ Value::Object(_)) => Some(metadata.to_json()),
+        Some(metadata @ Value::Object(_)) => Some(metadata.clone()),
         Some(_) => {
             return Err(DecisionError::Type { key: "dynamic_metadata", expected: "an object" });
         }

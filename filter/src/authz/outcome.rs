@@ -74,6 +74,7 @@ impl Outcome {
             Self::BadRequest(RequestError::Body(_) | RequestError::Tunnel) => "bad_body",
             Self::BadRequest(RequestError::BodyTooLong) => "body_too_long",
             Self::BadRequest(RequestError::NoRoom) => "no_room_for_body",
+            Self::BadRequest(RequestError::Unavailable(_)) => "input_unavailable",
         }
     }
 
@@ -86,6 +87,7 @@ impl Outcome {
             | Self::Undefined
             | Self::ConfigurationRefused => None,
             Self::BadRequest(error @ RequestError::NoRoom) => Some(error.to_string()),
+            Self::BadRequest(RequestError::Unavailable(what)) => Some(what.to_string()),
             Self::BadRequest(_) => None,
             Self::NotReady(why) | Self::Quarantined(why) | Self::UnknownPolicy(why) => Some(why.to_string()),
             Self::NoPolicyNamed => Some(
@@ -116,7 +118,9 @@ impl Outcome {
                 response.headers.push(("retry-after".to_owned(), RETRY_AFTER.to_owned()));
                 response
             }
-            Self::EvaluationFailed(_) | Self::MalformedDecision(_) => LocalResponse::empty(500),
+            Self::EvaluationFailed(_)
+            | Self::MalformedDecision(_)
+            | Self::BadRequest(RequestError::Unavailable(_)) => LocalResponse::empty(500),
             Self::BadRequest(RequestError::BodyTooLong) => LocalResponse::empty(413),
             Self::BadRequest(_) => LocalResponse::empty(400),
         };

@@ -2,16 +2,30 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::{body::Progress, head::RequestHead};
-use crate::policy::InputFields;
+use super::{body::Progress, head::RequestHead, metadata::MetadataError};
+use crate::{
+    config::InputConfig,
+    policy::{InputField, InputFields},
+};
+
+/// Filter state in which Envoy can hand on the peer's certificate: its own filter `set_filter_state` makes it of
+/// `%DOWNSTREAM_PEER_CERT%`. A client has no part in filter state.
+pub const PEER_CERTIFICATE_KEY: &str = "portcullis.peer_certificate";
+
+/// Filter state in which Envoy can hand on the address of the connection's peer: its own filter `set_filter_state` makes it of
+/// `%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%`.
+pub const PEER_ADDRESS_KEY: &str = "portcullis.peer_address";
+
+/// The namespace of dynamic metadata in which policies for Skipper find the decision's id.
+pub(super) const DECISION_NAMESPACE: &str = "open_policy_agent";
 
 /// What the host tells of a request, when it is asked.
 pub trait Request {
     /// The headers; none if the host does not give them.
     fn head(&self) -> Option<RequestHead>;
 
-    /// What is not in the headers, as far as `fields` need it.
-    fn connection(&self, fields: &InputFields) -> Connection;
+    /// What is not in the headers, as far as it is asked for.
+    fn connection(&self, asked: &Asked<'_>) -> Connection;
 
     /// How far the body has come.
     fn progress(&self) -> Progress {
@@ -24,21 +38,42 @@ pub trait Request {
     }
 }
 
+/// What the host is asked for of a request: what a policy reads, and what the configuration gives it to read.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What the policy reads.
+    pub fields: &'a InputFields,
+    /// What `input` has.
+    pub config: &'a InputConfig,
+}
+
 /// What Envoy's properties say about a request beyond its headers; absent where Envoy says nothing, or was not asked.
 #[derive(Debug, Clone, Default)]
 pub struct Connection {
-    /// The downstream peer.
+    /// The downstream peer, or whom Envoy takes for the client: [`SocketAddress::is_told_by_a_header`] tells them apart.
     pub source: Option<SocketAddress>,
+    /// The connection's peer, where Envoy hands that on by [`PEER_ADDRESS_KEY`]; asked for where `source` is another.
+    pub peer: Option<SocketAddress>,
     /// The address that the peer connected to.
     pub destination: Option<SocketAddress>,
     /// Identity in the peer's certificate: its first URI SAN, else its first DNS SAN, else its subject.
     pub source_principal: Option<String>,
+    /// The peer's certificate, URL-encoded PEM.
+    pub source_certificate: Option<String>,
+    /// The same of Envoy's own certificate as `source_principal` of the peer's.
+    pub destination_principal: Option<String>,
     /// Server name that the peer asked for by TLS.
     pub requested_server_name: Option<String>,
     /// `HTTP/1.1`, `HTTP/2`.
     pub protocol: Option<String>,
     /// When the request began, in nanoseconds since the Unix epoch.
     pub time_ns: Option<u64>,
+    /// The bytes of Envoy's dynamic metadata, an `envoy.config.core.v3.Metadata`.
+    pub metadata: Option<Vec<u8>>,
+    /// The same of the route's.
+    pub route_metadata: Option<Vec<u8>>,
+    /// The same of the virtual host's.
+    pub virtual_host_metadata: Option<Vec<u8>>,
 }
 
 /// An IP address with its port, or the path of a Unix socket with port 0.
@@ -50,7 +85,7 @@ pub struct SocketAddress {
     pub port: u16,
 }
 
-/// Why a request cannot be put to a policy. The client is answered 400.
+/// Why a request cannot be put to a policy. The client is answered 400; 500 where it is not the client's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// A header that a JSON document cannot hold.
@@ -80,6 +115,50 @@ pub enum RequestError {
     /// No room for a body beside those of other requests.
     #[error("the bodies that wait are longer than `portcullis.body.in_flight_bytes`")]
     NoRoom,
+    /// Something that the policy reads cannot be told as it is.
+    #[error("{0}")]
+    Unavailable(#[from] Unavailable),
+}
+
+/// What cannot be told of a request as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// The address of the connection's peer.
+    #[error(
+        "`input.attributes.source.address`: Envoy's connection manager took the address from a header, which a client may have \
+         written; set `use_remote_address: true` without trusted hops, or hand the connection's on as filter state \
+         `{PEER_ADDRESS_KEY}`, or, if the header can be trusted, set `portcullis.source_address: trusted_client`"
+    )]
+    SourceAddress,
+    /// Metadata.
+    #[error("`input.attributes.{field}`: {error}")]
+    Metadata {
+        /// Below `input.attributes`.
+        field: &'static str,
+        /// Why.
+        error: MetadataError,
+    },
+}
+
+// === impl Asked ===
+
+impl Asked<'_> {
+    /// Whether a field is to be told.
+    pub fn has(&self, field: InputField) -> bool {
+        let InputConfig { metadata_namespaces, route_metadata_namespaces, .. } = self.config;
+        let is_given = match field {
+            InputField::MetadataContext => metadata_namespaces.iter().any(|name| name != DECISION_NAMESPACE),
+            InputField::RouteMetadataContext => !route_metadata_namespaces.is_empty(),
+            _ => true,
+        };
+        is_given && self.fields.has(field)
+    }
+
+    /// Whether the policy reads the decision's id, and is given it.
+    pub(super) fn tells_decision_id(&self) -> bool {
+        self.fields.has(InputField::MetadataContext)
+            && self.config.metadata_namespaces.iter().any(|name| name == DECISION_NAMESPACE)
+    }
 }
 
 // === impl SocketAddress ===
@@ -91,6 +170,13 @@ impl SocketAddress {
             Ok(socket) => Self { address: socket.ip().to_string(), port: socket.port() },
             Err(_) => Self { address: text.to_owned(), port: 0 },
         }
+    }
+
+    /// Whether Envoy has this address from a header: one has no port there, and each connection has one.
+    /// Source: Envoy `source/common/http/utility.cc`, `getLastAddressFromXFF`, and the extensions that detect the original
+    /// address; measured with Envoy 1.40, in which an address with a port is not taken from a header.
+    pub fn is_told_by_a_header(&self) -> bool {
+        self.port == 0 && self.address.parse::<std::net::IpAddr>().is_ok()
     }
 }
 
@@ -197,6 +283,21 @@ mod tests {
         }
         for path in ["/?a;b", "/?a=%", "/?%ff=1"] {
             assert_eq!(parse_query(path), Err(RequestError::Query), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_port_is_of_no_connection() {
+        for (text, is_told) in [
+            ("10.0.0.1:0", true),
+            ("[2001:db8::1]:0", true),
+            ("10.0.0.1", true),
+            ("10.0.0.1:1", false),
+            ("[::1]:65535", false),
+            ("/run/envoy.sock", false),
+            ("", false),
+        ] {
+            assert_eq!(SocketAddress::parse(text).is_told_by_a_header(), is_told, "{text}");
         }
     }
 

@@ -19,36 +19,72 @@ pub struct NoBytes;
 /// A name that no policy can have.
 const NO_NAME: &str = "";
 const POLICY_KEY: &[u8] = b"policy";
+const CONTEXT_EXTENSIONS_KEY: &[u8] = b"context_extensions";
+/// How many keys there are.
+const KEYS: usize = 2;
 /// How a mark begins.
 const MARK: &str = "permitted";
 
 /// The policy that a route names, or else its virtual host: what is not a name stands for a policy that does not exist, so
-/// that no other one decides in its place.
+/// that no other one decides in its place. What they say to policies is passed over here.
 ///
 /// Shape: `metadata` are the properties `xds.route_metadata.filter_metadata.portcullis` and
-/// `xds.virtual_host_metadata.filter_metadata.portcullis`, asked for in this order until one is there. Envoy gives a map as
-/// the pairs of proxy-wasm. Source: proxy-wasm-cpp-host, `pairs_util.cc`.
+/// `xds.virtual_host_metadata.filter_metadata.portcullis`, asked for in this order until one names something. Envoy gives a
+/// map as the pairs of proxy-wasm. Source: proxy-wasm-cpp-host, `pairs_util.cc`.
 pub fn named_policy(metadata: impl IntoIterator<Item = Property>) -> Option<String> {
-    let found = metadata.into_iter().find_map(Property::transpose)?;
-    let name = found.ok().and_then(|pairs| policy_name(&pairs));
+    let found = metadata.into_iter().filter_map(Property::transpose).find_map(|found| {
+        match found.ok().and_then(|pairs| names(&pairs)) {
+            Some(Names::Nothing) => None,
+            Some(Names::Policy(name)) => Some(Some(name)),
+            None => Some(None),
+        }
+    });
+    let name = found?;
     if name.is_none() && !checks(Check::Metadata) {
         return None;
     }
     Some(name.unwrap_or_else(|| NO_NAME.to_owned()))
 }
 
-/// The one entry, if it is a name. Others are a slip of the pen, after which the default must not decide.
-fn policy_name(pairs: &[u8]) -> Option<String> {
-    let (count, rest) = pairs.split_first_chunk()?;
-    let (key_size, rest) = rest.split_first_chunk()?;
-    let (value_size, rest) = rest.split_first_chunk()?;
-    let is_one = u32::from_le_bytes(*count) == 1;
-    let key_size = usize::try_from(u32::from_le_bytes(*key_size)).ok()?;
-    let value_size = usize::try_from(u32::from_le_bytes(*value_size)).ok()?;
-    let (key, rest) = rest.split_at_checked(key_size)?;
-    let value = rest.get(1..)?.get(..value_size)?;
-    let name = std::str::from_utf8(value).ok()?;
-    (is_one && key == POLICY_KEY && is_policy_name(name)).then(|| name.to_owned())
+/// What a namespace says about the policy.
+enum Names {
+    /// It has something to say to policies alone.
+    Nothing,
+    Policy(String),
+}
+
+/// None where there is anything else, or no name: a slip of the pen, after which the default must not decide.
+fn names(pairs: &[u8]) -> Option<Names> {
+    let (count, mut sizes) = pairs.split_first_chunk()?;
+    let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+    // Each key once, of those that there are.
+    if !(1..=KEYS).contains(&count) {
+        return None;
+    }
+    let mut texts = sizes.get(count.checked_mul(8)?..)?;
+    let mut names = Names::Nothing;
+    for _ in 0..count {
+        let (key, value) = (next(&mut sizes, &mut texts)?, next(&mut sizes, &mut texts)?);
+        match key {
+            CONTEXT_EXTENSIONS_KEY => {}
+            POLICY_KEY => {
+                let name = std::str::from_utf8(value).ok().filter(|name| is_policy_name(name))?;
+                names = Names::Policy(name.to_owned());
+            }
+            _ => return None,
+        }
+    }
+    texts.is_empty().then_some(names)
+}
+
+/// The next key or value: as many bytes as the next size says, and one that ends it.
+fn next<'a>(sizes: &mut &'a [u8], texts: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (size, rest) = sizes.split_first_chunk()?;
+    *sizes = rest;
+    let (text, rest) = texts.split_at_checked(usize::try_from(u32::from_le_bytes(*size)).ok()?)?;
+    let (_, rest) = rest.split_first()?;
+    *texts = rest;
+    Some(text)
 }
 
 /// What a request carries from the first place of the filter to the second.
@@ -107,16 +143,34 @@ mod tests {
             assert_eq!(named(&[metadata(value), metadata(b"shop")]).as_deref(), Some(""), "{value:?}");
         }
         assert_eq!(named(&[Err(NoBytes), metadata(b"shop")]).as_deref(), Some(""), "null");
-        for entries in [&[("polcy", &b"shop"[..])][..], &[("policy", b"shop"), ("x", b"y")], &[("", b"shop")]]
-        {
+        for entries in [
+            &[("polcy", &b"shop"[..])][..],
+            &[("policy", b"shop"), ("x", b"y")],
+            &[("", b"shop")],
+            &[],
+            &[("context_extensions", b""), ("policy", b"")],
+            &[("context_extensions", b""), ("policy", b"shop"), ("x", b"y")],
+        ] {
             assert_eq!(named(&[Ok(Some(pairs(entries)))]).as_deref(), Some(""), "{entries:?}");
         }
     }
 
     #[test]
+    fn what_is_said_to_policies_names_none() {
+        let extensions = ("context_extensions", &b"\x01\0\0\0anything"[..]);
+        let shop = Ok(Some(pairs(&[("policy", b"shop")])));
+        for entries in [&[extensions, ("policy", b"a")][..], &[("policy", b"a"), extensions]] {
+            assert_eq!(named(&[Ok(Some(pairs(entries))), shop.clone()]).as_deref(), Some("a"), "{entries:?}");
+        }
+        let only = Ok(Some(pairs(&[extensions])));
+        assert_eq!(named(&[only.clone(), shop]).as_deref(), Some("shop"), "the virtual host's");
+        assert_eq!(named(&[only.clone(), only]), None, "neither names one");
+    }
+
+    #[test]
     fn bytes_that_are_no_pairs_are_no_name() {
         let good = pairs(&[("policy", b"shop")]);
-        for end in 0..good.len() - 1 {
+        for end in 0..good.len() {
             let name = named(&[Ok(Some(good.iter().copied().take(end).collect()))]);
             assert_eq!(name.as_deref(), Some(""), "the first {end} bytes");
         }

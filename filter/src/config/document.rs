@@ -23,9 +23,8 @@ const MOST_PROBLEMS: usize = 32;
 pub(super) struct Document {
     pub(super) services: BTreeMap<String, Service>,
     pub(super) bundles: BTreeMap<String, Bundle>,
-    /// OPA's labels tag decision logs and status reports.
-    #[allow(dead_code, reason = "type-checked, and without effect until there is a report to tag")]
-    labels: BTreeMap<String, String>,
+    /// OPA's labels, which policies see in `opa.runtime()`.
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) plugins: Plugins,
     pub(super) portcullis: Portcullis,
 }
@@ -109,6 +108,9 @@ pub(super) struct Portcullis {
     pub(super) manager: Manager,
     pub(super) paths: Paths,
     pub(super) body: Option<Body>,
+    pub(super) metadata_context: MetadataContext,
+    pub(super) route_metadata_context: MetadataContext,
+    pub(super) source_address: SourceAddress,
     #[cfg(feature = "hooks")]
     pub(super) hooks: Hooks,
 }
@@ -150,6 +152,21 @@ pub(super) enum Paths {
     #[default]
     Strict,
     Opa,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MetadataContext {
+    pub(super) namespaces: Vec<String>,
+}
+
+/// [`super::SourceAddress`] as written.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SourceAddress {
+    #[default]
+    Connection,
+    TrustedClient,
 }
 
 #[derive(Debug, Default, Deserialize)]

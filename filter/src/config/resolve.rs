@@ -1,5 +1,6 @@
 //! From the document to a checked configuration: every name is followed, every default filled in.
 
+mod input;
 mod limits;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -35,6 +36,7 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
     #[cfg(feature = "hooks")]
     crate::hooks::switched::without(&document.portcullis.hooks.without);
     let mut resolver = Resolver::default();
+    let input = resolver.input(&document.portcullis);
     let services = resolver.services(document.services);
     let bundles = resolver.bundles(document.bundles, &services, document.portcullis.url_cluster.as_deref());
     let policies = resolver.policies(document.portcullis.policies, &document.plugins, &bundles);
@@ -55,7 +57,6 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
             "set it to false, or take the filter off the route",
         );
     }
-    let body = document.portcullis.body.as_ref().map(|body| resolver.body(body));
     if !resolver.problems.is_empty() {
         return Err(ConfigError { problems: resolver.problems });
     }
@@ -74,7 +75,8 @@ pub(super) fn resolve(document: Document) -> Result<Config, ConfigError> {
             document::Paths::Strict => Paths::Strict,
             document::Paths::Opa => Paths::Opa,
         },
-        body,
+        input,
+        labels: document.labels,
     })
 }
 

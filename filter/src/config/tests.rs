@@ -111,6 +111,30 @@ fn every_fault_names_its_key_and_the_cure() {
         ("bundles/shop.tar.gz", "https://a/shop.tar.gz", "bundles.shop.resource", "as `url`"),
         ("portcullis:", "\"@type\": Struct\nportcullis:", "@type", "its `value` alone"),
         (
+            "portcullis:",
+            "portcullis:\n  metadata_context: {namespaces: [a, b, a]}",
+            "portcullis.metadata_context.namespaces[2]",
+            "listed twice",
+        ),
+        (
+            "portcullis:",
+            "portcullis:\n  route_metadata_context: {namespaces: ['']}",
+            "portcullis.route_metadata_context.namespaces[0]",
+            "it is empty",
+        ),
+        (
+            "portcullis:",
+            "portcullis:\n  metadata_context: {namespace: [a]}",
+            "portcullis.metadata_context.namespace",
+            "unknown field",
+        ),
+        (
+            "portcullis:",
+            "portcullis:\n  source_address: header",
+            "portcullis.source_address",
+            "`connection` or `trusted_client`",
+        ),
+        (
             "resource:",
             "signing: {keyid: k}, resource:",
             "bundles.shop.signing",

@@ -474,9 +474,12 @@ impl Manager {
         };
         let cause = format!("made of {}{undefined}", made_of(&active.set));
         let number = active.set.number;
-        for warning in self.policies.warnings(&active.policy) {
-            let line = format!("policy `{}`: {warning}", slot.name);
-            self.teller.push(Effect::Log(Level::Warn, line));
+        // Told once, and again only if they change.
+        let warnings = active.policy.warnings(&self.policies.input);
+        let told = slot.active.as_ref().map(|before| before.policy.warnings(&self.policies.input));
+        for warning in warnings.iter().filter(|_| told.as_ref() != Some(&warnings)) {
+            let message = format!("policy `{}`: {warning}", slot.name);
+            self.teller.push(Effect::Log(Level::Warn, message));
         }
         let Some(slot) = self.policies.at_mut(index) else { return };
         slot.activate(active, &mut self.disposal);

@@ -304,7 +304,7 @@ impl Manager {
             warnings: slot
                 .active
                 .as_ref()
-                .map(|active| self.policies.warnings(&active.policy))
+                .map(|active| active.policy.warnings(&self.policies.input))
                 .unwrap_or_default(),
         }
     }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     bundle::Bundle,
-    config::{Config, PolicyConfig},
+    config::{Config, InputConfig, PolicyConfig},
     policy::{Disposal, EvaluationLimits, Policy},
 };
 
@@ -80,8 +80,8 @@ pub enum NotReady {
 pub(super) struct Policies {
     slots: Vec<Slot>,
     pub(super) limits: EvaluationLimits,
-    /// Whether requests' bodies are read.
-    reads_bodies: bool,
+    /// What `input` has, for warnings.
+    pub(super) input: InputConfig,
 }
 
 /// One configured policy.
@@ -121,13 +121,8 @@ impl Policies {
         Self {
             slots: config.policies.iter().map(slot).collect(),
             limits: config.limits.evaluation,
-            reads_bodies: config.body.is_some(),
+            input: config.input.clone(),
         }
-    }
-
-    /// What the author of a policy should know.
-    pub(super) fn warnings(&self, policy: &Policy) -> Vec<String> {
-        policy.warnings(self.reads_bodies)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, mem, rc::Rc};
 use portcullis_rego::{CompileErrors, Compiler, Limits, Options, Outside, Progress, ReadsSurvey};
 
 use super::{
-    Brings, Compiled, Disposal, EvaluationLimits, InputFields, Part, Policy, PolicyError, PolicyId, Value,
-    fields, merge::Merge, module::Module, object,
+    Brings, Compiled, Disposal, EvaluationLimits, InputFields, Part, Policy, PolicyError, PolicyId,
+    ReadPaths, Value, merge::Merge, module::Module, object,
 };
 
 /// Rules that one step takes through one stage of the compiler; a rule of some lines takes a few microseconds.
@@ -85,8 +85,7 @@ impl<B: Brings> Compiling<B> {
                     None => Stage::Surveying(compiled, survey),
                     Some(reads) => {
                         compiled.fields = InputFields::of(&reads);
-                        compiled.waits = fields::never_there(&reads);
-                        compiled.asks_for_body = fields::asks_for_body(&reads);
+                        compiled.read_paths = ReadPaths::of(&reads);
                         Stage::WarmingUp(compiled)
                     }
                 }
@@ -154,16 +153,8 @@ impl<B: Brings> Compiling<B> {
                 let keys: Vec<&str> = self.decision.iter().map(String::as_str).collect();
                 let decision_exists = policy.exists(&keys);
                 let entry = policy.query(&reference(&keys)).map_err(compile_error)?;
-                let (id, fields) = (PolicyId::next(), InputFields::all());
-                let compiled = Compiled {
-                    id,
-                    policy,
-                    entry,
-                    decision_exists,
-                    fields,
-                    waits: Vec::new(),
-                    asks_for_body: false,
-                };
+                let (id, fields, read_paths) = (PolicyId::next(), InputFields::all(), ReadPaths::default());
+                let compiled = Compiled { id, policy, entry, decision_exists, fields, read_paths };
                 Ok(Stage::Surveying(Box::new(compiled), ReadsSurvey::new()))
             }
             // A test that calls what is not there, or is broken, does not keep a policy from deciding.

@@ -1,17 +1,23 @@
 //! The fields of `input` that a request can have, and which of them a policy reads.
 //!
-//! Source: opa-envoy-plugin, `envoyauth/request.go` over Envoy's `CheckRequest` v3.
+//! Source: opa-envoy-plugin, `envoyauth/request.go` over Envoy's `CheckRequest` v3 (Envoy
+//! `source/extensions/filters/common/ext_authz/check_request_utils.cc`).
 
 use std::collections::BTreeSet;
 
 use super::{Reads, Value, string};
+use crate::config::{InputConfig, SourceAddress};
 
 /// What is fetched from the host, or made of the request, by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputField {
+    /// What the route and its virtual host say to policies.
+    ContextExtensions,
     /// The address that the peer connected to.
     Destination,
-    /// Envoy's dynamic metadata: an empty object.
+    /// Identity in Envoy's own certificate.
+    DestinationPrincipal,
+    /// Envoy's dynamic metadata, of the namespaces that the configuration lists.
     MetadataContext,
     /// The headers, all or some.
     Headers,
@@ -35,16 +41,22 @@ pub enum InputField {
     Protocol,
     /// `:scheme`
     Scheme,
+    /// `content-length`
+    Size,
     /// When the request began.
     Time,
-    /// The route's metadata: an empty object.
+    /// The route's metadata, of the namespaces that the configuration lists.
     RouteMetadataContext,
     /// The peer's address.
     SourceAddress,
+    /// The peer's certificate.
+    SourceCertificate,
     /// The peer's port.
     SourcePort,
     /// Identity in the peer's certificate.
     SourcePrincipal,
+    /// `x-envoy-downstream-service-cluster`
+    SourceService,
     /// Server name that the peer asked for by TLS.
     ServerName,
     /// Segments of the path.
@@ -57,9 +69,11 @@ pub enum InputField {
 
 /// Each path of `input`, in order; `*` stands for any name, and nothing is said of what is below.
 const FIELDS: &[(&str, InputField)] = &[
+    ("attributes.contextExtensions.*", InputField::ContextExtensions),
     ("attributes.destination.address.socketAddress.address", InputField::Destination),
     ("attributes.destination.address.socketAddress.portValue", InputField::Destination),
-    ("attributes.metadataContext", InputField::MetadataContext),
+    ("attributes.destination.principal", InputField::DestinationPrincipal),
+    ("attributes.metadataContext.filterMetadata.*", InputField::MetadataContext),
     ("attributes.request.http.body", InputField::Body),
     ("attributes.request.http.headers.*", InputField::Headers),
     ("attributes.request.http.host", InputField::Host),
@@ -69,12 +83,15 @@ const FIELDS: &[(&str, InputField)] = &[
     ("attributes.request.http.protocol", InputField::Protocol),
     ("attributes.request.http.rawBody", InputField::RawBody),
     ("attributes.request.http.scheme", InputField::Scheme),
+    ("attributes.request.http.size", InputField::Size),
     ("attributes.request.time.nanos", InputField::Time),
     ("attributes.request.time.seconds", InputField::Time),
-    ("attributes.routeMetadataContext", InputField::RouteMetadataContext),
+    ("attributes.routeMetadataContext.filterMetadata.*", InputField::RouteMetadataContext),
     ("attributes.source.address.socketAddress.address", InputField::SourceAddress),
     ("attributes.source.address.socketAddress.portValue", InputField::SourcePort),
+    ("attributes.source.certificate", InputField::SourceCertificate),
     ("attributes.source.principal", InputField::SourcePrincipal),
+    ("attributes.source.service", InputField::SourceService),
     ("attributes.tlsSession.sni", InputField::ServerName),
     ("parsed_body.*", InputField::ParsedBody),
     ("parsed_path.*", InputField::ParsedPath),
@@ -97,17 +114,38 @@ const ALWAYS_THERE: &[&[&str]] =
 const HEADERS: &[&str] = &["attributes", "request", "http", "headers"];
 /// The header that is a request's id.
 const REQUEST_ID: &str = "x-request-id";
+/// Paths that are looked at for warnings.
+const MOST_PATHS: usize = 256;
+/// Warnings that are told of one policy.
+const MOST_WARNINGS: usize = 16;
+/// Characters of a path in a warning.
+const MOST_SHOWN: usize = 120;
 /// A policy that names more headers is given all.
 const MOST_NAMED_HEADERS: usize = 64;
 
-/// Those of opa-envoy-plugin alone.
+/// Those of opa-envoy-plugin, or of Envoy's message, alone: why, and what to use instead.
 const ABSENT: &[(&str, &str)] = &[
-    ("attributes.contextExtensions", "a Wasm filter has no context extensions"),
-    ("attributes.destination.principal", "Envoy tells a Wasm filter nothing of it"),
-    ("attributes.metadataContext.*", "a Wasm filter has no metadata context"),
-    ("attributes.request.http.size", "it is not asked for"),
-    ("attributes.routeMetadataContext.*", "a Wasm filter has no metadata context"),
-    ("attributes.source.certificate", "the peer's certificate is not handed on"),
+    ("attributes.destination.certificate", "ext_authz does not send it either"),
+    (
+        "attributes.destination.labels",
+        "a Wasm filter is not told labels of Envoy's bootstrap; write them into `labels` of the configuration, and read `opa.runtime().config.labels`",
+    ),
+    ("attributes.destination.service", "ext_authz does not send it either"),
+    (
+        "attributes.metadataContext.typedFilterMetadata",
+        "typed metadata have no form in JSON here; let the filter that sets them set untyped ones",
+    ),
+    ("attributes.request.http.fragment", "Envoy refuses a path that has one"),
+    (
+        "attributes.request.http.headerMap",
+        "headers come by name; read `input.attributes.request.http.headers`",
+    ),
+    ("attributes.request.http.query", "ext_authz leaves it empty too; read `input.parsed_query`"),
+    (
+        "attributes.routeMetadataContext.typedFilterMetadata",
+        "typed metadata have no form in JSON here; write untyped ones",
+    ),
+    ("attributes.source.labels", "ext_authz does not send it either"),
 ];
 
 /// Some of the fields: those that a policy can read, whatever the request.
@@ -117,6 +155,10 @@ pub struct InputFields {
     /// Which headers, sorted; none for all of them.
     headers: Option<Vec<String>>,
 }
+
+/// Where a policy reads something of `input`, as far as it can be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ReadPaths(Vec<Vec<String>>);
 
 /// What `input` has at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,35 +200,38 @@ pub fn field(path: &[&str]) -> Field {
     Field::Unknown { at, known: beside }
 }
 
-/// What a policy reads of `input` that is never there, each with the cure; the first of them.
-pub(crate) fn never_there(reads: &Reads) -> Vec<String> {
-    const MOST: usize = 8;
-    let told = reads.input.iter().filter_map(|path| {
-        let steps: Vec<&str> = path.iter().map_while(string).collect();
-        let shown = |count: usize| {
-            steps.iter().take(count).fold("input".to_owned(), |path, step| format!("{path}.{step}"))
-        };
-        match field(&steps) {
-            Field::Known => None,
-            Field::Absent(why) => Some(format!("`{}` is never there: {why}", shown(steps.len()))),
-            Field::Unknown { at, known } if known.is_empty() => {
-                Some(format!("`{}` is never there: nothing is below `{}`", shown(at + 1), shown(at)))
-            }
-            Field::Unknown { at, known } => {
-                Some(format!("`{}` is never there; there is {}", shown(at + 1), known.join(", ")))
-            }
+/// Why what stands at a path of `input` is never there with this configuration, if the reason is another than its name.
+pub fn never_there(path: &[&str], config: &InputConfig) -> Option<String> {
+    if let Field::Absent(why) = field(path) {
+        return Some(why.to_owned());
+    }
+    if config.body.is_none() && names_body(path) {
+        return Some("bodies are read with `portcullis.body` alone; add it".to_owned());
+    }
+    let ["attributes", context, rest @ ..] = path else { return None };
+    let (key, listed) = match *context {
+        "metadataContext" => ("metadata_context", &config.metadata_namespaces),
+        "routeMetadataContext" => ("route_metadata_context", &config.route_metadata_namespaces),
+        _ => return None,
+    };
+    match rest {
+        ["filterMetadata", name, ..] if listed.iter().any(|known| known == name) => None,
+        ["filterMetadata", name, ..] => {
+            Some(format!("`portcullis.{key}.namespaces` does not list `{name}`; add it"))
         }
-    });
-    told.take(MOST).collect()
+        _ if listed.is_empty() => {
+            Some(format!("`portcullis.{key}.namespaces` lists none; name those that are read"))
+        }
+        _ => None,
+    }
 }
 
-/// Whether a policy names the body, not `input` as a whole alone.
-pub(crate) fn asks_for_body(reads: &Reads) -> bool {
-    let of_body = FIELDS.iter().filter(|(_, field)| BODY.contains(field));
-    let mut of_body = of_body.map(|(path, _)| path.trim_end_matches(".*"));
-    of_body.any(|known| {
-        let names = |path: &[Value]| path.len() >= known.split('.').count() && along(known.split('.'), path);
-        reads.input.iter().any(names) || reads.present.iter().any(|path| names(path))
+/// Whether a path is one of the body, not of more.
+fn names_body(path: &[&str]) -> bool {
+    let mut of_body = FIELDS.iter().filter(|(_, field)| BODY.contains(field));
+    of_body.any(|(known, _)| {
+        let known = known.trim_end_matches(".*");
+        agreeing(known, path) == known.split('.').count()
     })
 }
 
@@ -204,6 +249,41 @@ fn agreeing(field: &str, path: &[&str]) -> usize {
 /// Whether keys and a path are the same as far as both go. A step that is no string is no key.
 fn along<'a>(keys: impl IntoIterator<Item = &'a str>, path: &[Value]) -> bool {
     keys.into_iter().zip(path).all(|(key, step)| step.as_bytes() == Some(key.as_bytes()))
+}
+
+// === impl ReadPaths ===
+
+impl ReadPaths {
+    pub(crate) fn of(reads: &Reads) -> Self {
+        let steps = |path: &[Value]| path.iter().map_while(string).map(str::to_owned).collect();
+        Self(reads.input.iter().map(steps).take(MOST_PATHS).collect())
+    }
+
+    /// What is read in vain with this configuration, and what may be other than it seems: a sentence for each.
+    pub(crate) fn warnings(&self, config: &InputConfig) -> Vec<String> {
+        let mut warnings = BTreeSet::new();
+        for path in &self.0 {
+            let steps: Vec<&str> = path.iter().map(String::as_str).collect();
+            let mut shown = ["input"].iter().chain(&steps).copied().collect::<Vec<_>>().join(".");
+            if let Some((end, _)) = shown.char_indices().nth(MOST_SHOWN) {
+                shown.truncate(end);
+                shown.push('…');
+            }
+            if let Some(why) = never_there(&steps, config) {
+                warnings.insert(format!("`{shown}` is never there: {why}"));
+            } else if let Field::Unknown { known, .. } = field(&steps) {
+                let beside = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
+                warnings.insert(format!("`{shown}` is never there: there is {beside}"));
+            } else if config.source_address == SourceAddress::TrustedClient
+                && steps.starts_with(&["attributes", "source", "address"])
+            {
+                warnings.insert(format!(
+                    "`{shown}` is whom Envoy takes for the client: `portcullis check --envoy` says whether anybody can claim it"
+                ));
+            }
+        }
+        warnings.into_iter().take(MOST_WARNINGS).collect()
+    }
 }
 
 // === impl InputFields ===
@@ -232,7 +312,8 @@ impl InputFields {
                 fields |= field.bit();
             }
         }
-        if !reads.outside.is_empty() {
+        // What `opa.runtime` answers is the same for all requests.
+        if reads.outside.iter().any(|name| *name != "opa.runtime") {
             fields |= InputField::Time.bit();
         }
         Self { fields, headers: named_headers(reads) }
@@ -291,6 +372,63 @@ fn named_headers(reads: &Reads) -> Option<Vec<String>> {
 mod tests {
     use super::*;
 
+    /// `UPDATE_README=1` writes it anew.
+    #[test]
+    fn the_readme_has_what_is_never_there() {
+        const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+        const MARKS: (&str, &str) = ("<!-- absent -->\n", "<!-- /absent -->");
+        let readme = std::fs::read_to_string(PATH).unwrap();
+        let (before, rest) = readme.split_once(MARKS.0).unwrap();
+        let (written, after) = rest.split_once(MARKS.1).unwrap();
+        let rows = ABSENT.iter().map(|(path, why)| format!("- `{path}`: {why}.\n"));
+        let made = rows.collect::<String>();
+        if std::env::var_os("UPDATE_README").is_some() {
+            std::fs::write(PATH, [before, MARKS.0, &made, MARKS.1, after].concat()).unwrap();
+        } else {
+            assert!(written == made, "the table is not what the code says; UPDATE_README=1 writes it anew");
+        }
+    }
+
+    #[test]
+    fn metadata_are_there_where_the_configuration_lists_them() {
+        let config = InputConfig { metadata_namespaces: vec!["jwt".to_owned()], ..InputConfig::default() };
+        let told = |path: &str| never_there(&path.split('/').collect::<Vec<_>>(), &config);
+        for path in
+            ["attributes/metadataContext/filterMetadata/jwt/sub", "attributes/metadataContext", "attributes"]
+        {
+            assert_eq!(told(path), None, "{path}");
+        }
+        for (path, part) in [
+            (
+                "attributes/metadataContext/filterMetadata/rbac",
+                "portcullis.metadata_context.namespaces` does not list `rbac`",
+            ),
+            (
+                "attributes/routeMetadataContext/filterMetadata/jwt",
+                "portcullis.route_metadata_context.namespaces` does not",
+            ),
+            ("attributes/routeMetadataContext/filterMetadata", "lists none"),
+            ("attributes/request/http/query", "parsed_query"),
+        ] {
+            assert!(told(path).is_some_and(|why| why.contains(part)), "{path}: {:?}", told(path));
+        }
+    }
+
+    #[test]
+    fn warnings_are_few_and_short() {
+        let of = |path: &[&str]| path.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>();
+        let long = "é".repeat(10_000);
+        let mut paths: Vec<Vec<String>> = (0..100).map(|n| of(&["attributes", &format!("x{n}")])).collect();
+        paths.insert(0, of(&["a", &long]));
+        let warnings = ReadPaths(paths).warnings(&InputConfig::default());
+        assert_eq!(warnings.len(), MOST_WARNINGS);
+        assert!(warnings.iter().all(|warning| warning.len() < 1000), "{warnings:?}");
+        let address = ReadPaths(vec![of(&["attributes", "source", "address", "socketAddress", "address"])]);
+        assert!(address.warnings(&InputConfig::default()).is_empty());
+        let client = InputConfig { source_address: SourceAddress::TrustedClient, ..InputConfig::default() };
+        assert_eq!(address.warnings(&client).len(), 1);
+    }
+
     #[test]
     fn what_is_never_there_is_told_with_what_is() {
         for path in [&[][..], &["attributes"], &["parsed_path", "0"], &["parsed_query", "a", "0", "b"]] {
@@ -298,7 +436,20 @@ mod tests {
         }
         assert_eq!(field(&["attributes", "request", "http", "headers", "x"]), Field::Known);
         assert_eq!(field(&["parsed_body", "a"]), Field::Known);
-        assert!(matches!(field(&["attributes", "contextExtensions", "a"]), Field::Absent(_)));
+        let (off, on) = (
+            InputConfig::default(),
+            InputConfig { body: Some(crate::config::BodyLimits::default()), ..InputConfig::default() },
+        );
+        for path in [
+            &["parsed_body", "a"][..],
+            &["parsed_body"],
+            &["truncated_body"],
+            &["attributes", "request", "http", "body"],
+        ] {
+            assert!(never_there(path, &off).is_some_and(|why| why.starts_with("bodies")), "{path:?}");
+            assert_eq!(never_there(path, &on), None, "{path:?}");
+        }
+        assert_eq!(never_there(&["attributes", "request", "http"], &off), None);
         let Field::Unknown { at, known } = field(&["attributes", "request", "http", "metod"]) else {
             panic!()
         };

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-pub use portcullis_rego::Value;
-use portcullis_rego::value::Number;
+pub use portcullis_rego::{Value, value::Number};
 
 use super::{
     json::{JsonError, JsonReader},

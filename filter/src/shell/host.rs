@@ -12,10 +12,9 @@ use proxy_wasm::{
 };
 
 use crate::{
-    authz::{self, Connection, NoBytes, Progress, Request, RequestHead, SEAL_KEY, SocketAddress},
+    authz::{self, Asked, Connection, NoBytes, Progress, Request, RequestHead, SEAL_KEY},
     hooks::{Protection, guards},
     manager::{self, AtWork, Read, Seen, SharedData, Task},
-    policy::{InputField, InputFields},
     telemetry::{Counter, Gauge},
 };
 
@@ -223,20 +222,8 @@ impl Request for HostRequest {
         }
     }
 
-    /// Source: Envoy's attribute reference; integers and timestamps arrive as 8 bytes little-endian, booleans as one byte.
-    fn connection(&self, fields: &InputFields) -> Connection {
-        let asked = |field| fields.has(field).then_some(());
-        let address = |end: &str| text(&[end, "address"]).as_deref().map(SocketAddress::parse);
-        let source = asked(InputField::SourceAddress).or_else(|| asked(InputField::SourcePort));
-        Connection {
-            source: source.and_then(|()| address("source")),
-            destination: asked(InputField::Destination).and_then(|()| address("destination")),
-            source_principal: asked(InputField::SourcePrincipal).and_then(|()| source_principal()),
-            requested_server_name: asked(InputField::ServerName)
-                .and_then(|()| text(&["connection", "requested_server_name"])),
-            protocol: asked(InputField::Protocol).and_then(|()| text(&["request", "protocol"])),
-            time_ns: asked(InputField::Time).and_then(|()| integer(&["request", "time"])),
-        }
+    fn connection(&self, asked: &Asked<'_>) -> Connection {
+        Connection::of(asked, &|path| property(path))
     }
 }
 
@@ -270,23 +257,8 @@ pub(super) fn seal_state() -> Option<Vec<u8>> {
     property(&[SEAL_KEY])
 }
 
-fn source_principal() -> Option<String> {
-    let mutual_tls = property(&["connection", "mtls"]).is_some_and(|value| value.first() == Some(&1));
-    if !mutual_tls {
-        return None;
-    }
-    ["uri_san_peer_certificate", "dns_san_peer_certificate", "subject_peer_certificate"]
-        .iter()
-        .find_map(|name| text(&["connection", name]).filter(|principal| !principal.is_empty()))
-}
-
 fn text(path: &[&str]) -> Option<String> {
     String::from_utf8(property(path)?).ok()
-}
-
-fn integer(path: &[&str]) -> Option<u64> {
-    let bytes = property(path)?;
-    Some(u64::from_le_bytes(bytes.try_into().ok()?))
 }
 
 fn property(path: &[&str]) -> Option<Vec<u8>> {

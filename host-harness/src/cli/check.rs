@@ -33,12 +33,14 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let plugin = arguments.config.as_deref().map_or(Ok(true), check_plugin)?;
+    let config = arguments.config.as_deref().map(check_plugin).transpose()?;
+    let plugin = config.as_ref().is_none_or(Option::is_some);
+    let input = config.flatten().map(|config| config.input).unwrap_or_default();
     let envoy = arguments.envoy.as_deref().map_or(Ok(true), check_envoy)?;
     let bundle = if arguments.bundle.is_empty() {
         true
     } else {
-        bundle::check(&arguments.bundle, arguments.decision.as_deref())?
+        bundle::check(&arguments.bundle, arguments.decision.as_deref(), &input)?
     };
     Ok(if plugin && envoy && bundle { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -56,7 +58,8 @@ fn check_envoy(path: &Path) -> Result<bool> {
     Ok(is_good)
 }
 
-fn check_plugin(path: &Path) -> Result<bool> {
+/// The configuration, if the filter would take it.
+fn check_plugin(path: &Path) -> Result<Option<Config>> {
     let config = match Config::parse(&read(path)?) {
         Ok(config) => config,
         Err(error) => {
@@ -71,7 +74,7 @@ fn check_plugin(path: &Path) -> Result<bool> {
                     problems.iter().for_each(|problem| println!("  fault in {problem}"));
                 }
             }
-            return Ok(false);
+            return Ok(None);
         }
     };
     println!("{}: good", path.display());
@@ -89,7 +92,7 @@ fn check_plugin(path: &Path) -> Result<bool> {
         let default = if config.default_policy.as_ref() == Some(name) { " (default)" } else { "" };
         println!("  policy {name}{default}: {} of {}", policy.decision, policy.bundles.join(", "));
     }
-    Ok(true)
+    Ok(Some(config))
 }
 
 /// A file, or standard input for `-`.

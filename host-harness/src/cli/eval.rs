@@ -11,7 +11,7 @@ use host_harness::archive::Take;
 use portcullis_filter::{
     authz::{self, Connection, HeaderChange, Outcome, Permit, RequestHead, SocketAddress},
     bundle::Bundle,
-    config::{DEFAULT_DECISION, Paths},
+    config::{DEFAULT_DECISION, InputConfig, Paths, SourceAddress},
     policy::{
         EvaluationError, EvaluationLimits, Moment, Part, Policy, PolicyError, Value, parse_json, reference,
     },
@@ -110,10 +110,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             let text = String::from_utf8(check::read(path)?).context("the input is not UTF-8 text")?;
             let input = parse_json(&text)
                 .map_err(|error| anyhow::anyhow!("{}: it is no JSON: {error}", path.display()))?;
-            let result = compiled.evaluate(input.clone(), moment);
+            let result = compiled.evaluate(input.clone(), moment.clone());
             Answer { input: Some(input), result: Some(result), outcome: None }
         }
-        None => request(arguments, &compiled, moment)?,
+        None => request(arguments, &compiled, &moment)?,
     };
     if arguments.format == Format::Text && !compiled.decision_exists() {
         eprintln!(
@@ -122,7 +122,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         );
     }
     let explained = match (&answer.input, arguments.explain) {
-        (Some(input), true) => Some(explain(parts, &keys, input.clone(), moment)?),
+        (Some(input), true) => Some(explain(parts, &keys, input.clone(), &moment)?),
         _ => None,
     };
     let explanation = explained.as_ref().map(|(policy, recorder)| Explanation { policy, recorder });
@@ -138,7 +138,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if arguments.fail && !is_good { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn request(arguments: &Arguments, compiled: &Policy, moment: Moment) -> Result<Answer> {
+fn request(arguments: &Arguments, compiled: &Policy, moment: &Moment) -> Result<Answer> {
     let paths = match arguments.paths {
         PathsArgument::Strict => Paths::Strict,
         PathsArgument::Opa => Paths::Opa,
@@ -149,9 +149,11 @@ fn request(arguments: &Arguments, compiled: &Policy, moment: Moment) -> Result<A
         Some((_, Some(file))) => check::read(Path::new(file))?,
         Some((data, None)) => data.as_bytes().to_vec(),
     };
-    Ok(match authz::input(&head, body, connection, paths) {
+    // The address is what was asked about, whoever says it.
+    let config = InputConfig { source_address: SourceAddress::TrustedClient, ..InputConfig::default() };
+    Ok(match authz::input(&head, body, connection, paths, &config) {
         Ok(input) => {
-            let result = compiled.evaluate(input.clone(), moment);
+            let result = compiled.evaluate(input.clone(), moment.clone());
             let outcome = authz::outcome(result.clone(), &head, paths);
             Answer { input: Some(input), result: Some(result), outcome: Some(outcome) }
         }
@@ -160,7 +162,7 @@ fn request(arguments: &Arguments, compiled: &Policy, moment: Moment) -> Result<A
 }
 
 /// The request as Envoy would hand it over.
-fn head(arguments: &Arguments, moment: Moment) -> Result<(RequestHead, Connection)> {
+fn head(arguments: &Arguments, moment: &Moment) -> Result<(RequestHead, Connection)> {
     let (method, url) = (arguments.method.as_deref(), arguments.url.as_deref());
     let (Some(method), Some(url)) = (method, url) else {
         bail!("a request is METHOD URL, as in `GET /products`")
@@ -203,7 +205,7 @@ fn explain(
     parts: Vec<Part<'_>>,
     keys: &[&str],
     input: Value,
-    moment: Moment,
+    moment: &Moment,
 ) -> Result<(portcullis_rego::Policy, Recorder)> {
     let options = Options { places: true, scan: true, without_tests: true, ..Options::default() };
     let policy = policy::compile(parts, options)?;

@@ -17,7 +17,11 @@ use portcullis_rego::{Options, Policy, syntax::Pos};
 /// Now, and a chance of its own.
 pub(super) fn moment() -> Moment {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Moment { now_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX), seed: rand::random() }
+    Moment {
+        now_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
+        seed: rand::random(),
+        ..Moment::default()
+    }
 }
 
 /// One bundle: an archive, or folders with commas in between, each rooted at `/`.

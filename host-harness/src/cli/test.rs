@@ -142,7 +142,7 @@ type Asked = (Result<Option<Value>, Error>, Vec<String>);
 fn ask(policy: &Policy, path: &[String], recorder: &mut Recorder) -> Result<Asked> {
     let keys: Vec<&str> = path.iter().map(String::as_str).collect();
     let entry = policy.query(&reference(&keys))?;
-    let Moment { now_ns, seed } = policy::moment();
+    let Moment { now_ns, seed, .. } = policy::moment();
     let outside = Outside { now_ns, seed, ..Outside::default() };
     let (answers, printed) = policy.record(&entry, None, &Limits::default(), &outside, recorder);
     let value = answers.map(|answers| answers.into_iter().next().and_then(|answer| answer.value));

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use portcullis_filter::{
-    authz::{SEAL_KEY, SEAL_VALUE},
-    config::{Config, Paths},
+    authz::{PEER_ADDRESS_KEY, SEAL_KEY, SEAL_VALUE},
+    config::{Config, Paths, SourceAddress},
     plugin,
 };
 use serde_json::Value;
@@ -14,6 +14,9 @@ use super::routes::has_one_spelling;
 const CONNECTION_MANAGER: &str = "HttpConnectionManager";
 const WASM: &str = "http.wasm.v3.Wasm";
 const RBAC: &str = "http.rbac.v3.RBAC";
+const SET_FILTER_STATE: &str = "http.set_filter_state.v3.Config";
+/// What makes filter state of the connection's address.
+const DIRECT_ADDRESS: &str = "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%";
 /// Paths that servers read as one below `/NAME/` when nobody has put them right: Envoy's option against it, what stands before
 /// and behind the name, and the cure.
 const READINGS: &[(&str, &str, &str, &str)] = &[
@@ -57,6 +60,8 @@ pub fn review(document: &Value) -> Vec<Finding> {
         review_chain(&place, filters, &places, &mut findings);
         if let Some(config) = plugin_config(filters, &places, &place, &mut findings) {
             review_routes(&place, manager, &config, &mut findings);
+            let in_front = filters.get(..places[0]).unwrap_or_default();
+            review_address(&place, manager, in_front, &config, &mut findings);
         }
     }
     if gates == 0 {
@@ -119,6 +124,70 @@ fn plugin_config(
     }
 }
 
+/// Whose address policies are told, and whether a client can choose it.
+fn review_address(
+    place: &str,
+    manager: &Value,
+    in_front: &[Value],
+    config: &Config,
+    findings: &mut Vec<Finding>,
+) {
+    let handed_on =
+        in_front.iter().filter(|filter| is_of_type(filter, SET_FILTER_STATE)).flat_map(|filter| {
+            let values = filter["typed_config"]["on_request_headers"].as_array().map(Vec::as_slice);
+            values.unwrap_or_default().iter().filter(|value| value["object_key"] == PEER_ADDRESS_KEY)
+        });
+    let handed_on: Vec<&Value> = handed_on.collect();
+    let detection =
+        manager["original_ip_detection_extensions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let is_remote = manager["use_remote_address"] == true;
+    let has_hops = manager["xff_num_trusted_hops"].as_u64().is_some_and(|hops| hops > 0);
+    let mut add = |is_fault, message: String| {
+        findings.push(Finding { is_fault, place: place.to_owned(), message });
+    };
+    if handed_on
+        .iter()
+        .any(|value| value["format_string"]["text_format_source"]["inline_string"] != DIRECT_ADDRESS)
+    {
+        add(
+            true,
+            format!(
+                "filter state `{PEER_ADDRESS_KEY}` is not the connection's address; make it of {DIRECT_ADDRESS}"
+            ),
+        );
+    }
+    let is_trusted = |extension: &Value| {
+        let ranges = extension["typed_config"]["xff_trusted_cidrs"]["cidrs"].as_array();
+        ranges.is_some_and(|ranges| !ranges.is_empty())
+    };
+    match config.input.source_address {
+        SourceAddress::Connection if is_remote && !has_hops && detection.is_empty() => {}
+        SourceAddress::Connection if !handed_on.is_empty() => {}
+        SourceAddress::Connection => add(
+            false,
+            "a header may say whom Envoy takes for the client; such requests are answered 500 by policies that read \
+             `input.attributes.source.address`: set `use_remote_address: true` without trusted hops, or put a filter \
+             in front that hands the connection's address on"
+                .to_owned(),
+        ),
+        SourceAddress::TrustedClient if detection.is_empty() && is_remote => {}
+        SourceAddress::TrustedClient if detection.is_empty() => add(
+            true,
+            "with `portcullis.source_address: trusted_client` policies are told the address that a client writes into \
+             `x-forwarded-for`: set `use_remote_address: true`, with `xff_num_trusted_hops` for the proxies in front, or \
+             trust ranges of addresses by `original_ip_detection_extensions`"
+                .to_owned(),
+        ),
+        SourceAddress::TrustedClient if detection.iter().all(is_trusted) => {}
+        SourceAddress::TrustedClient => add(
+            false,
+            "with `portcullis.source_address: trusted_client` policies are told the address that a header says, from \
+             whomever it comes: let only those reach the listener who may say it"
+                .to_owned(),
+        ),
+    }
+}
+
 fn review_routes(place: &str, manager: &Value, config: &Config, findings: &mut Vec<Finding>) {
     let hosts = manager["route_config"]["virtual_hosts"].as_array().map(Vec::as_slice).unwrap_or_default();
     if hosts.is_empty() {
@@ -132,6 +201,15 @@ fn review_routes(place: &str, manager: &Value, config: &Config, findings: &mut V
     for host in hosts {
         let of_host = policy_of(host).or(config.default_policy.as_deref());
         let routes = host["routes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        for said in routes.iter().chain([host]).filter(|said| !says_texts(said)) {
+            let name = said["name"].as_str().unwrap_or("a route");
+            findings.push(Finding {
+                is_fault: true,
+                place: format!("{place}, {name}"),
+                message: "`context_extensions` is no map of texts, so policies that read it answer 500; put each value in quotes"
+                    .to_owned(),
+            });
+        }
         let policy = |route: &Value| policy_of(route).or(of_host).map(str::to_owned);
         let policies: BTreeSet<_> = routes.iter().map(policy).collect();
         // Who gets around a route gets to the same policy.
@@ -197,6 +275,12 @@ fn prefix_of(matcher: &Value) -> Option<&str> {
 
 fn policy_of(route: &Value) -> Option<&str> {
     route["metadata"]["filter_metadata"]["portcullis"]["policy"].as_str()
+}
+
+/// Whether what a route says to policies can be told.
+fn says_texts(route: &Value) -> bool {
+    let said = &route["metadata"]["filter_metadata"]["portcullis"]["context_extensions"];
+    said.is_null() || said.as_object().is_some_and(|said| said.values().all(Value::is_string))
 }
 
 fn is_gate(filter: &Value) -> bool {
@@ -334,6 +418,81 @@ mod tests {
             let faults: Vec<Finding> =
                 review(&document).into_iter().filter(|finding| finding.is_fault).collect();
             assert!(faults.iter().any(|fault| fault.message.contains(message)), "{message}: {faults:#?}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_a_client_can_choose_are_told() {
+        let ranges =
+            json!({ "xff_trusted_cidrs": { "cidrs": [{ "address_prefix": "10.0.0.0", "prefix_len": 8 }] } });
+        let detection =
+            |config: &Value| json!({ "original_ip_detection_extensions": [{ "typed_config": config }] });
+        // The options, and what is found with `connection` and with `trusted_client`: a fault, a warning, or nothing.
+        for (options, found) in [
+            (json!({ "use_remote_address": true }), [None, None]),
+            (json!({ "use_remote_address": true, "xff_num_trusted_hops": 1 }), [Some(false), None]),
+            (json!({ "use_remote_address": false }), [Some(false), Some(true)]),
+            (json!({ "use_remote_address": null }), [Some(false), Some(true)]),
+            (json!({ "use_remote_address": false, "xff_num_trusted_hops": 1 }), [Some(false), Some(true)]),
+            (detection(&ranges), [Some(false), None]),
+            (detection(&json!({ "header_name": "x-real-ip" })), [Some(false), Some(false)]),
+            (detection(&json!({ "xff_trusted_cidrs": { "cidrs": [] } })), [Some(false), Some(false)]),
+        ] {
+            for (address, found) in ["connection", "trusted_client"].into_iter().zip(found) {
+                let mut document = written("strict");
+                for filter in filters(&mut document) {
+                    if let Some(Value::String(text)) =
+                        filter.pointer_mut("/typed_config/config/configuration/value")
+                    {
+                        let mut plugin: Value = serde_json::from_str(text).unwrap();
+                        plugin["portcullis"]["source_address"] = json!(address);
+                        *text = plugin.to_string();
+                    }
+                }
+                let manager = document.pointer_mut(MANAGER).unwrap().as_object_mut().unwrap();
+                manager.extend(options.as_object().unwrap().clone());
+                let about = |document: &Value| {
+                    let findings = review(document).into_iter();
+                    let about = findings.filter(|f| f.message.contains("address"));
+                    about.map(|finding| finding.is_fault).collect::<Vec<_>>()
+                };
+                assert_eq!(about(&document), found.into_iter().collect::<Vec<_>>(), "{options} {address}");
+                // With the connection's address handed on, there is nothing to warn of.
+                let hand_on = |text: &str| {
+                    json!({ "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
+                        "on_request_headers": [{
+                            "object_key": PEER_ADDRESS_KEY,
+                            "format_string": { "text_format_source": { "inline_string": text } },
+                        }],
+                    } })
+                };
+                for (text, is_right) in [(DIRECT_ADDRESS, true), ("%REQ(X-REAL-IP)%", false)] {
+                    let mut document = document.clone();
+                    filters(&mut document).insert(0, hand_on(text));
+                    let faults = about(&document).iter().filter(|is_fault| **is_fault).count();
+                    let own = usize::from(found == Some(true));
+                    assert_eq!(faults, own + usize::from(!is_right), "{text}");
+                    if address == "connection" && is_right {
+                        assert_eq!(about(&document), [false; 0]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_route_says_to_policies_is_texts() {
+        for (said, is_right) in
+            [(json!({ "a": "b" }), true), (json!({}), true), (json!({ "a": 1 }), false), (json!("a"), false)]
+        {
+            for place in ["/route_config/virtual_hosts/0", "/route_config/virtual_hosts/0/routes/0"] {
+                let mut document = written("strict");
+                let route = document.pointer_mut(MANAGER).unwrap().pointer_mut(place).unwrap();
+                route["metadata"]["filter_metadata"]["portcullis"]["context_extensions"] = said.clone();
+                let faults = review(&document).into_iter().filter(|finding| finding.is_fault).count();
+                assert_eq!(faults, usize::from(!is_right), "{said} {place}");
+            }
         }
     }
 

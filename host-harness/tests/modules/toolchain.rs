@@ -11,7 +11,7 @@ use host_harness::{
     real_envoy::{BootstrapOptions, EnvoyError, EnvoyOptions, RealEnvoy, bootstrap},
     servers::Upstream,
 };
-use portcullis_filter::config::{ClusterTarget, Config, Limits, ManagerConfig, Scheme};
+use portcullis_filter::config::{ClusterTarget, Config, InputConfig, Limits, ManagerConfig, Scheme};
 
 use crate::common::runtime;
 
@@ -80,7 +80,6 @@ pub(crate) fn start_envoy(
         port: upstream.addr().port(),
     };
     let config = Config {
-        body: None,
         bundles: BTreeMap::new(),
         policies: BTreeMap::new(),
         default_policy: None,
@@ -90,6 +89,8 @@ pub(crate) fn start_envoy(
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,
+        input: InputConfig::default(),
+        labels: BTreeMap::new(),
         paths: Default::default(),
         manager: ManagerConfig::default(),
     };

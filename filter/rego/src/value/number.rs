@@ -95,6 +95,23 @@ impl Number {
         }
     }
 
+    /// A float64, written as Go's `FormatFloat(value, 'g', -1, 64)`; `None` for what is no number in JSON.
+    pub fn from_f64(value: f64) -> Option<Number> {
+        if !value.is_finite() {
+            return None;
+        }
+        let text = super::shortest::shortest(value);
+        let (mantissa, exponent) = text.split_once('e')?;
+        let exponent: i32 = exponent.parse().ok()?;
+        let text = if (-4..6).contains(&exponent) {
+            format!("{value}")
+        } else {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs())
+        };
+        Number::parse(&text)
+    }
+
     /// The nearest float64; `None` beyond its range.
     pub fn to_f64(&self) -> Option<f64> {
         match &self.0 {

@@ -6,8 +6,11 @@ use anyhow::Result;
 use host_harness::archive::Take;
 use portcullis_filter::{
     bundle::{Bundle, BundleError},
-    config::DEFAULT_DECISION,
-    policy::{EvaluationLimits, Field, Part, Policy, PolicyError, compiler, input_field, reference, string},
+    config::{DEFAULT_DECISION, InputConfig},
+    policy::{
+        EvaluationLimits, Field, Part, Policy, PolicyError, compiler, input_field, never_there, reference,
+        string,
+    },
 };
 use portcullis_rego::{Options, syntax::Pos};
 
@@ -16,8 +19,8 @@ use crate::cli::policy;
 /// Rules of one name that are looked at one by one, from which on it is told.
 const MANY_RULES: usize = 20;
 
-/// Whether the filter would take it.
-pub(super) fn check(arguments: &[String], decision: Option<&str>) -> Result<bool> {
+/// Whether the filter would take it. `input` is what the configuration gives policies to read.
+pub(super) fn check(arguments: &[String], decision: Option<&str>, input: &InputConfig) -> Result<bool> {
     let shown = arguments.join(", ");
     let keys = policy::keys(decision.unwrap_or(DEFAULT_DECISION))?;
     let mut bundles = Vec::new();
@@ -48,7 +51,7 @@ pub(super) fn check(arguments: &[String], decision: Option<&str>) -> Result<bool
     let options = Options { without_tests: true, places: true, ..Options::default() };
     let compiled = compiler(parts, options)?.finish()?;
     println!("{shown}: good");
-    warnings(&compiled, decision.map(|_| keys.as_slice()))?
+    warnings(&compiled, decision.map(|_| keys.as_slice()), input)?
         .iter()
         .for_each(|warning| println!("  warning in {warning}"));
     Ok(true)
@@ -69,7 +72,11 @@ fn refusals(parts: &[Part<'_>], keys: &[&str]) -> Vec<String> {
     }
 }
 
-fn warnings(compiled: &portcullis_rego::Policy, keys: Option<&[&str]>) -> Result<Vec<String>> {
+fn warnings(
+    compiled: &portcullis_rego::Policy,
+    keys: Option<&[&str]>,
+    input: &InputConfig,
+) -> Result<Vec<String>> {
     let place = |pos: Pos| format!("{}:{}", policy::place(compiled, pos), pos.col);
     let mut warnings = Vec::new();
     if let Some(keys) = keys
@@ -87,7 +94,7 @@ fn warnings(compiled: &portcullis_rego::Policy, keys: Option<&[&str]>) -> Result
             continue;
         }
         let steps: Vec<&str> = path.iter().map_while(string).collect();
-        if let Some(why) = vain(&steps)
+        if let Some(why) = vain(&steps, input)
             && told.insert((pos, why.clone()))
         {
             warnings.push(format!("{}: {why}", place(pos)));
@@ -95,7 +102,8 @@ fn warnings(compiled: &portcullis_rego::Policy, keys: Option<&[&str]>) -> Result
     }
     if reads.outside.contains("opa.runtime") {
         warnings.push(
-            "opa.runtime(): it is empty here: neither configuration nor environment is told".to_owned(),
+            "opa.runtime(): it has `config.labels` alone: neither the rest of the configuration nor the environment is told"
+                .to_owned(),
         );
     }
     for scanned in compiled.scanned(MANY_RULES) {
@@ -110,11 +118,13 @@ fn warnings(compiled: &portcullis_rego::Policy, keys: Option<&[&str]>) -> Result
 }
 
 /// Why a part of `input` is never there, if it is not.
-fn vain(steps: &[&str]) -> Option<String> {
+fn vain(steps: &[&str], input: &InputConfig) -> Option<String> {
     let shown = |steps: &[&str]| steps.iter().fold("input".to_owned(), |path, step| format!("{path}.{step}"));
+    if let Some(why) = never_there(steps, input) {
+        return Some(format!("`{}` is never there: {why}", shown(steps)));
+    }
     match input_field(steps) {
-        Field::Known => None,
-        Field::Absent(why) => Some(format!("`{}` is never there: {why}", shown(steps))),
+        Field::Known | Field::Absent(_) => None,
         Field::Unknown { at, known } => {
             let wrong = steps.get(at).copied().unwrap_or_default();
             let path = shown(steps.get(..=at).unwrap_or(steps));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use portcullis_filter::config::{BundleSource, Limits, ManagerConfig, PolicyConfig};
+use portcullis_filter::config::{BundleSource, InputConfig, Limits, ManagerConfig, PolicyConfig};
 
 use super::*;
 
@@ -172,7 +172,6 @@ fn config(clusters: &[(&str, ClusterTarget)], bundles: usize) -> Config {
     };
     let policy = PolicyConfig { bundles: vec!["b0".into()], decision: "p/allow".into() };
     Config {
-        body: None,
         bundles: (0..bundles).map(|index| (format!("b{index}"), bundle.clone())).collect(),
         policies: BTreeMap::from([("p".into(), policy)]),
         default_policy: Some("p".into()),
@@ -182,6 +181,8 @@ fn config(clusters: &[(&str, ClusterTarget)], bundles: usize) -> Config {
         staleness: BTreeMap::new(),
         health_path: None,
         health_detail: false,
+        input: InputConfig::default(),
+        labels: BTreeMap::new(),
         paths: Paths::default(),
         manager: ManagerConfig::default(),
     }
