@@ -1,12 +1,11 @@
 //! What OPA has and is not here: each entry says why, and a policy that calls it is refused by name.
 
-use super::{Builtin, Field, Type};
+use super::{Builtin, Type};
 
 const CRYPTO: &str = "certificates and private keys are not available";
 const GRAPHQL: &str = "GraphQL is not available";
 const HTTP: &str = "requests during an evaluation are not available";
 const DNS: &str = "name resolution is not available";
-const SCHEMA: &str = "JSON schemas are not available";
 const PARSE: &str = "the syntax tree of a module is not available";
 const AWS: &str = "requests to AWS are not available";
 const TEMPLATE: &str = "text templates are not available";
@@ -91,34 +90,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/http.go",
     )
     .nondeterministic(),
-    Builtin::missing(
-        "json.match_schema",
-        &[Type::Union(&[Type::String, Type::ANY_OBJECT]), Type::Union(&[Type::String, Type::ANY_OBJECT])],
-        Type::Array(
-            &[
-                Type::Boolean,
-                Type::array_of(&Type::Object(
-                    &[
-                        Field { key: "desc", value: Type::String },
-                        Field { key: "error", value: Type::String },
-                        Field { key: "field", value: Type::String },
-                        Field { key: "type", value: Type::String },
-                    ],
-                    None,
-                )),
-            ],
-            None,
-        ),
-        SCHEMA,
-        "v1/topdown/jsonschema.go",
-    ),
-    Builtin::missing(
-        "json.verify_schema",
-        &[Type::Union(&[Type::String, Type::ANY_OBJECT])],
-        Type::Array(&[Type::Boolean, Type::Union(&[Type::Null, Type::String])], None),
-        SCHEMA,
-        "v1/topdown/jsonschema.go",
-    ),
     Builtin::missing(
         "net.lookup_ip_addr",
         &[Type::String],

@@ -15,6 +15,7 @@ mod objects;
 mod operands;
 mod outside;
 mod patch;
+mod schema;
 mod time;
 mod tokens;
 mod types;
@@ -160,6 +161,7 @@ const SLICES: &[&[&[Builtin]]] = &[
         missing::BUILTINS,
         objects::BUILTINS,
         outside::BUILTINS,
+        schema::BUILTINS,
         time::BUILTINS,
         tokens::BUILTINS,
         units::BUILTINS,
