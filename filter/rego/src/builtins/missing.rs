@@ -2,7 +2,6 @@
 
 use super::{Builtin, Type};
 
-const CRYPTO: &str = "certificates and private keys are not available";
 const GRAPHQL: &str = "GraphQL is not available";
 const HTTP: &str = "requests during an evaluation are not available";
 const DNS: &str = "name resolution is not available";
@@ -12,34 +11,6 @@ const TEMPLATE: &str = "text templates are not available";
 
 /// The table of what is missing.
 pub(super) const BUILTINS: &[Builtin] = &[
-    Builtin::missing(
-        "crypto.parse_private_keys",
-        &[Type::String],
-        Type::array_of(&Type::object_of(&Type::String, &Type::Any)),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
-        "crypto.x509.parse_certificate_request",
-        &[Type::String],
-        Type::object_of(&Type::String, &Type::Any),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
-        "crypto.x509.parse_keypair",
-        &[Type::String, Type::String],
-        Type::object_of(&Type::String, &Type::Any),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
-        "crypto.x509.parse_rsa_private_key",
-        &[Type::String],
-        Type::object_of(&Type::String, &Type::Any),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
     Builtin::missing(
         "graphql.is_valid",
         &[Type::Union(&[Type::String, Type::ANY_OBJECT]), Type::Union(&[Type::String, Type::ANY_OBJECT])],

@@ -155,6 +155,8 @@ const SLICES: &[&[&[Builtin]]] = &[
         compare::BUILTINS,
         crypto::hashes::BUILTINS,
         crypto::pki::BUILTINS,
+        crypto::private::BUILTINS,
+        crypto::requests::BUILTINS,
         encoding::BUILTINS,
         graph::BUILTINS,
         json::BUILTINS,

@@ -31,7 +31,7 @@ pub(in crate::builtins) struct PrivateParts {
 
 impl PrivateParts {
     /// Whether they are those of the key. Go refuses a key where they are not.
-    fn fit(&self, key: &RsaKey) -> bool {
+    pub(super) fn fit(&self, key: &RsaKey) -> bool {
         let number = |bytes: &Vec<u8>| BigUint::from_bytes_be(bytes);
         let (n, d, p, q) = (number(&key.n), number(&self.d), number(&self.p), number(&self.q));
         let one = BigUint::from(1u8);
