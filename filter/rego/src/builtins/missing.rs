@@ -6,7 +6,6 @@ const GRAPHQL: &str = "GraphQL is not available";
 const HTTP: &str = "requests during an evaluation are not available";
 const DNS: &str = "name resolution is not available";
 const PARSE: &str = "the syntax tree of a module is not available";
-const AWS: &str = "requests to AWS are not available";
 const TEMPLATE: &str = "text templates are not available";
 
 /// The table of what is missing.
@@ -69,17 +68,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/net.go",
     )
     .nondeterministic(),
-    Builtin::missing(
-        "providers.aws.sign_req",
-        &[
-            Type::object_of(&Type::String, &Type::Any),
-            Type::object_of(&Type::String, &Type::Any),
-            Type::Number,
-        ],
-        Type::ANY_OBJECT,
-        AWS,
-        "v1/topdown/providers.go",
-    ),
     Builtin::missing(
         "rego.parse_module",
         &[Type::String, Type::String],

@@ -15,6 +15,7 @@ mod objects;
 mod operands;
 mod outside;
 mod patch;
+mod providers;
 mod schema;
 mod time;
 mod tokens;
@@ -163,6 +164,7 @@ const SLICES: &[&[&[Builtin]]] = &[
         missing::BUILTINS,
         objects::BUILTINS,
         outside::BUILTINS,
+        providers::BUILTINS,
         schema::BUILTINS,
         time::BUILTINS,
         tokens::BUILTINS,
