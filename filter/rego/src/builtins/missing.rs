@@ -2,11 +2,13 @@
 
 use super::{Builtin, Type};
 
-const GRAPHQL: &str = "GraphQL is not available";
+const GRAPHQL: &str =
+    "GraphQL is not available: its grammar and its rules would make the module larger by some 150 KB";
 const HTTP: &str = "requests during an evaluation are not available";
 const DNS: &str = "name resolution is not available";
-const PARSE: &str = "the syntax tree of a module is not available";
-const TEMPLATE: &str = "text templates are not available";
+const PARSE: &str = "the syntax tree of a module is not available: the one here is not that of OPA";
+const TEMPLATE: &str =
+    "text templates are not available: Go's templates are a language with functions of their own";
 
 /// The table of what is missing.
 pub(super) const BUILTINS: &[Builtin] = &[
