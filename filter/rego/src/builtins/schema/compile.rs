@@ -98,6 +98,10 @@ pub(super) struct Schemas(Vec<Schema>);
 impl Schemas {
     /// What the document says.
     pub(super) fn compile(call: &mut Call<'_>, document: &Value) -> Result<Schemas, Trouble> {
+        // A schema within another is at most two levels deeper, and what is in none of them is gone through, too.
+        if document.depth() > 2 * MOST_NESTING {
+            return Err(Trouble::Fault(Fault::Limit(Limit::Depth)));
+        }
         let mut documents = Documents::default();
         let whole = documents.add(call, document, &Reference::default())?;
         let draft = whole.draft.unwrap_or(Draft::Hybrid);

@@ -60,6 +60,9 @@ fn nest() {
     let items = r##"{"items":{"$ref":"#"}}"##;
     assert!(matched(&nested("[", "", "]", 120), items, STEPS).0.is_ok());
     ends(&nested("[", "", "]", 150), items, Limit::Depth);
+    // Also what is no schema within one.
+    ends("1", &format!(r#"{{"default":{}}}"#, nested("[", "", "]", 300)), Limit::Depth);
+    assert!(matched("1", &format!(r#"{{"default":{}}}"#, nested("[", "", "]", 250)), STEPS).0.is_ok());
     // A chain of references is as deep.
     let one = |at: usize| format!(r##""a{at}":{{"items":{{"$ref":"#/definitions/a{}"}}}}"##, at + 1);
     let all: Vec<_> = (0..400).map(one).collect();
