@@ -157,13 +157,18 @@ fn requests_that_wait_have_room_together_and_give_it_back() {
 #[test]
 fn without_the_section_no_body_is_read_and_that_is_told_when_the_policy_is_loaded() {
     let told = |envoy: &Envoy<Scripted>| {
-        envoy.logs().iter().filter(|line| line.message.contains("it reads the body of requests")).count()
+        let tells = |line: &str| {
+            line.contains("`input.parsed_body` is never there: bodies are read with `portcullis.body`")
+        };
+        envoy.logs().iter().filter(|line| tells(&line.message)).count()
     };
     let policy = "package main\n\nallow if { input.parsed_body == null; input.truncated_body == false }\n";
     let mut envoy = start(policy, Value::Null);
     assert!(told(&envoy) > 0);
+    assert_eq!(envoy.exchange(0, Request::get("/")).status, 200);
+    // It is not said of a body that there is none.
     for request in framings(&post("{}")) {
-        assert_eq!(envoy.exchange(0, request).status, 200);
+        assert_eq!(envoy.exchange(0, request).status, 403);
     }
     let envoy = start(policy, json!({}));
     assert_eq!(told(&envoy), 0);
@@ -175,7 +180,7 @@ fn what_a_policy_waits_for_in_vain_is_told_when_it_is_loaded() {
     let told = envoy.logs().iter().find(|line| line.message.contains("is never there"));
     let told = &told.expect("it is told").message;
     assert!(
-        told.contains("policy `main`: `input.attributes.request.http.metod` is never there; there is "),
+        told.contains("policy `main`: `input.attributes.request.http.metod` is never there: there is "),
         "{told}"
     );
     assert!(told.contains("method"), "{told}");

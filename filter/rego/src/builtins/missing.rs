@@ -1,46 +1,17 @@
 //! What OPA has and is not here: each entry says why, and a policy that calls it is refused by name.
 
-use super::{Builtin, Field, Type};
+use super::{Builtin, Type};
 
-const CRYPTO: &str = "certificates and private keys are not available";
-const GRAPHQL: &str = "GraphQL is not available";
+const GRAPHQL: &str =
+    "GraphQL is not available: its grammar and its rules would make the module larger by some 150 KB";
 const HTTP: &str = "requests during an evaluation are not available";
 const DNS: &str = "name resolution is not available";
-const SCHEMA: &str = "JSON schemas are not available";
-const PARSE: &str = "the syntax tree of a module is not available";
-const AWS: &str = "requests to AWS are not available";
-const TEMPLATE: &str = "text templates are not available";
+const PARSE: &str = "the syntax tree of a module is not available: the one here is not that of OPA";
+const TEMPLATE: &str =
+    "text templates are not available: Go's templates are a language with functions of their own";
 
 /// The table of what is missing.
 pub(super) const BUILTINS: &[Builtin] = &[
-    Builtin::missing(
-        "crypto.parse_private_keys",
-        &[Type::String],
-        Type::array_of(&Type::object_of(&Type::String, &Type::Any)),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
-        "crypto.x509.parse_certificate_request",
-        &[Type::String],
-        Type::object_of(&Type::String, &Type::Any),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
-        "crypto.x509.parse_keypair",
-        &[Type::String, Type::String],
-        Type::object_of(&Type::String, &Type::Any),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
-    Builtin::missing(
-        "crypto.x509.parse_rsa_private_key",
-        &[Type::String],
-        Type::object_of(&Type::String, &Type::Any),
-        CRYPTO,
-        "v1/topdown/crypto.go",
-    ),
     Builtin::missing(
         "graphql.is_valid",
         &[Type::Union(&[Type::String, Type::ANY_OBJECT]), Type::Union(&[Type::String, Type::ANY_OBJECT])],
@@ -92,34 +63,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
     )
     .nondeterministic(),
     Builtin::missing(
-        "json.match_schema",
-        &[Type::Union(&[Type::String, Type::ANY_OBJECT]), Type::Union(&[Type::String, Type::ANY_OBJECT])],
-        Type::Array(
-            &[
-                Type::Boolean,
-                Type::array_of(&Type::Object(
-                    &[
-                        Field { key: "desc", value: Type::String },
-                        Field { key: "error", value: Type::String },
-                        Field { key: "field", value: Type::String },
-                        Field { key: "type", value: Type::String },
-                    ],
-                    None,
-                )),
-            ],
-            None,
-        ),
-        SCHEMA,
-        "v1/topdown/jsonschema.go",
-    ),
-    Builtin::missing(
-        "json.verify_schema",
-        &[Type::Union(&[Type::String, Type::ANY_OBJECT])],
-        Type::Array(&[Type::Boolean, Type::Union(&[Type::Null, Type::String])], None),
-        SCHEMA,
-        "v1/topdown/jsonschema.go",
-    ),
-    Builtin::missing(
         "net.lookup_ip_addr",
         &[Type::String],
         Type::Set(&Type::String),
@@ -127,17 +70,6 @@ pub(super) const BUILTINS: &[Builtin] = &[
         "v1/topdown/net.go",
     )
     .nondeterministic(),
-    Builtin::missing(
-        "providers.aws.sign_req",
-        &[
-            Type::object_of(&Type::String, &Type::Any),
-            Type::object_of(&Type::String, &Type::Any),
-            Type::Number,
-        ],
-        Type::ANY_OBJECT,
-        AWS,
-        "v1/topdown/providers.go",
-    ),
     Builtin::missing(
         "rego.parse_module",
         &[Type::String, Type::String],

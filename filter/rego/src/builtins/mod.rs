@@ -15,6 +15,8 @@ mod objects;
 mod operands;
 mod outside;
 mod patch;
+mod providers;
+mod schema;
 mod time;
 mod tokens;
 mod types;
@@ -154,12 +156,16 @@ const SLICES: &[&[&[Builtin]]] = &[
         compare::BUILTINS,
         crypto::hashes::BUILTINS,
         crypto::pki::BUILTINS,
+        crypto::private::BUILTINS,
+        crypto::requests::BUILTINS,
         encoding::BUILTINS,
         graph::BUILTINS,
         json::BUILTINS,
         missing::BUILTINS,
         objects::BUILTINS,
         outside::BUILTINS,
+        providers::BUILTINS,
+        schema::BUILTINS,
         time::BUILTINS,
         tokens::BUILTINS,
         units::BUILTINS,

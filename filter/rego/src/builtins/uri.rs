@@ -138,6 +138,18 @@ fn scheme(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&[], text))
 }
 
+impl Uri {
+    /// The path as Go's `EscapedPath` has it: as it is written, if it may be written so.
+    pub(super) fn path_text(&self) -> Vec<u8> {
+        let is_kept = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@!'()*[]%".contains(byte);
+        if self.written_path.iter().all(is_kept) {
+            self.written_path.clone()
+        } else {
+            escaped_path(&self.path)
+        }
+    }
+}
+
 /// A path as Go writes it.
 pub(super) fn escaped_path(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());

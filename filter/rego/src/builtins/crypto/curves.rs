@@ -65,9 +65,27 @@ impl EcKey {
         COMBINATIONS * 2 * self.curve().bytes().next_multiple_of(4)
     }
 
+    /// The public point of a private key that is written in bytes; none if it is zero, or not below the order. Which
+    /// points are added and looked up does not depend on the key.
+    pub(in crate::builtins) fn public_of(curve: Curve, d: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        let (mut x, mut y) = match curve {
+            Curve::P224 => p224().public_of(d)?,
+            Curve::P256 => p256().public_of(d)?,
+            Curve::P384 => p384().public_of(d)?,
+            Curve::P521 => p521().public_of(d)?,
+        };
+        let more = x.len().checked_sub(curve.bytes())?;
+        Some((x.split_off(more), y.split_off(more)))
+    }
+
     /// The steps of making the sums, of the generator too, and of verifying one signature.
     pub(in crate::builtins) fn steps(&self) -> usize {
-        match self.curve() {
+        EcKey::steps_of(self.curve())
+    }
+
+    /// The same, of a curve.
+    pub(in crate::builtins) fn steps_of(curve: Curve) -> usize {
+        match curve {
             Curve::P224 | Curve::P256 => 32_000,
             Curve::P384 => 100_000,
             Curve::P521 => 230_000,
@@ -126,6 +144,18 @@ fn number<const N: usize>(hex: &str) -> Digits<N> {
         *digit = eight.iter().fold(0, |digit, byte| digit << 4 | value(byte));
     }
     digits
+}
+
+/// All bits or none.
+fn mask(is_set: bool) -> u32 {
+    std::hint::black_box(u32::from(is_set)).wrapping_neg()
+}
+
+/// Takes the other digits where the mask has all bits.
+fn keep<const N: usize>(digits: &mut Digits<N>, other: &Digits<N>, mask: u32) {
+    for (digit, other) in digits.iter_mut().zip(other) {
+        *digit ^= (*digit ^ other) & mask;
+    }
 }
 
 impl<const N: usize> Group<N> {
@@ -236,6 +266,45 @@ impl<const N: usize> Group<N> {
         let y = f.subtract(&f.multiply(&r, &f.subtract(&v, &x)), &f.double(&f.multiply(&p.y, &j)));
         let z = f.subtract(&f.subtract(&f.square(&f.add(&p.z, &h)), &zz), &hh);
         Point { x, y, z }
+    }
+
+    /// The coordinates of the generator taken a secret number of times.
+    fn public_of(&self, d: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        let mut scalar = [0; N];
+        if !read(d, &mut scalar) || !is_less(&scalar, &self.order.n) || scalar == [0; N] {
+            return None;
+        }
+        let combs = self.combs.get_or_init(|| self.combs_of(self.generator));
+        let columns = self.columns();
+        // It begins with the generator, so that it is never at infinity on the way; what that comes to is taken away.
+        let mut point = Point { x: self.generator.x, y: self.generator.y, z: self.field.one };
+        let mut begun = point;
+        for column in (0..columns).rev() {
+            point = self.double(&point);
+            begun = self.double(&begun);
+            let rows = (0..ROWS)
+                .fold(0u32, |rows, row| rows | u32::from(bit(&scalar, column + row * columns)) << row);
+            // Every sum is looked at, and one is added also where none is wanted.
+            let mut sum = Affine { x: [0; N], y: [0; N] };
+            for (at, other) in (1u32..).zip(&combs.0) {
+                let wanted = mask(at == rows || (rows == 0 && at == 1));
+                keep(&mut sum.x, &other.x, wanted);
+                keep(&mut sum.y, &other.y, wanted);
+            }
+            let with = self.add(&point, &sum);
+            let wanted = mask(rows != 0);
+            keep(&mut point.x, &with.x, wanted);
+            keep(&mut point.y, &with.y, wanted);
+            keep(&mut point.z, &with.z, wanted);
+        }
+        let begun = self.affine(&[begun]).pop()?;
+        let point = self.add(&point, &Affine { x: begun.x, y: self.field.subtract(&[0; N], &begun.y) });
+        let point = self.affine(&[point]).pop()?;
+        let plain = |scaled: &Digits<N>| {
+            let plain = self.field.multiply(scaled, &small(1));
+            plain.iter().rev().flat_map(|digit| digit.to_be_bytes()).collect::<Vec<u8>>()
+        };
+        Some((plain(&point.x), plain(&point.y)))
     }
 
     fn verify(&self, key: &Key<N>, digest: &[u8], r: &[u8], s: &[u8]) -> bool {

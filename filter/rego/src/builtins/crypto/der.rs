@@ -84,6 +84,35 @@ impl<'a> Der<'a> {
         if self.next_is(tag) { self.read(tag).map(Some) } else { Some(None) }
     }
 
+    /// What is in an optional element within a constructed one, as Go's `encoding/asn1` reads it: the length of the outer
+    /// one is not looked at, and one that holds something else is not there.
+    pub(super) fn explicit(&mut self, outer: u8, inner: u8) -> Option<Option<Der<'a>>> {
+        if !self.next_is(outer) {
+            return Some(None);
+        }
+        let digits = match self.0.get(1)? {
+            0 => return None,
+            length if length & 0x80 == 0 => 0,
+            length => usize::from(length & 0x7f),
+        };
+        let length = self
+            .0
+            .get(2..)?
+            .get(..digits)?
+            .iter()
+            .fold(0u64, |length, digit| length << 8 | u64::from(*digit));
+        if digits > 4 || (digits > 0 && length >> (8 * digits - 8) == 0) || (digits > 0 && length < 128) {
+            return None;
+        }
+        let mut rest = Der(self.0.get(2 + digits..)?);
+        if !rest.next_is(inner) {
+            return (!rest.is_empty()).then_some(None);
+        }
+        let found = rest.read(inner)?;
+        *self = rest;
+        Some(Some(found))
+    }
+
     /// The bytes of an integer, the shortest that mean it.
     pub(super) fn integer(&mut self) -> Option<&'a [u8]> {
         let bytes = self.read(INTEGER)?.0;
@@ -128,7 +157,12 @@ impl<'a> Der<'a> {
 
     /// Bits, and how many of the last byte are none.
     pub(super) fn bits(&mut self) -> Option<(&'a [u8], u8)> {
-        let (unused, bytes) = self.read(BIT_STRING)?.0.split_first()?;
+        self.read(BIT_STRING)?.as_bits()
+    }
+
+    /// The same, of what is in the element.
+    pub(super) fn as_bits(self) -> Option<(&'a [u8], u8)> {
+        let (unused, bytes) = self.0.split_first()?;
         let last = bytes.last().copied();
         let good = match last {
             _ if *unused > 7 => false,

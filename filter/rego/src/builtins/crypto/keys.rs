@@ -39,6 +39,14 @@ pub(in crate::builtins) fn public_of_ed25519(seed: &[u8; 32]) -> [u8; 32] {
     SigningKey::from_bytes(seed).verifying_key().to_bytes()
 }
 
+/// The public half of a private key of X25519: the same curve in other coordinates.
+pub(super) fn public_of_x25519(d: &[u8; 32]) -> [u8; 32] {
+    let mut expanded = [0; 64];
+    expanded.iter_mut().zip(d).for_each(|(to, from)| *to = *from);
+    let key = ed25519_dalek::hazmat::ExpandedSecretKey::from_bytes(&expanded);
+    VerifyingKey::from(&key).to_montgomery().to_bytes()
+}
+
 /// The signature of a message by a private key of Ed25519.
 pub(in crate::builtins) fn sign_ed25519(seed: &[u8; 32], message: &[u8]) -> [u8; 64] {
     ed25519_dalek::Signer::sign(&SigningKey::from_bytes(seed), message).to_bytes()
@@ -77,6 +85,17 @@ pub(in crate::builtins) fn from_pkix(der: &[u8]) -> Option<PublicKey> {
     public_key(algorithm, parameters, &bits)
 }
 
+/// The curve of an identifier.
+pub(super) fn curve_of(object: &[u8]) -> Option<Curve> {
+    Some(match object {
+        P224 => Curve::P224,
+        P256 => Curve::P256,
+        P384 => Curve::P384,
+        P521 => Curve::P521,
+        _ => return None,
+    })
+}
+
 /// The key of an algorithm that Go knows.
 pub(super) fn public_key(algorithm: &[u8], parameters: Option<&[u8]>, bits: &[u8]) -> Option<PublicKey> {
     match algorithm {
@@ -93,13 +112,7 @@ pub(super) fn public_key(algorithm: &[u8], parameters: Option<&[u8]>, bits: &[u8
             let curve = Der(parameters?).object()?;
             let half = bits.len().checked_sub(1)? / 2;
             let (x, y) = bits.strip_prefix(&[4])?.split_at_checked(half)?;
-            let curve = match curve {
-                P224 => Curve::P224,
-                P256 => Curve::P256,
-                P384 => Curve::P384,
-                P521 => Curve::P521,
-                _ => return None,
-            };
+            let curve = curve_of(curve)?;
             if x.len() != curve.bytes() || y.len() != x.len() {
                 return None;
             }

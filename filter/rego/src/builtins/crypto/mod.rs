@@ -8,6 +8,8 @@ pub(super) mod keys;
 mod modular;
 pub(super) mod pem;
 pub(super) mod pki;
+pub(super) mod private;
+pub(super) mod requests;
 pub(super) mod rsa;
 
 const SOURCE: &str = "v1/topdown/crypto.go";

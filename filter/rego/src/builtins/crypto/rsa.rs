@@ -31,7 +31,7 @@ pub(in crate::builtins) struct PrivateParts {
 
 impl PrivateParts {
     /// Whether they are those of the key. Go refuses a key where they are not.
-    fn fit(&self, key: &RsaKey) -> bool {
+    pub(super) fn fit(&self, key: &RsaKey) -> bool {
         let number = |bytes: &Vec<u8>| BigUint::from_bytes_be(bytes);
         let (n, d, p, q) = (number(&key.n), number(&self.d), number(&self.p), number(&self.q));
         let one = BigUint::from(1u8);
@@ -124,11 +124,41 @@ impl RsaKey {
         hash: Hash,
         digest: &[u8],
     ) -> Option<Vec<u8>> {
+        let message = self.padded(self.n.len(), hash, digest)?;
+        self.sign_message(parts, &message).filter(|made| self.verify(Padding::Fixed, hash, digest, made))
+    }
+
+    /// The same by PSS, with salt as long as the hash.
+    pub(in crate::builtins) fn sign_pss(
+        &self,
+        parts: &PrivateParts,
+        hash: Hash,
+        digest: &[u8],
+        salt: &[u8],
+    ) -> Option<Vec<u8>> {
+        let message = self.padded_by_pss(hash, digest, salt)?;
+        self.sign_message(parts, &message).filter(|made| self.verify(Padding::PssOfHash, hash, digest, made))
+    }
+
+    fn sign_message(&self, parts: &PrivateParts, message: &[u8]) -> Option<Vec<u8>> {
         let modulus = self.modulus.as_ref().filter(|_| parts.fit(self))?;
-        let expected = self.padded(self.n.len(), hash, digest)?;
-        let signature = modulus.secret_power(&expected, &parts.d)?;
-        let signature = signature.get(signature.len().checked_sub(self.n.len())?..)?.to_vec();
-        self.verify(Padding::Fixed, hash, digest, &signature).then_some(signature)
+        let signature = modulus.secret_power(message, &parts.d)?;
+        Some(signature.get(signature.len().checked_sub(self.n.len())?..)?.to_vec())
+    }
+
+    /// RFC 8017, section 9.1.1.
+    fn padded_by_pss(&self, hash: Hash, digest: &[u8], salt: &[u8]) -> Option<Vec<u8>> {
+        let bits = self.bits().checked_sub(1)?;
+        let length = bits.div_ceil(8);
+        let tag = hash.of(&[&[0; 8], digest, salt]);
+        let zeros = length.checked_sub(tag.len() + salt.len() + 2)?;
+        let block = [vec![0; zeros].as_slice(), &[1], salt].concat();
+        let mask = (0u32..).flat_map(|count| hash.of(&[&tag, &count.to_be_bytes()]));
+        let mut message: Vec<u8> = block.iter().zip(mask).map(|(byte, mask)| byte ^ mask).collect();
+        *message.first_mut()? &= 0xffu8.checked_shr((8 * length - bits) as u32)?;
+        message.extend(tag);
+        message.push(0xbc);
+        Some(message)
     }
 
     /// A digest as PKCS #1 v1.5 pads it.

@@ -97,3 +97,49 @@ fn a_chain_is_paid_for() {
         assert_eq!(answer(&name, &args, steps).0, Err(Fault::Limit(Limit::Steps)));
     }
 }
+
+/// Keys and requests are paid for before they are computed with.
+#[test]
+fn private_keys_are_paid_for() {
+    let text = include_str!("../../../tests/data/calls/crypto_private.jsonl");
+    let rows = || {
+        text.lines().map(|line| serde_json::from_str::<(String, Vec<String>, Option<String>)>(line).unwrap())
+    };
+    let least = [
+        ("crypto.parse_private_keys", "\"Primes\"", 2_000),
+        ("crypto.parse_private_keys", "\"Curve\"", 30_000),
+        ("crypto.x509.parse_rsa_private_key", "\"Ed25519\"", 10_000),
+        ("crypto.x509.parse_keypair", "\"Primes\"", 5_000),
+        ("crypto.x509.parse_certificate_request", "\"RawSubject\"", 900),
+    ];
+    for (name, with, least) in least {
+        let found = rows().find(|(have, _, given)| {
+            have == name && given.as_ref().is_some_and(|given| given.contains(with))
+        });
+        let args: Vec<Value> = found.unwrap().1.iter().map(|arg| term(arg)).collect();
+        let (good, taken) = answer(name, &args, 10_000_000);
+        assert!(good.is_ok() && taken > least, "{name} {with}: {taken}");
+        for steps in [0, 10, taken / 2, taken - 1] {
+            assert_eq!(answer(name, &args, steps).0, Err(Fault::Limit(Limit::Steps)), "{name} {with}");
+        }
+    }
+}
+
+/// A key of the table: its public half is the generator taken so many times, wherever that begins.
+#[test]
+fn the_public_half_of_a_private_key_is_on_the_curve() {
+    for (curve, order_less_one) in
+        [(Curve::P224, 28), (Curve::P256, 32), (Curve::P384, 48), (Curve::P521, 66)]
+    {
+        assert_eq!(EcKey::public_of(curve, &[]), None);
+        assert_eq!(EcKey::public_of(curve, &[0; 66]), None);
+        assert_eq!(EcKey::public_of(curve, &vec![0xff; order_less_one]), None);
+        let (x, y) = EcKey::public_of(curve, &[1]).unwrap();
+        assert!(EcKey::new(curve, &x, &y).is_some());
+        // One more than 128 is 129, by addition in the field of exponents: the points differ, and are points.
+        for d in 1..130u8 {
+            let (x, y) = EcKey::public_of(curve, &[d]).unwrap();
+            assert!(x.len() == curve.bytes() && EcKey::new(curve, &x, &y).is_some(), "{d}");
+        }
+    }
+}

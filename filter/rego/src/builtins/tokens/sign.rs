@@ -1,4 +1,4 @@
-//! Tokens that are made, where their signature is a function of key and text: not by ECDSA and PSS, which need chance.
+//! Tokens that are made: not by ECDSA, whose nonces must not show in how long anything takes.
 
 use super::super::crypto::hashes::Hash;
 use super::super::crypto::keys::{ED25519_STEPS, PublicKey, sign_ed25519};
@@ -66,13 +66,25 @@ fn signature(call: &mut Call<'_>, message: &[u8], wanted: Wanted, key: &JsonKey)
             Wanted::Code(_),
             Some(Material::Public(PublicKey::Ed25519(_)) | Material::Private(PublicKey::Ed25519(_))),
         ) => halt("a code of a key of Ed25519 is not available"),
-        (Wanted::Header(Family::Rsa(hash)), Some(Material::Private(PublicKey::Rsa(public)))) => {
+        (
+            Wanted::Header(family @ (Family::Rsa(hash) | Family::Pss(hash))),
+            Some(Material::Private(PublicKey::Rsa(public))),
+        ) => {
             if public.is_too_long() {
                 return halt("an RSA key of more than 8192 bits");
             }
             call.step(public.signing_steps())?;
             let Some(Signing::Rsa(parts)) = &key.signing else { return Err(NO_KEY) };
-            match public.sign(parts, hash, &hash.of(&[message])) {
+            let digest = hash.of(&[message]);
+            let signature = if let Family::Pss(_) = family {
+                // Chance of the query; no two messages have the same.
+                let seed = call.seed.map(u64::to_be_bytes).concat();
+                call.step(Hash::steps(public.n.len()))?;
+                public.sign_pss(parts, hash, &digest, &hash.of(&[&seed, &digest]))
+            } else {
+                public.sign(parts, hash, &digest)
+            };
+            match signature {
                 Some(signature) => Ok(signature),
                 // Go says why, and may take more than is known here.
                 None => halt("an RSA key whose parts do not fit, or that is short"),
@@ -83,10 +95,9 @@ fn signature(call: &mut Call<'_>, message: &[u8], wanted: Wanted, key: &JsonKey)
             let Some(Signing::Ed25519(seed)) = &key.signing else { return Err(NO_KEY) };
             Ok(sign_ed25519(seed, message).to_vec())
         }
-        // Signatures by chance.
-        (Wanted::Header(Family::Pss(_)), Some(Material::Private(PublicKey::Rsa(_))))
-        | (Wanted::Header(Family::Ecdsa(_)), Some(Material::Private(PublicKey::Ec { .. }))) => {
-            halt("signing by ECDSA or PSS is not available")
+        // Curves are computed with in as long as the numbers take: of many signatures that would tell the key.
+        (Wanted::Header(Family::Ecdsa(_)), Some(Material::Private(PublicKey::Ec { .. }))) => {
+            halt("signing by ECDSA is not available")
         }
         _ => Err(NO_KEY),
     }

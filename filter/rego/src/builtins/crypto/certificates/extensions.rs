@@ -81,7 +81,7 @@ const STATUS: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x30\x01";
 const ISSUERS: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x30\x02";
 
 impl<'a> Known<'a> {
-    pub(super) fn of(extensions: &[Extension<'a>]) -> Option<Known<'a>> {
+    pub(in crate::builtins::crypto) fn of(extensions: &[Extension<'a>]) -> Option<Known<'a>> {
         let mut known = Known::default();
         for extension in extensions {
             let handled = known.take(extension)?;

@@ -1,7 +1,7 @@
 //! Certificates, read as Go's `crypto/x509` does: what it refuses is refused, and nothing else. Source: parser.go.
 
 pub(super) mod chains;
-mod extensions;
+pub(super) mod extensions;
 mod names;
 pub(super) mod shown;
 pub(super) mod signatures;
@@ -156,7 +156,7 @@ pub(super) fn name(der: &[u8]) -> Option<Name<'_>> {
 }
 
 /// A string of any of ASN.1's kinds, in UTF-8.
-fn text(tag: u8, bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+pub(super) fn text(tag: u8, bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     let is_printable = |byte: &u8| byte.is_ascii_alphanumeric() || b"'()+,-./ :=?*&".contains(byte);
     let good = match tag {
         // UTF-8, printable, numeric, IA5.

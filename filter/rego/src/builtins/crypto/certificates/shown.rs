@@ -19,7 +19,7 @@ pub(in crate::builtins::crypto) fn object(members: Vec<(&str, Value)>) -> Result
 }
 
 /// A list; `null` without items, as of a slice that nothing was added to.
-fn list(items: Vec<Value>) -> Result<Value, Fault> {
+pub(in crate::builtins::crypto) fn list(items: Vec<Value>) -> Result<Value, Fault> {
     if items.is_empty() { Ok(Value::Null) } else { Ok(Value::array(items)?) }
 }
 
@@ -33,7 +33,7 @@ fn text(bytes: &[u8]) -> Value {
     Value::from(lossy(bytes).as_bytes())
 }
 
-fn texts(all: &[&[u8]]) -> Result<Value, Fault> {
+pub(in crate::builtins::crypto) fn texts(all: &[&[u8]]) -> Result<Value, Fault> {
     list(all.iter().map(|bytes| text(bytes)).collect())
 }
 
@@ -43,7 +43,7 @@ pub(in crate::builtins::crypto) fn big(bytes: &[u8]) -> Value {
 }
 
 /// An object identifier as its arcs.
-fn id(object: &[u8]) -> Result<Value, Fault> {
+pub(in crate::builtins::crypto) fn id(object: &[u8]) -> Result<Value, Fault> {
     let arcs = arcs(object).unwrap_or_default();
     Ok(Value::array(arcs.into_iter().map(|arc| Value::from(i64::from(arc))).collect())?)
 }
