@@ -109,6 +109,19 @@ pub enum FaultClass {
     L3,
 }
 
+impl FaultClass {
+    /// What the class means, in a few words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            FaultClass::L0 => "order and delay alone",
+            FaultClass::L1 => "with a fault that Envoy may have",
+            FaultClass::L2 => "only on hosts other than Envoy",
+            FaultClass::L3 => "with a fault that no host may have",
+        }
+    }
+}
+
 /// Why a callback failed, without the guest's stack, which follows.
 #[must_use]
 pub fn trap_cause(reason: &str) -> &str {

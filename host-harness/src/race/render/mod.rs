@@ -21,6 +21,7 @@ mod svg;
 mod text;
 mod words;
 
+pub use self::words::visible;
 use super::{Explanation, trace::Trace};
 
 /// How a run is drawn.
