@@ -5,7 +5,7 @@
 //! nothing of one can be seen by the next (INVARIANT no crossing).
 
 mod compiling;
-mod disposal;
+mod deferred_drop;
 mod fields;
 pub(crate) mod json;
 pub(crate) mod merge;
@@ -29,7 +29,7 @@ use portcullis_rego::{
 };
 
 pub use compiling::{Compiling, compiler, reference};
-pub use disposal::Disposal;
+pub use deferred_drop::DeferredDrop;
 #[cfg(test)]
 pub(crate) use fields::known_paths;
 pub use fields::{Field, InputField, InputFields, field as input_field};

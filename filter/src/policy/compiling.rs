@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, mem, rc::Rc};
 use portcullis_rego::{CompileErrors, Compiler, Limits, Options, Outside, Progress, ReadsSurvey};
 
 use super::{
-    Brings, Compiled, Disposal, EvaluationLimits, InputFields, Part, Policy, PolicyError, PolicyId, Value,
-    merge::Merge, module::Module, object,
+    Brings, Compiled, DeferredDrop, EvaluationLimits, InputFields, Part, Policy, PolicyError, PolicyId,
+    Value, merge::Merge, module::Module, object,
 };
 
 /// Rules that one step takes through one stage of the compiler; a rule of some lines takes a few microseconds.
@@ -64,10 +64,10 @@ impl<B: Brings> Compiling<B> {
     }
 
     /// Gives the work up, or what is left of it, and hands over what has been made, to be freed in steps.
-    pub fn discard(self, disposal: &mut Disposal) {
-        disposal.push(self.data);
+    pub fn discard(self, deferred: &mut DeferredDrop) {
+        deferred.push(self.data);
         if let Stage::Merging(_, Some(merge)) = self.stage {
-            merge.discard(disposal);
+            merge.discard(deferred);
         }
     }
 
