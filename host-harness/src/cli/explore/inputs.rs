@@ -163,7 +163,7 @@ fn configuration(given: &str) -> Result<String> {
     Ok(given.to_owned())
 }
 
-/// What tells scenarios of one name and variant apart, where several modules are explored: the module's own name.
+/// What distinguishes scenarios of one name and variant, where several modules are explored: the module's own name.
 pub(super) fn module_name<'a>(scenario: &'a Scenario, scenarios: &[Arc<Scenario>]) -> Option<&'a str> {
     let twin = |other: &&Arc<Scenario>| {
         (&other.name, &other.variant) == (&scenario.name, &scenario.variant)

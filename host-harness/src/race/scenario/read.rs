@@ -22,7 +22,7 @@ const KINDS: [(&str, &str); 13] = [
     ("boolean", "the value"),
 ];
 
-/// Reads the text as a tree without judging its keys.
+/// Reads the text as a tree without checking its keys.
 pub(super) fn tree(text: &str) -> Result<Value, Problem> {
     let read: Result<Value, _> = serde_path_to_error::deserialize(yaml_serde::Deserializer::from_str(text));
     let mut tree = read.map_err(|error| {
@@ -114,7 +114,7 @@ fn place(parent: &str, below: &serde_path_to_error::Path) -> String {
     }
 }
 
-/// The parser begins some of its sentences with the path, which is told beside them.
+/// The parser begins some of its sentences with the path, which is reported beside them.
 fn without_place<'a>(message: &'a str, path: &str) -> &'a str {
     message.strip_prefix(path).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
 }
