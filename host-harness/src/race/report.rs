@@ -109,9 +109,9 @@ pub enum LeftOff {
     Interrupted,
     /// The time was over.
     Time,
-    /// The part of the time, or of the schedules, that the phase may take was over.
+    /// The part of the time that the phase may take was over.
     Share,
-    /// All schedules that were given were run.
+    /// All schedules that were given, or the phase's part of them, were run.
     Schedules,
     /// The states took all memory that was given.
     Memory,
@@ -235,19 +235,25 @@ impl Report {
         if self.proof().is_some_and(|phase| phase.name == EXHAUSTIVE) {
             return Vec::new();
         }
-        let systematic = self.phases.iter().filter(|phase| phase.is_systematic());
-        let mut sentences: Vec<String> = systematic.filter_map(Phase::not_reached).collect();
-        let random = self.phases.iter().filter(|phase| !phase.is_systematic() && !phase.complete);
-        let random: Vec<&Phase> = random.collect();
-        if let Some(reason) = random.iter().find_map(|phase| phase.left_off) {
-            let names = random.iter().map(|phase| phase.name.as_str()).collect::<Vec<_>>().join(", ");
-            sentences.push(format!("not all of {names}: {}", reason.words()));
+        // By what ended them, the time mostly.
+        let mut by_reason: Vec<(&'static str, Vec<String>)> = Vec::new();
+        let mut add = |reason, what: String| match by_reason.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, all)) if all.contains(&what) => {}
+            Some((_, all)) => all.push(what),
+            None => by_reason.push((reason, vec![what])),
+        };
+        for phase in &self.phases {
+            let is_proof = phase.certificate.is_some() || !phase.is_systematic() && phase.complete;
+            if let Some(reason) = phase.left_off.filter(|_| !is_proof) {
+                add(reason.words(), phase.not_reached());
+            }
         }
-        if !self.not_begun.is_empty() {
-            let names = self.not_begun.iter().map(|name| in_words(name)).collect::<Vec<_>>().join(", ");
-            sentences.push(format!("not begun: {names}"));
+        for name in &self.not_begun {
+            add("not begun", in_words(name).to_owned());
         }
-        sentences
+        let sentence =
+            |(reason, all): (&str, Vec<String>)| format!("not reached, {reason}: {}", all.join(", "));
+        by_reason.into_iter().map(sentence).collect()
     }
 
     /// Puts into words what can be said of it.
@@ -354,8 +360,7 @@ impl LeftOff {
             LeftOff::Found => "a schedule failed",
             LeftOff::NotAsked => "nothing could be asked",
             LeftOff::Interrupted => "it was interrupted",
-            LeftOff::Time => "the time was over",
-            LeftOff::Share => "its share of the time or of the schedules was used up",
+            LeftOff::Time | LeftOff::Share => "the time was over",
             LeftOff::Schedules => "the schedules were used up",
             LeftOff::Memory => "its states took all the memory given",
             LeftOff::Steps => "runs were cut off by `bounds.steps`",
@@ -364,6 +369,11 @@ impl LeftOff {
             LeftOff::Cycle => "a state led to itself",
         }
     }
+}
+
+/// `1 schedule`, `2 schedules`
+fn schedules(count: u64) -> String {
+    if count == 1 { "1 schedule".to_owned() } else { format!("{count} schedules") }
 }
 
 /// The name of a phase in a sentence.
@@ -384,23 +394,17 @@ impl Phase {
         self.name == EXHAUSTIVE || self.name.starts_with(BOUND)
     }
 
-    /// What a systematic phase did not come to, and why.
-    fn not_reached(&self) -> Option<String> {
-        if self.certificate.is_some() {
-            return None;
+    /// What it is that was not reached, and how far it came.
+    fn not_reached(&self) -> String {
+        if !self.is_systematic() {
+            return "all random schedules".to_owned();
         }
-        let reason = self.left_off?;
         let left = match self.open_states {
             0 => String::new(),
             1 => ", at least 1 state left".to_owned(),
             open => format!(", at least {open} states left"),
         };
-        Some(format!(
-            "not reached: {} ({} schedules run{left}); {}",
-            in_words(&self.name),
-            self.schedules,
-            reason.words()
-        ))
+        format!("{} ({} run{left})", in_words(&self.name), schedules(self.schedules))
     }
 
     pub(super) fn new(name: &str) -> Phase {

@@ -65,7 +65,7 @@ pub struct Options {
     pub cache: bool,
 }
 
-/// What is told while a campaign runs.
+/// What is reported while a campaign runs.
 pub type Progress<'a> = &'a mut dyn FnMut(&Report, &str);
 
 /// In how many runs a shorter way is looked for. Where the time suffices, a schedule shrinks to the same on every machine.
@@ -250,8 +250,9 @@ impl Campaign {
 
     /// Why a phase is over, if it is.
     fn over_for(&self, share: Share) -> Option<LeftOff> {
-        let up = self.began.elapsed() >= share.time || self.report.schedules >= share.schedules;
-        self.over().or(up.then_some(LeftOff::Share))
+        let time = (self.began.elapsed() >= share.time).then_some(LeftOff::Share);
+        let schedules = (self.report.schedules >= share.schedules).then_some(LeftOff::Schedules);
+        self.over().or(time).or(schedules)
     }
 
     fn systematic(&mut self, bound: Option<u32>, until: Share, progress: Progress<'_>) {
