@@ -1,7 +1,12 @@
 //! `portcullis explore`, `replay`, `shrink`, `explain` and `render` as a person runs them.
 
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../race/generator.rs"]
+mod generator;
 mod inputs;
 mod kept;
+mod random;
 mod results;
 mod schedules;
 

@@ -9,6 +9,7 @@ mod editing;
 mod ends;
 mod errors;
 mod files;
+mod generator;
 mod held_out;
 mod language;
 mod many;
