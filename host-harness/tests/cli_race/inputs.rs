@@ -230,3 +230,28 @@ fn filters_and_scenarios_are_named_in_any_order_and_known_by_their_names_or_by_h
         assert_eq!(explored, modules);
     }
 }
+
+#[test]
+fn a_scenario_that_is_too_deep_or_too_long_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let began = std::time::Instant::now();
+    let events: String = (0..50_000).map(|number| format!("  - {{at: 0s, request: r{number}}}\n")).collect();
+    for (text, expected) in [
+        (
+            format!("about: {}\n", "[".repeat(300_000)),
+            "more than 1000 brackets are open in line 3: close them",
+        ),
+        (format!("about: {}\n", "{a: ".repeat(300_000)), "more than 1000 brackets are open in line 3"),
+        (format!("events:\n{events}"), "events: 50000 are more than a search comes to: give at most 1000"),
+    ] {
+        let path = write(folder.path(), "a.yaml", &format!("scenario: a\nmodule: m.wasm\n{text}"));
+        let output = portcullis(&["explore", &path]);
+        assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+        assert!(shown(&output).contains(expected), "{expected}: {}", shown(&output));
+    }
+    // In quotes they are text.
+    let text = format!("scenario: a\nabout: '{}'\nmodule: gone.wasm\n", "[".repeat(5000));
+    let output = portcullis(&["explore", &write(folder.path(), "a.yaml", &text)]);
+    assert!(shown(&output).contains("gone.wasm` cannot be read"), "{}", shown(&output));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
