@@ -108,13 +108,13 @@ fn the_timeline_of_a_log_names_what_every_worker_served() {
 
     let text = gate.envoy.log();
     let log = Log::read(text.as_bytes(), "envoy.log").unwrap_or_else(|error| panic!("{error}"));
-    let judged = log.judge(BOUND);
-    let found: Vec<_> = judged.departures.iter().filter(|departure| departure.found).collect();
+    let checked = log.check(BOUND);
+    let found: Vec<_> = checked.departures.iter().filter(|departure| departure.found).collect();
     assert_eq!(found.len(), 0, "{found:?}\n{text}");
     // The canary serves nothing; the VM that trapped served the first ones, and the one after it the others.
     for bundle in 0..log.bundles.len() {
         let generations = |vm: usize| -> BTreeSet<u64> {
-            let of = judged.served.iter().filter(|served| served.vm == vm && served.bundle == bundle);
+            let of = checked.served.iter().filter(|served| served.vm == vm && served.bundle == bundle);
             of.map(|served| served.generation).filter(|generation| *generation > 0).collect()
         };
         let all = (0..log.vms.len()).map(generations).filter(|served| !served.is_empty());
@@ -135,13 +135,14 @@ fn the_timeline_of_a_log_names_what_every_worker_served() {
         );
     }
 
-    let trace = log.trace(&judged, &Cut::default()).unwrap_or_else(|error| panic!("{error}"));
+    let trace = log.trace(&checked, &Cut::default()).unwrap_or_else(|error| panic!("{error}"));
     let page = render::render(&trace, Format::Html);
     let Some(mut browser) = browser::Browser::start() else { return };
     let mut page = browser.open("log.html", &page, "");
     let shown = page.evaluate("document.body.innerText");
     let shown = shown.as_str().expect("text");
-    for vm in log.vms.iter().enumerate().filter(|(vm, _)| judged.served.iter().any(|served| served.vm == *vm))
+    for vm in
+        log.vms.iter().enumerate().filter(|(vm, _)| checked.served.iter().any(|served| served.vm == *vm))
     {
         assert!(shown.contains(&*vm.1.name), "{} is not on the page:\n{shown}", vm.1.name);
     }

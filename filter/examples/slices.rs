@@ -11,7 +11,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use portcullis_filter::{
     bundle::{Bundle, Reading},
-    policy::{Compiling, Disposal, EvaluationLimits, Moment, object, parse_yaml},
+    policy::{Compiling, DeferredDrop, EvaluationLimits, Moment, object, parse_yaml},
 };
 
 const DATA_BYTES: usize = 10 << 20;
@@ -186,16 +186,16 @@ fn run(archive: &[u8]) -> Run {
     policy.evaluate(object([]), Moment::default()).expect("it evaluates");
     let evaluating = start.elapsed();
 
-    let mut disposal = Disposal::default();
+    let mut deferred = DeferredDrop::default();
     drop(stepper);
-    disposal.push(bundle.data);
+    deferred.push(bundle.data);
     let start = Instant::now();
     drop(policy);
     let policy = vec![evaluating, start.elapsed()];
     let mut freeing = Vec::new();
-    while !disposal.is_empty() {
+    while !deferred.is_empty() {
         let start = Instant::now();
-        disposal.step();
+        deferred.step();
         freeing.push(start.elapsed());
     }
     Run { reading: steps, compiling, policy, freeing }

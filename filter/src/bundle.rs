@@ -1,4 +1,4 @@
-//! Bytes → verified [`Bundle`]: OPA's bundle format, judged as a whole before anything of it is used.
+//! Bytes → verified [`Bundle`]: OPA's bundle format, checked as a whole before anything of it is used.
 //!
 //! Only the names that OPA reads count, and only at their own place: OPA takes any file whose name ends in
 //! `.manifest` for the manifest, wherever it lies, so that a nested one can replace it; here it must be at the root.

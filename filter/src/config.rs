@@ -37,7 +37,7 @@ pub struct Config {
     pub staleness: BTreeMap<String, Staleness>,
     /// The path whose requests are answered with the state of the manager; none answers none.
     pub health_path: Option<String>,
-    /// Whether that path tells everything to who asks for it.
+    /// Whether that path reports everything to whoever asks for it.
     pub health_detail: bool,
     /// How the VMs of a process work together.
     pub manager: ManagerConfig,

@@ -18,8 +18,8 @@ pub(crate) enum Protection {
     PayloadDigest,
     /// A dead owner's bundles are taken over.
     Takeover,
-    /// Records are compared on ticks, whatever was told.
-    Comparison,
+    /// Records are compared on ticks, with or without a notice.
+    Reconcile,
     /// A place is renewed before it counts as dead.
     Renewal,
     /// What the one before has checked is not fetched again.

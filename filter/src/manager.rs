@@ -2,7 +2,7 @@
 //!
 //! Shared data has one record per bundle, which says what is published and which member loads it. A member claims a
 //! bundle from a tick, when nobody alive has it; the epoch of its claim is the fence of everything that it writes.
-//! Every VM compares the records with what it serves, on ticks and when it is told to look, and reads what is newer
+//! Every VM compares the records with what it serves, on ticks and when it is notified, and reads what is newer
 //! beside what is active. A notice has nothing in it: a lost, late, doubled or foreign one changes only how soon.
 //!
 //! A bundle is read before it is published. Which bundles decide together is a set per policy: one VM tries it, and only
@@ -12,7 +12,6 @@
 
 mod acceptance;
 mod adoption;
-mod comparison;
 mod download;
 mod ending;
 mod failures;
@@ -22,13 +21,14 @@ mod marks;
 mod member;
 mod policies;
 mod quarantine;
+mod reconcile;
 mod record;
 mod registry;
+mod reporter;
 mod requests;
 mod sets;
 mod shared;
-mod shelf;
-mod teller;
+mod shared_cache;
 
 use std::{
     cell::RefCell,
@@ -44,20 +44,20 @@ use crate::{
     bundle::Bundle,
     config::{BundleSource, Config, Staleness},
     hooks::{Protection, guards},
-    policy::Disposal,
+    policy::DeferredDrop,
     telemetry::{Counter, Gauge},
 };
 
 use adoption::Job;
-use comparison::{Comparison, WAITING};
 use download::Download;
 use failures::Failures;
 use health::MadeOf;
 use member::{Change, Members, Membership, Open, Serving};
 use policies::{Policies, Slot};
 use quarantine::Quarantine;
+use reconcile::{Reconcile, WAITING};
 use record::{Access, BundleRecord, VmName, millis};
-use teller::Teller;
+use reporter::Reporter;
 
 pub use acceptance::may_refuse;
 pub use download::{Answer, FetchId, HttpCall};
@@ -65,9 +65,9 @@ pub use ending::note_end;
 pub use health::{BundleHealth, Health, PolicyHealth, VmHealth};
 pub use policies::NotReady;
 pub use shared::{AtWork, LocalData, Read, Seen, SharedData, Task, TaskKind};
-pub use shelf::Shelf;
+pub use shared_cache::SharedCache;
 
-/// Pause between ticks while something is under way, and the least between two comparisons.
+/// Pause between ticks while something is under way, and the least between two rounds of comparing.
 const BUSY_TICK: Duration = Duration::from_millis(10);
 /// Pause between ticks when nothing is: polls are due once in seconds.
 const CALM_TICK: Duration = Duration::from_millis(100);
@@ -120,7 +120,7 @@ pub enum Effect {
         /// Name of the queue.
         queue: String,
     },
-    /// Tell the operator.
+    /// Report to the operator.
     Log(Level, String),
     /// Count.
     Count(Counter),
@@ -147,13 +147,13 @@ pub struct Manager {
     frees_superseded: bool,
     /// Sets of a policy that are kept beside the good one.
     retained: usize,
-    shelf: Shelf,
-    /// What names this context on the shelf, and whether it is the first of its VM.
+    cache: SharedCache,
+    /// What names this context in the cache, and whether it is the first of its VM.
     context: (u64, bool),
     /// Documents that were replaced, which are freed in small pieces.
-    disposal: Disposal,
+    deferred: DeferredDrop,
     /// Whether there is something to free now.
-    is_disposing: bool,
+    is_dropping: bool,
     slice: Duration,
     staleness: BTreeMap<String, Staleness>,
     random: fastrand::Rng,
@@ -165,15 +165,15 @@ pub struct Manager {
     /// When the figures of the process were last shown.
     shown: Option<Duration>,
     compared: Option<Duration>,
-    /// The comparison that is under way.
-    comparison: Option<Comparison>,
-    /// Pause until the next comparison.
-    comparison_pause: Duration,
-    /// Something was published here of which the other members have not been told.
+    /// The round of comparing that is under way.
+    reconcile: Option<Reconcile>,
+    /// Pause until the next round.
+    reconcile_pause: Duration,
+    /// Something was published here of which the other members have not been notified.
     untold: bool,
     /// What it serves has changed since its member record was written.
     unrecorded: bool,
-    /// The time to ready is told once; whether it *is* ready is computed each time.
+    /// The time to ready is reported once; whether it *is* ready is computed each time.
     told_ready: bool,
     /// A download may be due now, and there may be room for it.
     may_start: bool,
@@ -184,7 +184,7 @@ pub struct Manager {
     revision: u64,
     /// The last answer about health, with what it was made of.
     answered: RefCell<Option<(MadeOf, Rc<Health>)>>,
-    teller: Teller,
+    reporter: Reporter,
 }
 
 /// One configured bundle.
@@ -205,9 +205,9 @@ struct Tracked {
 // === impl Manager ===
 
 impl Manager {
-    /// A manager that knows nothing. `seed` names it, and spreads its polls and retries over time; what is on the shelf
+    /// A manager that knows nothing. `seed` names it, and spreads its polls and retries over time; what is in the cache
     /// of its VM it need not read.
-    pub fn new(config: &Config, seed: u64, shelf: Shelf) -> Self {
+    pub fn new(config: &Config, seed: u64, cache: SharedCache) -> Self {
         let vm = VmName((seed >> 32) as u32 ^ seed as u32);
         let tracked = config.bundles.iter().map(|(name, source)| Tracked {
             name: name.clone(),
@@ -223,7 +223,7 @@ impl Manager {
         let plugin = plugin_number(config);
         let keys = tracked.iter().map(|tracked| tracked.key.clone());
         let keys = keys.chain(policies.iter().map(|slot| slot.key.to_string())).collect();
-        let context = shelf.begin(keys, vm.0);
+        let context = cache.begin(keys, vm.0);
         Self {
             tracked,
             policies,
@@ -231,16 +231,16 @@ impl Manager {
             job: None,
             quarantine: Quarantine::new(plugin),
             failures: Failures::new(config.limits.vm_failures, config.limits.evaluation.time),
-            membership: Membership::new(vm, shelf.instance(), plugin, config.manager.lease),
+            membership: Membership::new(vm, cache.instance(), plugin, config.manager.lease),
             members: Vec::new(),
             max_concurrent_downloads: config.max_concurrent_downloads,
             max_download_bytes: config.limits.download_bytes,
             frees_superseded: config.manager.frees_superseded,
             retained: config.manager.retain_generations,
-            shelf,
+            cache,
             context,
-            disposal: Disposal::default(),
-            is_disposing: false,
+            deferred: DeferredDrop::default(),
+            is_dropping: false,
             slice: config.manager.adoption_slice,
             staleness: config.staleness.clone(),
             random: fastrand::Rng::with_seed(seed),
@@ -249,8 +249,8 @@ impl Manager {
             first_tick: None,
             shown: None,
             compared: None,
-            comparison: None,
-            comparison_pause: BUSY_TICK,
+            reconcile: None,
+            reconcile_pause: BUSY_TICK,
             untold: false,
             unrecorded: false,
             told_ready: false,
@@ -259,7 +259,7 @@ impl Manager {
             has_ended: false,
             revision: 0,
             answered: RefCell::default(),
-            teller: Teller::new(vm),
+            reporter: Reporter::new(vm),
         }
     }
 
@@ -270,7 +270,7 @@ impl Manager {
         if self.has_ended {
             return Vec::new();
         }
-        self.teller.now = now;
+        self.reporter.now = now;
         self.revision += u64::from(!matches!(event, Event::Tick | Event::Work));
         match event {
             Event::Start => self.start(now, shared),
@@ -281,15 +281,15 @@ impl Manager {
             Event::Started => self.pause_job(shared),
             Event::Done => self.done(shared),
         }
-        self.teller.take()
+        self.reporter.take()
     }
 
     /// Whether [`Event::Work`] would find something to do.
     pub fn has_work(&self) -> bool {
         self.may_start
-            || self.comparison.is_some()
+            || self.reconcile.is_some()
             || !self.gauges.is_empty()
-            || self.is_disposing
+            || self.is_dropping
             || self.job.as_ref().is_some_and(|job| job.is_marked)
             || !self.wanted.is_empty() && self.job.is_none()
             || self.tracked.iter().any(Tracked::has_candidate)
@@ -302,21 +302,21 @@ impl Manager {
 
     /// How long the host should wait until the next [`Event::Tick`].
     pub fn tick_period(&self) -> Duration {
-        let busy = self.has_work() || self.untold || self.comparison_pause < CALM_TICK;
+        let busy = self.has_work() || self.untold || self.reconcile_pause < CALM_TICK;
         if busy { BUSY_TICK } else { CALM_TICK }
     }
 
     fn tick(&mut self, now: Duration, shared: &dyn SharedData) {
-        self.teller.turn("tick");
+        self.reporter.turn("tick");
         self.first_tick.get_or_insert(now);
         self.inquire(now, shared);
         self.renew(now, shared);
-        // INVARIANT (converge): whatever was not told or not heard is found here.
+        // INVARIANT (converge): what no notice said, or no VM heard, is found here.
         // What was found is worked on first: with many bundles, comparing again would take its time.
-        let pause = if self.has_work() { self.comparison_pause.max(WAITING) } else { self.comparison_pause };
+        let pause = if self.has_work() { self.reconcile_pause.max(WAITING) } else { self.reconcile_pause };
         let due = self.compared.is_none_or(|at| now.saturating_sub(at) >= pause);
-        if due && (guards(Protection::Comparison) || self.compared.is_none()) {
-            self.begin_comparison(now);
+        if due && (guards(Protection::Reconcile) || self.compared.is_none()) {
+            self.begin_reconcile(now);
         }
         self.give_up_overdue(now, shared);
         self.may_start = self.next_due(now).is_some();
@@ -325,30 +325,30 @@ impl Manager {
     }
 
     fn hinted(&mut self, now: Duration) {
-        self.teller.turn("ready");
-        self.comparison_pause = BUSY_TICK;
+        self.reporter.turn("ready");
+        self.reconcile_pause = BUSY_TICK;
         if self.compared.is_none_or(|at| now.saturating_sub(at) >= BUSY_TICK) {
-            self.begin_comparison(now);
+            self.begin_reconcile(now);
         }
     }
 
     fn done(&mut self, shared: &dyn SharedData) {
         self.has_ended = true;
-        self.teller.turn("done");
+        self.reporter.turn("done");
         for tracked in &mut self.tracked {
             tracked.download = None;
         }
         self.withdraw_job(shared);
         self.clear_gauges();
-        self.shelf.end(self.context.0);
+        self.cache.end(self.context.0);
         if let Some(place) = self.membership.leave(shared) {
-            self.teller.member(place, "joined", "left", "the plugin context ends");
+            self.reporter.member(place, "joined", "left", "the plugin context ends");
         }
     }
 
     /// Whether Envoy drains this context, and a later one in the same VM does all that it does.
     fn is_superseded(&self) -> bool {
-        guards(Protection::Place) && self.shelf.is_superseded(self.context.0)
+        guards(Protection::Place) && self.cache.is_superseded(self.context.0)
     }
 
     fn start(&mut self, now: Duration, shared: &dyn SharedData) {
@@ -363,7 +363,7 @@ impl Manager {
         if is_first {
             self.failures.suspect(&self.members, now, shared);
         }
-        self.begin_comparison(now);
+        self.begin_reconcile(now);
     }
 
     /// Finds out what those ended at who did so without a word, and closes the policies that have ended them.
@@ -386,8 +386,8 @@ impl Manager {
             if failures::note(&slot.key, vm, now, shared) {
                 let from = if slot.active.is_some() { "serving" } else { "pending" };
                 let cause = format!("VM {vm} ended, or stood still, while it decided a request");
-                self.teller.push(Effect::Count(Counter::Quarantined));
-                self.teller.policy(Level::Error, &slot.name, from, "quarantined", &cause);
+                self.reporter.push(Effect::Count(Counter::Quarantined));
+                self.reporter.policy(Level::Error, &slot.name, from, "quarantined", &cause);
                 self.untold = true;
             }
         }
@@ -400,14 +400,14 @@ impl Manager {
             self.tracked.iter().filter_map(|tracked| tracked.download.as_ref()).any(Download::is_under_way);
         if self.is_superseded() && !is_downloading {
             if let Some(place) = self.membership.leave(shared) {
-                self.teller.member(
+                self.reporter.member(
                     place,
                     "joined",
                     "left",
                     "a later configuration has all that this one has",
                 );
                 for tracked in &mut self.tracked {
-                    tracked.give_up(&mut self.disposal);
+                    tracked.give_up(&mut self.deferred);
                 }
             }
             return;
@@ -423,14 +423,14 @@ impl Manager {
         match change {
             None => {}
             Some(Change::Joined(place)) => {
-                self.teller.member(place, "absent", "joined", "a tick");
-                self.teller.push(Effect::Listen { queue: record::hint_queue(place) });
+                self.reporter.member(place, "absent", "joined", "a tick");
+                self.reporter.push(Effect::Listen { queue: record::hint_queue(place) });
                 // Who had it before may have ended at work.
                 shared.clear_work(place);
                 self.resume_job(now, shared);
             }
             Some(Change::Lost(place)) => {
-                self.teller.member(
+                self.reporter.member(
                     place,
                     "joined",
                     "lost",
@@ -438,7 +438,7 @@ impl Manager {
                 );
                 // What it loaded is loaded by others now; it may claim what is free when it has joined again.
                 for tracked in &mut self.tracked {
-                    tracked.give_up(&mut self.disposal);
+                    tracked.give_up(&mut self.deferred);
                 }
             }
         }
@@ -451,12 +451,12 @@ impl Manager {
         self.revision += u64::from(is_change);
         if self.may_start {
             self.start_next(now);
-        } else if self.comparison.is_some() {
+        } else if self.reconcile.is_some() {
             self.compare_next(now, shared);
         } else if !self.gauges.is_empty() {
             let left = self.gauges.len().saturating_sub(GAUGES_AT_ONCE);
             for (gauge, value) in self.gauges.split_off(left) {
-                self.teller.push(Effect::Show(gauge, value));
+                self.reporter.push(Effect::Show(gauge, value));
             }
         } else if self.job.as_ref().is_some_and(|job| job.is_marked) {
             self.go_on(now, shared);
@@ -468,10 +468,10 @@ impl Manager {
         {
             self.quarantine.refresh(shared);
             if self.look(index, &mut Members::default(), now, shared) {
-                self.comparison_pause = BUSY_TICK;
+                self.reconcile_pause = BUSY_TICK;
             }
         } else {
-            self.is_disposing = self.disposal.step();
+            self.is_dropping = self.deferred.step();
         }
         if self.job.is_none() && self.wanted.is_empty() {
             self.hint_others(now, shared);
@@ -481,7 +481,7 @@ impl Manager {
             let elapsed = now.saturating_sub(self.first_tick.unwrap_or(now));
             let message =
                 format!("ready: every policy can decide, {} ms after the first tick", elapsed.as_millis());
-            self.teller.push(Effect::Log(Level::Info, message));
+            self.reporter.push(Effect::Log(Level::Info, message));
         }
     }
 
@@ -497,7 +497,7 @@ impl Manager {
         self.tracked.iter().find(|tracked| tracked.name == name)
     }
 
-    /// Tells every other member to look.
+    /// Notifies every other member.
     fn hint_others(&mut self, now: Duration, shared: &dyn SharedData) {
         if !std::mem::take(&mut self.untold) {
             return;
@@ -505,7 +505,7 @@ impl Manager {
         let vm = self.membership.vm();
         for (place, member) in Members::default().all(shared).into_iter().enumerate() {
             if member.vm != vm && member.is_alive(now) {
-                self.teller.push(Effect::Hint { queue: record::hint_queue(place) });
+                self.reporter.push(Effect::Hint { queue: record::hint_queue(place) });
             }
         }
     }
@@ -524,8 +524,8 @@ impl Tracked {
     }
 
     /// Stops loading the bundle; false if it was not.
-    fn give_up(&mut self, disposal: &mut Disposal) -> bool {
-        self.download.take().map(|download| download.discard(disposal)).is_some()
+    fn give_up(&mut self, deferred: &mut DeferredDrop) -> bool {
+        self.download.take().map(|download| download.discard(deferred)).is_some()
     }
 
     fn has_candidate(&self) -> bool {

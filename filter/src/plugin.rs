@@ -15,7 +15,7 @@ use crate::{
     },
     config::{Config, ConfigError, Paths},
     hooks::{Check, checks},
-    manager::{self, Effect, Event, Manager, NotReady, SharedData, Shelf, Task},
+    manager::{self, Effect, Event, Manager, NotReady, SharedCache, SharedData, Task},
     policy::{self, EvaluationLimits, Policy},
     telemetry::{Counter, LogLimiter, REQUEST_LINES_PER_SECOND},
 };
@@ -109,13 +109,13 @@ impl Plugin {
     /// Envoy lets requests past a filter that could not be configured. [`Plugin::may_be_refused`] says where it does not.
     ///
     /// Shape: `document` is the plugin configuration as Envoy delivers it; `seed` names this VM and spreads
-    /// polls and retries; `shelf` is the one of the VM, for all its plugins.
-    pub fn configure(document: &[u8], seed: u64, shelf: Shelf) -> (Self, Vec<Effect>) {
+    /// polls and retries; `cache` is the one of the VM, for all its plugins.
+    pub fn configure(document: &[u8], seed: u64, cache: SharedCache) -> (Self, Vec<Effect>) {
         let mut decider = Decider::new(Paths::default(), seed, 0);
         let mut bodies = Bodies::default();
         let (state, message) = match Config::parse(document) {
             Ok(config) => {
-                let manager = Box::new(Manager::new(&config, seed, shelf));
+                let manager = Box::new(Manager::new(&config, seed, cache));
                 let message = format!("{} bundles, {} policies", config.bundles.len(), config.policies.len());
                 let Config {
                     default_policy, health_path, health_detail, paths, limits, input, labels, ..
@@ -133,17 +133,17 @@ impl Plugin {
         (plugin, vec![Effect::Log(message.0, format!("configuration: {}", message.1))])
     }
 
-    /// Whether Envoy may be told that this configuration is refused, so that it keeps the one before. Says so in the
+    /// Whether Envoy may hear that this configuration is refused, so that it keeps the one before. Says so in the
     /// log. Units: as [`Manager::handle`].
     pub fn may_be_refused(
         &self,
         document: &[u8],
-        shelf: &Shelf,
+        cache: &SharedCache,
         now: Duration,
         shared: &dyn SharedData,
     ) -> Option<Effect> {
         let is_refused =
-            matches!(self.state, State::Refused) && manager::may_refuse(document, shelf, now, shared);
+            matches!(self.state, State::Refused) && manager::may_refuse(document, cache, now, shared);
         let message = "configuration: Envoy keeps the one before, which goes on deciding";
         is_refused.then(|| Effect::Log(Level::Warn, message.to_owned()))
     }
@@ -257,7 +257,7 @@ impl Plugin {
                 let authorized = authz::authorize(self, named, &head, request, now, shared);
                 authorized.map(|Authorized { outcome, is_remembered }| {
                     let outcome = authz::not_sent_on(outcome, mark.policy, &head);
-                    self.told(named, Authorized { outcome, is_remembered }, now)
+                    self.reported(named, Authorized { outcome, is_remembered }, now)
                 })
             }
         };
@@ -306,10 +306,10 @@ impl Plugin {
             return Ok(Decided { outcome: Outcome::Health(answer), effects: Vec::new() });
         }
         let authorized = authz::authorize(self, named, head, request, now, shared)?;
-        Ok(self.told(named, authorized, now))
+        Ok(self.reported(named, authorized, now))
     }
 
-    fn told(&mut self, named: Option<&str>, authorized: Authorized, now: Duration) -> Decided {
+    fn reported(&mut self, named: Option<&str>, authorized: Authorized, now: Duration) -> Decided {
         let Authorized { outcome, is_remembered } = authorized;
         let policy = match outcome {
             Outcome::UnknownPolicy(_) | Outcome::NoPolicyNamed | Outcome::ConfigurationRefused => None,

@@ -5,7 +5,7 @@
 //! nothing of one can be seen by the next (INVARIANT no crossing).
 
 mod compiling;
-mod disposal;
+mod deferred_drop;
 mod fields;
 pub(crate) mod json;
 pub(crate) mod merge;
@@ -30,7 +30,7 @@ use portcullis_rego::{
 };
 
 pub use compiling::{Compiling, compiler, reference};
-pub use disposal::Disposal;
+pub use deferred_drop::DeferredDrop;
 use fields::ReadPaths;
 #[cfg(test)]
 pub(crate) use fields::known_paths;

@@ -22,7 +22,7 @@ use proxy_wasm::{
 };
 
 use crate::{
-    manager::{Answer, Effect, Event, FetchId, HttpCall, Shelf},
+    manager::{Answer, Effect, Event, FetchId, HttpCall, SharedCache},
     plugin::Plugin,
 };
 
@@ -44,7 +44,7 @@ const LONGEST_START: Duration = Duration::from_millis(100);
 
 thread_local! {
     /// A VM has one thread, and the plugins in it share what they have read.
-    static SHELF: Shelf = Shelf::default();
+    static CACHE: SharedCache = SharedCache::default();
 }
 
 /// What the plugin context and its stream contexts share.
@@ -81,7 +81,7 @@ impl Shared {
 
 impl Root {
     fn new() -> Self {
-        let (plugin, _) = Plugin::configure(b"", 0, Shelf::default());
+        let (plugin, _) = Plugin::configure(b"", 0, SharedCache::default());
         let shared = Shared { plugin };
         Self {
             shared: Rc::new(RefCell::new(shared)),
@@ -194,9 +194,9 @@ impl Context for Root {
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
         let document = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok().flatten();
-        let (document, shelf) = (document.unwrap_or_default(), SHELF.with(Shelf::clone));
-        let (plugin, effects) = Plugin::configure(&document, seed(), shelf.clone());
-        let refused = plugin.may_be_refused(&document, &shelf, host::now(), &HostData);
+        let (document, cache) = (document.unwrap_or_default(), CACHE.with(SharedCache::clone));
+        let (plugin, effects) = Plugin::configure(&document, seed(), cache.clone());
+        let refused = plugin.may_be_refused(&document, &cache, host::now(), &HostData);
         let is_refused = refused.is_some();
         if let Ok(mut shared) = self.shared.try_borrow_mut() {
             shared.plugin = plugin;

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 /// Lines about single requests that may be written in a second.
 pub const REQUEST_LINES_PER_SECOND: u32 = 10;
-/// Transitions that one VM may tell in a second: a start with hundreds of bundles, and no endless to and fro.
+/// Transitions that one VM may report in a second: a start with hundreds of bundles, and no endless to and fro.
 pub const TRANSITIONS_PER_SECOND: u32 = 2000;
 
 /// One thing to count. Its text is the metric's name; Envoy puts `wasmcustom.` before it.
@@ -77,12 +77,12 @@ pub enum DownloadOutcome {
     Failed,
 }
 
-/// One change of state, told once: a line of `key=value` pairs in this order, which `portcullis render --log` reads.
+/// One change of state, reported once: a line of `key=value` pairs in this order, which `portcullis render --log` reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition<'a> {
     /// Whether it is about what is published for all VMs or about this VM.
     pub scope: Scope,
-    /// Name of the VM that tells.
+    /// Name of the VM that reports it.
     pub vm: &'a str,
     /// The callback in which it happened, with its number: `tick#12`.
     pub on: &'a str,

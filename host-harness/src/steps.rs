@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 
 /// One thing that happened. `callback` steps of one turn on one thread are never interleaved with another turn of
-/// the same thread, but for what befalls it (`trap`, `stall`); between them, turns of other threads may run.
+/// the same thread, but for faults of it (`trap`, `stall`); between them, turns of other threads may run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Its number, from 1.
@@ -24,7 +24,7 @@ pub struct Step {
     pub observed: String,
     /// Whether the turn was held back right after this step, while another turn went on.
     pub held: bool,
-    /// Before which hostcall it was held: what it was done to. Nothing where it was not, or where only a log tells.
+    /// Before which hostcall it was held: what it was done to. Nothing where it was not, or where there is only a log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_before: Option<(Verb, String)>,
     /// Earlier steps that this one is the consequence of: the post of a notice, the sending of a call.
@@ -107,6 +107,19 @@ pub enum FaultClass {
     L2,
     /// What no host may do.
     L3,
+}
+
+impl FaultClass {
+    /// What the class means, in a few words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            FaultClass::L0 => "order and delay alone",
+            FaultClass::L1 => "with a fault that Envoy may have",
+            FaultClass::L2 => "only on hosts other than Envoy",
+            FaultClass::L3 => "with a fault that no host may have",
+        }
+    }
 }
 
 /// Why a callback failed, without the guest's stack, which follows.

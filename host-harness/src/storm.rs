@@ -1,7 +1,7 @@
 //! A storm of small bundles: what a gate in front of many teams downloads all at once when it starts.
 //!
 //! Everything follows from a seed and a number, by SHA-256 and not by a random generator, whose sequence may change
-//! with its version. Each generation of a bundle allows another path, so that a decision tells which generation made
+//! with its version. Each generation of a bundle allows another path, so that a decision shows which generation made
 //! it.
 
 use serde_json::{Map, Value, json};

@@ -67,19 +67,19 @@ fn a_request_is_decided_and_what_the_client_sees_is_told() {
 fn a_decision_object_is_told_with_its_headers_as_text_and_as_json() {
     let tenants = ["--bundle", "policies/tenants,bundles/tenants", "--decision", "tenants/authz/decision"];
     let request = ["GET", "/t/acme/bills", "-H", "X-User: ada"];
-    let told = text(&eval(&[&tenants[..], &request].concat()));
+    let reported = text(&eval(&[&tenants[..], &request].concat()));
     for line in
         ["  it has x-tenant: acme\n", "  it loses x-internal-role\n", "  the answer has also vary: x-user\n"]
     {
-        assert!(told.contains(line), "{told}");
+        assert!(reported.contains(line), "{reported}");
     }
     let output =
         eval(&[&tenants[..], &["--format", "json", "GET", "/t/nope/x", "-H", "x-user: ada"]].concat());
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(told["result"]["http_status"], 404, "{told}");
-    assert_eq!(told["outcome"]["status"], 404, "{told}");
-    assert_eq!(told["outcome"]["headers"][1], json!(["x-portcullis-reason", "denied"]), "{told}");
-    assert!(told.get("explanation").is_none(), "{told}");
+    let reported: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(reported["result"]["http_status"], 404, "{reported}");
+    assert_eq!(reported["outcome"]["status"], 404, "{reported}");
+    assert_eq!(reported["outcome"]["headers"][1], json!(["x-portcullis-reason", "denied"]), "{reported}");
+    assert!(reported.get("explanation").is_none(), "{reported}");
 }
 
 #[test]
@@ -105,10 +105,10 @@ fn an_input_is_a_file_or_standard_input_and_the_end_says_whether_there_was_an_an
         ("a/nope", "{}", &[], 0, "no rule and no data is at `a/nope`"),
         ("a//x", "{}", &[], 2, "write the keys below `data` with slashes"),
     ];
-    for (decision, input, more, code, told) in cases {
+    for (decision, input, more, code, reported) in cases {
         let output = ask(decision, input, more);
         assert_eq!(output.status.code(), Some(code), "{decision} {input}: {}", shown(&output));
-        assert!(shown(&output).contains(told), "{decision} {input}: {}", shown(&output));
+        assert!(shown(&output).contains(reported), "{decision} {input}: {}", shown(&output));
     }
 }
 
@@ -158,20 +158,20 @@ fn an_archive_is_asked_as_its_folders_are_and_says_where_in_it() {
     assert!(built.status.success(), "{}", shown(&built));
     let output =
         eval(&["--bundle", archive, "--decision", "tenants/authz/decision", "GET", "/t/acme", "--explain"]);
-    let told = text(&output);
-    assert!(told.contains("denied: the client is answered 401"), "{told}");
-    assert!(told.contains(&format!("{archive}/authz.rego:2")), "{told}");
+    let reported = text(&output);
+    assert!(reported.contains("denied: the client is answered 401"), "{reported}");
+    assert!(reported.contains(&format!("{archive}/authz.rego:2")), "{reported}");
 }
 
 #[test]
 fn an_explanation_is_no_wider_than_a_page_and_the_same_as_json() {
     let question = [&SHOP[..], &["DELETE", "/orders/7", "-H", "x-user: ada", "--explain"]].concat();
-    let told = text(&eval(&question));
-    let widest = told.lines().map(|line| line.chars().count()).max().unwrap();
-    assert!(widest <= 100, "{widest}: {told}");
+    let reported = text(&eval(&question));
+    let widest = reported.lines().map(|line| line.chars().count()).max().unwrap();
+    assert!(widest <= 100, "{widest}: {reported}");
     let output = eval(&[&question[..], &["--format", "json"]].concat());
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let evaluated = told["explanation"].as_array().unwrap();
+    let reported: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let evaluated = reported["explanation"].as_array().unwrap();
     let granted = evaluated.iter().find(|one| one["name"] == "data.shop.authz.granted").unwrap();
     assert_eq!(granted["value"], Value::Null);
     let rule = &granted["rules"][0];
@@ -267,10 +267,10 @@ fn what_tests_end_with() {
         (&[broken], 1, "a_test.rego:3:"),
         (&["policies/shop", "policies/tenants", "policies/api"], 0, "PASS: 47/47\n"),
     ];
-    for (arguments, code, told) in cases {
+    for (arguments, code, reported) in cases {
         let output = portcullis(&[&["test"], arguments].concat());
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", shown(&output));
-        assert!(shown(&output).contains(told), "{arguments:?}: {}", shown(&output));
+        assert!(shown(&output).contains(reported), "{arguments:?}: {}", shown(&output));
     }
 }
 
@@ -293,9 +293,9 @@ fn results_and_coverage_as_json_have_the_form_of_opa() {
     assert_eq!(file["covered"], json!([{ "start": { "row": 3 }, "end": { "row": 3 } }]), "{coverage}");
     assert_eq!(file["not_covered"], json!([{ "start": { "row": 5 }, "end": { "row": 8 } }]), "{coverage}");
     assert_eq!(file["coverage"], 20.0, "{coverage}");
-    let told = text(&portcullis(&["test", path, "--coverage", "--run", "test_ok"]));
-    let line = told.lines().find(|line| line.starts_with(&format!("{path}/a.rego"))).unwrap();
-    assert!(line.ends_with("5    20.0%  5-8"), "{told}");
+    let reported = text(&portcullis(&["test", path, "--coverage", "--run", "test_ok"]));
+    let line = reported.lines().find(|line| line.starts_with(&format!("{path}/a.rego"))).unwrap();
+    assert!(line.ends_with("5    20.0%  5-8"), "{reported}");
 }
 
 fn without_durations(text: &str) -> String {
@@ -319,7 +319,7 @@ fn check_tells_what_a_policy_waits_for_in_vain() {
     let folder = folder(&[("a.rego", &text_of)]);
     let output = portcullis(&["check", "--bundle", folder.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0), "{}", shown(&output));
-    let told = text(&output);
+    let reported = text(&output);
     for part in [
         ": good\n",
         "a.rego:3:10: `input.attributes.request.http.metod` is never there: did you mean `method`?\n",
@@ -328,9 +328,9 @@ fn check_tells_what_a_policy_waits_for_in_vain() {
         "opa.runtime(): it has `config.labels` alone",
         "28 of 28 rules of `data.a.allow` are looked at for every request",
     ] {
-        assert!(told.contains(part), "{part}: {told}");
+        assert!(reported.contains(part), "{part}: {reported}");
     }
-    assert!(!told.contains("parsed_query.a"), "{told}");
+    assert!(!reported.contains("parsed_query.a"), "{reported}");
 }
 
 #[test]
@@ -357,8 +357,8 @@ fn check_tells_every_refusal_and_says_nothing_of_policies_that_are_good() {
     let broken = folder(&[("a.rego", "package a\nx if {\n"), ("b.rego", "package b\n1\n")]);
     let output = portcullis(&["check", "--bundle", broken.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
-    let told = text(&output);
-    assert!(told.contains("a.rego:") && told.contains("b.rego:2:1"), "{told}");
+    let reported = text(&output);
+    assert!(reported.contains("a.rego:") && reported.contains("b.rego:2:1"), "{reported}");
     let missing = folder(&[("a.rego", "package a\nx := http.send({})\ny if graphql.parse_query(\"y\")\n")]);
     let output = portcullis(&["check", "--bundle", missing.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
@@ -389,8 +389,8 @@ fn every_fault_of_a_configuration_is_told_at_once() {
     let path = folder.path().join("authz.yaml");
     let output = portcullis(&["check", "--config", path.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
-    let told = text(&output);
-    assert!(told.contains(": refused, every request is answered 503: 6 faults\n"), "{told}");
+    let reported = text(&output);
+    assert!(reported.contains(": refused, every request is answered 503: 6 faults\n"), "{reported}");
     for fault in [
         "discovery: configuration is not discovered",
         "bundles.shop.resauce: unknown field",
@@ -399,7 +399,7 @@ fn every_fault_of_a_configuration_is_told_at_once() {
         "services.hub.clusterr: unknown field",
         "services.hub.response_header_timeout_seconds: it is of kind string",
     ] {
-        assert!(told.contains(&format!("\n  fault in {fault}")), "{fault}: {told}");
+        assert!(reported.contains(&format!("\n  fault in {fault}")), "{fault}: {reported}");
     }
 }
 

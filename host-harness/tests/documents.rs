@@ -24,7 +24,7 @@ fn no_output_has_a_secret_of_a_configuration_that_is_malformed() {
     let mut refused = 0;
     for (index, document) in documents.iter().enumerate() {
         assert!(SECRETS.iter().any(|secret| document.contains(secret)), "{document}");
-        let mut told = match Config::parse(document.as_bytes()) {
+        let mut reported = match Config::parse(document.as_bytes()) {
             Ok(_) => String::new(),
             Err(error) => {
                 refused += 1;
@@ -33,8 +33,8 @@ fn no_output_has_a_secret_of_a_configuration_that_is_malformed() {
         };
         let file = folder.path().join(format!("{index}.yaml"));
         fs::write(&file, document).unwrap();
-        told += &command(&["check", "--config", file.to_str().unwrap()]);
-        assert_untold(document, &told);
+        reported += &command(&["check", "--config", file.to_str().unwrap()]);
+        assert_untold(document, &reported);
     }
     assert!(refused >= 200, "only {refused} of {} are malformed", documents.len());
     // What the filter itself logs and answers, for some of each kind.
@@ -63,9 +63,9 @@ fn no_output_has_a_secret_of_a_configuration_that_is_good() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("good.json");
     fs::write(&file, &document).unwrap();
-    let told = command(&["check", "--config", file.to_str().unwrap()]);
-    assert!(told.contains("good"), "{told}");
-    assert_untold(&document, &told);
+    let reported = command(&["check", "--config", file.to_str().unwrap()]);
+    assert!(reported.contains("good"), "{reported}");
+    assert_untold(&document, &reported);
 }
 
 #[test]
@@ -124,9 +124,9 @@ fn keys(value: &Value) -> Vec<String> {
     keys
 }
 
-fn assert_untold(document: &str, told: &str) {
+fn assert_untold(document: &str, reported: &str) {
     for secret in SECRETS {
-        assert!(!told.contains(secret), "{document}\n{told}");
+        assert!(!reported.contains(secret), "{document}\n{reported}");
     }
 }
 

@@ -45,8 +45,8 @@ fn every_file_is_a_scenario_of_its_name_that_no_schedule_is_meant_to_break() {
     assert_eq!(scenarios.iter().map(|scenario| scenario.name.clone()).collect::<BTreeSet<_>>(), stems);
     assert_eq!(scenarios.len(), stems.len(), "one of each");
     for scenario in &scenarios {
-        let told = (scenario.module.as_str(), scenario.variant.as_str(), scenario.expect);
-        assert_eq!(told, ("portcullis:filter", "", Some(Expectation::Clean)), "{}", scenario.name);
+        let reported = (scenario.module.as_str(), scenario.variant.as_str(), scenario.expect);
+        assert_eq!(reported, ("portcullis:filter", "", Some(Expectation::Clean)), "{}", scenario.name);
         assert!(!scenario.rules.is_empty(), "{}", scenario.name);
         assert!(PAGE.contains(&format!("`{}`", scenario.name)), "{} is not on the page", scenario.name);
     }
@@ -70,7 +70,7 @@ fn every_scenario_holds() {
 }
 
 #[test]
-fn every_rule_is_judged_and_a_wrong_one_breaks() {
+fn every_rule_is_checked_and_a_wrong_one_breaks() {
     let mut untouched = Vec::new();
     for scenario in scenarios() {
         for (number, rule) in scenario.rules.iter().enumerate() {
@@ -84,7 +84,7 @@ fn every_rule_is_judged_and_a_wrong_one_breaks() {
             }
         }
     }
-    assert!(untouched.is_empty(), "never judged: {untouched:#?}");
+    assert!(untouched.is_empty(), "never checked: {untouched:#?}");
 }
 
 /// The rule with an expectation that nothing meets, under the same condition.

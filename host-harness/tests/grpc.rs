@@ -67,7 +67,7 @@ const CALL: &str = r#"(call $call @"hub" @"ask" (i32.const 1000))"#;
 const STREAM: &str = r#"(call $stream @"hub" @"ask")"#;
 
 /// What is told of a call or a stream to a server that says this.
-fn told(action: &str, reply: GrpcReply) -> Vec<String> {
+fn reported(action: &str, reply: GrpcReply) -> Vec<String> {
     worker_said(&run(action, Scripted::new().grpc_reply("hub", "svc.S/ask", reply)))
 }
 
@@ -77,7 +77,7 @@ fn answer() -> GrpcReply {
 
 #[test]
 fn a_call_is_told_of_its_answer_alone() {
-    assert_eq!(told(CALL, answer()), ["0", "5", "message", "5", "6", "answer"]);
+    assert_eq!(reported(CALL, answer()), ["0", "5", "message", "5", "6", "answer"]);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_call_is_sent_as_envoy_sends_it() {
 #[test]
 fn a_call_that_fails_is_closed_with_a_status_and_the_details_behind_its_text() {
     let denied = GrpcReply::silence().status(7, "not you");
-    assert_eq!(told(CALL, denied), ["0", "5", "close", "5", "7", "7", "not you{via_upstream}", ""]);
+    assert_eq!(reported(CALL, denied), ["0", "5", "close", "5", "7", "7", "not you{via_upstream}", ""]);
     for (reply, status, text) in [
         (GrpcReply::silence().headers(&[]).status(0, ""), "13", ""),
         (
@@ -147,7 +147,7 @@ fn a_call_that_fails_is_closed_with_a_status_and_the_details_behind_its_text() {
         (GrpcReply::silence(), "14", "upstream request timeout{response_timeout}"),
         (GrpcReply::silence().headers(&[]), "13", "response_timeout"),
     ] {
-        assert_eq!(told(CALL, reply), ["0", "5", "close", "5", status, status, text, ""]);
+        assert_eq!(reported(CALL, reply), ["0", "5", "close", "5", status, status, text, ""]);
     }
 }
 
@@ -155,8 +155,8 @@ fn a_call_that_fails_is_closed_with_a_status_and_the_details_behind_its_text() {
 fn a_call_without_a_time_limit_waits_for_ever() {
     let action = CALL.replace("1000", "0");
     let late = GrpcReply::silence().after(SECOND * 9).headers(&[]).message("late").status(0, "");
-    assert_eq!(told(&action, late), ["0", "5", "message", "5", "4", "late"]);
-    assert_eq!(told(CALL, GrpcReply::silence().after(SECOND * 9).status(0, ""))[2], "close");
+    assert_eq!(reported(&action, late), ["0", "5", "message", "5", "4", "late"]);
+    assert_eq!(reported(CALL, GrpcReply::silence().after(SECOND * 9).status(0, ""))[2], "close");
 }
 
 #[test]
@@ -185,18 +185,18 @@ fn a_stream_is_told_of_everything_in_order() {
 fn a_stream_without_headers_is_told_of_empty_ones() {
     // Trailers: status, content type, gRPC status and message.
     let expected = ["0", "6", "initial", "1", "6", "0", "1", "trailing", "6", "4", "7", "not you", "1"];
-    let denied = told(STREAM, GrpcReply::silence().status(7, "not you"));
+    let denied = reported(STREAM, GrpcReply::silence().status(7, "not you"));
     assert_eq!(denied[..13], expected);
     assert_eq!(denied[13..], ["close", "6", "7", "7", "not you{via_upstream}", ""]);
 
-    let unreachable = told(STREAM, GrpcReply::silence().then(GrpcEvent::ConnectFailure));
+    let unreachable = reported(STREAM, GrpcReply::silence().then(GrpcEvent::ConnectFailure));
     assert_eq!(unreachable[7..12], ["trailing", "6", "4", "14", UNREACHABLE]);
     assert_eq!(unreachable[13..16], ["close", "6", "14"]);
 }
 
 #[test]
 fn a_stream_that_breaks_has_empty_trailers() {
-    let cut = told(STREAM, GrpcReply::silence().headers(&[("a", "1")]).then(GrpcEvent::Reset));
+    let cut = reported(STREAM, GrpcReply::silence().headers(&[("a", "1")]).then(GrpcEvent::Reset));
     assert_eq!(cut[2..7], ["initial", "1", "6", "3", "1"]);
     assert_eq!(cut[7..13], ["trailing", "6", "0", "1", "1", "1"]);
     assert_eq!(
@@ -210,7 +210,7 @@ fn tokens_count_by_four_for_each_kind() {
     let action = format!(
         r#"{CALL}{STREAM}{CALL}{STREAM} (call $fetch @"hub" @pairs(":method: GET; :path: /; :authority: a") (i32.const 0)) (call $say (i32.load (i32.const 24)))"#
     );
-    let said = told(&action, GrpcReply::silence());
+    let said = reported(&action, GrpcReply::silence());
     assert_eq!(said[..10], ["0", "5", "0", "6", "0", "9", "0", "10", "0", "4"]);
 }
 
@@ -218,7 +218,7 @@ fn tokens_count_by_four_for_each_kind() {
 fn an_unknown_cluster_is_a_parse_failure_by_name_and_a_late_close_in_a_service() {
     let by_name = r#"(call $call @"nowhere" @"ask" (i32.const 0)) (call $stream @"nowhere" @"ask") (call $stream @"hub" @"ask")"#;
     // 4 is ParseFailure; no token is taken.
-    assert_eq!(told(by_name, GrpcReply::silence()), ["4", "0", "4", "0", "0", "6"]);
+    assert_eq!(reported(by_name, GrpcReply::silence()), ["4", "0", "4", "0", "0", "6"]);
 
     // A `GrpcService` whose `envoy_grpc.cluster_name` is `nope`, then `hub!`.
     let service = |name: &str| {
@@ -228,7 +228,7 @@ fn an_unknown_cluster_is_a_parse_failure_by_name_and_a_late_close_in_a_service()
     let action = in_request(
         r#"(call $stream (i32.const 600) (i32.const 8) @"ask") (call $call (i32.const 600) (i32.const 8) @"ask" (i32.const 0))"#,
     );
-    let told = |name| {
+    let reported = |name| {
         let world = Scripted::new().grpc_reply("hub!", "svc.S/ask", answer());
         let mut envoy = start_in(&(action.clone() + &service(name)), options(), world);
         envoy.exchange(0, Request::get("/"));
@@ -237,8 +237,8 @@ fn an_unknown_cluster_is_a_parse_failure_by_name_and_a_late_close_in_a_service()
     };
     // 10 is InternalFailure; the close comes all the same, once the callback has returned.
     let close = |token| ["close", token, "14", "14", "Cluster not available", ""];
-    assert_eq!(told("nope"), [&["10", "0", "10", "0"][..], &close("6"), &close("5")].concat());
-    assert_eq!(told("hub!")[..4], ["0", "6", "0", "5"]);
+    assert_eq!(reported("nope"), [&["10", "0", "10", "0"][..], &close("6"), &close("5")].concat());
+    assert_eq!(reported("hub!")[..4], ["0", "6", "0", "5"]);
 }
 
 #[test]
@@ -253,11 +253,11 @@ fn a_name_that_reads_as_a_service_is_found_out_before_envoy_dies_of_it() {
 fn without_a_host_the_hostcall_fails_and_the_close_comes_all_the_same() {
     let text = "no healthy upstream{no_healthy_upstream}";
     assert_eq!(
-        told(CALL, GrpcReply::refused()),
+        reported(CALL, GrpcReply::refused()),
         ["10", "0", "close", "5", "14", "14", text, ""],
         "a call takes a token"
     );
-    let stream = told(STREAM, GrpcReply::refused());
+    let stream = reported(STREAM, GrpcReply::refused());
     assert_eq!(stream[..7], ["10", "0", "initial", "1", "6", "0", "1"]);
     assert_eq!(stream[7..12], ["trailing", "6", "4", "14", "no healthy upstream"]);
     assert_eq!(stream[13..], ["close", "6", "14", "14", text, ""]);
@@ -276,7 +276,7 @@ fn hostcalls_about_tokens_of_another_kind_or_of_nothing_are_refused() {
             .collect();
     // 2 is BadArgument, 1 is NotFound: tokens of HTTP calls, calls, streams, and of no kind.
     let kinds = ["2", "1", "1", "2"];
-    assert_eq!(told(&action, answer()), [kinds, kinds, ["2", "2", "1", "2"]].concat());
+    assert_eq!(reported(&action, answer()), [kinds, kinds, ["2", "2", "1", "2"]].concat());
 }
 
 #[test]

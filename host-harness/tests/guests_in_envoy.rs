@@ -375,10 +375,10 @@ impl Running {
     /// Waits until the guest has made so many calls and has been told of every answer that is not held back.
     fn wait_for_answers(&self, count: u64) {
         self.wait_for_stat("cluster.feed.upstream_rq_total", count);
-        let told = self.envoy.wait_until(BOUND, |envoy| {
+        let reported = self.envoy.wait_until(BOUND, |envoy| {
             Ok(envoy.stats()?["cluster.feed.upstream_rq_active"] == self.feed.lock().held.len() as u64)
         });
-        assert!(told.unwrap(), "a call does not end");
+        assert!(reported.unwrap(), "a call does not end");
     }
 
     /// Lets an answer go, of the calls that are all made, and waits until the guest has been told of it.

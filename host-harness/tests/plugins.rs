@@ -67,10 +67,10 @@ fn filters(names: &[&str]) -> EnvoyOptions {
 
 /// What one VM tells of a plugin that comes up in it.
 fn comes_up(role: &str, id: u32, name: &str) -> Vec<String> {
-    let told = ["create", &id.to_string(), "start", &id.to_string(), "configure", &id.to_string()]
+    let reported = ["create", &id.to_string(), "start", &id.to_string(), "configure", &id.to_string()]
         .map(str::to_owned);
-    let told = told.into_iter().chain([format!("for {name}"), name.to_owned()]);
-    told.map(|line| format!("{role}: {line}")).collect()
+    let reported = reported.into_iter().chain([format!("for {name}"), name.to_owned()]);
+    reported.map(|line| format!("{role}: {line}")).collect()
 }
 
 fn ends(role: &str, id: u32) -> Vec<String> {

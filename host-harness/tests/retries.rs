@@ -130,8 +130,8 @@ fn the_time_limit_bounds_all_attempts_and_the_waits_between_them() {
     let began = attempts[0].at;
     for attempt in &attempts {
         let left = Duration::from_millis(300) - (attempt.at - began);
-        let told = attempt.call.header("x-envoy-expected-rq-timeout-ms").unwrap();
-        assert_eq!(told, left.as_millis().to_string().as_bytes());
+        let reported = attempt.call.header("x-envoy-expected-rq-timeout-ms").unwrap();
+        assert_eq!(reported, left.as_millis().to_string().as_bytes());
         assert_eq!(attempt.call.timeout, Some(left));
     }
     // An attempt that is never answered is not sent again, for there is no limit for one alone.

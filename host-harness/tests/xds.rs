@@ -50,7 +50,10 @@ fn since(envoy: &Envoy<Scripted>, lines: usize) -> Vec<String> {
 }
 
 fn lines(groups: &[(&str, &[&str])]) -> Vec<String> {
-    groups.iter().flat_map(|(role, told)| told.iter().map(move |line| format!("{role}: {line}"))).collect()
+    groups
+        .iter()
+        .flat_map(|(role, reported)| reported.iter().map(move |line| format!("{role}: {line}")))
+        .collect()
 }
 
 #[test]
@@ -339,17 +342,18 @@ fn a_plugin_that_comes_back_is_tried_again_in_fresh_vms_and_has_its_old_place() 
     envoy.run_for(Duration::ZERO);
     envoy.update_plugin("a", "1").unwrap();
     envoy.run_for(Duration::ZERO);
-    let told = |role, id| (role, vec!["configure", id, "1"]);
-    let told = [
-        told("canary", "1"),
-        told("main", "1"),
-        told("worker 0", "1"),
-        told("canary", "1"),
-        told("main", "2"),
-        told("worker 0", "2"),
+    let reported = |role, id| (role, vec!["configure", id, "1"]);
+    let reported = [
+        reported("canary", "1"),
+        reported("main", "1"),
+        reported("worker 0", "1"),
+        reported("canary", "1"),
+        reported("main", "2"),
+        reported("worker 0", "2"),
     ];
-    let told: Vec<(&str, &[&str])> = told.iter().map(|(role, lines)| (*role, lines.as_slice())).collect();
-    assert_eq!(since(&envoy, before), lines(&told));
+    let reported: Vec<(&str, &[&str])> =
+        reported.iter().map(|(role, lines)| (*role, lines.as_slice())).collect();
+    assert_eq!(since(&envoy, before), lines(&reported));
     let before = worker_said(&envoy).len();
     envoy.exchange(0, Request::get("/"));
     assert_eq!(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_filter::{
     authz::{Asked, Connection, HeaderChange, LocalResponse, Permit, Request, RequestHead, SocketAddress},
-    manager::{Answer, Effect, Event, LocalData, Shelf},
+    manager::{Answer, Effect, Event, LocalData, SharedCache},
     plugin::{Pass, Plugin, Verdict},
 };
 
@@ -22,7 +22,7 @@ impl Native {
     /// Configures a plugin for the table and answers its fetches from the table's archives.
     pub fn load(table: &Table) -> Self {
         let document = table.configuration("http://bundles.test").to_string();
-        let (mut plugin, effects) = Plugin::configure(document.as_bytes(), 1, Shelf::default());
+        let (mut plugin, effects) = Plugin::configure(document.as_bytes(), 1, SharedCache::default());
         assert!(plugin.tick_period().is_some(), "{effects:?}");
         let archives = table.archives();
         let shared = LocalData::default();

@@ -5,7 +5,7 @@ use std::{mem, ops::Range};
 use portcullis_rego::value::MOST_DEPTH;
 
 use super::{Bundle, BundleError, archive::Files, manifest::Manifest};
-use crate::policy::{self, Disposal, Module, RegoVersion, Value, json::JsonReader, merge::Merge};
+use crate::policy::{self, DeferredDrop, Module, RegoVersion, Value, json::JsonReader, merge::Merge};
 
 /// Finding out whether bytes are text is the fastest thing done with them.
 const CHECKED_PER_STEP: usize = 256 << 10;
@@ -78,7 +78,7 @@ impl Contents {
     }
 
     /// Does a bounded piece of work. What turns out not to be needed goes to `garbage`.
-    pub(super) fn step(&mut self, garbage: &mut Disposal) -> Option<Result<(), BundleError>> {
+    pub(super) fn step(&mut self, garbage: &mut DeferredDrop) -> Option<Result<(), BundleError>> {
         let next = match mem::replace(&mut self.work, Work::NextFile) {
             Work::Manifest => self.read_manifest().map(Some),
             Work::NextFile => match self.files.pop_first() {
@@ -104,11 +104,11 @@ impl Contents {
     }
 
     /// Hands over what has been read, to be freed in steps.
-    pub(super) fn discard(self, disposal: &mut Disposal) {
-        disposal.push(self.bundle.data);
+    pub(super) fn discard(self, deferred: &mut DeferredDrop) {
+        deferred.push(self.bundle.data);
         match self.work {
-            Work::Parsing { reader, .. } => reader.discard(disposal),
-            Work::Merging { merge, .. } => merge.discard(disposal),
+            Work::Parsing { reader, .. } => reader.discard(deferred),
+            Work::Merging { merge, .. } => merge.discard(deferred),
             Work::Manifest | Work::NextFile | Work::Checking { .. } => {}
         }
     }
@@ -124,7 +124,7 @@ impl Contents {
         &mut self,
         path: String,
         bytes: Range<usize>,
-        garbage: &mut Disposal,
+        garbage: &mut DeferredDrop,
     ) -> Result<Work, BundleError> {
         let (folder, file) = path.rsplit_once('/').unwrap_or(("", &path));
         let unsupported = |why| Err(BundleError::Unsupported { path: path.clone(), why });
@@ -179,7 +179,7 @@ impl Contents {
         path: String,
         bytes: Range<usize>,
         mut reader: JsonReader,
-        garbage: &mut Disposal,
+        garbage: &mut DeferredDrop,
     ) -> Result<Work, BundleError> {
         let step = reader.step(self.inflated.get(bytes.clone()).unwrap_or_default());
         if let Err(error) = self.check_values(&path, reader.values()) {
@@ -209,7 +209,12 @@ impl Contents {
         Ok(())
     }
 
-    fn place(&mut self, path: String, document: Value, garbage: &mut Disposal) -> Result<Work, BundleError> {
+    fn place(
+        &mut self,
+        path: String,
+        document: Value,
+        garbage: &mut DeferredDrop,
+    ) -> Result<Work, BundleError> {
         let (folder, _) = path.rsplit_once('/').unwrap_or(("", &path));
         let keys: Vec<String> = folder.split('/').filter(|key| !key.is_empty()).map(str::to_owned).collect();
         if keys.is_empty() && document.as_object().is_none() {
@@ -234,7 +239,7 @@ impl Contents {
         path: String,
         mut merge: Merge,
         then: Then,
-        garbage: &mut Disposal,
+        garbage: &mut DeferredDrop,
     ) -> Result<Option<Work>, BundleError> {
         match (merge.step(), then) {
             (None, _) => Ok(Some(Work::Merging { path, merge, then })),

@@ -10,7 +10,7 @@ use crate::policy::{self, RegoVersion, Value};
 const MAX_BYTES: usize = 64 << 10;
 /// Every pair of roots is compared, here and with those of other bundles.
 const MAX_ROOTS: usize = 256;
-/// What a bundle says of itself is told in log lines and in messages, and is as long as its publisher likes.
+/// What a bundle says of itself is repeated in log lines and in messages, and is as long as its publisher likes.
 const MAX_SHOWN_BYTES: usize = 256;
 
 /// A bundle's manifest, with OPA's defaults where it is silent.
@@ -122,7 +122,7 @@ impl Manifest {
         })
     }
 
-    /// The revision as it is told to people.
+    /// The revision as it is shown to people.
     pub fn shown_revision(&self) -> Cow<'_, str> {
         shortened(&self.revision)
     }

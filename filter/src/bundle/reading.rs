@@ -9,7 +9,7 @@ use super::{
     archive::{Inflating, Listing},
     contents::Contents,
 };
-use crate::policy::{Disposal, segments::Joining};
+use crate::policy::{DeferredDrop, segments::Joining};
 
 const HASHED_PER_STEP: usize = 32 << 10;
 
@@ -25,7 +25,7 @@ pub struct Reading<A = Vec<u8>> {
     digest: String,
     size_limit_bytes: u64,
     stage: Stage<A>,
-    garbage: Disposal,
+    garbage: DeferredDrop,
 }
 
 enum Stage<A> {
@@ -50,7 +50,7 @@ impl<A: AsRef<[u8]>> Reading<A> {
             digest: String::new(),
             size_limit_bytes,
             stage,
-            garbage: Disposal::default(),
+            garbage: DeferredDrop::default(),
         }
     }
 
@@ -81,11 +81,11 @@ impl<A: AsRef<[u8]>> Reading<A> {
     }
 
     /// Gives the reading up and hands over what it has read, to be freed in steps.
-    pub fn discard(self, disposal: &mut Disposal) {
+    pub fn discard(self, deferred: &mut DeferredDrop) {
         if let Stage::Reading(contents) = self.stage {
-            contents.discard(disposal);
+            contents.discard(deferred);
         }
-        disposal.append(self.garbage);
+        deferred.append(self.garbage);
     }
 
     fn unpack(&mut self, stage: Stage<A>) -> Result<Stage<A>, ArchiveError> {

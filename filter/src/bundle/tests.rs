@@ -184,10 +184,10 @@ fn a_reading_can_be_given_up_at_any_step() {
     for given_up_after in (0..steps).step_by(5) {
         let mut reading = Reading::new("b", archive.as_slice(), LIMIT);
         (0..given_up_after).for_each(|_| assert!(reading.step().is_none()));
-        let mut disposal = policy::Disposal::default();
-        reading.discard(&mut disposal);
-        while disposal.step() {}
-        assert!(disposal.is_empty());
+        let mut deferred = policy::DeferredDrop::default();
+        reading.discard(&mut deferred);
+        while deferred.step() {}
+        assert!(deferred.is_empty());
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     tree,
 };
 
-/// The most faults that are told at once.
+/// The most faults that are reported at once.
 const MOST_PROBLEMS: usize = 32;
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,4 +1,4 @@
-//! Whether Envoy may be told that a configuration is refused.
+//! Whether a configuration may be refused to Envoy.
 //!
 //! Source: proxy-wasm-cpp-host, `WasmHandleBase::canary`: Envoy gives a configuration to a fresh VM on its main thread
 //! first. If that one refuses it, Envoy keeps the listener that it has, and no worker sees the new one. Where a worker
@@ -13,21 +13,21 @@ use super::{
     member::Members,
     record::SCHEMA,
     shared::{Seen, SharedData},
-    shelf::Shelf,
+    shared_cache::SharedCache,
 };
 
 /// Others accept the same at most once each, so a second try is rare and an eighth a host at fault.
 const MAX_TRIES: usize = 8;
 
 /// Whether a configuration that cannot be served may be refused by this VM. If not, it is accepted from now on, by all.
-pub fn may_refuse(document: &[u8], shelf: &Shelf, now: Duration, shared: &dyn SharedData) -> bool {
+pub fn may_refuse(document: &[u8], cache: &SharedCache, now: Duration, shared: &dyn SharedData) -> bool {
     let key = format!("{SCHEMA}/accepted/{:x}", Sha256::digest(document));
     for _ in 0..MAX_TRIES {
         let Some(found) = shared.get(&key) else { return false };
         if found.seen != Seen::Absent {
             return false;
         }
-        if shelf.is_unused() && Members::default().has_any(now, shared) {
+        if cache.is_unused() && Members::default().has_any(now, shared) {
             return true;
         }
         if shared.compare_and_set(&key, b"{}", found.seen) {

@@ -123,7 +123,7 @@ impl Manager {
         let record = slot.known().unwrap_or(&none);
         let me = self.membership.vm();
         if let Some(target) = self.target(slot, record) {
-            if self.shelf.find_policy(&self.policy_name(slot, target)).is_some() {
+            if self.cache.find_policy(&self.policy_name(slot, target)).is_some() {
                 return Need::Adopt;
             }
             let mut others = record.adopting.iter().filter(|mark| mark.vm != me).peekable();
@@ -235,7 +235,7 @@ impl Manager {
         let Some(slot) = self.policies.at_mut(index) else { return false };
         let lineage = record.lineage;
         let from = if slot.active.is_some() { "serving" } else { "pending" };
-        self.teller.policy(Level::Info, &slot.name, from, "trial", &made_of(&set));
+        self.reporter.policy(Level::Info, &slot.name, from, "trial", &made_of(&set));
         slot.record = Some((record, super::Seen::Absent));
         self.job = Some(Job::new(index, lineage, set, true));
         true
@@ -258,7 +258,7 @@ impl Manager {
         };
         let (set, lineage) = (target.clone(), record.lineage);
         // What this VM has compiled already cannot end it.
-        let is_held = self.shelf.find_policy(&self.policy_name(slot, &set)).is_some();
+        let is_held = self.cache.find_policy(&self.policy_name(slot, &set)).is_some();
         if !is_held {
             let mark = Mark::new(self.membership.vm(), self.membership.place(), now);
             let limit = if self.first_tick.is_none() { 1 } else { record.adopted.max(1) as usize };
@@ -319,7 +319,7 @@ impl Manager {
             }
             match result {
                 None => job.reading = Some((reading, digest)),
-                Some(Ok(bundle)) => job.bundles.push(self.shelf.keep(bundle)),
+                Some(Ok(bundle)) => job.bundles.push(self.cache.keep(bundle)),
                 Some(Err(error)) => return Some(Outcome::Refused(error.to_string())),
             }
             return None;
@@ -329,14 +329,14 @@ impl Manager {
             return Some(match compiling.step()? {
                 Ok(policy) => {
                     let policy = Rc::new(policy);
-                    self.shelf.keep_policy(policy_name, &policy);
+                    self.cache.keep_policy(policy_name, &policy);
                     Outcome::Compiled(policy)
                 }
                 Err(error) => Outcome::Refused(error.to_string()),
             });
         }
         let Some(name) = slot.config.bundles.get(job.bundles.len()) else {
-            if let Some(policy) = self.shelf.find_policy(&policy_name) {
+            if let Some(policy) = self.cache.find_policy(&policy_name) {
                 return Some(Outcome::Compiled(policy.limited(self.policies.limits)));
             }
             #[cfg(feature = "hooks")]
@@ -354,7 +354,7 @@ impl Manager {
         let tried = job.set.bundles.get(name).cloned();
         let content = if guards(Protection::Set) || job.is_trial { tried } else { newest() };
         let Some(content) = content else { return missing() };
-        if let Some(bundle) = self.shelf.find(name, &content.digest) {
+        if let Some(bundle) = self.cache.find(name, &content.digest) {
             job.bundles.push(bundle);
             return None;
         }
@@ -410,12 +410,12 @@ impl Manager {
             true
         });
         self.untold |= is_trial;
-        self.is_disposing = true;
+        self.is_dropping = true;
         if let Some((reading, _)) = reading {
-            reading.discard(&mut self.disposal);
+            reading.discard(&mut self.deferred);
         }
         if let Some(compiling) = compiling {
-            compiling.discard(&mut self.disposal);
+            compiling.discard(&mut self.deferred);
         }
         let passed = match written {
             Some((record, _)) => {
@@ -439,8 +439,8 @@ impl Manager {
                 let kept =
                     if slot.active.is_some() { "the last good one decides" } else { "it is not ready" };
                 let from = if slot.active.is_some() { "serving" } else { "pending" };
-                self.teller.push(Effect::Count(Counter::PolicyRejected));
-                self.teller.policy(Level::Error, &slot.name, from, "refused", &format!("{cause}; {kept}"));
+                self.reporter.push(Effect::Count(Counter::PolicyRejected));
+                self.reporter.policy(Level::Error, &slot.name, from, "refused", &format!("{cause}; {kept}"));
                 if !is_trial {
                     slot.unreadable = Some((set, cause));
                 }
@@ -453,7 +453,7 @@ impl Manager {
                 {
                     slot.unreadable = Some((set, format!("the payload of bundle `{bundle}` is gone")));
                 }
-                // Another comparison finds what has become of it.
+                // The next round of comparing finds what has become of it.
                 return;
             }
         }
@@ -479,19 +479,26 @@ impl Manager {
         let told = slot.active.as_ref().map(|before| before.policy.warnings(&self.policies.input));
         for warning in warnings.iter().filter(|_| told.as_ref() != Some(&warnings)) {
             let message = format!("policy `{}`: {warning}", slot.name);
-            self.teller.push(Effect::Log(Level::Warn, message));
+            self.reporter.push(Effect::Log(Level::Warn, message));
         }
         let Some(slot) = self.policies.at_mut(index) else { return };
-        slot.activate(active, &mut self.disposal);
-        self.teller.push(Effect::Count(Counter::PolicyCompiled));
-        self.teller.served(level, &slot.name, from, number, &cause);
+        slot.activate(active, &mut self.deferred);
+        self.reporter.push(Effect::Count(Counter::PolicyCompiled));
+        self.reporter.served(level, &slot.name, from, number, &cause);
         for (bundle, before) in before {
             let serving = self.policies.serving(&bundle);
             if serving != before && serving.is_some() {
                 let from = before.map_or("none", |_| "serving");
                 let record = self.tracked_by_name(&bundle).and_then(|tracked| tracked.record.as_ref());
                 let epoch = record.map_or(0, |(record, _)| record.epoch);
-                self.teller.bundle(&bundle, from, "serving", serving, epoch, "every policy decides with it");
+                self.reporter.bundle(
+                    &bundle,
+                    from,
+                    "serving",
+                    serving,
+                    epoch,
+                    "every policy decides with it",
+                );
             }
         }
         self.unrecorded = true;

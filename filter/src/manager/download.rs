@@ -6,13 +6,13 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
 use super::{
     record::{BundleRecord, FaultKind, millis},
-    shelf::Shelf,
+    shared_cache::SharedCache,
 };
 use crate::{
     bundle::{Bundle, BundleError, Reading},
     config::BundleSource,
     hooks::{Protection, guards},
-    policy::Disposal,
+    policy::DeferredDrop,
     telemetry::DownloadOutcome,
 };
 
@@ -334,12 +334,12 @@ impl Download {
 
     // ## Reading => (Reading | Whole)
     /// Does a small piece of reading what came. `published` is the digest of what is published.
-    pub(super) fn check(&mut self, published: &str, shelf: &Shelf) -> Checked<'_> {
+    pub(super) fn check(&mut self, published: &str, cache: &SharedCache) -> Checked<'_> {
         if let State::Reading { reading, archive, etag, is_marked } = &mut self.state {
             let digest = reading.digest().filter(|_| !*is_marked);
             let bundle = match digest {
                 Some(digest) if digest == published => return Checked::Equal { etag: etag.take() },
-                Some(digest) => match shelf.find(&self.name, digest) {
+                Some(digest) => match cache.find(&self.name, digest) {
                     Some(bundle) => bundle,
                     None => return Checked::Hashed { digest: digest.to_owned() },
                 },
@@ -349,7 +349,7 @@ impl Download {
                         let digest = reading.digest().and_then(|digest| digest.get(..12)).unwrap_or_default();
                         return Checked::Faulty(Fault::Bundle { digest: digest.to_owned(), error });
                     }
-                    Some(Ok(bundle)) => shelf.keep(bundle),
+                    Some(Ok(bundle)) => cache.keep(bundle),
                 },
             };
             let candidate = Candidate { archive: Rc::clone(archive), etag: etag.take(), bundle };
@@ -373,10 +373,10 @@ impl Download {
     }
 
     /// Ends it; what it holds is freed in steps.
-    pub(super) fn discard(self, disposal: &mut Disposal) {
+    pub(super) fn discard(self, deferred: &mut DeferredDrop) {
         match self.state {
-            State::Reading { reading, .. } => reading.discard(disposal),
-            State::Whole(candidate) => disposal.push(candidate.bundle.data.clone()),
+            State::Reading { reading, .. } => reading.discard(deferred),
+            State::Whole(candidate) => deferred.push(candidate.bundle.data.clone()),
             State::Due { .. } | State::InFlight { .. } => {}
         }
     }

@@ -341,18 +341,18 @@ impl Manager {
     /// What no configuration of this VM names any more is gone; a gauge cannot be taken away.
     pub(super) fn clear_gauges(&mut self) {
         let bundles =
-            self.tracked.iter().filter(|tracked| !self.shelf.is_shared(self.context.0, &tracked.key));
+            self.tracked.iter().filter(|tracked| !self.cache.is_shared(self.context.0, &tracked.key));
         let bundles = bundles.flat_map(|tracked| {
             let name = || tracked.name.clone();
             [Gauge::BundleGeneration(name()), Gauge::BundleFailing(name()), Gauge::BundleAgeSeconds(name())]
         });
-        let policies = self.policies.iter().filter(|slot| !self.shelf.is_shared(self.context.0, &slot.key));
+        let policies = self.policies.iter().filter(|slot| !self.cache.is_shared(self.context.0, &slot.key));
         let policies = policies.flat_map(|slot| {
             let name = || slot.name.clone();
             [Gauge::PolicyGeneration(name()), Gauge::PolicyRefused(name()), Gauge::PolicyQuarantined(name())]
         });
         for gauge in bundles.chain(policies) {
-            self.teller.push(Effect::Show(gauge, 0));
+            self.reporter.push(Effect::Show(gauge, 0));
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
     BUSY_TICK, Effect, Manager,
     download::{Answer, Candidate, Checked, Download, Fault, FetchId, Finished},
     record::{BundleRecord, FaultRecord, millis},
-    registry::{Hold, NotWritten, Publication},
+    registry::{Claim, NotWritten, Publication},
     shared::{SharedData, TaskKind},
 };
 use crate::telemetry::DownloadOutcome;
@@ -54,12 +54,12 @@ impl Manager {
         if let Some(download) = next {
             self.attempts += 1;
             let (id, call) = download.start(self.attempts, now);
-            self.teller.push(Effect::Fetch { id, call });
+            self.reporter.push(Effect::Fetch { id, call });
         }
     }
 
     pub(super) fn fetched(&mut self, id: FetchId, answer: Answer, now: Duration, shared: &dyn SharedData) {
-        self.teller.turn("response");
+        self.reporter.turn("response");
         let finished = self.tracked.get_mut(id.bundle).and_then(|tracked| tracked.download.as_mut());
         match finished.and_then(|download| download.finish(id, answer)) {
             None => return,
@@ -81,7 +81,7 @@ impl Manager {
         let size_limit_bytes = download.size_limit_bytes();
         let published = tracked.record.as_ref().map_or("", |(record, _)| record.digest.as_str());
         shared.begin(&task);
-        let checked = download.check(published, &self.shelf);
+        let checked = download.check(published, &self.cache);
         shared.end(&task);
         let candidate = match checked {
             Checked::Reading => return,
@@ -92,7 +92,7 @@ impl Manager {
         };
         let Candidate { archive, etag, bundle } = candidate;
         let Some(owner) = me else {
-            tracked.give_up(&mut self.disposal);
+            tracked.give_up(&mut self.deferred);
             return;
         };
         let content = Publication {
@@ -102,8 +102,8 @@ impl Manager {
             etag: etag.as_deref(),
             size_limit_bytes,
         };
-        let hold = Hold { key: &tracked.key, owner, epoch };
-        match hold.publish(content, now, shared) {
+        let claim = Claim { key: &tracked.key, owner, epoch };
+        match claim.publish(content, now, shared) {
             // It is tried again with the next piece of work.
             Err(NotWritten::Contended) => {}
             Err(NotWritten::Fenced) => self.fenced(index),
@@ -112,13 +112,13 @@ impl Manager {
                 tracked.published = Some(Rc::clone(bundle));
                 let from = tracked.record.as_ref().map_or("claimed", |(record, _)| record.state());
                 let cause = format!("revision `{}`", record.revision);
-                self.teller.registry(&tracked.name, from, record.state(), &record, &cause);
-                self.teller.count(&tracked.name, DownloadOutcome::Activated);
+                self.reporter.registry(&tracked.name, from, record.state(), &record, &cause);
+                self.reporter.count(&tracked.name, DownloadOutcome::Activated);
                 download.succeeded(&record, now);
                 tracked.forget_number(record);
                 self.want_policies_of(index);
                 self.untold = true;
-                self.comparison_pause = BUSY_TICK;
+                self.reconcile_pause = BUSY_TICK;
             }
         }
     }
@@ -170,12 +170,12 @@ impl Manager {
                 download.succeeded(&record, now);
                 if before.fault.is_some() {
                     let (from, to) = (before.state(), record.state());
-                    self.teller.registry(&tracked.name, from, to, &record, "nothing newer");
+                    self.reporter.registry(&tracked.name, from, to, &record, "nothing newer");
                 }
                 tracked.forget_number(record);
             }
         }
-        self.teller.count(&tracked.name, DownloadOutcome::NotModified);
+        self.reporter.count(&tracked.name, DownloadOutcome::NotModified);
     }
 
     /// Nothing came, or nothing that can be used. INVARIANT (last good): what is published stays.
@@ -190,7 +190,7 @@ impl Manager {
         let Some(tracked) = self.tracked.get_mut(index) else { return };
         let Some(download) = &mut tracked.download else { return };
         let (retry_in, repeated) = download.failed(&fault, now);
-        self.teller.count(&tracked.name, fault.outcome());
+        self.reporter.count(&tracked.name, fault.outcome());
         match amended {
             Err(NotWritten::Fenced) => self.fenced(index),
             Err(NotWritten::Contended) => {}
@@ -198,12 +198,12 @@ impl Manager {
                 let kept =
                     if record.generation > 0 { "the last good one stays active" } else { "none is active" };
                 let cause = format!("{fault}; {kept}, retrying in {} ms", retry_in.as_millis());
-                // Each transition is told once; a fault that merely repeats is told to those who debug.
+                // Each transition is reported once; a fault that merely repeats is logged at debug level.
                 if repeated {
                     let name = &tracked.name;
-                    self.teller.push(Effect::Log(Level::Debug, format!("bundle `{name}`: {cause}")));
+                    self.reporter.push(Effect::Log(Level::Debug, format!("bundle `{name}`: {cause}")));
                 } else {
-                    self.teller.registry(&tracked.name, before.state(), record.state(), &record, &cause);
+                    self.reporter.registry(&tracked.name, before.state(), record.state(), &record, &cause);
                 }
                 tracked.forget_number(record);
             }
@@ -218,7 +218,7 @@ impl Manager {
         change: impl Fn(&mut BundleRecord),
     ) -> Result<(BundleRecord, BundleRecord), NotWritten> {
         let owned = self.tracked.get(index).and_then(|tracked| {
-            Some(Hold {
+            Some(Claim {
                 key: &tracked.key,
                 owner: self.membership.owner()?,
                 epoch: tracked.download.as_ref()?.epoch,
@@ -238,9 +238,9 @@ impl Manager {
     /// Another member owns the bundle: what was done for it here is void.
     pub(super) fn fenced(&mut self, index: usize) {
         if let Some(tracked) = self.tracked.get_mut(index) {
-            tracked.give_up(&mut self.disposal);
+            tracked.give_up(&mut self.deferred);
             tracked.record = None;
-            self.comparison_pause = BUSY_TICK;
+            self.reconcile_pause = BUSY_TICK;
         }
     }
 

@@ -1,4 +1,4 @@
-//! What marks tell: whoever ended behind one is known, and what ended it is convicted; and how a VM's own are taken away.
+//! What marks say: whoever ended behind one is known, and what ended it is convicted; and how a VM's own are taken away.
 
 use std::time::Duration;
 
@@ -115,8 +115,8 @@ impl Manager {
         let from = if slot.active.is_some() { "serving" } else { "pending" };
         let me = self.membership.vm();
         if self.quarantine.convict((suspects, around), cause.clone(), (ended, me), now, shared) {
-            self.teller.push(Effect::Count(Counter::Quarantined));
-            self.teller.policy(Level::Error, &policy, from, "quarantined", &cause);
+            self.reporter.push(Effect::Count(Counter::Quarantined));
+            self.reporter.policy(Level::Error, &policy, from, "quarantined", &cause);
             self.untold = true;
         }
     }
@@ -149,7 +149,7 @@ impl Manager {
         }
         self.withdraw_mark(job.policy, shared);
         if let Some((reading, _)) = job.reading {
-            reading.discard(&mut self.disposal);
+            reading.discard(&mut self.deferred);
         }
         self.wanted.insert(job.policy);
     }

@@ -88,7 +88,7 @@ impl Membership {
         Self { vm, instance, plugin, lease, place, renewed, has_served, heir_until, before: Vec::new() }
     }
 
-    /// Whether this VM has been still for so long that others may have been as well: it is in no position to judge them.
+    /// Whether this VM has been still for so long that others may have been as well: it cannot say whether they are alive.
     pub(super) fn was_still(&self, now: Duration) -> bool {
         self.place.is_some() && now >= self.renewed.saturating_add(self.lease)
     }
@@ -241,7 +241,7 @@ impl Membership {
             let (found, seen) = record::read::<MemberRecord>(shared, &MemberRecord::key(place))?;
             match found {
                 Some(found) if found.is_alive(now) => continue,
-                // Nobody has asked yet how it ended, and its place tells.
+                // Nobody has asked yet how it ended, and its place says so.
                 Some(found) if found.ended.is_none() && shared.at_work(place).is_some() => continue,
                 Some(found) if found.until_ms == 0 => left = left.or(Some((place, seen, Some(found)))),
                 None if seen == Seen::Absent => {
@@ -311,7 +311,7 @@ impl Members {
             return Fate::EndedThere;
         }
         let Some(place) = mark.member else {
-            // It was not a member yet, so nothing else tells of it.
+            // It was not a member yet, so nothing else reports it.
             let is_over = millis(now) > mark.since_ms.saturating_add(millis(lease));
             return if is_over { Fate::EndedThere } else { Fate::Alive };
         };

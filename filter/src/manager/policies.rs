@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bundle::Bundle,
     config::{Config, InputConfig, PolicyConfig},
-    policy::{Disposal, EvaluationLimits, Policy},
+    policy::{DeferredDrop, EvaluationLimits, Policy},
 };
 
 /// Why a policy cannot decide now.
@@ -191,12 +191,12 @@ impl Slot {
         self.active.as_ref().map_or(0, |active| active.set.number)
     }
 
-    pub(super) fn activate(&mut self, active: Active, disposal: &mut Disposal) {
+    pub(super) fn activate(&mut self, active: Active, deferred: &mut DeferredDrop) {
         self.unreadable = None;
         if let Some(replaced) = self.active.replace(active) {
             for bundle in replaced.bundles {
                 // Other policies, or a plugin beside this one, may hold its data for a while.
-                disposal.push(bundle.data.clone());
+                deferred.push(bundle.data.clone());
             }
         }
     }

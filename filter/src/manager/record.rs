@@ -213,7 +213,7 @@ impl MemberRecord {
     }
 }
 
-/// The queue on which a member is told to look.
+/// The queue on which a member is notified.
 pub(super) fn hint_queue(member: usize) -> String {
     format!("{SCHEMA}/hint/{member}")
 }

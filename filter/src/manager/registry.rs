@@ -1,4 +1,4 @@
-//! The moves that change a bundle's record. Each reads, judges what it read, and writes only over that.
+//! The moves that change a bundle's record. Each reads, checks what it read, and writes only over that.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::hooks::{Protection, guards};
 /// Others write a record when they take it over, so a second try is rare and an eighth a host at fault.
 const MAX_TRIES: usize = 8;
 
-/// One bundle's record, for the member that loads it.
+/// A member's claim on a bundle's record: it loads the bundle as long as owner and epoch are these.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Hold<'a> {
+pub(super) struct Claim<'a> {
     pub(super) key: &'a str,
     pub(super) owner: Owner,
     pub(super) epoch: u64,
@@ -61,7 +61,7 @@ pub(super) fn claim(
     record::write(shared, key, &record, seen).then_some(record)
 }
 
-impl Hold<'_> {
+impl Claim<'_> {
     /// Changes the record, if it still is this member's.
     pub(super) fn amend(
         self,

@@ -60,9 +60,9 @@ fn a_body_that_is_too_much_beside_what_is_held_is_not_taken_over() {
     let mut world = World::pair();
     let ids = world.tick(0);
     let effects = world.answer(ids[0], Answer::NoRoom { bytes: 5_000 }, 1);
-    let told =
+    let reported =
         |effect: &Effect| matches!(effect, Effect::Log(Level::Warn, line) if line.contains("download_bytes"));
-    assert!(effects.iter().any(told), "{effects:?}");
+    assert!(effects.iter().any(reported), "{effects:?}");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn without_policies_nothing_is_ready() {
     let mut config =
         Config::parse(br#"{"bundles": {"b": "http://h/b"}, "portcullis": {"url_cluster": "c"}}"#).unwrap();
     config.policies.clear();
-    assert!(!Manager::new(&config, 1, Shelf::default()).is_ready(Duration::ZERO));
+    assert!(!Manager::new(&config, 1, SharedCache::default()).is_ready(Duration::ZERO));
 }
 
 #[test]
@@ -262,7 +262,7 @@ impl World {
         );
         let config = Config::parse(document.as_bytes()).unwrap();
         Self {
-            manager: Manager::new(&config, 1, Shelf::default()),
+            manager: Manager::new(&config, 1, SharedCache::default()),
             shared: Rc::default(),
             now: 0,
             last_id: FetchId::default(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, mem, rc::Rc};
 use portcullis_rego::{CompileErrors, Compiler, Limits, Options, Outside, Progress, ReadsSurvey};
 
 use super::{
-    Brings, Compiled, Disposal, EvaluationLimits, InputFields, Part, Policy, PolicyError, PolicyId,
+    Brings, Compiled, DeferredDrop, EvaluationLimits, InputFields, Part, Policy, PolicyError, PolicyId,
     ReadPaths, Value, merge::Merge, module::Module, object,
 };
 
@@ -64,10 +64,10 @@ impl<B: Brings> Compiling<B> {
     }
 
     /// Gives the work up, or what is left of it, and hands over what has been made, to be freed in steps.
-    pub fn discard(self, disposal: &mut Disposal) {
-        disposal.push(self.data);
+    pub fn discard(self, deferred: &mut DeferredDrop) {
+        deferred.push(self.data);
         if let Stage::Merging(_, Some(merge)) = self.stage {
-            merge.discard(disposal);
+            merge.discard(deferred);
         }
     }
 

@@ -17,7 +17,7 @@ use portcullis_rego::{
 };
 use serde::de::{Deserialize, IgnoredAny};
 
-use super::{disposal::Disposal, segments::Segments};
+use super::{deferred_drop::DeferredDrop, segments::Segments};
 
 /// Bounds one step: so many values, or so many bytes.
 const TOKENS_PER_STEP: usize = 512;
@@ -54,7 +54,7 @@ pub(crate) struct JsonReader {
     /// Values and keys that have been read.
     values: usize,
     /// Fields that a later one of the same name has replaced.
-    replaced: Disposal,
+    replaced: DeferredDrop,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -105,7 +105,7 @@ impl JsonReader {
             long: None,
             root: None,
             values: 0,
-            replaced: Disposal::default(),
+            replaced: DeferredDrop::default(),
         }
     }
 
@@ -133,14 +133,14 @@ impl JsonReader {
     }
 
     /// Hands over what has been read, to be freed in steps.
-    pub(crate) fn discard(self, disposal: &mut Disposal) {
-        disposal.append(self.replaced);
-        self.root.into_iter().for_each(|value| disposal.push(value));
-        self.closing.into_iter().for_each(|closing| closing.discard(disposal));
+    pub(crate) fn discard(self, deferred: &mut DeferredDrop) {
+        deferred.append(self.replaced);
+        self.root.into_iter().for_each(|value| deferred.push(value));
+        self.closing.into_iter().for_each(|closing| closing.discard(deferred));
         for open in self.open {
             match open {
-                Open::List(list) => list.into_vecs().for_each(|values| disposal.push_values(values)),
-                Open::Object { fields, .. } => disposal.push_fields(fields.into_iter()),
+                Open::List(list) => list.into_vecs().for_each(|values| deferred.push_values(values)),
+                Open::Object { fields, .. } => deferred.push_fields(fields.into_iter()),
             }
         }
     }
@@ -297,7 +297,7 @@ impl JsonReader {
             self.long = Some(LongString::default());
             return Ok(());
         }
-        match judge(first, &mut serde_json::Deserializer::from_slice(window)) {
+        match checked(first, &mut serde_json::Deserializer::from_slice(window)) {
             Err(error) if error.is_eof() && !whole => Err(self.unexpected(text, "number too long")),
             Err(error) => Err(self.within_scalar(&error, self.at)),
             Ok(()) => Err(self.unexpected(text, "invalid value")),
@@ -327,7 +327,7 @@ impl JsonReader {
         match read_scalar(&quoted) {
             Some((Value::String(string), used)) if used == quoted.len() => long.pieces.push(string),
             _ => {
-                let error = judge(b'"', &mut serde_json::Deserializer::from_slice(&quoted)).err();
+                let error = checked(b'"', &mut serde_json::Deserializer::from_slice(&quoted)).err();
                 let error = error.map(|error| self.within_scalar(&error, start - 1));
                 return Err(error.unwrap_or_else(|| self.unexpected(text, "invalid value")));
             }
@@ -431,7 +431,7 @@ fn is_unfinished(text: &[u8]) -> bool {
 }
 
 /// What `serde_json` has against a scalar that begins with this byte.
-fn judge(
+fn checked(
     first: u8,
     text: &mut serde_json::Deserializer<serde_json::de::SliceRead<'_>>,
 ) -> serde_json::Result<()> {
@@ -469,16 +469,16 @@ impl Closing {
         None
     }
 
-    fn discard(self, disposal: &mut Disposal) {
+    fn discard(self, deferred: &mut DeferredDrop) {
         match self {
             Self::List { array, segments, segment } => {
-                disposal.push_values(array.into_items());
-                disposal.push_values(segment.collect());
-                segments.for_each(|values| disposal.push_values(values));
+                deferred.push_values(array.into_items());
+                deferred.push_values(segment.collect());
+                segments.for_each(|values| deferred.push_values(values));
             }
             Self::Object { object, fields } => {
-                disposal.push(Value::Object(Rc::new(object)));
-                disposal.push_fields(fields);
+                deferred.push(Value::Object(Rc::new(object)));
+                deferred.push_fields(fields);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::{mem, rc::Rc, vec};
 use portcullis_rego::{Value, value::Object};
 
 use super::{
-    disposal::Disposal,
+    deferred_drop::DeferredDrop,
     value::{Conflict, object, string},
 };
 
@@ -26,7 +26,7 @@ pub(crate) struct Merge {
     merged: Option<Value>,
     conflict: Option<Conflict>,
     /// What met at a conflict.
-    left_over: Disposal,
+    left_over: DeferredDrop,
 }
 
 #[derive(Debug)]
@@ -89,16 +89,16 @@ impl Merge {
     }
 
     /// Hands over what there is, to be freed in steps.
-    pub(crate) fn discard(self, disposal: &mut Disposal) {
-        disposal.append(self.left_over);
-        self.merged.into_iter().for_each(|value| disposal.push(value));
+    pub(crate) fn discard(self, deferred: &mut DeferredDrop) {
+        deferred.append(self.left_over);
+        self.merged.into_iter().for_each(|value| deferred.push(value));
         for open in self.open {
             let (merged, pairs) = match open.form {
                 Form::Both { merged, one, other } => (merged, vec![one, other]),
                 Form::Few { merged, rest } => (merged, vec![rest]),
             };
-            disposal.push(Value::Object(Rc::new(merged)));
-            pairs.into_iter().for_each(|pairs| pairs.discard(disposal));
+            deferred.push(Value::Object(Rc::new(merged)));
+            pairs.into_iter().for_each(|pairs| pairs.discard(deferred));
         }
     }
 
@@ -229,10 +229,10 @@ impl Pairs {
         }
     }
 
-    fn discard(self, disposal: &mut Disposal) {
+    fn discard(self, deferred: &mut DeferredDrop) {
         match self {
-            Self::Owned(pairs) => disposal.push_pairs(pairs),
-            Self::Shared(object, _) => disposal.push(Value::Object(object)),
+            Self::Owned(pairs) => deferred.push_pairs(pairs),
+            Self::Shared(object, _) => deferred.push(Value::Object(object)),
         }
     }
 }
@@ -303,10 +303,10 @@ mod tests {
             let mut merge = Merge::new(root, &[], document);
             let conflict = (0..10).find_map(|_| merge.step()).unwrap().unwrap_err();
             assert_eq!(conflict.path, ["users", "user2", "n"]);
-            let mut disposal = Disposal::default();
-            merge.discard(&mut disposal);
-            while disposal.step() {}
-            assert!(disposal.is_empty());
+            let mut deferred = DeferredDrop::default();
+            merge.discard(&mut deferred);
+            while deferred.step() {}
+            assert!(deferred.is_empty());
         }
     }
 

@@ -1,4 +1,4 @@
-//! One Rego file, parsed once to be judged before anything is compiled of it.
+//! One Rego file, parsed once to be checked before anything is compiled of it.
 
 use portcullis_rego::syntax::{self, tree::Names};
 

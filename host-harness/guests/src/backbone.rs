@@ -1,7 +1,7 @@
 //! A connection that breaks: what is published meanwhile is buffered, replayed, and asked for anew.
 //!
 //! The connection is the cluster `feed` as one VM sees it: a call that is answered 200 means that it stands. The worker
-//! that gets the request for `/join` holds it, so that nothing else needs to be told which VM that is. Items are
+//! that gets the request for `/join` holds it, so that nothing else needs to be reported which VM that is. Items are
 //! numbers that grow, what has arrived at the other end is the key `delivered`, and the mistakes are those that the
 //! review of OPAL's PR #915 (reconnect, replay, resync) found or left.
 
@@ -246,7 +246,7 @@ impl Filter for Reader {
 }
 
 impl Reader {
-    /// Every client is told to come again, and with the last one the reader ends.
+    /// Every client is reported to come again, and with the last one the reader ends.
     fn close_clients(&self) {
         tick_every(PERIOD_MS);
     }

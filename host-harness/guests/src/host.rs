@@ -35,7 +35,7 @@ pub(crate) struct Held {
 /// An answer to a call.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// 0 when the answer was cut off, which Envoy tells by zero headers.
+    /// 0 when the answer was cut off, which Envoy reports by zero headers.
     pub(crate) status: u16,
     pub(crate) body: String,
 }
@@ -156,7 +156,7 @@ pub(crate) fn seconds() -> u32 {
     u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }
 
-// === what is told ===
+// === what is reported ===
 
 /// Tells a host that wants to know what this VM now believes.
 pub(crate) fn view(name: &str, value: &impl fmt::Display) {

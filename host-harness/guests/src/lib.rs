@@ -4,14 +4,14 @@
 //! real systems had, and the comment at each says which; the scenario of the same name says what comes of it.
 //!
 //! All VMs of an Envoy run the same code with the same configuration, so a filter gets its role from what happens to
-//! it: which request, which answer, which notice, which lease. `GET /state` tells what the VM of a worker believes and
-//! `GET /health` whether it would let requests through; every change of a belief is also told to the foreign function
+//! it: which request, which answer, which notice, which lease. `GET /state` reports what the VM of a worker believes and
+//! `GET /health` whether it would let requests through; every change of a belief is also reported to the foreign function
 //! `portcullis.view` as `name=version:value`, which hosts without it refuse and nobody minds.
 //!
 //! | file | scenarios |
 //! |---|---|
 //! | `status` | one VM's news reach another over shared data and a queue |
-//! | `queue` | who is told of an item, and when |
+//! | `queue` | who is notified of an item, and when |
 //! | `configure` | VMs that start, and shared data of other versions |
 //! | `fetch` | bundles from a cluster, one after the other |
 //! | `streams` | requests that wait for an answer |
@@ -26,13 +26,13 @@
 mod backbone;
 mod configure;
 mod fetch;
+mod held_out;
 mod host;
 mod members;
 mod plans;
 mod poison;
 mod queue;
 mod status;
-mod strangers;
 mod streams;
 
 use std::{
@@ -99,7 +99,7 @@ struct Root {
     id: u32,
     filter: OnceCell<Shared>,
     /// A filter that has contexts of its own, in place of the other.
-    stranger: OnceCell<RefCell<Box<dyn RootContext>>>,
+    held_out: OnceCell<RefCell<Box<dyn RootContext>>>,
 }
 
 struct Http {
@@ -119,11 +119,11 @@ fn filter(configuration: &Configuration) -> Option<Box<dyn Filter>> {
         .or_else(|| poison::filter(configuration))
 }
 
-/// The stranger that a configuration names.
-fn stranger(configuration: &[u8], id: u32) -> Option<Box<dyn RootContext>> {
+/// The held-out filter that a configuration names.
+fn held_out(configuration: &[u8], id: u32) -> Option<Box<dyn RootContext>> {
     let document: Value = serde_json::from_slice(configuration).ok()?;
     let faulty = document.get("faulty").and_then(Value::as_bool).unwrap_or_default();
-    strangers::root(document.get("stranger")?.as_str()?, faulty, id)
+    held_out::root(document.get("held_out")?.as_str()?, faulty, id)
 }
 
 // === impl Configuration ===
@@ -147,8 +147,8 @@ impl Configuration {
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, trailers: usize) {
-        if let Some(stranger) = self.stranger.get() {
-            return stranger.borrow_mut().on_http_call_response(token, headers, body, trailers);
+        if let Some(held_out) = self.held_out.get() {
+            return held_out.borrow_mut().on_http_call_response(token, headers, body, trailers);
         }
         if let Some(filter) = self.filter.get() {
             filter.borrow_mut().on_answer(token, Answer::read(headers, body));
@@ -159,9 +159,9 @@ impl Context for Root {
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
         let bytes = self.get_plugin_configuration().filter(|_| size > 0).unwrap_or_default();
-        if let Some(stranger) = stranger(&bytes, self.id) {
-            let stranger = self.stranger.get_or_init(|| RefCell::new(stranger));
-            return stranger.borrow_mut().on_vm_start(0) && stranger.borrow_mut().on_configure(0);
+        if let Some(held_out) = held_out(&bytes, self.id) {
+            let held_out = self.held_out.get_or_init(|| RefCell::new(held_out));
+            return held_out.borrow_mut().on_vm_start(0) && held_out.borrow_mut().on_configure(0);
         }
         let Some(configuration) = Configuration::read(&bytes) else {
             host::complain("the plugin configuration is not {\"scenario\": …}");
@@ -176,8 +176,8 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        if let Some(stranger) = self.stranger.get() {
-            return stranger.borrow_mut().on_tick();
+        if let Some(held_out) = self.held_out.get() {
+            return held_out.borrow_mut().on_tick();
         }
         if let Some(filter) = self.filter.get() {
             filter.borrow_mut().on_tick();
@@ -185,8 +185,8 @@ impl RootContext for Root {
     }
 
     fn on_queue_ready(&mut self, queue: u32) {
-        if let Some(stranger) = self.stranger.get() {
-            return stranger.borrow_mut().on_queue_ready(queue);
+        if let Some(held_out) = self.held_out.get() {
+            return held_out.borrow_mut().on_queue_ready(queue);
         }
         if let Some(filter) = self.filter.get() {
             filter.borrow_mut().on_queue_ready();
@@ -198,8 +198,8 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        if let Some(stranger) = self.stranger.get() {
-            return stranger.borrow().create_http_context(id);
+        if let Some(held_out) = self.held_out.get() {
+            return held_out.borrow().create_http_context(id);
         }
         let filter = Rc::clone(self.filter.get()?);
         Some(Box::new(Http { filter, stream: Stream::new(id) }))

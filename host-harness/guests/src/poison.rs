@@ -1,7 +1,7 @@
 //! What ends the VM that takes it in: a plan, two bundles together, a request.
 //!
 //! A text with `poison` in it stands for all that an engine can die of (a panic, the end of its stack or memory): the VM
-//! that takes it in traps. A request to `/publish/<n>:<text>` stands for a download, so that every VM can be told.
+//! that takes it in traps. A request to `/publish/<n>:<text>` stands for a download, so that every VM can be reported.
 //!
 //! The mark that a VM makes before it takes something in outlives the VM, and nothing else does: a VM that dies cannot
 //! say of what.

@@ -1,4 +1,4 @@
-//! Who is told of an item in a queue, and when: the last that registered, after the fact, once for each item.
+//! Who is notified of an item in a queue, and when: the last that registered, after the fact, once for each item.
 
 use crate::{
     Configuration, Filter,
@@ -23,7 +23,7 @@ pub(crate) fn filter(configuration: &Configuration) -> Option<Box<dyn Filter>> {
     })
 }
 
-/// S04: the VM that starts first tells of an update, while the queue is its own.
+/// S04: the VM that starts first reports an update, while the queue is its own.
 #[derive(Default)]
 struct Announced {
     fixed: bool,
@@ -39,7 +39,7 @@ struct Broadcast {
     view: Versioned,
 }
 
-/// S06: the consumer writes what it is told into shared data for all, and then its VM is gone.
+/// S06: the consumer writes what it is reported into shared data for all, and then its VM is gone.
 #[derive(Default)]
 struct Relay {
     fixed: bool,
@@ -73,7 +73,7 @@ impl Filter for Announced {
             enqueue(self.queue, "1:on");
         }
         // Envoy configures a canary first, which owns the queue until it is killed: the notice for the item went to the
-        // main thread. Who registers later is not told of what is already there, and so has to look.
+        // main thread. Who registers later is not notified of what is already there, and so has to look.
         if self.fixed {
             self.view = get(UPDATE).versioned();
             view(UPDATE, &self.view);
@@ -107,7 +107,7 @@ impl Filter for Broadcast {
             set(UPDATE, "1:on");
             enqueue(self.queue, "1:on");
         }
-        // proxy-wasm-cpp-host, `shared_queue.cc`: a queue tells its last registrant and no one else. The notice makes it
+        // proxy-wasm-cpp-host, `shared_queue.cc`: a queue reports its last registrant and no one else. The notice makes it
         // sooner for one VM; all of them look by themselves.
         if self.fixed {
             self.see(get(UPDATE).versioned());

@@ -1,4 +1,4 @@
-//! One VM's news reach another: shared data hold them, and a queue tells that there are some.
+//! One VM's news reach another: shared data hold them, and a queue reports that there are some.
 //!
 //! What OPA #8009 was: goroutines that update a status send a snapshot of it each, a slow one sends its old snapshot
 //! last, and what listens stays not ready for ever.
@@ -18,7 +18,7 @@ pub(crate) fn filter(configuration: &Configuration) -> Option<Box<dyn Filter>> {
     })
 }
 
-/// S01: every VM asks once how things are and tells the rest; the queue's consumer listens.
+/// S01: every VM asks once how things are and reports the rest; the queue's consumer listens.
 #[derive(Default)]
 struct Status {
     fixed: bool,

@@ -40,7 +40,7 @@ struct Parked {
     nonce: u32,
 }
 
-/// S17: the head of a request is judged at once, the rest after an answer; rules change in between.
+/// S17: the head of a request is checked at once, the rest after an answer; rules change in between.
 struct Torn {
     fixed: bool,
     published: u32,

@@ -89,7 +89,7 @@ pub enum Callback {
         /// gRPC status.
         status_code: u32,
     },
-    /// `proxy_on_new_connection(context_id)`, which only network filters get: what they do with it tells them apart.
+    /// `proxy_on_new_connection(context_id)`, which only network filters get: what they do with it distinguishes them.
     NewConnection {
         /// The stream context.
         context_id: u32,

@@ -68,7 +68,7 @@ impl Compiled {
 }
 
 /// The name of a file says all that the compiled code depends on: the module, wasmtime, the machine, the settings. Modules
-/// are strangers', so the hash of one must be none that another can be made to have.
+/// are anybody's, so the hash of one must be none that another can be made to have.
 fn name(engine: &Engine, binary: &[u8]) -> String {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);

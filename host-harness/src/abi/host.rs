@@ -67,7 +67,7 @@ pub trait Host: Any + Send {
         Go::On
     }
 
-    /// Told, where it is wanted, of a digest of every answer that a guest is given: what the guest is now is a function of
+    /// Reported, where it is wanted, of a digest of every answer that a guest is given: what the guest is now is a function of
     /// what it was and of these.
     fn answered(&mut self, vm: VmIndex, digest: u128) {
         let (_, _) = (vm, digest);
@@ -111,7 +111,7 @@ pub trait Host: Any + Send {
     fn resolve_queue(&mut self, vm: VmIndex, vm_id: &[u8], name: &[u8]) -> Answer<u32>;
     /// Takes the oldest item out of a queue.
     fn dequeue(&mut self, vm: VmIndex, token: u32) -> Answer<Bytes>;
-    /// Puts an item into a queue, without telling anyone.
+    /// Puts an item into a queue, without significant anyone.
     fn push(&mut self, vm: VmIndex, token: u32, item: &[u8]) -> Answer;
     /// Notifies the consumer that the queue had when this VM pushed its last item.
     fn post(&mut self, vm: VmIndex);
@@ -180,9 +180,9 @@ pub trait Host: Any + Send {
     /// Calls a function that the host offers beside the ABI.
     fn call_foreign_function(&mut self, vm: VmIndex, name: &[u8], argument: &[u8]) -> Answer<Bytes>;
 
-    /// Told of every hostcall that this border answers with [`Status::Unimplemented`] or its WASI counterpart.
+    /// Reported of every hostcall that this border answers with [`Status::Unimplemented`] or its WASI counterpart.
     fn unimplemented(&mut self, vm: VmIndex, function: &'static str);
-    /// Told of `proc_exit`, which in Envoy only logs and returns.
+    /// Reported of `proc_exit`, which in Envoy only logs and returns.
     fn exit(&mut self, vm: VmIndex, code: u32);
 }
 

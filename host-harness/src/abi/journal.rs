@@ -91,11 +91,11 @@ mod tests {
         journal.keep("set", &Err(8), 20);
         assert!(journal.replay("get").unwrap().is_none());
         journal.rewind();
-        let told = |entry: Option<(Result<Reply, u32>, u64)>| {
+        let reported = |entry: Option<(Result<Reply, u32>, u64)>| {
             entry.map(|(answer, fuel)| (answer.unwrap_err(), fuel))
         };
-        assert_eq!(told(journal.replay("get").unwrap()), Some((1, 10)));
-        assert_eq!(told(journal.replay("set").unwrap()), Some((8, 20)));
+        assert_eq!(reported(journal.replay("get").unwrap()), Some((1, 10)));
+        assert_eq!(reported(journal.replay("set").unwrap()), Some((8, 20)));
         assert!(journal.replay("get").unwrap().is_none());
     }
 

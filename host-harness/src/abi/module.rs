@@ -40,16 +40,22 @@ pub enum AbiVersion {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Not WebAssembly, or not valid, or needs a feature that is not there.
-    #[error("not a usable WebAssembly module: {reason}")]
+    #[error(
+        "not a usable WebAssembly module: {reason}; build the filter for wasm32-wasip1, as a `cdylib` in Rust"
+    )]
     Compile {
         /// What the compiler says.
         reason: String,
     },
     /// Envoy's "Missing or unknown Proxy-Wasm ABI version".
-    #[error(
-        "missing or unknown Proxy-Wasm ABI version: the module exports {}; export `proxy_abi_version_0_2_1`",
-        found.as_ref().map_or("none".to_owned(), |name| format!("`{name}`"))
-    )]
+    #[error("{}", match found {
+        None => "it is no Proxy-Wasm module: it exports no `proxy_abi_version_…`; build the filter with a Proxy-Wasm SDK, \
+                 as a library (a `cdylib` in Rust) and not as a program".to_owned(),
+        Some(name) => format!(
+            "unknown Proxy-Wasm ABI version: the module exports `{name}`, and Envoy knows 0_1_0, 0_2_0 and 0_2_1; build it \
+             with an SDK for one of them"
+        ),
+    })]
     AbiVersion {
         /// The version export that the module has, if any.
         found: Option<String>,

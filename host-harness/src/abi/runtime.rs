@@ -13,7 +13,7 @@ use super::{HostSlot, VmLimits, compiled::Compiled, hostcalls, vm::VmState, wasi
 /// V8 gives a guest about this much native stack, in bytes.
 const STACK_BYTES: usize = 1024 * 1024;
 
-/// Frames of a guest that are told, as many as wasmtime tells by default.
+/// Frames of a guest that are reported, as many as wasmtime reports by default.
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(20).expect("20 is not 0");
 
 /// How a [`Runtime`] is made.

@@ -103,7 +103,7 @@ pub(super) struct VmState {
     pub(super) journal: Journal,
     /// The last hostcall of the running callback, and what it returned. What a guest does to report its own failure does not count.
     pub(super) last: Option<(&'static str, u32)>,
-    /// Whether the host is told of what the guest is answered.
+    /// Whether the host is notified of what the guest is answered.
     pub(super) observed: bool,
     pub(super) memory: Option<Memory>,
     pub(super) allocate: Option<TypedFunc<u32, u32>>,
@@ -367,7 +367,7 @@ impl Vm {
         trap(callback, &self.limits, error)
     }
 
-    /// Whether the host is told of what the guest is answered ([`Host::answered`]).
+    /// Whether the host is notified of what the guest is answered ([`Host::answered`]).
     pub fn observe(&mut self, observed: bool) {
         self.store.data_mut().observed = observed;
     }

@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let parts: Vec<Part<'_>> = bundles.iter().map(Bundle::part).collect();
     let compiled = match Policy::compile(&keys.join("/"), &parts, EvaluationLimits::default()) {
         Ok(compiled) => compiled,
-        // All of what the filter tells the beginning of.
+        // All of what the filter reports the beginning of.
         Err(PolicyError::Rego { message }) => {
             let options = Options { without_tests: true, ..Options::default() };
             policy::compile(parts, options).context("the filter would refuse this policy")?;

@@ -79,8 +79,8 @@ pub(super) fn render(
         from: time(&arguments.from)?,
         until: time(&arguments.to)?,
     };
-    let judged = log.judge(arguments.patience);
-    let trace = log.trace(&judged, &cut)?;
+    let checked = log.check(arguments.patience);
+    let trace = log.trace(&checked, &cut)?;
     super::schedules::write(out, &render::render(&trace, format))?;
     if let Some(path) = &arguments.schedule_out {
         super::schedules::write(Some(path), &log.schedule(&trace).to_string())?;

@@ -22,7 +22,13 @@ use host_harness::{
     },
 };
 
-use super::log::{self, LogArguments};
+use super::{
+    explore::{
+        next::{CommandLine, Next},
+        summary::wrapped,
+    },
+    log::{self, LogArguments},
+};
 
 /// A schedule and what it is a schedule of.
 #[derive(Args)]
@@ -35,7 +41,7 @@ pub(super) struct Source {
 }
 
 /// What a schedule is run with, where it does not say so itself.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct SubjectArguments {
     /// The scenario file, unless the schedule names one that is built in
     #[arg(long, value_name = "FILE")]
@@ -132,6 +138,9 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&replayed.trace)?);
     } else {
         print!("{}", render::render(&replayed.trace, render::Format::Text));
+        if !replayed.trace.findings.is_empty() {
+            print!("\n{}", arguments.source.next("from which step on it had to fail", "explain", &[]));
+        }
     }
     let word = if arguments.lenient { "passed over" } else { "divergence" };
     for divergence in &replayed.divergences {
@@ -152,6 +161,10 @@ pub(super) fn shrink(arguments: &ShrinkArguments) -> Result<ExitCode> {
         );
     };
     write(arguments.out.as_deref(), &schedule.to_string())?;
+    if let Some(out) = &arguments.out {
+        let least = Source { schedule: out.clone(), subject: arguments.source.subject.clone() };
+        print!("{}", least.next("what is left of it", "replay", &[]));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -167,12 +180,15 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for finding in &explanation.trace.findings {
-        println!("{} ({:?}): {}", finding.oracle, finding.class, finding.message);
+        let sentence = format!("{} ({:?}): {}", finding.oracle, finding.class, finding.message);
+        for (index, line) in wrapped(&sentence, 78).iter().enumerate() {
+            println!("{}{line}", if index == 0 { "" } else { "  " });
+        }
         if let Some((held, other)) = &finding.raced {
             println!("raced: {held} and {other}");
         }
     }
-    println!("share of random ways to go on that fail, after each step at which there was a choice:");
+    println!("share of random continuations that fail, after each step with a choice:");
     for (step, share) in &explanation.risk {
         let what = step.checked_sub(1).and_then(|index| explanation.trace.steps.get(index));
         let what = what.map_or("the beginning".to_owned(), |step| {
@@ -180,6 +196,11 @@ pub(super) fn explain(arguments: &ExplainArguments) -> Result<ExitCode> {
         });
         println!("  {:>4.0} %  {what}", share * 100.0);
     }
+    let page = arguments.source.schedule.with_extension("html").display().to_string();
+    print!(
+        "\n{}",
+        arguments.source.next("a page to step through", "render", &["--format", "html", "--out", &page])
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -211,6 +232,24 @@ pub(super) fn write(path: Option<&Path>, text: &str) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             written => written.context("standard output"),
         },
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    /// What to type next, about the same schedule.
+    fn next(&self, comment: &'static str, command: &str, options: &[&str]) -> String {
+        let file = self.schedule.display().to_string();
+        let SubjectArguments { scenario, variant, module } = &self.subject;
+        let scenario = scenario.as_ref().map(|path| path.display().to_string());
+        let module = module.as_ref().map(|path| path.display().to_string());
+        let given = [("--scenario", &scenario), ("--variant", variant), ("--module", &module)];
+        let given =
+            given.into_iter().filter_map(|(option, value)| Some([option, value.as_deref()?])).flatten();
+        let arguments: Vec<&str> =
+            [command, &file].into_iter().chain(given).chain(options.iter().copied()).collect();
+        Next::of(comment, CommandLine::new(&arguments)).to_string()
     }
 }
 

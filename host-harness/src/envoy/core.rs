@@ -88,7 +88,7 @@ pub(crate) struct Core {
     /// Why VMs failed, in order.
     pub(super) traps: Vec<String>,
     /// What was seen that no filter should do, by its oracle's name: ticks that are put off, updates that are lost.
-    pub(super) misdeeds: Vec<(&'static str, String)>,
+    pub(super) violations: Vec<(&'static str, String)>,
     /// Clusters that were called and that the world has not.
     pub(super) unknown_clusters: BTreeSet<String>,
     /// Names of the requests on whose behalf calls were made.
@@ -191,7 +191,7 @@ impl Core {
             stream_names: BTreeMap::new(),
             views: Vec::new(),
             traps: Vec::new(),
-            misdeeds: Vec::new(),
+            violations: Vec::new(),
             unknown_clusters: BTreeSet::new(),
             callers: BTreeMap::new(),
             recorder: None,
@@ -236,7 +236,7 @@ impl Core {
             stream_names: self.stream_names.clone(),
             views: self.views.clone(),
             traps: Vec::new(),
-            misdeeds: Vec::new(),
+            violations: Vec::new(),
             unknown_clusters: self.unknown_clusters.clone(),
             callers: BTreeMap::new(),
             recorder: None,
@@ -272,14 +272,14 @@ impl Core {
         self.world.now()
     }
 
-    /// The time that a VM is told; with a clock that steps it moves on each time, and never back.
+    /// The time that a VM is given; with a clock that steps it moves on each time, and never back.
     pub(super) fn read_clock(&mut self, vm: VmIndex) -> Duration {
         let now = self.now();
         let step =
             self.exploration.as_ref().map_or(Duration::ZERO, |exploration| exploration.limits.clock_step);
-        let told = &mut self.vms[vm].told_time;
-        *told = now.max(told.saturating_add(step));
-        *told
+        let reported = &mut self.vms[vm].told_time;
+        *reported = now.max(reported.saturating_add(step));
+        *reported
     }
 
     /// Posts an event that is due after `delay`.
@@ -362,7 +362,7 @@ impl Core {
         let fault = self.choose_fault(&call);
         self.last_fault = fault;
         let sent = match fault {
-            Some(fault) => fault.befall(sent)?,
+            Some(fault) => fault.apply(sent)?,
             None => sent,
         };
         self.last_call = id.0;
@@ -512,7 +512,7 @@ impl Core {
                 "a tick must come once it is due, and one of {thread} that is due after {period:?} has been put off for \
                  {awaited:?}: setting the period sets the timer anew"
             );
-            self.misdeeds.push(("tick-starvation", message));
+            self.violations.push(("tick-starvation", message));
         }
     }
 

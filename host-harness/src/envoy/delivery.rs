@@ -34,7 +34,7 @@ pub(super) enum Job {
     Leave(StreamId),
     /// The control plane changes something.
     Update(Update),
-    /// A worker's VM is told of a connection, as if it were a network filter's.
+    /// A worker's VM is notified of a connection, as if it were a network filter's.
     Connect { worker: usize },
     /// The process ends.
     ShutDown,
@@ -115,7 +115,7 @@ impl Turn {
         match in_flight.owner {
             Owner::Router { stream } => self.upstream_answer(stream, outcome, took).await,
             Owner::HttpCall { vm, root_id, token } => {
-                let attempts = match self.core_mut().judge_retry(call, in_flight, &outcome) {
+                let attempts = match self.core_mut().decide_retry(call, in_flight, &outcome) {
                     Verdict::Later => return,
                     Verdict::Over { attempts } => attempts,
                 };

@@ -30,7 +30,7 @@ pub(super) enum Event {
     Grpc { call: CallId, event: GrpcEvent },
     /// A gRPC call's time limit is over.
     GrpcTimeout { call: CallId },
-    /// A queue's consumer is told of one item.
+    /// A queue's consumer is notified of one item.
     QueueReady { consumer: Consumer, token: u32 },
     /// The client sends the next part of a request's body.
     NextPart { stream: StreamId },

@@ -25,7 +25,7 @@ pub struct Request {
     pub body: Option<Vec<u8>>,
     /// Trailers; none and empty are the same on the wire.
     pub trailers: Headers,
-    /// The version of HTTP, which decides how the end of a body is told to a filter.
+    /// The version of HTTP, which decides how the end of a body is reported to a filter.
     pub protocol: Protocol,
     /// Most bytes of body that come at once.
     pub chunk_size_bytes: usize,

@@ -296,8 +296,8 @@ impl Run<'_> {
     }
 
     /// What no filter should do: the oracle that says so, and a sentence.
-    pub(crate) fn misdeeds(&self) -> &[(&'static str, String)] {
-        &self.core().misdeeds
+    pub(crate) fn violations(&self) -> &[(&'static str, String)] {
+        &self.core().violations
     }
 
     /// What guests said that they believe, but for the first ones: the VM, the view's name, what is believed.
@@ -337,7 +337,7 @@ impl Run<'_> {
             .collect()
     }
 
-    /// Items that nobody will take any more: their consumer takes what it is told of, has been told, lives and has no timer.
+    /// Items that nobody will take any more: their consumer takes what it is notified of, has been notified, lives and has no timer.
     pub(crate) fn lost_items(&self) -> Vec<(String, String, usize)> {
         let core = self.core();
         let ticks = |vm: VmIndex| {

@@ -1,8 +1,8 @@
 //! gRPC of filters: calls with one message each way, streams, and what Envoy makes of every way in which they end.
 //!
-//! Sources: Envoy `source/extensions/common/wasm/context.cc` (tokens, who is told what),
+//! Sources: Envoy `source/extensions/common/wasm/context.cc` (tokens, who is notified of what),
 //! `source/common/grpc/async_client_impl.cc` (statuses, metadata, details in the message).
-//! A stream that cannot even begin is told of its metadata inside the hostcall there; here, right after the callback.
+//! A stream that cannot even begin is notified of its metadata inside the hostcall there; here, right after the callback.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub(super) struct GrpcInFlight {
     events: Vec<EventKey>,
 }
 
-/// One thing that a root context is told of a call or stream.
+/// One thing that a root context is notified of a call or stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum GrpcStep {
     Initial(Headers),
@@ -171,7 +171,7 @@ fn timeout_header(timeout_ms: u32) -> String {
 // === impl GrpcInFlight ===
 
 impl GrpcInFlight {
-    /// What the root context is told of an event.
+    /// What the root context is notified of an event.
     fn steps(&mut self, event: GrpcEvent, now: Duration) -> Vec<GrpcStep> {
         let mut steps = Vec::new();
         match event {
@@ -242,8 +242,8 @@ impl GrpcInFlight {
         Some(GrpcStep::Initial(headers))
     }
 
-    /// What is left of the steps for this exchange: a call is told once, of its message or of its failure.
-    fn told(&mut self, step: GrpcStep) -> Option<GrpcStep> {
+    /// What is left of the steps for this exchange: a call is reported once, of its message or of its failure.
+    fn reported(&mut self, step: GrpcStep) -> Option<GrpcStep> {
         if self.streaming {
             return Some(step);
         }
@@ -414,7 +414,7 @@ impl Core {
         Ok((token, opened))
     }
 
-    /// Has a root context told, once its callback has returned, that a call or stream never began.
+    /// Notifies a root context, once its callback has returned, that a call or stream never began.
     fn refuse_grpc(&mut self, vm: VmIndex, token: u32, refusal: Refusal) {
         let steps = match refusal {
             Refusal::UnknownCluster => {
@@ -427,8 +427,8 @@ impl Core {
         let record = &mut self.vms[vm];
         let root_id = record.acting_root();
         let streaming = token & KIND_MASK == STREAM;
-        let told = steps.into_iter().filter(|step| streaming || matches!(step, GrpcStep::Close { .. }));
-        record.after_call.extend(told.map(|step| AfterCall::Grpc { root_id, token, step }));
+        let reported = steps.into_iter().filter(|step| streaming || matches!(step, GrpcStep::Close { .. }));
+        record.after_call.extend(reported.map(|step| AfterCall::Grpc { root_id, token, step }));
     }
 
     fn find_grpc(&self, vm: VmIndex, token: u32) -> Answer<CallId> {
@@ -487,7 +487,7 @@ impl Core {
             None => flight.timeout_steps(),
         };
         let ends = steps.iter().any(|step| matches!(step, GrpcStep::Close { .. }));
-        let told = steps.into_iter().filter_map(|step| flight.told(step)).collect();
+        let reported = steps.into_iter().filter_map(|step| flight.reported(step)).collect();
         if ends {
             flight.remote_closed = true;
             let events = std::mem::take(&mut flight.events);
@@ -498,7 +498,7 @@ impl Core {
         if timed_out && let Some(world) = self.world.grpc() {
             world.cancel(id);
         }
-        told
+        reported
     }
 }
 

@@ -226,10 +226,10 @@ impl Turn {
         }
     }
 
-    /// Makes a callback that must not trap and, if it judges, must say yes.
-    async fn must(&mut self, vm: VmIndex, callback: Callback, judges: bool) -> Result<(), LoadFailure> {
+    /// Makes a callback that must not trap and, if it checks, must say yes.
+    async fn must(&mut self, vm: VmIndex, callback: Callback, checks: bool) -> Result<(), LoadFailure> {
         match self.enter_root(vm, callback).await {
-            Called::Returned { value: 0, .. } if judges => {
+            Called::Returned { value: 0, .. } if checks => {
                 Err(LoadFailure::Refused { callback: callback.export() })
             }
             Called::Returned { .. } | Called::NotExported => Ok(()),
@@ -270,7 +270,7 @@ impl Turn {
         }
     }
 
-    /// Ends a VM with every root context that is left in it and was not told yet.
+    /// Ends a VM with every root context that is left in it and was not notified yet.
     pub(super) async fn end_vm(&mut self, vm: VmIndex) {
         let record = &self.core().vms[vm];
         let left = record.roots.iter().filter(|(_, root)| !root.awaiting_done && !record.failed);

@@ -14,7 +14,7 @@ use crate::{
     world::Scripted,
 };
 
-/// What an HTTP filter is told of.
+/// What an HTTP filter is notified of.
 const HTTP: [&str; 6] = [
     "proxy_on_request_headers",
     "proxy_on_request_body",
@@ -23,7 +23,7 @@ const HTTP: [&str; 6] = [
     "proxy_on_response_body",
     "proxy_on_response_trailers",
 ];
-/// What a network filter is told of.
+/// What a network filter is notified of.
 const NETWORK: [&str; 5] = [
     NEW_CONNECTION,
     "proxy_on_downstream_data",

@@ -251,7 +251,7 @@ impl Proxy {
         }
     }
 
-    /// Ends a VM without telling it.
+    /// Ends a VM without significant it.
     pub(super) fn throw_away(&mut self, vm: VmIndex) {
         // What a run begins with is needed again for the next run.
         if !self.is_frozen(vm) {

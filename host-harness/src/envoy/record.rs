@@ -40,7 +40,7 @@ pub(super) struct Note {
     pub(super) observed: String,
 }
 
-/// Bytes as people read them. What is an archive or a record and no text is told by its size and a hash.
+/// Bytes as people read them. What is an archive or a record and no text is reported by its size and a hash.
 pub(super) fn text(bytes: &[u8]) -> String {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),

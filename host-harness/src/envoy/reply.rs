@@ -126,7 +126,7 @@ impl Core {
             "what a filter has let go it must not refuse, and `{request}` is answered {status} for the answer to a call when the \
              upstream has it already: wait for all answers that decide"
         );
-        self.misdeeds.push(("late-refusal", message));
+        self.violations.push(("late-refusal", message));
     }
 }
 
@@ -146,7 +146,7 @@ impl Turn {
             _ => None,
         });
         let details = later.unwrap_or_else(|| response.details.clone());
-        // Told of the first, the guest must not find the others still to be sent.
+        // Reported of the first, the guest must not find the others still to be sent.
         self.core_mut().vms[vm]
             .after_call
             .retain(|after| !matches!(after, AfterCall::LocalResponse { stream, .. } if *stream == id));

@@ -70,7 +70,7 @@ pub(super) struct Attempt {
 pub(super) enum Verdict {
     /// It is sent again after a while.
     Later,
-    /// Its filter is told, after so many attempts.
+    /// Its filter is notified, after so many attempts.
     Over { attempts: u32 },
 }
 
@@ -142,7 +142,7 @@ impl Conditions {
 
 impl Core {
     /// Decides whether a call that was answered so is sent again.
-    pub(super) fn judge_retry(&mut self, call: CallId, in_flight: InFlight, outcome: &Outcome) -> Verdict {
+    pub(super) fn decide_retry(&mut self, call: CallId, in_flight: InFlight, outcome: &Outcome) -> Verdict {
         let Some(mut attempt) = self.retries.remove(&call) else {
             return Verdict::Over { attempts: 1 };
         };
@@ -174,7 +174,7 @@ impl Core {
 }
 
 impl Turn {
-    /// Sends a call once more; its filter is told if that cannot be.
+    /// Sends a call once more; its filter is notified if that cannot be.
     pub(super) async fn retry(&mut self, call: CallId) {
         let core = self.core_mut();
         let (Some(in_flight), Some(mut attempt)) = (core.complete(call), core.retries.remove(&call)) else {

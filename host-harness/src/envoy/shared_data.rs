@@ -94,7 +94,7 @@ impl Core {
                 "what one VM writes to `{key}` must not vanish unseen, and {thread} wrote over what came after it had read it; \
                  {cure}"
             );
-            self.misdeeds.push(("lost-update", message));
+            self.violations.push(("lost-update", message));
         }
     }
 }

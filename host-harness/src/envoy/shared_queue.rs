@@ -36,7 +36,7 @@ pub(super) struct Consumer {
 struct Queue {
     consumer: Consumer,
     items: VecDeque<Bytes>,
-    /// Whether items were taken out by who was told of them, and not by who looked.
+    /// Whether items were taken out by who was notified of them, and not by who looked.
     taken_when_told: bool,
 }
 
@@ -80,7 +80,7 @@ impl SharedQueues {
         Some(String::from_utf8_lossy(&key.1).into_owned())
     }
 
-    /// Every queue with its items and who is told of them.
+    /// Every queue with its items and who is notified of them.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, Consumer, &VecDeque<Bytes>)> {
         self.queues.iter().map(|(token, queue)| (*token, queue.consumer, &queue.items))
     }
@@ -104,14 +104,14 @@ impl SharedQueues {
         pushed
     }
 
-    /// An item was taken out in the callback that tells of one.
+    /// An item was taken out in the callback that reports one.
     pub(super) fn note_taken_when_told(&mut self, token: u32) {
         if let Some(queue) = self.queues.get_mut(&token) {
             queue.taken_when_told = true;
         }
     }
 
-    /// Queues in which items wait although their consumer takes them when it is told, with how many.
+    /// Queues in which items wait although their consumer takes them when notified, with how many.
     pub(super) fn waiting(&self) -> impl Iterator<Item = (u32, Consumer, usize)> {
         let waiting =
             self.queues.iter().filter(|(_, queue)| queue.taken_when_told && !queue.items.is_empty());

@@ -31,7 +31,7 @@ pub(super) enum Direction {
 pub(super) enum Iteration {
     /// It does.
     On,
-    /// It does not, and the plugin is still told of what comes.
+    /// It does not, and the plugin is still notified of what comes.
     Stopped,
     /// It does not, and what comes is held back from the plugin, too. `limited` buffers answer 413 when they are full;
     /// the others make the client wait.
@@ -91,7 +91,7 @@ pub(super) struct Stage {
     pub(super) has_trailers: bool,
     /// Whether the filter can reach the trailers.
     pub(super) trailers_visible: bool,
-    /// The part of the body that the filter is being told of, and can reach until it lets it go on.
+    /// The part of the body that the filter is being shown, and can reach until it lets it go on.
     pub(super) current: Option<Vec<u8>>,
     /// The part of the body that is held back.
     pub(super) held: Option<Vec<u8>>,
@@ -99,7 +99,7 @@ pub(super) struct Stage {
     pub(super) buffering: bool,
     /// Whether the end has come to the filter.
     pub(super) ended: bool,
-    /// Whether the running callback was told that the end has come.
+    /// Whether the running callback was passed the end.
     pub(super) told_end: bool,
     pub(super) iteration: Iteration,
     /// Whether the headers got past the filter.
@@ -335,7 +335,7 @@ impl Stream {
 
 /// Cuts a body as a codec delivers it; empty when headers are all there is.
 ///
-/// HTTP/1 tells the end of a body apart from its last bytes, HTTP/2 with them, and either tells it with trailers when
+/// HTTP/1 reports the end of a body apart from its last bytes, HTTP/2 with them, and either reports it with trailers when
 /// there are any. Source: Envoy `source/common/http/http1/codec_impl.cc` (`onMessageCompleteBase`).
 pub(super) fn parts(body: &[u8], trailers: Headers, chunk_size: usize, protocol: Protocol) -> VecDeque<Part> {
     let mut parts: VecDeque<Part> = body

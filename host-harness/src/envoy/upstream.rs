@@ -1,7 +1,7 @@
 //! What Envoy makes of the outcome of a call: for a filter's HTTP call, and for the stream that the router serves.
 //!
 //! Texts and details are Envoy's (`source/common/router/router.cc`, `source/common/http/codes.h`). Both cases are here
-//! so that a failure on the wire is told in one way.
+//! so that a failure on the wire is reported in one way.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ const NO_HOST: &str = "no healthy upstream";
 /// Parts in which a response's body comes.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// What a filter's HTTP call is told after so many attempts; `None` is a reset, without headers.
+/// What a filter's HTTP call ends with after so many attempts; `None` is a reset, without headers.
 pub(super) fn call_response(
     outcome: Outcome,
     took: Duration,
@@ -61,12 +61,12 @@ pub(super) fn call_response(
     }
 }
 
-/// What a filter's HTTP call is told when its time is over.
+/// What a filter's HTTP call ends with when its time is over.
 pub(super) fn timeout_response() -> CallResponse {
     synthesized(504, TIMEOUT)
 }
 
-/// What a filter's HTTP call is told when the cluster has no host left for another attempt.
+/// What a filter's HTTP call ends with when the cluster has no host left for another attempt.
 pub(super) fn no_host_response() -> CallResponse {
     synthesized(503, NO_HOST)
 }

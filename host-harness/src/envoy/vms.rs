@@ -116,7 +116,7 @@ pub(super) struct VmRecord {
     /// The root contexts among them.
     pub(super) roots: BTreeMap<u32, Root>,
     next_context_id: u32,
-    /// The time that it was told last.
+    /// The time that it was given last.
     pub(super) told_time: Duration,
     /// The context of the running callback, 0 outside of any.
     pub(super) current: u32,
@@ -128,7 +128,7 @@ pub(super) struct VmRecord {
     /// Set by a local response: the callback's own return value does not count.
     pub(super) stop_iteration: bool,
     pub(super) after_call: VecDeque<AfterCall>,
-    /// The queue into which the running hostcall has put an item, and whom to tell.
+    /// The queue into which the running hostcall has put an item, and whom to notify.
     pub(super) pushed: Option<(Consumer, u32)>,
     /// What the running turn has read of shared data: the keys, each with its CAS number, 0 where there was none.
     pub(super) read: Vec<(Vec<u8>, u32)>,

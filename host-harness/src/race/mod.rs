@@ -7,7 +7,7 @@
 //! | [`trace`] | one run, step by step, in names that people know |
 //! | [`log`] | a run of production, read from Envoy's log |
 //! | [`builtin`] | the scenarios that come with this crate |
-//! | [`oracle`] | what holds and what does not, judged over what was seen |
+//! | [`oracle`] | what holds and what does not, checked over what was seen |
 //! | [`render`] | a run as a page, a drawing, text, or a file for trace viewers |
 
 pub mod builtin;
@@ -24,6 +24,7 @@ pub mod search;
 mod shrink;
 mod stage;
 pub mod trace;
+mod watched;
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ use trace::Trace;
 
 use crate::abi::Module;
 
-/// Searches the schedules of a scenario; [`search::explore`] also tells how far it is.
+/// Searches the schedules of a scenario; [`search::explore`] also reports how far it is.
 ///
 /// Errors: the scenario cannot be set up.
 pub fn explore(module: &Module, scenario: &Arc<Scenario>, options: &Options) -> Result<Report, StageError> {

@@ -93,11 +93,11 @@ impl Difference {
         }
         let steps = recorded.steps.len().max(again.steps.len());
         let at = (0..steps).find(|at| recorded.steps.get(*at) != again.steps.get(*at));
-        let told = |trace: &Trace| match at {
+        let reported = |trace: &Trace| match at {
             Some(at) => format!("{:?}", trace.steps.get(at)),
             None => format!("{:?}", trace.findings),
         };
         let step = at.unwrap_or(steps) + 1;
-        Some(Difference::Trace { step, recorded: told(recorded), again: told(again) })
+        Some(Difference::Trace { step, recorded: reported(recorded), again: reported(again) })
     }
 }

@@ -81,14 +81,14 @@ impl Replay {
         self.segments.get(self.at + usize::from(self.running))
     }
 
-    /// Whether a schedule's turn is this one. A log does not tell what a turn is about, so leniently that may be left out.
+    /// Whether a schedule's turn is this one. A log does not say what a turn is about, so leniently that may be left out.
     fn is_meant(&self, expected: &TurnName, turn: &TurnName) -> bool {
         let alike = (&*expected.thread, &*expected.event, expected.ordinal)
             == (&*turn.thread, &*turn.event, turn.ordinal);
         alike && (expected.subject == turn.subject || self.lenient && expected.subject.is_empty())
     }
 
-    /// Chooses the schedule's next turn, or what comes by itself where that cannot come.
+    /// Chooses the schedule's next turn, or what happens by itself where that cannot come.
     fn choose(&mut self, names: &dyn Names, candidates: &[Candidate]) -> Option<usize> {
         loop {
             let expected = self.upcoming()?.turn.clone();

@@ -18,7 +18,7 @@ use crate::envoy::schedule::Scheduler;
 const RUNS: usize = 4000;
 /// How far back the two turns are looked for that raced, in steps.
 const RACED_WITHIN: usize = 2000;
-/// Most findings of a run that are told.
+/// Most findings of a run that are reported.
 const FINDINGS: usize = 50;
 /// Characters of a finding's identity.
 const ID_DIGITS: usize = 8;
@@ -150,7 +150,7 @@ fn header(schedule: &Schedule, trace: &Trace, found: &Found, module: &str) -> Ve
     // From wherever the file is read; a built-in module has no path.
     let file = if is_built_in(module) { None } else { std::path::absolute(module).ok() };
     let message = trace.findings.first().map_or(&found.message, |finding| &finding.message);
-    // What a scenario plans comes by itself and is in no schedule.
+    // What a scenario plans happens by itself and is in no schedule.
     let seen = trace.findings.iter().map(|finding| finding.class);
     let class = seen.fold(class_of(schedule), Ord::max);
     [
@@ -261,7 +261,7 @@ fn fewest(stage: &mut Stage, mut segments: Vec<Segment>, fails: Fails<'_>) -> Ve
     segments
 }
 
-/// Leaves the end away as far as it comes by itself.
+/// Leaves the end away as far as it happens by itself.
 fn without_tail(stage: &mut Stage, mut segments: Vec<Segment>, fails: Fails<'_>) -> Vec<Segment> {
     while !segments.is_empty() && fails(stage, segments.get(..segments.len() - 1).unwrap_or_default()) {
         segments.pop();

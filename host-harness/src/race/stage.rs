@@ -12,16 +12,17 @@ use std::{
 use super::{
     oracle::{
         Violation,
+        checker::Checker,
         crossing::{self, Crossing},
         growth::{self, Sizes},
-        judge::Judge,
         probes::{PROBE_TIME, Probe, Time},
         serial::{Left, Serial},
-        views::{self, View},
+        views,
     },
     scenario::{Bounds, Due, EventKind, Scenario, Thread},
     search::whole::Whole,
     trace::{FaultClass, Step},
+    watched::Watched,
 };
 use crate::{
     abi::Module,
@@ -58,7 +59,7 @@ const MOST_RECORDED: usize = 200_000;
 /// A scenario, set up.
 pub(crate) struct Stage {
     envoy: Envoy<Scripted>,
-    judge: Judge,
+    checker: Checker,
     crossing: Option<Crossing>,
     scenario: Arc<Scenario>,
     module_sha256: String,
@@ -122,7 +123,7 @@ pub enum StageError {
     Start(#[from] StartError),
     /// The module is of a kind that is not for here.
     #[error(
-        "module `{module}` is a network (TCP) filter, and races are explored of HTTP filters: it is told of connections \
+        "module `{module}` is a network (TCP) filter, and races are explored of HTTP filters: it gets connections \
          and fails on requests"
     )]
     NetworkFilter {
@@ -224,7 +225,7 @@ impl Stage {
         let crossing = if nonces.is_empty() { None } else { Crossing::new(&nonces).ok() };
         Ok(Stage {
             envoy,
-            judge: Judge::new(scenario),
+            checker: Checker::new(scenario),
             crossing,
             scenario: Arc::clone(scenario),
             module_sha256: module.sha256().to_owned(),
@@ -288,7 +289,7 @@ impl Stage {
             }
             self.serial = Some(serial);
         }
-        let violation = self.serial.as_ref().and_then(|serial| serial.judge(&ran.left));
+        let violation = self.serial.as_ref().and_then(|serial| serial.check(&ran.left));
         let step = ran.trace.len();
         ran.violations.extend(violation.map(|violation| Broken { violation, step }));
     }
@@ -303,7 +304,7 @@ impl Stage {
             clock_step: bounds.clock_step,
         };
         let exploration = Exploration::new(scheduler, limits, faults(&self.scenario));
-        let mut judge = self.judge.clone();
+        let mut checker = self.checker.clone();
         let crossing = self.crossing.as_ref();
         let mut broken = Vec::new();
         let mut run = self.envoy.run(exploration, recorded);
@@ -318,9 +319,9 @@ impl Stage {
                 break;
             }
             while run.advance(part_of(bounds, round)) {
-                watched.look(&mut run, &mut judge, crossing, &mut broken);
+                watched.look(&mut run, &mut checker, crossing, &mut broken);
                 // What the rules will say depends on it as on the state of a VM.
-                run.set_outside(|hasher| judge.hash_past(hasher));
+                run.set_outside(|hasher| checker.hash_past(hasher));
                 if run.is_abandoned() {
                     return end(run, broken, Some(Cut::Known));
                 }
@@ -367,47 +368,47 @@ impl Stage {
         if grows(&rounds) {
             let rounds = named(&run, &rounds);
             broken
-                .extend(growth::judge(&rounds).into_iter().map(|violation| Broken { violation, step: last }));
+                .extend(growth::check(&rounds).into_iter().map(|violation| Broken { violation, step: last }));
         }
         if !watched.views.is_empty() {
-            let violations = views::judge_end(&watched.views, &run.alive());
+            let violations = views::check_end(&watched.views, &run.alive());
             broken.extend(violations.into_iter().map(|violation| Broken { violation, step: last }));
         }
-        for (step, violation) in views::judge_versions(&watched.views) {
+        for (step, violation) in views::check_versions(&watched.views) {
             broken.push(Broken { violation, step });
         }
         let data = if self.scenario.serializable { run.shared_data() } else { BTreeMap::new() };
         let left = Left { data, statuses: watched.statuses };
         let ran = Ran { left, ..end(run, broken, None) };
-        self.ask(judge, ran, last)
+        self.ask(checker, ran, last)
     }
 
     /// Asks what must hold in the end, of an Envoy that nobody disturbs any more.
-    fn ask(&mut self, mut judge: Judge, mut ran: Ran, step: usize) -> Ran {
-        let probes = judge.probes();
-        self.ask_all(&mut judge, probes.clone());
-        if let Some(after) = judge.retry_after() {
+    fn ask(&mut self, mut checker: Checker, mut ran: Ran, step: usize) -> Ran {
+        let probes = checker.probes();
+        self.ask_all(&mut checker, probes.clone());
+        if let Some(after) = checker.retry_after() {
             self.pass(after);
-            self.ask_all(&mut judge, probes);
+            self.ask_all(&mut checker, probes);
         }
-        let probes = judge.second_probes();
-        self.ask_all(&mut judge, probes);
+        let probes = checker.second_probes();
+        self.ask_all(&mut checker, probes);
         if self.is_stopped() {
             ran.cut = Some(Cut::Stopped);
             return ran;
         }
-        ran.violations.extend(judge.finish().into_iter().map(|violation| Broken { violation, step }));
+        ran.violations.extend(checker.finish().into_iter().map(|violation| Broken { violation, step }));
         ran
     }
 
-    fn ask_all(&mut self, judge: &mut Judge, probes: Vec<(Probe, Request)>) {
+    fn ask_all(&mut self, checker: &mut Checker, probes: Vec<(Probe, Request)>) {
         for (probe, request) in probes {
             self.envoy.world_mut().answer_last_first(probe.time == Time::LastFirst);
             self.envoy.world_mut().fail_calls_of_filters(probe.time == Time::Down);
             let before = self.envoy.world().seen().len();
             let exchange = self.probe(probe.worker, request);
             let calls = self.calls_since(before, probe.worker);
-            judge.probed(probe, exchange.as_ref(), calls);
+            checker.probed(probe, exchange.as_ref(), calls);
         }
         self.envoy.world_mut().answer_last_first(false);
         self.envoy.world_mut().fail_calls_of_filters(false);
@@ -483,7 +484,7 @@ fn slot(thread: Thread) -> VmSlot {
     }
 }
 
-fn thread(slot: VmSlot) -> Thread {
+pub(super) fn thread(slot: VmSlot) -> Thread {
     match slot {
         VmSlot::Main => Thread::Main,
         VmSlot::Worker(worker) => Thread::Worker(worker),
@@ -527,122 +528,4 @@ fn faults(scenario: &Scenario) -> Vec<Fault> {
         .into_iter()
         .flat_map(|(fault, count)| std::iter::repeat_n(fault, usize::try_from(count).unwrap_or(usize::MAX)))
         .collect()
-}
-
-/// What is looked at after every step of a run.
-#[derive(Default)]
-struct Watched {
-    traps: usize,
-    misdeeds: usize,
-    calls: usize,
-    grpc_calls: usize,
-    ticks: BTreeMap<VmSlot, usize>,
-    items: BTreeMap<String, usize>,
-    views: Vec<View>,
-    seen_views: usize,
-    /// How many requests were answered with each status, but for those whose clients leave.
-    statuses: BTreeMap<u16, usize>,
-}
-
-// === impl Watched ===
-
-impl Watched {
-    fn look(
-        &mut self,
-        run: &mut Run<'_>,
-        judge: &mut Judge,
-        crossing: Option<&Crossing>,
-        broken: &mut Vec<Broken>,
-    ) {
-        let step = run.last_step();
-        let mut add = |violations: Vec<Violation>| {
-            broken.extend(violations.into_iter().map(|violation| Broken { violation, step }));
-        };
-        for (name, exchange) in run.take_finished() {
-            let Some(name) = name else { continue };
-            if !judge.leaves(&name) {
-                *self.statuses.entry(exchange.status).or_default() += 1;
-            }
-            add(judge.answered(&name, &exchange));
-            if let Some(crossing) = crossing {
-                add(crossing.judge_exchange(&name, &exchange));
-            }
-        }
-        for (name, call) in run.calls_from(self.calls) {
-            self.calls += 1;
-            add(judge.called(call));
-            if let (Some(crossing), Some(name)) = (crossing, name) {
-                add(crossing.judge_call(&name, call));
-            }
-        }
-        for (name, call) in run.grpc_calls_from(self.grpc_calls) {
-            self.grpc_calls += 1;
-            add(judge.called(&call));
-            if let (Some(crossing), Some(name)) = (crossing, name) {
-                add(crossing.judge_call(&name, &call));
-            }
-        }
-        if judge.counts_ticks_or_items() {
-            let (ticks, items) = (run.ticks(), run.items());
-            for (slot, count) in &ticks {
-                for _ in self.ticks.get(slot).copied().unwrap_or(0)..*count {
-                    add(judge.ticked(thread(*slot)));
-                }
-            }
-            for (queue, count) in &items {
-                for _ in self.items.get(queue).copied().unwrap_or(0)..*count {
-                    add(judge.queued(queue));
-                }
-            }
-            (self.ticks, self.items) = (ticks, items);
-        }
-        let traps = run.traps();
-        for trap in traps.iter().skip(self.traps) {
-            // Where in the guest it was is in the trace.
-            let cause = trap.lines().next().unwrap_or_default();
-            add(judge.trapped(cause));
-            add(vec![Violation { oracle: "trap", message: format!("no callback may fail, and {cause}") }]);
-        }
-        self.traps = traps.len();
-        let misdeeds = run.misdeeds();
-        for (oracle, message) in misdeeds.iter().skip(self.misdeeds) {
-            add(vec![Violation { oracle, message: message.clone() }]);
-        }
-        self.misdeeds = misdeeds.len();
-        for (vm, name, value) in run.views_from(self.seen_views) {
-            self.seen_views += 1;
-            let (version, value) = match value.split_once(':') {
-                Some((version, value)) if version.parse::<u64>().is_ok() => {
-                    (version.parse().ok(), value.to_owned())
-                }
-                _ => (None, value),
-            };
-            self.views.push(View { vm, name, version, value, step });
-        }
-    }
-
-    fn at_end(&self, run: &Run<'_>, until: Duration, broken: &mut Vec<Broken>) {
-        let step = run.last_step();
-        for (name, worker) in run.stuck(until) {
-            let message = format!(
-                "every request must be answered, and `{name}` on w{worker} still waits when nothing is to come"
-            );
-            broken.push(Broken { violation: Violation { oracle: "stuck-stream", message }, step });
-        }
-        for (queue, thread, count) in run.lost_items() {
-            let (items, wait) = if count == 1 { ("an item", "waits") } else { ("items", "wait") };
-            let message = format!(
-                "what is put into a queue must be taken out, and {items} in `{queue}` still {wait} when nothing is to come: {thread} \
-                 was told and left {}; take items until there is none, and again once it can",
-                if count == 1 { "it" } else { "them" },
-            );
-            broken.push(Broken { violation: Violation { oracle: "lost-item", message }, step });
-        }
-        for (thread, cluster) in run.leaked_calls() {
-            let message = format!(
-                "every call must end, and a call of {thread} to cluster `{cluster}` never does: give it a time limit"
-            );
-            broken.push(Broken { violation: Violation { oracle: "call-leak", message }, step });
-        }
-    }
 }

@@ -30,7 +30,7 @@ pub struct Trace {
 /// What a run has that was read from a log of production. Its steps' times are since [`Excerpt::began`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Excerpt {
-    /// How the log tells its times.
+    /// How the log reports its times.
     pub clock: Clock,
     /// The log's time of the first step.
     pub began: Duration,

@@ -165,7 +165,7 @@ fn listener(upstream: &str, paths: Paths, options: &BootstrapOptions) -> Value {
 /// Envoy's own advice for the edge, but for escaped slashes.
 /// Source: Envoy docs, configuration/best_practices/edge.
 ///
-/// Envoy rewrites the path before any filter sees it, so the policy, the routes and the upstream judge one and
+/// Envoy rewrites the path before any filter sees it, so the policy, the routes and the upstream checker one and
 /// the same path. `.` and `..` are resolved, because an upstream that resolved them itself would serve a path that
 /// no policy has seen. With strict paths slashes are merged too, and the filter answers 400 to what still has a second
 /// reading. With OPA's, slashes stay as sent: merging them makes another path of it than the one that OPA's `parsed_path`

@@ -250,7 +250,7 @@ impl RealEnvoy {
     }
 }
 
-/// Lets Envoy judge a bootstrap configuration without running it (`--mode validate`).
+/// Lets Envoy checker a bootstrap configuration without running it (`--mode validate`).
 ///
 /// Errors: [`EnvoyError::Ended`] with Envoy's words if it refuses, and what keeps it from starting.
 pub fn validate(bootstrap: &Value) -> Result<(), EnvoyError> {

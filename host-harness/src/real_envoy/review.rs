@@ -383,15 +383,18 @@ mod tests {
                 .collect::<Vec<_>>()
                 .join("\n")
         };
-        let told = messages(&review(&written("opa")));
+        let reported = messages(&review(&written("opa")));
         for way in ["`//t/x`", "`/t%2Fx`", "`/t;a=b/x`"] {
-            assert!(told.contains(way), "{way}: {told}");
+            assert!(reported.contains(way), "{way}: {reported}");
         }
         let mut merged = written("opa");
         merged.pointer_mut(MANAGER).unwrap()["merge_slashes"] = json!(true);
         merged.pointer_mut(MANAGER).unwrap()["path_with_escaped_slashes_action"] = json!("REJECT_REQUEST");
-        let told = messages(&review(&merged));
-        assert!(!told.contains("`//t/x`") && !told.contains("%2F") && told.contains(";a=b"), "{told}");
+        let reported = messages(&review(&merged));
+        assert!(
+            !reported.contains("`//t/x`") && !reported.contains("%2F") && reported.contains(";a=b"),
+            "{reported}"
+        );
     }
 
     #[test]
@@ -509,10 +512,13 @@ mod tests {
             let route = format!("{MANAGER}/route_config/virtual_hosts/0/routes/0");
             document.pointer_mut(&route).unwrap()["match"] = matcher.clone();
             let findings = review(&document);
-            let told: Vec<&str> =
+            let reported: Vec<&str> =
                 findings.iter().filter(|f| f.place.ends_with("/t/")).map(|f| f.message.as_str()).collect();
-            assert_eq!(told.len(), ways.len(), "{matcher}: {told:?}");
-            assert!(ways.iter().zip(&told).all(|(way, told)| told.contains(way)), "{matcher}: {told:?}");
+            assert_eq!(reported.len(), ways.len(), "{matcher}: {reported:?}");
+            assert!(
+                ways.iter().zip(&reported).all(|(way, reported)| reported.contains(way)),
+                "{matcher}: {reported:?}"
+            );
         }
     }
 }

@@ -215,7 +215,7 @@ impl Connection {
         self.stream.write_all(bytes).map_err(|source| ClientError::Send { source })
     }
 
-    /// Waits for the next whole answer; the request's method tells whether it has a body.
+    /// Waits for the next whole answer; the request's method says whether it has a body.
     ///
     /// Errors: [`ClientError`], with every byte that arrived.
     pub fn receive(&mut self, method: &str) -> Result<Response, ClientError> {

@@ -146,7 +146,7 @@ pub(super) struct Servers {
 struct Answers {
     answers: Vec<GrpcAnswer>,
     given: usize,
-    /// What tells these answers from others in a fingerprint.
+    /// What distinguishes these answers from others in a fingerprint.
     digest: u64,
 }
 

@@ -81,7 +81,7 @@ struct Cluster {
 struct Answers {
     replies: Vec<Reply>,
     given: usize,
-    /// What tells these replies from others in a fingerprint.
+    /// What distinguishes these replies from others in a fingerprint.
     digest: u64,
 }
 

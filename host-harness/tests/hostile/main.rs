@@ -29,8 +29,9 @@ fn start(module: &Module) -> Envoy<Scripted> {
     let options = EnvoyOptions { concurrency: 2, limits, ..common::options() };
     let whole = Reply::body("answer").with_trailer("t", "1");
     let world = Scripted::new().reply("upstream", "/evil", whole);
-    let told = GrpcReply::silence().after(Duration::from_millis(20)).headers(&[]).message("m").status(0, "");
-    let world = world.grpc_reply("hub", "svc.S/Ask", told);
+    let reported =
+        GrpcReply::silence().after(Duration::from_millis(20)).headers(&[]).message("m").status(0, "");
+    let world = world.grpc_reply("hub", "svc.S/Ask", reported);
     let world = world.reply("side", "/", Reply::status(200).after(Duration::from_millis(10)));
     Envoy::start(module, options, world).expect("the canary comes up")
 }

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use host_harness::race::{self, Options, Report, scenario::Scenario};
+use host_harness::race::{
+    self, Options, Report,
+    scenario::{Additions, Scenario},
+};
 
 use crate::common;
 
@@ -210,7 +213,9 @@ fn requests_of_ones_own_are_sent_as_well() {
         (if (i32.eqz (call $get_header (i32.const 0) @"x-mine" (i32.const 16) (i32.const 20))) (then unreachable))
         (i32.const 0))"#;
     assert_clean(fails);
-    let scenario = Scenario::default_with("mine.wasm", "PATCH /mine\n  X-Mine: 1\n", "requests").unwrap();
+    let requests = Some(("PATCH /mine\n  X-Mine: 1\n", "requests"));
+    let additions = Additions { requests, ..Additions::default() };
+    let scenario = Scenario::default_with("mine.wasm", &additions).unwrap();
     let report = race::explore(&common::guest(fails), &Arc::new(scenario), &options()).unwrap();
     assert_eq!(report.first.expect("the request is sent").oracle, "trap");
 }

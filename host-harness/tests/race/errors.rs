@@ -45,8 +45,8 @@ fn every_mistake_is_told_with_its_line_and_its_cure() {
 #[test]
 fn comments_and_empty_lines_say_nothing() {
     let plain = "race/1\nscenario: a\n\nw0 tick#1\n  get a = b\n";
-    let told = "race/1 # a version\n# about\nscenario: a\n\n\nw0 tick#1 # first\n\n  get a = b # was c\n";
-    assert_eq!(Schedule::parse(told, "").unwrap(), Schedule::parse(plain, "").unwrap());
+    let reported = "race/1 # a version\n# about\nscenario: a\n\n\nw0 tick#1 # first\n\n  get a = b # was c\n";
+    assert_eq!(Schedule::parse(reported, "").unwrap(), Schedule::parse(plain, "").unwrap());
 }
 
 #[test]

@@ -424,7 +424,7 @@ fn a_network_filter_is_said_to_be_none_for_here() {
         race::explore(&guest(body), &scenario, &bounded(0)).err().map(|error| error.to_string())
     };
     let said = "module `guest.wasm` is a network (TCP) filter, and races are explored of HTTP filters: \
-                it is told of connections and fails on requests";
+                it gets connections and fails on requests";
     assert_eq!(refused(NETWORK).as_deref(), Some(said));
     assert_eq!(refused(&[network(""), http(PANICS)].concat()).as_deref(), Some(said));
     // Those of HTTP, of both kinds, of neither, and those that only fail.

@@ -4,12 +4,13 @@
 mod common;
 
 mod after;
-mod befalls;
 mod default;
 mod editing;
 mod ends;
 mod errors;
 mod files;
+mod generator;
+mod held_out;
 mod language;
 mod many;
 mod pruning;
@@ -17,7 +18,7 @@ mod random;
 mod sameness;
 mod search;
 mod starving;
-mod strangers;
+mod thread_faults;
 
 use std::{
     sync::{Arc, LazyLock},

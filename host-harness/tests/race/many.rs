@@ -11,8 +11,8 @@ fn recheck(scenarios: &[(&str, &str)], schedules: u64) {
         assert_eq!(rechecked.schedules, each);
         failing += rechecked.failing;
         steps += rechecked.steps;
-        let told = |(seed, difference)| format!("{name} {variant}, seed {seed}: {difference}");
-        differing.extend(rechecked.differing.into_iter().map(told));
+        let reported = |(seed, difference)| format!("{name} {variant}, seed {seed}: {difference}");
+        differing.extend(rechecked.differing.into_iter().map(reported));
     }
     println!("{schedules} schedules of {} scenarios, {steps} steps, {failing} failing", scenarios.len());
     assert_eq!(differing, [""; 0]);
@@ -34,14 +34,14 @@ fn ten_thousand_recorded_schedules_come_out_the_same() {
 
 #[test]
 fn some_schedules_of_every_scenario_come_out_the_same() {
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for scenario in builtin::scenarios().unwrap() {
         if scenario.module != "portcullis:guests" {
             continue;
         }
         let name = format!("{} {}", scenario.name, scenario.variant);
         match race::recheck(&GUESTS, &Arc::new(scenario), 0..20) {
-            Ok(rechecked) => told.extend(
+            Ok(rechecked) => reported.extend(
                 rechecked
                     .differing
                     .iter()
@@ -51,7 +51,7 @@ fn some_schedules_of_every_scenario_come_out_the_same() {
             Err(error) => assert!(error.to_string().ends_with("not explored yet"), "{name}: {error}"),
         }
     }
-    assert_eq!(told, [""; 0]);
+    assert_eq!(reported, [""; 0]);
 }
 
 #[test]

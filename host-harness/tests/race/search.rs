@@ -138,12 +138,12 @@ fn shards_of_the_random_phases_add_up() {
 fn a_campaign_is_the_same_every_time() {
     let scenario = scenario("cleanup-in-use", "naive");
     let options = Options { random: 200, ..bounded(1) };
-    let told = || {
+    let reported = || {
         let report = explore(&scenario, &options);
         let phases = report.phases.iter().map(|phase| (phase.name.clone(), phase.schedules, phase.failing));
         (phases.collect::<Vec<_>>(), report.steps, report.first.map(|found| (found.schedule, found.message)))
     };
-    assert_eq!(told(), told());
+    assert_eq!(reported(), reported());
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_tick_that_waits_for_a_thread_that_stands_still_is_not() {
 }
 
 #[test]
-fn a_period_that_is_shortened_is_not_judged_by_the_new_one() {
+fn a_period_that_is_shortened_is_not_checked_by_the_new_one() {
     explore_events(&guest_of(2000, true), "  - {at: 1s, request: first, worker: 0}\n", "3s").assert_clean();
 }
 

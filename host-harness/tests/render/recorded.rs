@@ -26,10 +26,10 @@ fn explained(name: &str, variant: &str) -> Explanation {
 }
 
 #[test]
-fn a_stranger_is_told_which_callbacks_raced_and_what_came_of_it() {
+fn a_newcomer_is_shown_which_callbacks_raced_and_what_came_of_it() {
     let explanation = explained("stale-after-preempt", "naive");
     let text = render_explained(&explanation, Format::Text);
-    let told = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    let reported = text.lines().map(str::trim).collect::<Vec<_>>().join(" ");
     for part in [
         " went on while ",
         " was held before `push status`: ",
@@ -39,7 +39,7 @@ fn a_stranger_is_told_which_callbacks_raced_and_what_came_of_it() {
         "`set status = 2:READY",
         ", every way to go on fails; before it, ",
     ] {
-        assert!(told.contains(part), "no {part:?} in\n{text}");
+        assert!(reported.contains(part), "no {part:?} in\n{text}");
     }
     let cards = text.lines().filter(|line| line.starts_with("  A  ") || line.starts_with("  B  "));
     assert_eq!(cards.filter(|card| card.ends_with("  proxy_on_http_call_response")).count(), 2, "{text}");

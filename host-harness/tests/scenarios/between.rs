@@ -60,7 +60,7 @@ pub(super) const BETWEEN: &[(&str, &str)] = &[
     ),
     (
         r##"{scenario: a, module: m, clusters: {c: {paths: {/a: {GET: [never], get: [never]}}}}}"##,
-        "t.yaml: clusters.c.paths./a.get: `get` is not `GET`: methods are told apart by case: did you mean `GET`?",
+        "t.yaml: clusters.c.paths./a.get: `get` is not `GET`: methods are distinguished by case: did you mean `GET`?",
     ),
     (
         r##"{scenario: a, module: m, clusters: {c: {paths: {/a: {GET: [never], GET: [never]}}}}}"##,

@@ -396,9 +396,10 @@ fn a_trap_is_no_finding_by_itself_where_traps_are_counted() {
 #[test]
 fn each_variant_is_a_scenario_whose_configurations_it_changes() {
     let scenarios = parse(WHOLE);
-    let told: Vec<_> = scenarios.iter().map(|s| (s.variant.as_str(), s.expect, s.about.as_str())).collect();
+    let reported: Vec<_> =
+        scenarios.iter().map(|s| (s.variant.as_str(), s.expect, s.about.as_str())).collect();
     assert_eq!(
-        told,
+        reported,
         [
             ("naive", Some(Expectation::Broken), "Every key."),
             ("fixed", Some(Expectation::Clean), "It holds."),

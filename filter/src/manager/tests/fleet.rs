@@ -5,7 +5,7 @@ use std::cell::Cell;
 use super::*;
 use crate::manager::{
     record::{BundleRecord, MemberRecord},
-    registry::{Hold, NotWritten, Publication},
+    registry::{Claim, NotWritten, Publication},
 };
 
 pub(super) const BUNDLES: usize = 3;
@@ -95,7 +95,7 @@ fn a_vm_that_was_overtaken_between_its_check_and_its_write_damages_nothing() {
     let mut fleet = Fleet::new(2);
     fleet.run_until(100);
     let key = fleet.vms[0].tracked[0].key.clone();
-    let old = Hold { key: &key, owner: fleet.record(0).owner.unwrap(), epoch: fleet.record(0).epoch };
+    let old = Claim { key: &key, owner: fleet.record(0).owner.unwrap(), epoch: fleet.record(0).epoch };
     let content = |archive: &'static [u8]| publication(archive, "d", "r");
     // At each place where it reads or writes, another member takes over and publishes.
     for at in 1..=4 {
@@ -150,7 +150,7 @@ fn two_plugins_of_one_vm_hold_equal_content_once() {
     let mut fleet = Fleet::new(1);
     fleet.run_until(1_000);
     let config = Config::parse(fleet.document.as_bytes()).unwrap();
-    fleet.vms.push(Manager::new(&config, 7, fleet.vms[0].shelf.clone()));
+    fleet.vms.push(Manager::new(&config, 7, fleet.vms[0].cache.clone()));
     fleet.event(1, Event::Start);
     let active = |vm: usize| fleet.vms[vm].policies.get("p").unwrap().active.as_ref().unwrap();
     assert!(Rc::ptr_eq(&active(0).bundles[0], &active(1).bundles[0]));
@@ -397,7 +397,7 @@ impl Fleet {
         let config = Config::parse(document.as_bytes()).unwrap();
         Self {
             document,
-            vms: (1..=vms as u64).map(|seed| Manager::new(&config, seed, Shelf::default())).collect(),
+            vms: (1..=vms as u64).map(|seed| Manager::new(&config, seed, SharedCache::default())).collect(),
             shared: Rc::default(),
             now: 0,
             ticks: (0..vms as u64).collect(),
@@ -422,7 +422,7 @@ impl Fleet {
             .document
             .replace("policies: {p:", "policies: {q: {bundles: [b01], decision: b01/allow}, p:");
         let config = Config::parse(document.as_bytes()).unwrap();
-        let vms = (1..=vms as u64).map(|seed| Manager::new(&config, seed, Shelf::default())).collect();
+        let vms = (1..=vms as u64).map(|seed| Manager::new(&config, seed, SharedCache::default())).collect();
         Self { document, vms, ..fleet }
     }
 
@@ -489,11 +489,11 @@ impl Fleet {
                 }
                 Effect::Hint { queue } if self.hears => {
                     let place: usize = queue.rsplit('/').next().unwrap().parse().unwrap();
-                    let told = (0..self.vms.len()).find(|other| {
+                    let notified = (0..self.vms.len()).find(|other| {
                         self.vms[*other].membership.owner().is_some_and(|owner| owner.member == place)
                     });
-                    if let Some(told) = told.filter(|told| !self.silent.contains(told)) {
-                        self.event(told, Event::Hinted);
+                    if let Some(notified) = notified.filter(|notified| !self.silent.contains(notified)) {
+                        self.event(notified, Event::Hinted);
                     }
                 }
                 _ => {}
@@ -519,7 +519,7 @@ impl Fleet {
     pub(super) fn reload(&mut self, vm: usize) {
         let config = Config::parse(self.document.as_bytes()).unwrap();
         self.seeds += 1;
-        self.vms[vm] = Manager::new(&config, self.seeds, Shelf::default());
+        self.vms[vm] = Manager::new(&config, self.seeds, SharedCache::default());
         self.silent.remove(&vm);
     }
 
@@ -562,9 +562,9 @@ impl Overtaken<'_> {
             let owner = record::Owner { member: 9, vm: VmName(9) };
             let claimed =
                 registry::claim(self.key, (owner, Access::default()), 1, |_| true, self.data).unwrap();
-            let hold = Hold { key: self.key, owner, epoch: claimed.epoch };
+            let claim = Claim { key: self.key, owner, epoch: claimed.epoch };
             let content = publication(b"overtaker", "o", "overtaker");
-            hold.publish(content, Duration::ZERO, self.data).unwrap();
+            claim.publish(content, Duration::ZERO, self.data).unwrap();
         }
     }
 }

@@ -48,16 +48,18 @@ fn what_ends_the_vm_that_tries_it_is_not_tried_again_and_the_last_good_decides()
         let ended = end_at_trial(&mut fleet, 2, how);
         let alive: Vec<usize> = (0..3).filter(|vm| *vm != ended).collect();
         let until = fleet.now + 10_000;
-        let told = loop {
+        let health = loop {
             fleet.run_one();
-            let told = alive.iter().map(|vm| fleet.vms[*vm].health(fleet.time(), &*fleet.shared));
-            if let Some(told) = told.into_iter().find(|health| health.policies["p"].state == "quarantined") {
-                break told;
+            let health = alive.iter().map(|vm| fleet.vms[*vm].health(fleet.time(), &*fleet.shared));
+            if let Some(health) =
+                health.into_iter().find(|health| health.policies["p"].state == "quarantined")
+            {
+                break health;
             }
             assert!(fleet.now < until, "{how:?}");
         };
-        let p = &told.policies["p"];
-        assert_eq!(p.not_ready, None, "{how:?}: {told:?}");
+        let p = &health.policies["p"];
+        assert_eq!(p.not_ready, None, "{how:?}: {health:?}");
         assert!(p.cause.as_deref().unwrap().contains("digest"), "{how:?}: {p:?}");
         let record = policy(&fleet);
         assert!(record.trial.is_none(), "{how:?}: {record:?}");
@@ -244,8 +246,8 @@ fn a_changed_token_takes_the_bundle_over_and_loses_nothing() {
     let document = fleet.document.replace("url_cluster: c", "url_cluster: d");
     let config = Config::parse(document.as_bytes()).unwrap();
     for vm in 0..2 {
-        let shelf = fleet.vms[vm].shelf.clone();
-        fleet.vms.push(Manager::new(&config, 50 + vm as u64, shelf));
+        let cache = fleet.vms[vm].cache.clone();
+        fleet.vms.push(Manager::new(&config, 50 + vm as u64, cache));
         fleet.ticks.push(fleet.now);
         fleet.event(2 + vm, Event::Start);
         assert!(fleet.vms[2 + vm].is_ready(fleet.time()), "before its first tick");
@@ -336,19 +338,19 @@ fn a_set_that_was_read_earlier_is_never_new() {
 
 #[test]
 fn a_configuration_is_refused_only_where_envoy_keeps_another() {
-    let shelf = Shelf::default();
-    let refuses = |document: &str, shelf: &Shelf, fleet: &Fleet| {
-        may_refuse(document.as_bytes(), shelf, fleet.time(), &*fleet.shared)
+    let cache = SharedCache::default();
+    let refuses = |document: &str, cache: &SharedCache, fleet: &Fleet| {
+        may_refuse(document.as_bytes(), cache, fleet.time(), &*fleet.shared)
     };
     let mut fleet = Fleet::new(2);
-    assert!(!refuses("first", &shelf, &fleet), "nobody decides yet");
+    assert!(!refuses("first", &cache, &fleet), "nobody decides yet");
     fleet.run_until(1_000);
-    assert!(!refuses("first", &shelf, &fleet), "it was accepted");
-    assert!(refuses("second", &shelf, &fleet));
-    assert!(refuses("second", &shelf, &fleet), "that is no acceptance");
-    shelf.begin(BTreeSet::new(), 1);
-    assert!(!refuses("third", &shelf, &fleet), "a VM with another configuration is no fresh one");
-    assert!(!refuses("third", &Shelf::default(), &fleet), "it was accepted");
+    assert!(!refuses("first", &cache, &fleet), "it was accepted");
+    assert!(refuses("second", &cache, &fleet));
+    assert!(refuses("second", &cache, &fleet), "that is no acceptance");
+    cache.begin(BTreeSet::new(), 1);
+    assert!(!refuses("third", &cache, &fleet), "a VM with another configuration is no fresh one");
+    assert!(!refuses("third", &SharedCache::default(), &fleet), "it was accepted");
 }
 
 #[test]

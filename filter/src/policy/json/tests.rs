@@ -374,9 +374,9 @@ fn what_was_read_can_be_freed_in_steps_at_any_time() {
                 break;
             }
         }
-        let mut disposal = Disposal::default();
-        reader.discard(&mut disposal);
-        while disposal.step() {}
-        assert!(disposal.is_empty());
+        let mut deferred = DeferredDrop::default();
+        reader.discard(&mut deferred);
+        while deferred.step() {}
+        assert!(deferred.is_empty());
     }
 }

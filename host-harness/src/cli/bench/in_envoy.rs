@@ -1,4 +1,4 @@
-//! Real Envoy's start, read from its log: each VM tells when it joins, on its first tick, and when a policy can decide.
+//! Real Envoy's start, read from its log: each VM reports when it joins, on its first tick, and when a policy can decide.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ pub(super) struct StartUp {
     pub(super) from_first_tick: Duration,
 }
 
-/// What one VM has told, in milliseconds of the day.
+/// What one VM has reported, in milliseconds of the day.
 #[derive(Debug, Default)]
 struct Vm {
     joined: Option<i64>,
@@ -77,13 +77,13 @@ pub(super) fn start_up(scene: &Scene, concurrency: u32) -> Result<StartUp> {
 fn read(log: &str) -> BTreeMap<String, Vm> {
     let mut vms: BTreeMap<String, Vm> = BTreeMap::new();
     for line in log.lines() {
-        let told = || {
+        let reported = || {
             let (head, fields) = line.split_once(" transition scope=vm ")?;
             let time = millis_of_day(head.get(12..24)?)?;
             let field = |name: &str| fields.split(' ').find_map(|field| field.strip_prefix(name));
             Some((time, field("vm=")?, field("member="), field("policy="), field("to=")?))
         };
-        match told() {
+        match reported() {
             Some((time, vm, Some(_), _, "joined")) => {
                 vms.entry(vm.to_owned()).or_default().joined = Some(time);
             }

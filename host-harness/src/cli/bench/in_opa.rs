@@ -1,4 +1,4 @@
-//! `opa run --server` with the same bundles, as its own interface tells when it is ready.
+//! `opa run --server` with the same bundles, as its own interface reports when it is ready.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -66,7 +66,7 @@ pub(super) fn start_up(scene: &Scene, opa: &Path) -> Result<StartUp> {
             let from_start = from_start.or(healthy);
             return Ok(StartUp { from_start, healthy });
         }
-        // Bundle after bundle, each until it decides: where one never comes, nothing else tells of the others.
+        // Bundle after bundle, each until it decides: where one never comes, nothing else reports the others.
         while scene.one_hangs && scene.decisions.get(decided).is_some_and(|decision| decides(addr, decision))
         {
             decided += 1;
@@ -102,7 +102,7 @@ pub(super) fn configuration(document: &Value) -> Value {
     json!({ "services": services, "bundles": document["bundles"] })
 }
 
-/// OPA does not tell which port it has been given, so that one is looked for.
+/// OPA does not say which port it has been given, so that one is looked for.
 pub(super) fn free_addr() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(listener.local_addr()?)

@@ -16,7 +16,7 @@ use portcullis_rego::{Options, syntax::Pos};
 
 use crate::cli::policy;
 
-/// Rules of one name that are looked at one by one, from which on it is told.
+/// Rules of one name that are looked at one by one, from which on it is reported.
 const MANY_RULES: usize = 20;
 
 /// Whether the filter would take it. `input` is what the configuration gives policies to read.
@@ -34,7 +34,7 @@ pub(super) fn check(arguments: &[String], decision: Option<&str>, input: &InputC
                     found => faults.extend(found),
                 },
                 Ok(error) => faults.push(error.to_string()),
-                // There is nothing to be judged.
+                // There is nothing to be checked.
                 Err(error) => return Err(error),
             },
         }
@@ -87,7 +87,7 @@ fn warnings(
     }
     let query = keys.map_or_else(|| "data".to_owned(), reference);
     let reads = compiled.reads(&compiled.query(&query)?);
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for (pos, path) in compiled.input_references() {
         // With a decision, only of what it can come to.
         if keys.is_some() && !reads.input.touches(&path) {
@@ -95,7 +95,7 @@ fn warnings(
         }
         let steps: Vec<&str> = path.iter().map_while(string).collect();
         if let Some(why) = vain(&steps, input)
-            && told.insert((pos, why.clone()))
+            && reported.insert((pos, why.clone()))
         {
             warnings.push(format!("{}: {why}", place(pos)));
         }

@@ -108,7 +108,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         print(&report, if arguments.envoy { "Envoy" } else { "the wasmtime harness" });
     }
-    // How many downloads are in flight together is told and not judged: it depends on what else the machine does.
+    // How many downloads are in flight together is reported and not checked: it depends on what else the machine does.
     let as_expected = report.requests.iter().all(|row| row.as_expected);
     Ok(if as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -27,7 +27,7 @@ pub(super) trait Stage {
     fn compiled(&mut self) -> Result<usize>;
     /// How many there will be.
     fn to_compile(&self) -> usize;
-    /// The time from the first tick to ready of the slowest VM; none until each has told its own.
+    /// The time from the first tick to ready of the slowest VM; none until each has reported its own.
     fn ready_after(&self) -> Option<Duration>;
     /// Status and reason of one request; `allow` if the upstream answered.
     fn exchange(&mut self, request: &DemoRequest) -> Result<(u16, String)>;
@@ -167,13 +167,13 @@ fn to_compile(config: &Config, workers: usize) -> usize {
 
 /// Reads what each VM logs when it becomes ready: `ready: every policy can decide, 57 ms after the first tick`.
 fn slowest<'a>(lines: impl Iterator<Item = &'a str>, workers: usize) -> Option<Duration> {
-    let told: Vec<Duration> = lines
+    let reported: Vec<Duration> = lines
         .filter_map(|line| {
             line.split_once("every policy can decide, ")?.1.strip_suffix(" ms after the first tick")
         })
         .filter_map(|millis| Some(Duration::from_millis(millis.parse().ok()?)))
         .collect();
-    told.iter().max().copied().filter(|_| told.len() > workers)
+    reported.iter().max().copied().filter(|_| reported.len() > workers)
 }
 
 fn reason(header: Option<&[u8]>) -> String {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// number in seconds, where the log shows no clock.
 pub type Moment = Duration;
 
-/// How the times of a log are told.
+/// How the times of a log are reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Clock {
@@ -146,7 +146,7 @@ fn source(prefix: &[u8]) -> String {
 impl Clock {
     /// A moment as the log shows it.
     #[must_use]
-    pub fn told(self, moment: Moment) -> String {
+    pub fn shown(self, moment: Moment) -> String {
         if self == Clock::Lines {
             return format!("line {}", moment.as_secs());
         }
@@ -167,7 +167,7 @@ fn of(time: &NaiveDateTime) -> String {
     format!("{:02}:{:02}:{:02}.{millis:03}", time.hour(), time.minute(), time.second())
 }
 
-/// Reads what [`Clock::told`] and logs write, with a date or without one; without one, `day` is the day.
+/// Reads what [`Clock::shown`] and logs write, with a date or without one; without one, `day` is the day.
 pub(super) fn moment(text: &str, day: Moment) -> Option<Moment> {
     // A minute is enough for a person.
     let padded = format!("{text}:00");
@@ -237,9 +237,9 @@ mod tests {
     #[test]
     fn a_moment_is_told_as_the_log_shows_it_and_read_back() {
         let at = Duration::new(AT, 123_999_999);
-        assert_eq!(Clock::Time.told(at), "10:51:00.123");
-        assert_eq!(Clock::Date.told(at), "11-21 10:51:00.123");
-        assert_eq!(Clock::Lines.told(Duration::from_secs(17)), "line 17");
+        assert_eq!(Clock::Time.shown(at), "10:51:00.123");
+        assert_eq!(Clock::Date.shown(at), "11-21 10:51:00.123");
+        assert_eq!(Clock::Lines.shown(Duration::from_secs(17)), "line 17");
         let expected = Some(Duration::new(AT, 123_000_000));
         assert_eq!(moment("10:51:00.123", at), expected);
         assert_eq!(moment("2026-11-21 10:51:00.123", Duration::ZERO), expected);

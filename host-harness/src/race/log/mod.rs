@@ -10,12 +10,12 @@
 //! | `lines`, `entry`, `head`, `logfmt` | a line of a log: its bounds, its text, what stands before that, and its fields |
 //! | `transition` | one line as a [`Transition`] |
 //! | `read`, `whole` | a log: which processes and VMs there are, and the order of what they say |
-//! | `judge` | what each VM served when, and where that departed from the registry |
+//! | `checker` | what each VM served when, and where that departed from the registry |
 //! | `picture`, `schedule` | the same as a [`Trace`](super::trace::Trace) and as a `race/1` file |
 
+mod checker;
 mod entry;
 mod head;
-mod judge;
 mod lines;
 mod logfmt;
 mod picture;
@@ -26,8 +26,8 @@ mod whole;
 
 use std::{sync::Arc, time::Duration};
 
+pub use checker::{Checked, Departure, Kind, Served};
 pub use head::{Clock, Moment};
-pub use judge::{Departure, Judged, Kind, Served};
 pub use picture::Cut;
 pub use transition::{On, Transition, What};
 
@@ -36,7 +36,7 @@ pub use transition::{On, Transition, What};
 pub struct Log {
     /// What it is called: its file's name.
     pub name: String,
-    /// How its times are told.
+    /// How its times are reported.
     pub clock: Clock,
     /// What happened, in order.
     pub transitions: Vec<Transition>,
@@ -57,7 +57,7 @@ pub struct Vm {
     pub name: Arc<str>,
     /// Its thread, as the operating system counts it; nothing where the log's format leaves it out.
     pub thread: Option<u64>,
-    /// Whether that is Envoy's main thread; `false` also where nothing in the log tells.
+    /// Whether that is Envoy's main thread; `false` also where the log does not say.
     pub main: bool,
     /// Which Envoy it is a part of, from 0.
     pub process: usize,
@@ -138,7 +138,7 @@ pub enum LogError {
 impl Vm {
     /// `vm 9f3c01aa (thread 4711)`
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn shown(&self) -> String {
         match (self.thread, self.main) {
             (Some(thread), true) => format!("vm {} (main thread, {thread})", self.name),
             (Some(thread), false) => format!("vm {} (thread {thread})", self.name),

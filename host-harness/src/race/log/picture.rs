@@ -6,17 +6,17 @@ use std::{
     time::Duration,
 };
 
-use super::{Clock, Departure, Judged, Kind, Log, Moment, Transition, What, head, lasting};
+use super::{Checked, Clock, Departure, Kind, Log, Moment, Transition, What, head, lasting};
 use crate::race::trace::{Excerpt, FaultClass, Finding, ServedRow, Step, Trace, TurnName, Verb};
 
 /// More steps than this, and only what the first finding is about is drawn, unless something was chosen.
 const STEPS: usize = 150;
 /// More bundles than this have no room, either.
 const BUNDLES: usize = 6;
-/// Most findings that are told.
+/// Most findings that are reported.
 const FINDINGS: usize = 20;
 
-/// What of a log is drawn. Everything is judged, and everything that is about other bundles and VMs is left out.
+/// What of a log is drawn. Everything is checked, and everything that is about other bundles and VMs is left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cut {
     /// These bundles alone; all when empty.
@@ -70,9 +70,9 @@ impl Log {
     /// The run as a picture needs it; its first finding is the worst departure.
     ///
     /// Errors: the cut names what the log does not have.
-    pub fn trace(&self, judged: &Judged, cut: &Cut) -> Result<Trace, CutError> {
+    pub fn trace(&self, checked: &Checked, cut: &Cut) -> Result<Trace, CutError> {
         let mut chosen = self.chosen(cut)?;
-        let found: Vec<&Departure> = judged
+        let found: Vec<&Departure> = checked
             .departures
             .iter()
             .filter(|departure| departure.found && chosen.has(self, departure))
@@ -85,7 +85,7 @@ impl Log {
         let mut trace = Trace { scenario: self.name.clone(), ..Trace::default() };
         let began = kept.iter().filter_map(|&place| self.transitions.get(place)).map(|t| t.at).min();
         let began = began.unwrap_or_default();
-        let steps = self.steps(&kept, &threads, judged, began, &mut trace);
+        let steps = self.steps(&kept, &threads, checked, began, &mut trace);
         let used: BTreeSet<usize> =
             kept.iter().filter_map(|&place| self.transitions.get(place)).map(|t| t.vm).collect();
         trace.threads = used.iter().filter_map(|&vm| threads.get(vm)).cloned().collect();
@@ -109,7 +109,7 @@ impl Log {
                     _ => "departure".to_owned(),
                 },
                 class: FaultClass::L0,
-                message: departure.told(self),
+                message: departure.shown(self),
                 step: shows(departure),
                 raced: None,
                 inevitable_after: None,
@@ -120,7 +120,7 @@ impl Log {
             Some((threads.get(departure.vm)?.clone(), bundle, shows(departure)))
         });
         if found.len() > FINDINGS {
-            chosen.notes.push(format!("{} more departures are not told", found.len() - FINDINGS));
+            chosen.notes.push(format!("{} more departures are not listed", found.len() - FINDINGS));
         }
         let gone = used.iter().filter_map(|&vm| {
             let at = self.vms.get(vm)?.ends?;
@@ -133,9 +133,9 @@ impl Log {
             about: about.collect(),
             gone: gone.collect(),
             departed: departed.collect(),
-            quiet: self.quiet(judged),
+            quiet: self.quiet(checked),
             sentences: found.first().map(|worst| self.sentences(worst, &steps)).unwrap_or_default(),
-            served: self.rows(judged, &chosen),
+            served: self.rows(checked, &chosen),
             notes: chosen.notes,
         });
         Ok(trace)
@@ -168,7 +168,7 @@ impl Log {
             let all = self.vms.iter().enumerate();
             let known: Vec<usize> = all.filter(|(_, vm)| is_meant(vm)).map(|(place, _)| place).collect();
             if known.is_empty() {
-                let names = self.vms.iter().map(super::Vm::told).collect();
+                let names = self.vms.iter().map(super::Vm::shown).collect();
                 return Err(error(format!("there is no VM and no thread `{name}` in it"), listed(names)));
             }
             vms.extend(known);
@@ -215,7 +215,7 @@ impl Log {
         &self,
         kept: &[usize],
         threads: &[String],
-        judged: &Judged,
+        checked: &Checked,
         began: Moment,
         trace: &mut Trace,
     ) -> HashMap<usize, usize> {
@@ -250,7 +250,7 @@ impl Log {
                 push(Verb::Gap, "lines", transition.left_out.to_string(), "", Vec::new());
             }
             let label = |bundle: usize| self.bundles.get(bundle).map_or("", |bundle| bundle.label.as_str());
-            let (cause, value) = (&transition.cause, judged.values.get(place).copied().flatten());
+            let (cause, value) = (&transition.cause, checked.values.get(place).copied().flatten());
             let number = match transition.what {
                 What::Registry(bundle) => {
                     let number =
@@ -288,10 +288,10 @@ impl Log {
         numbers
     }
 
-    fn quiet(&self, judged: &Judged) -> String {
+    fn quiet(&self, checked: &Checked) -> String {
         let counted =
             |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
-        let longest = judged.departures.iter().map(|departure| departure.lasted).max().unwrap_or_default();
+        let longest = checked.departures.iter().map(|departure| departure.lasted).max().unwrap_or_default();
         format!(
             "Every VM followed the registry, {} at most behind it: {}, {}, {}",
             lasting(longest),
@@ -305,7 +305,7 @@ impl Log {
     fn sentences(&self, worst: &Departure, steps: &HashMap<usize, usize>) -> Vec<String> {
         let mut sentences = Vec::new();
         let step = |place: usize| steps.get(&place).map(|step| format!(" (step {step})")).unwrap_or_default();
-        let name = |vm: usize| self.vms.get(vm).map(super::Vm::told).unwrap_or_default();
+        let name = |vm: usize| self.vms.get(vm).map(super::Vm::shown).unwrap_or_default();
         let published = self.transitions.iter().enumerate().rev().find(|(_, transition)| {
             transition.what == What::Registry(worst.bundle)
                 && transition.generation == Some(worst.current)
@@ -317,7 +317,7 @@ impl Log {
                 "Generation {} was made current by {} at {}{}.",
                 worst.current,
                 name(transition.vm),
-                self.clock.told(transition.at),
+                self.clock.shown(transition.at),
                 step(place)
             ));
         }
@@ -325,9 +325,9 @@ impl Log {
             sentences.push(format!(
                 "The two differ for {}, from {}{} until the log ends at {}.",
                 lasting(worst.lasted),
-                self.clock.told(self.at(worst.from)),
+                self.clock.shown(self.at(worst.from)),
                 step(worst.from),
-                self.clock.told(self.end)
+                self.clock.shown(self.end)
             ));
         }
         let last = self.transitions.iter().enumerate().rev().find(|(_, t)| t.vm == worst.vm);
@@ -336,7 +336,7 @@ impl Log {
                 "The last that this VM said was in {}#{} at {}{}.",
                 transition.on.event,
                 transition.on.ordinal,
-                self.clock.told(transition.at),
+                self.clock.shown(transition.at),
                 step(place)
             ));
         }
@@ -349,14 +349,14 @@ impl Log {
         sentences
     }
 
-    fn rows(&self, judged: &Judged, chosen: &Chosen) -> Vec<ServedRow> {
+    fn rows(&self, checked: &Checked, chosen: &Chosen) -> Vec<ServedRow> {
         let mut departures: HashMap<(usize, usize), Vec<&Departure>> = HashMap::new();
-        for departure in &judged.departures {
+        for departure in &checked.departures {
             departures.entry((departure.vm, departure.bundle)).or_default().push(departure);
         }
         let at = |place: usize| self.transitions.get(place).map_or(self.end, |transition| transition.at);
         let mut rows = Vec::new();
-        for served in &judged.served {
+        for served in &checked.served {
             let (from, until) = (at(served.since), served.until.map_or(self.end, at));
             if !chosen.has_bundle(served.bundle)
                 || !chosen.has_vm(served.vm)
@@ -374,18 +374,18 @@ impl Log {
             let own: Vec<&&Departure> = own.collect();
             let wrong: Vec<String> = own.iter().map(|departure| departure.brief()).collect();
             let until_told = match served.until {
-                Some(until) => self.clock.told(at(until)),
+                Some(until) => self.clock.shown(at(until)),
                 None => "end of the log".to_owned(),
             };
             rows.push(ServedRow {
-                vm: self.vms.get(served.vm).map(super::Vm::told).unwrap_or_default(),
+                vm: self.vms.get(served.vm).map(super::Vm::shown).unwrap_or_default(),
                 bundle: self
                     .bundles
                     .get(served.bundle)
                     .map(|bundle| bundle.label.clone())
                     .unwrap_or_default(),
                 generation: generation(Some(served.generation)),
-                from: self.clock.told(from),
+                from: self.clock.shown(from),
                 until: until_told,
                 lasted: lasting(until.saturating_sub(from)),
                 wrong: wrong.join("; "),

@@ -12,7 +12,7 @@ use super::{
     entry::{BEGINS, Entry, FAILED, Form, MAIN_LOOP, WANTED, transition},
     head::{Head, Stamp},
     lines::{Line, Lines},
-    transition::{Scope, Told},
+    transition::{Reported, Scope},
 };
 use aho_corasick::AhoCorasick;
 
@@ -42,7 +42,7 @@ pub(super) struct Reader<'a> {
     order: Vec<Duration>,
     pub(super) vms: Vec<Vm>,
     /// For every VM, by what its last transition is sorted; nothing before its first one.
-    told: Vec<Option<Duration>>,
+    reported: Vec<Option<Duration>>,
     by_name: HashMap<(String, Option<u64>, Arc<str>), usize>,
     pub(super) bundles: Vec<Registered>,
     by_bundle: HashMap<(usize, Arc<str>, Arc<str>), usize>,
@@ -98,7 +98,7 @@ impl<'a> Reader<'a> {
             transitions: Vec::new(),
             order: Vec::new(),
             vms: Vec::new(),
-            told: Vec::new(),
+            reported: Vec::new(),
             by_name: HashMap::new(),
             bundles: Vec::new(),
             by_bundle: HashMap::new(),
@@ -140,14 +140,14 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
             let cut = line.cut || !line.ended && !fields.ends_with('"');
-            match Told::read(fields) {
+            match Reported::read(fields) {
                 Ok(_) if cut => {
                     self.warn(line.number, "the line is not whole; passed over".to_owned());
                 }
-                Ok(told) => {
+                Ok(reported) => {
                     self.form = Some(entry.form);
                     let plugin = self.name(&plugin);
-                    self.transition(line.number, &entry.head, plugin, told)?;
+                    self.transition(line.number, &entry.head, plugin, reported)?;
                 }
                 Err(why) => {
                     self.unreadable
@@ -171,34 +171,41 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn transition(&mut self, line: u64, head: &Head, plugin: Arc<str>, told: Told) -> Result<(), LogError> {
+    fn transition(
+        &mut self,
+        line: u64,
+        head: &Head,
+        plugin: Arc<str>,
+        reported: Reported,
+    ) -> Result<(), LogError> {
         let at = self.moment(head, line);
-        let vm = self.vm(head, &told.vm, plugin.clone());
+        let vm = self.vm(head, &reported.vm, plugin.clone());
         let (process, plugin) = self.vms.get(vm).map_or((0, plugin), |vm| (vm.process, vm.plugin.clone()));
-        let (what, object) = match told.scope {
-            Scope::Registry => (What::Registry(self.bundle(process, &plugin, &told.name)), told.name),
-            Scope::Bundle => (What::Bundle(self.bundle(process, &plugin, &told.name)), told.name),
-            Scope::Policy => (What::Policy, format!("policy {}", told.name)),
-            Scope::Member => (What::Member, format!("member {}", told.name)),
+        let (what, object) = match reported.scope {
+            Scope::Registry => (What::Registry(self.bundle(process, &plugin, &reported.name)), reported.name),
+            Scope::Bundle => (What::Bundle(self.bundle(process, &plugin, &reported.name)), reported.name),
+            Scope::Policy => (What::Policy, format!("policy {}", reported.name)),
+            Scope::Member => (What::Member, format!("member {}", reported.name)),
         };
-        let begins = told.event == "start" || what == What::Member && told.to == "joined";
-        let is_new = self.told.get(vm).is_some_and(Option::is_none);
+        let begins = reported.event == "start" || what == What::Member && reported.to == "joined";
+        let is_new = self.reported.get(vm).is_some_and(Option::is_none);
         if let Some(vm) = self.vms.get_mut(vm).filter(|_| begins && is_new) {
             vm.whole = true;
         }
-        let on = On { event: self.name(&told.event), ordinal: told.ordinal, object: self.name(&object) };
+        let on =
+            On { event: self.name(&reported.event), ordinal: reported.ordinal, object: self.name(&object) };
         let transition = Transition {
             line,
             at,
             vm,
             on,
             what,
-            from: self.name(&told.from),
-            to: self.name(&told.to),
-            generation: told.generation,
-            epoch: told.epoch,
-            cause: self.name(&told.cause),
-            left_out: told.left_out,
+            from: self.name(&reported.from),
+            to: self.name(&reported.to),
+            generation: reported.generation,
+            epoch: reported.epoch,
+            cause: self.name(&reported.cause),
+            left_out: reported.left_out,
         };
         self.push(transition, &head.source)
     }
@@ -253,10 +260,10 @@ impl<'a> Reader<'a> {
             let what = "the time goes back here; from here on the order is that of the lines".to_owned();
             self.warn(transition.line, what);
         }
-        // What one VM tells, it tells in order.
-        if let Some(told) = self.told.get_mut(transition.vm) {
-            order = told.map_or(order, |told| order.max(told));
-            *told = Some(order);
+        // What one VM reports, it reports in order.
+        if let Some(reported) = self.reported.get_mut(transition.vm) {
+            order = reported.map_or(order, |reported| order.max(reported));
+            *reported = Some(order);
         }
         self.latest.insert(source.to_owned(), latest.max(order));
         self.order.push(order);
@@ -313,7 +320,7 @@ impl<'a> Reader<'a> {
         let process = self.process(&head.source, head.thread.unwrap_or_default());
         let vm = Vm { name, thread: head.thread, main: false, process, plugin, whole: false, ends: None };
         self.vms.push(vm);
-        self.told.push(None);
+        self.reported.push(None);
         self.by_name.insert(key, self.vms.len() - 1);
         self.vms.len() - 1
     }

@@ -1,7 +1,7 @@
-//! A log as a `race/1` schedule: the order in which the VMs' turns came, as far as the log tells it.
+//! A log as a `race/1` schedule: the order in which the VMs' turns came, as far as the log reports it.
 //!
 //! The names are those that the harness gives: threads in order of their numbers, a plugin's second VM on a thread with
-//! a number. What the log does not tell is left out: holds, and what requests and queues are called.
+//! a number. What the log does not say is left out: holds, and what requests and queues are called.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -9,14 +9,14 @@ const CAUSE: usize = 300;
 /// Most characters of a name.
 const NAME: usize = 200;
 
-/// One thing that changed, as a VM told it.
+/// One thing that changed, as a VM reported it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
-    /// The line that tells it.
+    /// The line that reports it.
     pub line: u64,
     /// When.
     pub at: Moment,
-    /// Which VM told it: its place in [`Log::vms`](super::Log::vms).
+    /// Which VM reported it: its place in [`Log::vms`](super::Log::vms).
     pub vm: usize,
     /// In which callback.
     pub on: On,
@@ -65,7 +65,7 @@ pub struct On {
 
 /// A line's fields, before it is known whose they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct Reported {
     pub(super) scope: Scope,
     pub(super) vm: String,
     pub(super) event: String,
@@ -88,11 +88,11 @@ pub(super) enum Scope {
     Member,
 }
 
-impl Told {
+impl Reported {
     /// Reads what stands behind `transition`.
     ///
     /// Errors: what is missing, or is not known here.
-    pub(super) fn read(text: &str) -> Result<Told, String> {
+    pub(super) fn read(text: &str) -> Result<Reported, String> {
         let fields = fields(text)?;
         let value = |name: &str| fields.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
         let needed = |name: &str| {
@@ -138,7 +138,7 @@ impl Told {
             .filter(|(event, _)| !event.is_empty() && event.chars().all(char::is_alphanumeric))
             .and_then(|(event, ordinal)| Some((event, ordinal.parse().ok()?)))
             .ok_or_else(|| format!("`on={}` is no callback such as `tick#12`", short(on, 40)))?;
-        Ok(Told {
+        Ok(Reported {
             scope,
             vm: short(needed("vm")?, 40),
             event: short(event, 40),
@@ -170,12 +170,15 @@ mod tests {
 
     #[test]
     fn every_field_is_read_and_others_are_passed_over() {
-        let told = Told::read(&format!("{LINE} suppressed=4 colour=blue")).unwrap();
-        assert_eq!((told.scope, told.vm.as_str(), told.name.as_str()), (Scope::Bundle, "9f3c01aa", "shop"));
-        assert_eq!((told.event.as_str(), told.ordinal), ("tick", 12));
-        assert_eq!((told.from.as_str(), told.to.as_str()), ("none", "serving"));
-        assert_eq!((told.generation, told.epoch, told.left_out), (Some(3), Some(2), 4));
-        assert_eq!(told.cause, "revision `7f`");
+        let reported = Reported::read(&format!("{LINE} suppressed=4 colour=blue")).unwrap();
+        assert_eq!(
+            (reported.scope, reported.vm.as_str(), reported.name.as_str()),
+            (Scope::Bundle, "9f3c01aa", "shop")
+        );
+        assert_eq!((reported.event.as_str(), reported.ordinal), ("tick", 12));
+        assert_eq!((reported.from.as_str(), reported.to.as_str()), ("none", "serving"));
+        assert_eq!((reported.generation, reported.epoch, reported.left_out), (Some(3), Some(2), 4));
+        assert_eq!(reported.cause, "revision `7f`");
     }
 
     #[test]
@@ -204,7 +207,7 @@ mod tests {
         ];
         for (part, other, expected) in cases {
             assert_ne!(LINE.replace(part, other), LINE);
-            assert_eq!(Told::read(&LINE.replace(part, other)), Err(expected.to_owned()));
+            assert_eq!(Reported::read(&LINE.replace(part, other)), Err(expected.to_owned()));
         }
     }
 }

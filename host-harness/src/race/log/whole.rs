@@ -1,4 +1,4 @@
-//! What only a whole log tells: which VMs were gone when, which lines are missing, and whether it is of one Envoy.
+//! What only a whole log reports: which VMs were gone when, which lines are missing, and whether it is of one Envoy.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -70,12 +70,12 @@ impl Reader<'_> {
         self.processes.get(vm.process).map(|process| process.source.as_str())
     }
 
-    /// Each line tells the state before; where that is not what the line before has left, lines are missing.
+    /// Each line reports the state before; where that is not what the line before has left, lines are missing.
     pub(super) fn missing(&mut self, transitions: &[Transition]) {
         let mut states: HashMap<(usize, u8, Arc<str>), Arc<str>> = HashMap::new();
         for transition in transitions {
             let kind = match transition.what {
-                // Several VMs tell of the registry, and not in the order in which they have changed it.
+                // Several VMs report on the registry, and not in the order in which they have changed it.
                 What::Registry(_) | What::Failed => continue,
                 What::Bundle(_) => 0,
                 What::Policy => 1,

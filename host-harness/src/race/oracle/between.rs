@@ -21,7 +21,7 @@ pub(super) struct Between {
     referred: Arc<BTreeSet<String>>,
     /// Their answers.
     answers: BTreeMap<String, Exchange>,
-    /// Answers that cannot be judged before another one is there, by the number of the rule and the request's name.
+    /// Answers that cannot be checked before another one is there, by the number of the rule and the request's name.
     waiting: BTreeMap<(usize, String), Exchange>,
     /// For a rule by which answers are the same, the first of them.
     first: BTreeMap<usize, (String, Exchange)>,

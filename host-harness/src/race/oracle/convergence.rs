@@ -37,11 +37,11 @@ pub(super) enum Side {
 ///
 /// Left out of the comparison: `date`, `x-envoy-upstream-service-time`, `x-request-id`, and the order of headers.
 #[must_use]
-pub fn judge(request: &Request, answers: &[(usize, Option<&Exchange>)]) -> Option<Violation> {
+pub fn check(request: &Request, answers: &[(usize, Option<&Exchange>)]) -> Option<Violation> {
     disagreement("convergence", &question(request), answers, &Ignored::These(BTreeSet::new()))
 }
 
-/// The request as it is told: `` `GET /state` ``.
+/// The request as it is reported: `` `GET /state` ``.
 pub(super) fn question(request: &Request) -> String {
     format!("`{} {}`", String::from_utf8_lossy(&request.method), String::from_utf8_lossy(&request.path))
 }
@@ -87,9 +87,9 @@ pub(super) fn disagreement(
         [] | [(Some(_), _)] => return None,
         [(None, _)] => format!("no worker answers {asked}"),
         several => {
-            let told: Vec<String> =
-                several.iter().map(|(answer, workers)| told(several, *answer, &named(workers))).collect();
-            format!("workers answer {asked} differently: {}", told.join("; "))
+            let reported: Vec<String> =
+                several.iter().map(|(answer, workers)| reported(several, *answer, &named(workers))).collect();
+            format!("workers answer {asked} differently: {}", reported.join("; "))
         }
     };
     Some(Violation::new(oracle, message))
@@ -111,8 +111,8 @@ pub(super) fn pieces(
     let both = [(Some(&*whole), Vec::new()), (other.as_deref(), Vec::new())];
     let message = format!(
         "{asked} must be answered the same in whatever pieces its body comes: {}; {}",
-        told(&both, Some(&whole), "whole"),
-        told(&both, other.as_deref(), how),
+        reported(&both, Some(&whole), "whole"),
+        reported(&both, other.as_deref(), how),
     );
     Some(Violation::new("pieces", message))
 }
@@ -133,8 +133,8 @@ pub(super) fn order(
     let both = [(Some(&*first), Vec::new()), (other.as_deref(), Vec::new())];
     let message = format!(
         "{asked} must be answered the same in whatever order the filter's calls are: {}; {}",
-        told(&both, Some(&first), "in order"),
-        told(&both, other.as_deref(), "the last one first"),
+        reported(&both, Some(&first), "in order"),
+        reported(&both, other.as_deref(), "the last one first"),
     );
     Some(Violation::new("order", message))
 }
@@ -174,7 +174,7 @@ fn named(workers: &[usize]) -> String {
 }
 
 /// `w0 and w2 200 "READY"`, with what alone makes the difference: headers, or what the upstream got.
-fn told(groups: &[Group<'_>], answer: Option<&Exchange>, who: &str) -> String {
+fn reported(groups: &[Group<'_>], answer: Option<&Exchange>, who: &str) -> String {
     let Some(answer) = answer else { return format!("{who} nothing") };
     let alike = |other: &&Exchange| {
         other.status == answer.status && other.body == answer.body && !same(Some(other), Some(answer))
@@ -331,6 +331,6 @@ mod tests {
 
     fn told_of(answers: &[Option<&Exchange>]) -> Option<String> {
         let answers: Vec<_> = answers.iter().copied().enumerate().collect();
-        judge(&Request::get("/state"), &answers).map(|violation| violation.to_string())
+        check(&Request::get("/state"), &answers).map(|violation| violation.to_string())
     }
 }

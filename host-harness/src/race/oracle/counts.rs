@@ -1,6 +1,6 @@
 //! What may happen only so often in a whole run: calls, ticks, items in queues, failures of VMs.
 
-use super::{Violation, count, judge::Judge};
+use super::{Violation, checker::Checker, count};
 use crate::{
     race::scenario::{Rule, Thread},
     world::{Call, Origin},
@@ -15,10 +15,10 @@ pub(super) struct Seen {
     pub(super) when: bool,
 }
 
-// === impl Judge ===
+// === impl Checker ===
 
-impl Judge {
-    /// Hears of a call to a cluster; gives what is broken by it, once.
+impl Checker {
+    /// Notes a call to a cluster; gives what is broken by it, once.
     pub fn called(&mut self, call: &Call) -> Vec<Violation> {
         let of_filter = !matches!(call.origin, Origin::Router { .. });
         let limit = |rule: &Rule| match rule {
@@ -44,7 +44,7 @@ impl Judge {
         })
     }
 
-    /// Hears that a VM has failed, and of what; gives what is broken by it, once.
+    /// Notes that a VM has failed, and of what; gives what is broken by it, once.
     pub fn trapped(&mut self, cause: &str) -> Vec<Violation> {
         let limit = |rule: &Rule| match rule {
             Rule::AtMostTraps { traps } => Some(*traps),
@@ -55,7 +55,7 @@ impl Judge {
         violations
     }
 
-    /// Hears of a tick on a thread; gives what is broken by it, once.
+    /// Notes a tick on a thread; gives what is broken by it, once.
     pub fn ticked(&mut self, thread: Thread) -> Vec<Violation> {
         let limit = |rule: &Rule| match rule {
             Rule::AtMostTicks { thread: of, ticks } => of.is_none_or(|of| of == thread).then_some(*ticks),
@@ -67,7 +67,7 @@ impl Judge {
         })
     }
 
-    /// Hears that an item was put into a queue; gives what is broken by it, once.
+    /// Notes that an item was put into a queue; gives what is broken by it, once.
     pub fn queued(&mut self, queue: &str) -> Vec<Violation> {
         let limit = |rule: &Rule| match rule {
             Rule::AtMostItems { queue: of, items } => {
@@ -94,13 +94,13 @@ impl Judge {
     fn counted(
         &mut self,
         limit: impl Fn(&Rule) -> Option<usize>,
-        told: impl Fn(&Rule) -> (String, &'static str),
+        reported: impl Fn(&Rule) -> (String, &'static str),
     ) -> Vec<Violation> {
         let mut violations = Vec::new();
         for (rule, seen) in self.rules.iter().zip(&mut self.seen) {
             let Some(most) = limit(rule) else { continue };
             if seen.exceeds(most) {
-                let ((what, unit), most) = (told(rule), count(most, "time"));
+                let ((what, unit), most) = (reported(rule), count(most, "time"));
                 let message = format!("{what} more than {most}: this is {unit} {}", seen.counted);
                 violations.push(Violation::new("at-most", message));
             }

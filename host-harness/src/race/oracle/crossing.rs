@@ -24,7 +24,7 @@ pub struct Crossing {
     finder: AhoCorasick,
 }
 
-/// Why requests cannot be told apart.
+/// Why requests cannot be distinguished.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NonceError {
     /// A nonce is empty, and so in everything.
@@ -73,9 +73,9 @@ impl Crossing {
         Ok(Crossing { requests: nonces.iter().map(|(name, _)| name.clone()).collect(), finder })
     }
 
-    /// Judges bytes that belong to a request. `place` says what they are, as in "response header `x-user`".
+    /// Checks bytes that belong to a request. `place` says what they are, as in "response header `x-user`".
     #[must_use]
-    pub fn judge(&self, request: &str, place: &str, bytes: &[u8]) -> Option<Violation> {
+    pub fn check(&self, request: &str, place: &str, bytes: &[u8]) -> Option<Violation> {
         let found = self
             .finder
             .find_overlapping_iter(bytes)
@@ -95,34 +95,34 @@ impl Crossing {
         })
     }
 
-    /// Judges what a request's client and its upstream got.
+    /// Checks what a request's client and its upstream got.
     #[must_use]
-    pub fn judge_exchange(&self, request: &str, exchange: &Exchange) -> Vec<Violation> {
-        let mut violations = self.judge_headers(request, "response header", &exchange.headers);
-        violations.extend(self.judge(request, "response body", &exchange.body));
-        violations.extend(self.judge_headers(request, "response trailer", &exchange.trailers));
+    pub fn check_exchange(&self, request: &str, exchange: &Exchange) -> Vec<Violation> {
+        let mut violations = self.check_headers(request, "response header", &exchange.headers);
+        violations.extend(self.check(request, "response body", &exchange.body));
+        violations.extend(self.check_headers(request, "response trailer", &exchange.trailers));
         if let Some(UpstreamRequest { headers, body, trailers, complete: _ }) = &exchange.upstream_request {
-            violations.extend(self.judge_headers(request, "upstream request header", headers));
-            violations.extend(self.judge(request, "upstream request body", body));
-            violations.extend(self.judge_headers(request, "upstream request trailer", trailers));
+            violations.extend(self.check_headers(request, "upstream request header", headers));
+            violations.extend(self.check(request, "upstream request body", body));
+            violations.extend(self.check_headers(request, "upstream request trailer", trailers));
         }
         violations
     }
 
-    /// Judges a call that was made on behalf of a request.
+    /// Checks a call that was made on behalf of a request.
     #[must_use]
-    pub fn judge_call(&self, request: &str, call: &Call) -> Vec<Violation> {
+    pub fn check_call(&self, request: &str, call: &Call) -> Vec<Violation> {
         let place = |part: &str| format!("call to cluster `{}` ({part}) on behalf", call.cluster);
-        let mut violations = self.judge_headers(request, &place("header"), &call.headers);
-        violations.extend(self.judge(request, &place("body"), &call.body));
-        violations.extend(self.judge_headers(request, &place("trailer"), &call.trailers));
+        let mut violations = self.check_headers(request, &place("header"), &call.headers);
+        violations.extend(self.check(request, &place("body"), &call.body));
+        violations.extend(self.check_headers(request, &place("trailer"), &call.trailers));
         violations
     }
 
-    fn judge_headers(&self, request: &str, place: &str, headers: &Headers) -> Vec<Violation> {
+    fn check_headers(&self, request: &str, place: &str, headers: &Headers) -> Vec<Violation> {
         let each = headers.iter().filter_map(|(name, value)| {
             let place = format!("{place} `{}`", String::from_utf8_lossy(name));
-            self.judge(request, &place, value).or_else(|| self.judge(request, &place, name))
+            self.check(request, &place, value).or_else(|| self.check(request, &place, name))
         });
         each.collect()
     }
@@ -150,8 +150,8 @@ mod tests {
         let own = nonce("A");
         let mut seen = exchange(200, &format!("hello {own}"), &[("x-user", &own)]);
         seen.upstream_request = Some(upstream(&own));
-        assert_eq!(crossing().judge_exchange("A", &seen), []);
-        assert_eq!(crossing().judge_call("A", &call(&own)), []);
+        assert_eq!(crossing().check_exchange("A", &seen), []);
+        assert_eq!(crossing().check_call("A", &call(&own)), []);
     }
 
     #[test]
@@ -160,8 +160,8 @@ mod tests {
         let mut seen = exchange(200, &format!("hello {foreign}!"), &[("x-user", &foreign), ("x-ok", "1")]);
         seen.trailers = vec![(foreign.clone().into_bytes(), b"1".to_vec())];
         seen.upstream_request = Some(upstream(&foreign));
-        let told: Vec<String> =
-            crossing().judge_exchange("A", &seen).iter().map(|v| v.message.clone()).collect();
+        let reported: Vec<String> =
+            crossing().check_exchange("A", &seen).iter().map(|v| v.message.clone()).collect();
         let expected = [
             "response header `x-user`".to_owned(),
             "response body".to_owned(),
@@ -175,16 +175,17 @@ mod tests {
                 "the {place} of request `A` must hold nothing of another request, and holds 1 nonce of request `B`"
             )
         });
-        assert_eq!(told, expected);
-        assert_eq!(crossing().judge_exchange("B", &seen), []);
+        assert_eq!(reported, expected);
+        assert_eq!(crossing().check_exchange("B", &seen), []);
     }
 
     #[test]
     fn a_foreign_nonce_is_found_in_a_call() {
-        let told = crossing().judge_call("A", &call(&format!("{}{}{}", nonce("C"), nonce("B"), nonce("C"))));
-        assert_eq!(told.len(), 3);
+        let reported =
+            crossing().check_call("A", &call(&format!("{}{}{}", nonce("C"), nonce("B"), nonce("C"))));
+        assert_eq!(reported.len(), 3);
         assert_eq!(
-            told[1].message,
+            reported[1].message,
             "the call to cluster `hub` (body) on behalf of request `A` must hold nothing of another request, \
              and holds 2 nonces of requests `B` and `C`"
         );
@@ -193,15 +194,15 @@ mod tests {
     #[test]
     fn a_part_of_a_nonce_is_none() {
         let half = nonce("B")[1..].to_owned();
-        assert_eq!(crossing().judge("A", "response body", half.as_bytes()), None);
+        assert_eq!(crossing().check("A", "response body", half.as_bytes()), None);
     }
 
     #[test]
     fn nonces_that_overlap_in_what_was_seen_are_both_found() {
         let nonces = [("B", "abc"), ("C", "cde")].map(|(name, nonce)| (name.to_owned(), nonce.into()));
         let crossing = Crossing::new(&nonces).expect("none is in the other");
-        let told = crossing.judge("A", "response body", b"abcde").expect("it is told");
-        assert!(told.message.ends_with("holds 2 nonces of requests `B` and `C`"), "{told}");
+        let reported = crossing.check("A", "response body", b"abcde").expect("it is told");
+        assert!(reported.message.ends_with("holds 2 nonces of requests `B` and `C`"), "{reported}");
     }
 
     #[test]

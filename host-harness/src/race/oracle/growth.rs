@@ -18,13 +18,13 @@ pub const ROUNDS_TO_CONFIRM: usize = 3;
 ///
 /// A buffer that is filled once and a cache that has a limit stop growing; what grows in every round does so for ever.
 #[must_use]
-pub fn judge(rounds: &[Sizes]) -> Vec<Violation> {
+pub fn check(rounds: &[Sizes]) -> Vec<Violation> {
     let Some(first) = rounds.first().filter(|_| rounds.len() >= LEAST_SAMPLES) else { return Vec::new() };
     let grows = |name: &String| -> Option<Vec<u64>> {
         let sizes: Vec<u64> = rounds.iter().map(|round| round.get(name).copied()).collect::<Option<_>>()?;
         sizes.windows(2).all(|pair| matches!(pair, [before, after] if after > before)).then_some(sizes)
     };
-    let told = |name: &String| {
+    let reported = |name: &String| {
         let sizes: Vec<String> = grows(name)?.iter().map(u64::to_string).collect();
         let message = format!(
             "nothing happens for {} rounds, so {name} must not grow for ever, and it grows in each: {}",
@@ -33,7 +33,7 @@ pub fn judge(rounds: &[Sizes]) -> Vec<Violation> {
         );
         Some(Violation::new("growth", message))
     };
-    first.keys().filter_map(told).collect()
+    first.keys().filter_map(reported).collect()
 }
 
 #[cfg(test)]
@@ -42,28 +42,29 @@ mod tests {
 
     #[test]
     fn what_grows_in_every_round_is_a_leak() {
-        let told = judge(&rounds(&[("queue items", &[1, 2, 4, 5]), ("shared data bytes", &[7, 7, 7, 7])]));
+        let reported =
+            check(&rounds(&[("queue items", &[1, 2, 4, 5]), ("shared data bytes", &[7, 7, 7, 7])]));
         let expected = "nothing happens for 4 rounds, so queue items must not grow for ever, \
                         and it grows in each: 1 → 2 → 4 → 5";
-        assert_eq!(told, [Violation::new("growth", expected)]);
+        assert_eq!(reported, [Violation::new("growth", expected)]);
     }
 
     #[test]
     fn what_stands_still_once_or_shrinks_once_is_none() {
-        assert_eq!(judge(&rounds(&[("a", &[1, 2, 2]), ("b", &[1, 3, 2]), ("c", &[3, 2, 1])])), []);
+        assert_eq!(check(&rounds(&[("a", &[1, 2, 2]), ("b", &[1, 3, 2]), ("c", &[3, 2, 1])])), []);
     }
 
     #[test]
     fn one_step_is_no_habit() {
-        assert_eq!(judge(&rounds(&[("a", &[1, 2])])), []);
-        assert_eq!(judge(&[]), []);
+        assert_eq!(check(&rounds(&[("a", &[1, 2])])), []);
+        assert_eq!(check(&[]), []);
     }
 
     #[test]
-    fn what_was_not_measured_in_every_round_is_not_judged() {
+    fn what_was_not_measured_in_every_round_is_not_checked() {
         let mut rounds = rounds(&[("a", &[1, 2, 3])]);
         rounds[1].clear();
-        assert_eq!(judge(&rounds), []);
+        assert_eq!(check(&rounds), []);
     }
 
     fn rounds(sizes: &[(&str, &[u64])]) -> Vec<Sizes> {

@@ -1,8 +1,8 @@
-//! What holds and what does not, judged over what was seen and nothing else: no VM and no clock is touched here.
+//! What holds and what does not, checked over what was seen and nothing else: no VM and no clock is touched here.
 //!
-//! | part | what it judges |
+//! | part | what it checks |
 //! |---|---|
-//! | [`judge`] | a scenario's own rules |
+//! | [`checker`] | a scenario's own rules |
 //! | `counts` | those of them that count |
 //! | [`probes`] | what is asked for them once it is quiet |
 //! | `between` | those of them that compare two answers |
@@ -12,14 +12,15 @@
 //! | [`serial`] | what callbacks leave that overlap, against what whole ones leave |
 //! | [`views`] | what VMs believe of shared state |
 //!
-//! The last four need no rules, so they judge any filter.
+//! The last four need no rules, so they checker any filter.
 
+mod answers;
 mod between;
+pub mod checker;
 pub mod convergence;
 mod counts;
 pub mod crossing;
 pub mod growth;
-pub mod judge;
 pub mod probes;
 pub mod serial;
 pub mod views;

@@ -30,7 +30,7 @@ pub struct Serial {
 // === impl Serial ===
 
 impl Serial {
-    /// Hears what such a run has left.
+    /// Notes what such a run has left.
     pub fn add(&mut self, left: &Left) {
         match &mut self.always {
             None => {
@@ -46,10 +46,10 @@ impl Serial {
 
     /// Says so if a run has left something else.
     #[must_use]
-    pub fn judge(&self, left: &Left) -> Option<Violation> {
+    pub fn check(&self, left: &Left) -> Option<Violation> {
         let always = self.always.as_ref()?;
         let differs = always.iter().find(|(key, value)| left.data.get(*key) != Some(*value));
-        let Some(((_, key), value)) = differs else { return self.judge_statuses(left) };
+        let Some(((_, key), value)) = differs else { return self.check_statuses(left) };
         let found = left.data.iter().find(|((_, other), _)| other == key).map(|(_, found)| excerpt(found));
         let key = String::from_utf8_lossy(key);
         let message = format!(
@@ -61,9 +61,9 @@ impl Serial {
         Some(Violation::new("serializable", message))
     }
 
-    fn judge_statuses(&self, left: &Left) -> Option<Violation> {
+    fn check_statuses(&self, left: &Left) -> Option<Violation> {
         let always = self.statuses.as_ref().filter(|always| **always != left.statuses)?;
-        let told = |statuses: &BTreeMap<u16, usize>| {
+        let reported = |statuses: &BTreeMap<u16, usize>| {
             let each: Vec<String> =
                 statuses.iter().map(|(status, count)| format!("{count} × {status}")).collect();
             each.join(", ")
@@ -71,8 +71,8 @@ impl Serial {
         let message = format!(
             "requests must be answered as they are in whatever order whole callbacks come, {}, and are answered {} where callbacks \
              of two VMs overlap: look and write in one step, with the CAS number",
-            told(always),
-            told(&left.statuses),
+            reported(always),
+            reported(&left.statuses),
         );
         Some(Violation::new("serializable", message))
     }
@@ -97,28 +97,28 @@ mod tests {
         let mut serial = Serial::default();
         serial.add(&with(&[(200, 1), (409, 1)]));
         serial.add(&with(&[(200, 1), (409, 1)]));
-        assert_eq!(serial.judge(&with(&[(200, 1), (409, 1)])), None);
-        let said = serial.judge(&with(&[(200, 2)])).expect("both went through").to_string();
+        assert_eq!(serial.check(&with(&[(200, 1), (409, 1)])), None);
+        let said = serial.check(&with(&[(200, 2)])).expect("both went through").to_string();
         assert!(said.contains("1 × 200, 1 × 409, and are answered 2 × 200"), "{said}");
         serial.add(&with(&[(200, 2)]));
-        assert_eq!(serial.judge(&with(&[(409, 2)])), None, "it depends on the order");
+        assert_eq!(serial.check(&with(&[(409, 2)])), None, "it depends on the order");
     }
 
     #[test]
     fn what_every_order_leaves_must_be_left() {
         let mut serial = Serial::default();
-        assert_eq!(serial.judge(&left(&[("count", "2")])), None, "nothing is known yet");
+        assert_eq!(serial.check(&left(&[("count", "2")])), None, "nothing is known yet");
         serial.add(&left(&[("count", "2"), ("last", "ada")]));
         serial.add(&left(&[("count", "2"), ("last", "bob"), ("more", "1")]));
-        assert_eq!(serial.judge(&left(&[("count", "2"), ("last", "carol"), ("other", "1")])), None);
-        let said = serial.judge(&left(&[("count", "1"), ("last", "bob")])).expect("one is lost").to_string();
+        assert_eq!(serial.check(&left(&[("count", "2"), ("last", "carol"), ("other", "1")])), None);
+        let said = serial.check(&left(&[("count", "1"), ("last", "bob")])).expect("one is lost").to_string();
         assert!(
             said.contains(
                 r#"`count` must end as it does in whatever order whole callbacks come, "2", and is "1""#
             ),
             "{said}"
         );
-        let said = serial.judge(&left(&[("last", "bob")])).expect("it is gone").to_string();
+        let said = serial.check(&left(&[("last", "bob")])).expect("it is gone").to_string();
         assert!(said.contains("is not there"), "{said}");
     }
 }

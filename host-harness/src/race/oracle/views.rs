@@ -22,7 +22,7 @@ pub struct View {
 /// Says so for each view that VMs believe differently in the end. Only those in `alive` count, and only those that
 /// reported that view at all.
 #[must_use]
-pub fn judge_end(views: &[View], alive: &BTreeSet<String>) -> Vec<Violation> {
+pub fn check_end(views: &[View], alive: &BTreeSet<String>) -> Vec<Violation> {
     let mut last: BTreeMap<&str, BTreeMap<&str, &View>> = BTreeMap::new();
     for view in in_order(views).into_iter().filter(|view| alive.contains(&view.vm)) {
         last.entry(&view.name).or_default().insert(&view.vm, view);
@@ -35,14 +35,14 @@ pub fn judge_end(views: &[View], alive: &BTreeSet<String>) -> Vec<Violation> {
         if by_value.len() < 2 {
             return None;
         }
-        let told = by_value.iter().map(|((version, value), vms)| {
+        let reported = by_value.iter().map(|((version, value), vms)| {
             let version = version.map(|version| format!(" (version {version})")).unwrap_or_default();
             format!("{} {value:?}{version}", vms.join(" and "))
         });
-        let told: Vec<String> = told.collect();
+        let reported: Vec<String> = reported.collect();
         let message = format!(
             "in the end every VM must believe the same of `{name}`, and they believe: {}",
-            told.join("; ")
+            reported.join("; ")
         );
         Some(Violation::new("views", message))
     });
@@ -51,7 +51,7 @@ pub fn judge_end(views: &[View], alive: &BTreeSet<String>) -> Vec<Violation> {
 
 /// Says so for each version that is older than one which the same VM reported before, with the step.
 #[must_use]
-pub fn judge_versions(views: &[View]) -> Vec<(usize, Violation)> {
+pub fn check_versions(views: &[View]) -> Vec<(usize, Violation)> {
     let mut newest: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut violations = Vec::new();
     for view in in_order(views) {
@@ -97,13 +97,13 @@ mod tests {
     #[test]
     fn vms_that_believe_the_same_in_the_end_agree_however_they_came_there() {
         let views = [view("w0", "READY", 1), view("w1", "NOT_READY", 2), view("w1", "READY", 3)];
-        assert_eq!(judge_end(&views, &alive(&["w0", "w1", "w2"])), []);
+        assert_eq!(check_end(&views, &alive(&["w0", "w1", "w2"])), []);
     }
 
     #[test]
     fn the_last_belief_counts_and_not_the_last_in_the_list() {
         let views = [view("w1", "READY", 9), view("w1", "NOT_READY", 2), view("w0", "READY", 1)];
-        assert_eq!(judge_end(&views, &alive(&["w0", "w1"])), []);
+        assert_eq!(check_end(&views, &alive(&["w0", "w1"])), []);
     }
 
     #[test]
@@ -116,15 +116,15 @@ mod tests {
         ];
         let message = "in the end every VM must believe the same of `status`, and they believe: \
                        w2 \"NOT_READY\" (version 1); w0 and w1 \"READY\" (version 2)";
-        assert_eq!(judge_end(&views, &alive(&["w0", "w1", "w2"])), [Violation::new("views", message)]);
-        assert_eq!(judge_end(&views, &alive(&["w0", "w1"])), [], "a VM that is gone believes nothing");
+        assert_eq!(check_end(&views, &alive(&["w0", "w1", "w2"])), [Violation::new("views", message)]);
+        assert_eq!(check_end(&views, &alive(&["w0", "w1"])), [], "a VM that is gone believes nothing");
     }
 
     #[test]
     fn the_version_alone_or_the_value_alone_makes_a_difference() {
         for other in ["3:READY", "2:NOT_READY", "READY"] {
             let views = [view("w0", "2:READY", 1), view("w1", other, 2)];
-            assert_eq!(judge_end(&views, &alive(&["w0", "w1"])).len(), 1, "{other}");
+            assert_eq!(check_end(&views, &alive(&["w0", "w1"])).len(), 1, "{other}");
         }
     }
 
@@ -137,7 +137,7 @@ mod tests {
             );
             Violation::new("views", text)
         };
-        assert_eq!(judge_versions(&views), [(3, message(2)), (4, message(3))]);
+        assert_eq!(check_versions(&views), [(3, message(2)), (4, message(3))]);
     }
 
     #[test]
@@ -149,13 +149,13 @@ mod tests {
             view("w0", "9:", 4),
             view("w0", "10:", 5),
         ];
-        assert_eq!(judge_versions(&views), []);
+        assert_eq!(check_versions(&views), []);
     }
 
     #[test]
     fn a_belief_without_a_version_hides_none() {
         let views = [view("w0", "5:", 1), view("w0", "none", 2), view("w0", "4:", 3)];
-        assert_eq!(judge_versions(&views).len(), 1);
+        assert_eq!(check_versions(&views).len(), 1);
     }
 
     #[test]

@@ -50,7 +50,7 @@ fn gap(columns: &mut Vec<Column>, from: usize, to: usize) {
     }
 }
 
-/// The steps that explain the finding, the most telling first, until there are enough; without a finding, both ends.
+/// The steps that explain the finding, the most significant first, until there are enough; without a finding, both ends.
 fn important(run: &Run<'_>, story: &Story<'_>, limit: usize) -> BTreeSet<usize> {
     let end = run.trace.steps.len();
     let focus = story.hold.map(|(_, hold)| hold.after).or(story.shows).unwrap_or(end.saturating_sub(1));
@@ -84,7 +84,7 @@ fn important(run: &Run<'_>, story: &Story<'_>, limit: usize) -> BTreeSet<usize> 
     keep(&mut run.turn_at(shows).map(|turn| turn.steps.clone()).unwrap_or_default().into_iter().rev());
     keep(&mut run.ancestors(shows).into_iter().rev().take(limit / 2));
 
-    // Since when shared data and the views that differ from it have been what they are; the first such key is told.
+    // Since when shared data and the views that differ from it have been what they are; the first such key is reported.
     for shared in &run.shared {
         let wrong = shared.views.iter().filter(|view| view.differs_at(shows));
         let lines = wrong.map(|view| &view.line).chain([&shared.truth]);
@@ -95,16 +95,16 @@ fn important(run: &Run<'_>, story: &Story<'_>, limit: usize) -> BTreeSet<usize> 
         }
     }
 
-    // What the VM did that a log is told for, and what was registered meanwhile, from near to far.
+    // What the VM did that a log is shown for, and what was registered meanwhile, from near to far.
     if run.trace.excerpt.is_some() {
         let wrong = run.wrong_at(shows);
         let telling = |&index: &usize| {
             run.step(index).is_some_and(|step| step.verb == Verb::Registry)
                 || run.turn_at(index).is_some_and(|turn| wrong.contains(&turn.thread))
         };
-        let mut told: Vec<usize> = (0..end).filter(telling).collect();
-        told.sort_by_key(|index| index.abs_diff(shows));
-        keep(&mut told.into_iter().take(limit / 2).chain(end.checked_sub(1)));
+        let mut reported: Vec<usize> = (0..end).filter(telling).collect();
+        reported.sort_by_key(|index| index.abs_diff(shows));
+        keep(&mut reported.into_iter().take(limit / 2).chain(end.checked_sub(1)));
     }
 
     if story.finding.is_some() {

@@ -219,8 +219,8 @@ impl Page<'_, '_> {
         }
     }
 
-    /// What the script needs to tell the state after a step. Places are steps by index, and what changes within steps
-    /// that the table leaves out is told once.
+    /// What the script needs to show the state after a step. Places are steps by index, and what changes within steps
+    /// that the table leaves out is reported once.
     fn data(&self) -> Value {
         let shown = |index: usize| {
             self.rows.get(self.rows.partition_point(|row| row.to < index)).map_or(index, |row| row.from)

@@ -21,6 +21,7 @@ mod svg;
 mod text;
 mod words;
 
+pub use self::words::visible;
 use super::{Explanation, trace::Trace};
 
 /// How a run is drawn.
@@ -36,7 +37,7 @@ pub enum Format {
     Perfetto,
 }
 
-/// Draws a run. Its first finding is the one that is told and marked.
+/// Draws a run. Its first finding is the one that is reported and marked.
 ///
 /// No trace is refused: numbers that name no step are passed over, and what a picture has no room for is counted in it.
 pub fn render(trace: &Trace, format: Format) -> String {

@@ -300,7 +300,7 @@ impl<'a> Run<'a> {
     /// When a step was: since the run began, or as its log shows it.
     pub(super) fn time(&self, step: &Step) -> String {
         match &self.trace.excerpt {
-            Some(excerpt) => excerpt.clock.told(excerpt.began.saturating_add(step.at)),
+            Some(excerpt) => excerpt.clock.shown(excerpt.began.saturating_add(step.at)),
             None => words::time(step.at),
         }
     }
@@ -318,7 +318,7 @@ impl<'a> Run<'a> {
         views.map(|view| view.thread).filter(|&thread| !logged || self.is_told(thread)).collect()
     }
 
-    /// Whether a thread's VM is one of those that a log is told for.
+    /// Whether a thread's VM is one of those that a log is shown for.
     fn is_told(&self, thread: usize) -> bool {
         let name = self.threads.get(thread).copied().unwrap_or_default();
         self.trace.excerpt.iter().flat_map(|excerpt| &excerpt.departed).any(|(thread, ..)| thread == name)

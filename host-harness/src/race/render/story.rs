@@ -6,7 +6,7 @@ use super::{
 };
 use crate::race::trace::{Finding, Step, Verb};
 
-/// The first finding of a run, told.
+/// The first finding of a run, in sentences.
 pub(super) struct Story<'a> {
     /// What failed, in one sentence.
     pub(super) headline: String,
@@ -213,24 +213,24 @@ fn deeds(run: &Run<'_>, turn: &Turn<'_>, hold: &Hold) -> String {
     let meanwhile = |step: &&usize| **step >= hold.after && hold.until.is_none_or(|until| **step < until);
     let all: Vec<&Step> = turn.steps.iter().filter(meanwhile).filter_map(|&step| run.step(step)).collect();
     let seen: Vec<&Step> = all.iter().copied().filter(|step| !silent.contains(&step.verb)).collect();
-    let (verb, mut told) = match seen.is_empty() {
+    let (verb, mut reported) = match seen.is_empty() {
         true => (
             "ran",
             turn.exports().into_iter().map(|export| words::code(&words::shortened(export, 60))).collect(),
         ),
         false => ("did", seen.iter().map(|step| words::deed(step, 40)).collect::<Vec<_>>()),
     };
-    if told.is_empty() {
-        told.push("no callback".to_owned());
+    if reported.is_empty() {
+        reported.push("no callback".to_owned());
     }
-    if told.len() > 5 {
-        let more = told.split_off(5).len();
-        told.push(format!("and {more} more"));
+    if reported.len() > 5 {
+        let more = reported.split_off(5).len();
+        reported.push(format!("and {more} more"));
     }
     let steps = if seen.is_empty() { all } else { seen };
     let number = |step: Option<&&Step>| step.map_or(0, |step| step.number);
     match (number(steps.first()), number(steps.last())) {
-        (first, last) if first == last => format!("{verb} {} (step {first})", told.join(", ")),
-        (first, last) => format!("{verb} {} (steps {first} to {last})", told.join(", ")),
+        (first, last) if first == last => format!("{verb} {} (step {first})", reported.join(", ")),
+        (first, last) => format!("{verb} {} (steps {first} to {last})", reported.join(", ")),
     }
 }

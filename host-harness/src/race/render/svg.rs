@@ -90,7 +90,7 @@ pub(super) fn described(run: &Run<'_>, story: &Story<'_>) -> String {
 pub(super) fn legend(run: &Run<'_>, story: &Story<'_>) -> &'static str {
     match story.raced {
         _ if run.trace.excerpt.is_some() => {
-            "times are the log's · ◆ tells · red: serves another generation than is current · \
+            "times are the log's · ◆ reports · red: serves another generation than is current · \
              grey: steps that are not drawn, or lines that the log leaves out"
         }
         Some(_) => {

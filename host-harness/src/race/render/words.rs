@@ -11,7 +11,8 @@ use crate::{
 
 /// The text with nothing in it that a terminal or a browser would obey: control characters, and those that turn the
 /// direction of text or cannot be seen, become escapes. XML forbids most of them anyhow.
-pub(super) fn visible(text: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hidden) {
         return Cow::Borrowed(text);
     }
@@ -226,12 +227,13 @@ pub(super) fn percent(share: f64) -> String {
 
 /// What a class of faults means.
 pub(super) fn class(class: FaultClass) -> (&'static str, &'static str) {
-    match class {
-        FaultClass::L0 => ("L0", "order and delay alone"),
-        FaultClass::L1 => ("L1", "with a fault that Envoy may have"),
-        FaultClass::L2 => ("L2", "only on hosts other than Envoy"),
-        FaultClass::L3 => ("L3", "with a fault that no host may have"),
-    }
+    let name = match class {
+        FaultClass::L0 => "L0",
+        FaultClass::L1 => "L1",
+        FaultClass::L2 => "L2",
+        FaultClass::L3 => "L3",
+    };
+    (name, class.words())
 }
 
 /// `1 step`, `2 steps`

@@ -67,7 +67,7 @@ pub(super) enum FailurePolicy {
     Reload,
 }
 
-/// What is judged in every scenario, by the name that its findings have.
+/// What is checked in every scenario, by the name that its findings have.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Tolerated {

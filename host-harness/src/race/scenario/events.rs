@@ -13,6 +13,9 @@ use super::{
     resolve::Names,
 };
 
+/// Setting up takes time with the square of their number, and a run looks at all that may come next.
+const MOST_EVENTS: usize = 1000;
+
 /// What an event has that decides its kind.
 const EVENT_KINDS: [&str; 6] = ["request", "cluster", "configure", "remove", "trap", "stall"];
 
@@ -23,6 +26,10 @@ pub(super) fn events(
     end: Duration,
     configuration: &impl Fn(&str, Option<&Json>) -> Result<Vec<u8>, Problem>,
 ) -> Result<Vec<Event>, Problem> {
+    if trees.len() > MOST_EVENTS {
+        let message = format!("{} are more than a search comes to", trees.len());
+        return Err(Problem::new("events", message, format!("give at most {MOST_EVENTS}")));
+    }
     let each = trees.iter().enumerate();
     let each = each.map(|(index, tree)| event(&format!("events[{index}]"), tree, names, configuration));
     let mut events: Vec<Event> = each.collect::<Result<_, _>>()?;

@@ -75,6 +75,16 @@ pub struct Scenario {
     pub source: Option<Arc<str>>,
 }
 
+/// What is known of a module that has no scenario.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Additions<'a> {
+    /// Requests that are sent as well, with the name that stands for them in errors: lines `METHOD PATH` with headers
+    /// indented below, or an access log.
+    pub requests: Option<(&'a str, &'a str)>,
+    /// The plugin configuration.
+    pub configuration: Option<&'a str>,
+}
+
 /// What a variant is there to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -411,27 +421,31 @@ impl Scenario {
     /// The scenario of a module for which none was written.
     #[must_use]
     pub fn default_for(module: &str) -> Scenario {
-        let read = Scenario::parse_kept(DEFAULT, "default.yaml");
-        let scenario = read.ok().and_then(|scenarios| scenarios.into_iter().next());
-        scenario.expect("the file is a part of this program, and a test reads it").with_module(module)
+        let scenario = Scenario::default_with(module, &Additions::default());
+        scenario.expect("the file is a part of this program, and a test reads it")
     }
 
-    /// The same with requests of one's own: lines `METHOD PATH` with headers indented below, or an access log. `name` stands
-    /// for the text in errors.
+    /// The same with what is known of the module.
     ///
-    /// Errors: a line in which there is no request, or one that no client can send.
-    pub fn default_with(module: &str, requests: &str, name: &str) -> Result<Scenario, ScenarioError> {
-        let events = requests::events(requests).map_err(|problem| problem.of(name))?;
-        let text = DEFAULT.replace("\nfaults:", &format!("\n{}faults:", events));
-        Ok(Scenario::parse_kept(&text, name)?.swap_remove(0).with_module(module))
-    }
-
-    /// The same for another module: only the filter of this project is known to want `allow_on_headers_stop_iteration`, which
-    /// Envoy leaves off.
-    fn with_module(mut self, module: &str) -> Scenario {
-        module.clone_into(&mut self.module);
-        self.allow_on_headers_stop_iteration = resolve::is_ours(module);
-        self
+    /// Errors: a line of the requests in which there is none, or one that no client can send.
+    pub fn default_with(module: &str, additions: &Additions<'_>) -> Result<Scenario, ScenarioError> {
+        let mut text = DEFAULT.to_owned();
+        let mut name = "default.yaml";
+        if let Some((requests, file)) = additions.requests {
+            let events = requests::events(requests).map_err(|problem| problem.of(file))?;
+            text = text.replace("\nfaults:", &format!("\n{events}faults:"));
+            name = file;
+        }
+        // Into the text and not into what was read of it: a schedule that is found carries the text.
+        if let Some(configuration) = additions.configuration {
+            text += &format!("configuration: {}\n", serde_json::Value::from(configuration));
+        }
+        if !resolve::is_ours(module) {
+            text += "allow_on_headers_stop_iteration: false\n";
+        }
+        let mut scenario = Scenario::parse_kept(&text, name)?.swap_remove(0);
+        scenario.module = module.to_owned();
+        Ok(scenario)
     }
 
     /// The world in which it begins.

@@ -93,12 +93,12 @@ fn check_token(at: &str, method: &str) -> Result<(), Problem> {
     Err(Problem::new(at, format!("{method:?} is no HTTP method"), "give one such as `GET`"))
 }
 
-/// A method that calls are told apart by.
+/// A method that calls are distinguished by.
 pub(super) fn check_method(at: &str, method: &str) -> Result<(), Problem> {
     check_token(at, method)?;
     let capitals = method.to_ascii_uppercase();
     if method != capitals && METHODS.contains(&capitals.as_str()) {
-        let message = format!("`{method}` is not `{capitals}`: methods are told apart by case");
+        let message = format!("`{method}` is not `{capitals}`: methods are distinguished by case");
         return Err(Problem::new(at, message, did_you_mean(&capitals, METHODS)));
     }
     Ok(())

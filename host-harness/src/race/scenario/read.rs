@@ -22,8 +22,19 @@ const KINDS: [(&str, &str); 13] = [
     ("boolean", "the value"),
 ];
 
-/// Reads the text as a tree without judging its keys.
+/// The parser takes time with the square of this, before it refuses what nests deeper than some hundred.
+const MOST_BRACKETS: usize = 1000;
+
+/// Reads the text as a tree without checking its keys.
 pub(super) fn tree(text: &str) -> Result<Value, Problem> {
+    if let Some(line) = nests_too_deep(text) {
+        let message = format!("more than {MOST_BRACKETS} brackets are open in line {line}");
+        return Err(Problem::new(
+            "",
+            message,
+            "close them, or put a text that has them in quotes, on one line",
+        ));
+    }
     let read: Result<Value, _> = serde_path_to_error::deserialize(yaml_serde::Deserializer::from_str(text));
     let mut tree = read.map_err(|error| {
         let path = place("", error.path());
@@ -45,6 +56,27 @@ pub(super) fn tree(text: &str) -> Result<Value, Problem> {
         Problem::new("", format!("a merge key (`<<`) is wrong: {error}"), "merge mappings alone")
     })?;
     Ok(tree)
+}
+
+/// The line in which too many brackets are open, but for those in quotes that end on their line.
+fn nests_too_deep(text: &str) -> Option<usize> {
+    let mut open: usize = 0;
+    for (line, text) in text.lines().enumerate() {
+        let mut rest = text;
+        while let Some(at) = rest.find(['[', '{', ']', '}', '"', '\'']) {
+            let (found, behind) = rest.split_at(at).1.split_at(1);
+            rest = behind;
+            match found {
+                "[" | "{" => open += 1,
+                "]" | "}" => open = open.saturating_sub(1),
+                quote => rest = behind.split_once(quote).map_or(behind, |(_, behind)| behind),
+            }
+            if open > MOST_BRACKETS {
+                return Some(line + 1);
+            }
+        }
+    }
+    None
 }
 
 /// Reads a part of the tree, which stands at `path`, as one of the types of `document`.
@@ -114,7 +146,7 @@ fn place(parent: &str, below: &serde_path_to_error::Path) -> String {
     }
 }
 
-/// The parser begins some of its sentences with the path, which is told beside them.
+/// The parser begins some of its sentences with the path, which is reported beside them.
 fn without_place<'a>(message: &'a str, path: &str) -> &'a str {
     message.strip_prefix(path).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(message)
 }

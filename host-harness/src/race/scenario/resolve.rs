@@ -141,7 +141,7 @@ impl Names {
         }
         for (index, event) in document.events.iter().enumerate() {
             let name = event.get("request").and_then(Yaml::as_str);
-            // Whether it is a name at all is judged with the event.
+            // Whether it is a name at all is checked with the event.
             if let Some(name) = name {
                 distinct(&format!("events[{index}].request"), "request", name, &mut names.requests)?;
             }

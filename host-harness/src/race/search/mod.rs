@@ -10,11 +10,14 @@ mod systematic;
 pub(in crate::race) mod whole;
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
+pub use super::report::{Certificate, Found, Kept, LeftOff, Phase, Report};
 
 pub(crate) use self::choice::{Choice, Follow};
 use self::{
@@ -24,10 +27,10 @@ use self::{
 };
 use super::{
     replay::Replay,
-    scenario::{Expectation, Scenario},
+    report::{BOUND, EXHAUSTIVE},
+    scenario::Scenario,
     schedule::Schedule,
     stage::{Cut, Ran, Stage, StageError, Stop},
-    trace::{FaultClass, Finding, TurnName},
 };
 use crate::{abi::Module, envoy::schedule::Scheduler};
 
@@ -62,107 +65,7 @@ pub struct Options {
     pub cache: bool,
 }
 
-/// What a campaign found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Report {
-    /// The scenario.
-    pub scenario: String,
-    /// Its variant; empty when it has none.
-    pub variant: String,
-    /// The module, as the scenario names it.
-    #[serde(default)]
-    pub module: String,
-    /// What the scenario says must come of it.
-    #[serde(default)]
-    pub expect: Option<Expectation>,
-    /// What can be said of it, in words.
-    #[serde(default)]
-    pub verdict: String,
-    /// Phases, in the order in which they ran.
-    pub phases: Vec<Phase>,
-    /// Schedules that were run.
-    pub schedules: u64,
-    /// Hostcalls and decisions in all of them.
-    pub steps: u64,
-    /// Wall time in seconds.
-    pub seconds: f64,
-    /// Schedules that broke the scenario.
-    pub failing: u64,
-    /// What broke it first.
-    pub first: Option<Found>,
-    /// Schedules that were run a second time and came out differently: chance that is hidden from the harness.
-    pub not_repeatable: u64,
-    /// Schedules that were ended before their end because their steps were used up, by timers that are fast and many.
-    #[serde(default)]
-    pub cut_off: u64,
-    /// Why nothing can be said of it.
-    pub not_run: Option<String>,
-    /// What broke it first as it was written down, where it was.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept: Option<Kept>,
-}
-
-/// A schedule that was found, shrunk and written into a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
-    /// The file.
-    pub file: String,
-    /// The finding's identity, which is the same for the same mistake.
-    pub id: String,
-    /// The two turns that raced, where two did.
-    pub raced: Option<(TurnName, TurnName)>,
-    /// The schedule, as it is in the file.
-    pub schedule: String,
-}
-
-/// One phase of a campaign.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Phase {
-    /// `bound 0`, `random`, `pct 3`, `exhaustive` and so on.
-    pub name: String,
-    /// Schedules that were run.
-    pub schedules: u64,
-    /// Schedules that broke the scenario.
-    pub failing: u64,
-    /// Wall time in seconds.
-    pub seconds: f64,
-    /// Whether nothing of the phase was left out.
-    pub complete: bool,
-    /// What a complete systematic phase covers.
-    pub certificate: Option<Certificate>,
-    /// For a random phase: a schedule that is broken by a race of depth 2 was missed with at most this probability.
-    pub missed_depth_2: Option<f64>,
-}
-
-/// What a complete systematic phase has covered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Certificate {
-    /// Different states in which there was a choice.
-    pub states: u64,
-    /// Schedules through them, as text because there are many.
-    pub paths: String,
-}
-
-/// A schedule that breaks a scenario.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Found {
-    /// Which oracle says so.
-    pub oracle: String,
-    /// One sentence.
-    pub message: String,
-    /// How far from plain interleaving it had to go.
-    pub class: FaultClass,
-    /// The phase that found it.
-    pub phase: String,
-    /// Number of the schedule, from 1.
-    pub schedule: u64,
-    /// Seconds since the campaign began.
-    pub seconds: f64,
-    /// What was chosen, at each choice.
-    pub(crate) choices: Vec<Choice>,
-}
-
-/// What is told while a campaign runs.
+/// What is reported while a campaign runs.
 pub type Progress<'a> = &'a mut dyn FnMut(&Report, &str);
 
 /// In how many runs a shorter way is looked for. Where the time suffices, a schedule shrinks to the same on every machine.
@@ -317,11 +220,21 @@ impl Campaign {
         self.report.conclude();
     }
 
-    fn is_over(&self) -> bool {
-        (self.options.stop_at_first && self.report.first.is_some())
-            || self.report.not_run.is_some()
-            || self.stage.is_stopped()
-            || self.report.schedules >= self.options.schedules
+    /// Why the whole campaign is over, if it is.
+    fn over(&self) -> Option<LeftOff> {
+        if self.options.stop_at_first && self.report.first.is_some() {
+            Some(LeftOff::Found)
+        } else if self.report.not_run.is_some() {
+            Some(LeftOff::NotAsked)
+        } else if self.options.stop.load(Ordering::Relaxed) {
+            Some(LeftOff::Interrupted)
+        } else if self.stage.is_stopped() {
+            Some(LeftOff::Time)
+        } else if self.report.schedules >= self.options.schedules {
+            Some(LeftOff::Schedules)
+        } else {
+            None
+        }
     }
 
     /// What a phase may take when so many are left to share.
@@ -335,16 +248,19 @@ impl Campaign {
         }
     }
 
-    fn is_up(&self, share: Share) -> bool {
-        self.began.elapsed() >= share.time || self.report.schedules >= share.schedules
+    /// Why a phase is over, if it is.
+    fn over_for(&self, share: Share) -> Option<LeftOff> {
+        let time = (self.began.elapsed() >= share.time).then_some(LeftOff::Share);
+        let schedules = (self.report.schedules >= share.schedules).then_some(LeftOff::Schedules);
+        self.over().or(time).or(schedules)
     }
 
     fn systematic(&mut self, bound: Option<u32>, until: Share, progress: Progress<'_>) {
-        let name = bound.map_or_else(|| "exhaustive".to_owned(), |bound| format!("bound {bound}"));
-        if self.is_over() {
-            return;
-        }
+        let name = bound.map_or_else(|| EXHAUSTIVE.to_owned(), |bound| format!("{BOUND}{bound}"));
         let mut phase = Phase::new(&name);
+        if let Some(over) = self.over() {
+            return self.not_begun(phase, over);
+        }
         let began = Instant::now();
         let mut tree = Tree::new(bound, &self.options, self.options.shard);
         loop {
@@ -356,28 +272,48 @@ impl Campaign {
                 self.count(&mut phase, &ran, &choices, progress);
             }
             tree = Systematic::into_tree_of(ran.scheduler, choices);
-            if ran.cut == Some(Cut::Stopped) {
-                break;
-            }
-            if !tree.backtrack() {
+            if ran.cut != Some(Cut::Stopped) && !tree.backtrack() {
                 phase.complete = self.report.cut_off == 0;
+                phase.left_off = (!phase.complete).then_some(LeftOff::Steps);
                 break;
             }
-            if self.is_over() || self.is_up(until) || tree.bytes() >= self.options.state_bytes {
+            let full = tree.bytes() >= self.options.state_bytes;
+            phase.left_off = self.over_for(until).or(full.then_some(LeftOff::Memory));
+            if phase.left_off.is_some() {
                 break;
             }
         }
         phase.seconds = began.elapsed().as_secs_f64();
-        // A part of the work proves nothing about the whole, and without states there is nothing to count.
-        if phase.complete && self.options.shard.1 == 1 && self.options.cache {
-            phase.certificate = tree.certificate();
+        if self.options.cache {
+            phase.open_states = tree.open_states();
+        }
+        if phase.complete {
+            // A part of the work proves nothing about the whole, and without states there is nothing to count.
+            if self.options.shard.1 > 1 {
+                phase.left_off = Some(LeftOff::Shard);
+            } else if !self.options.cache {
+                phase.left_off = Some(LeftOff::NoCache);
+            } else {
+                phase.certificate = tree.certificate();
+                phase.left_off = phase.certificate.is_none().then_some(LeftOff::Cycle);
+            }
         }
         self.report.phases.push(phase);
     }
 
+    /// Notes a phase that was never begun; one that nobody wants any more is none.
+    fn not_begun(&mut self, phase: Phase, over: LeftOff) {
+        if !matches!(over, LeftOff::Found | LeftOff::NotAsked) {
+            self.report.not_begun.push(phase.name);
+        }
+    }
+
     fn portfolio(&mut self, progress: Progress<'_>) {
-        if self.options.random == 0 || self.is_over() {
+        if self.options.random == 0 {
             return;
+        }
+        if let Some(over) = self.over() {
+            return self.not_begun(Phase::new("random"), over);
         }
         let (shard, shards) = self.options.shard;
         let all = Share { time: self.options.time, schedules: self.options.schedules };
@@ -392,7 +328,8 @@ impl Campaign {
                 if number % u64::from(shards) != u64::from(shard - 1) {
                     continue;
                 }
-                if self.is_over() || self.is_up(until) {
+                phase.left_off = self.over_for(until);
+                if phase.left_off.is_some() {
                     phase.complete = false;
                     break;
                 }
@@ -463,77 +400,6 @@ impl Campaign {
             && again.violations == ran.violations;
         if !same {
             self.report.not_repeatable += 1;
-        }
-    }
-}
-
-// === impl Report ===
-
-impl Report {
-    /// Of a scenario of which nothing has been run.
-    fn new(scenario: &Scenario) -> Report {
-        Report {
-            scenario: scenario.name.clone(),
-            variant: scenario.variant.clone(),
-            module: scenario.module.clone(),
-            expect: scenario.expect,
-            verdict: String::new(),
-            phases: Vec::new(),
-            schedules: 0,
-            steps: 0,
-            seconds: 0.0,
-            failing: 0,
-            first: None,
-            not_repeatable: 0,
-            cut_off: 0,
-            not_run: None,
-            kept: None,
-        }
-    }
-
-    /// Of a scenario that cannot be set up.
-    #[must_use]
-    pub fn of_failure(scenario: &Scenario, error: &StageError) -> Report {
-        Report::of_reason(scenario, &error.to_string())
-    }
-
-    /// Of a scenario of which nothing can be said, for this reason.
-    #[must_use]
-    pub fn of_reason(scenario: &Scenario, reason: &str) -> Report {
-        let mut report = Report { not_run: Some(reason.to_owned()), ..Report::new(scenario) };
-        report.conclude();
-        report
-    }
-}
-
-// === impl Found ===
-
-impl Found {
-    pub(super) fn of(finding: &Finding, phase: &str, choices: Vec<Choice>) -> Found {
-        Found {
-            oracle: finding.oracle.clone(),
-            message: finding.message.clone(),
-            class: finding.class,
-            phase: phase.to_owned(),
-            schedule: 0,
-            seconds: 0.0,
-            choices,
-        }
-    }
-}
-
-// === impl Phase ===
-
-impl Phase {
-    fn new(name: &str) -> Phase {
-        Phase {
-            name: name.to_owned(),
-            schedules: 0,
-            failing: 0,
-            seconds: 0.0,
-            complete: false,
-            certificate: None,
-            missed_depth_2: None,
         }
     }
 }

@@ -139,6 +139,12 @@ impl Tree {
         Some(Certificate { states, paths: total.to_string() })
     }
 
+    /// How many states are known that have ways which were not gone: there are at least so many left.
+    pub(super) fn open_states(&self) -> u64 {
+        let open = self.states.iter().filter(|ways| ways.iter().any(Option::is_none)).count();
+        u64::try_from(open).unwrap_or(u64::MAX)
+    }
+
     /// About how much memory the states take.
     pub(super) fn bytes(&self) -> usize {
         self.states.len() * STATE_BYTES + self.ways * size_of::<Option<End>>()

@@ -160,10 +160,10 @@ fn warnings_have_their_lines_and_an_end() {
         log.vm(0.1, W0, "bundle=shop to=sleeping");
     }
     let output = portcullis(&["render", "--log", "-"], &log.text);
-    let told = stderr(&output);
-    assert_eq!(told.lines().count(), 11, "{told}");
-    assert!(told.starts_with("warning: standard input:2: it is no transition"), "{told}");
-    assert!(told.ends_with("warning: and 20 more\n"), "{told}");
+    let reported = stderr(&output);
+    assert_eq!(reported.lines().count(), 11, "{reported}");
+    assert!(reported.starts_with("warning: standard input:2: it is no transition"), "{reported}");
+    assert!(reported.ends_with("warning: and 20 more\n"), "{reported}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::browser::{Browser, Page};
 
 fn trace(text: &str, cut: &Cut) -> Trace {
     let log = Log::read(text.as_bytes(), "logs/phantom.log").unwrap();
-    log.trace(&log.judge(PATIENCE), cut).unwrap()
+    log.trace(&log.check(PATIENCE), cut).unwrap()
 }
 
 fn drawn(text: &str, format: Format) -> String {
@@ -187,7 +187,7 @@ fn of_a_long_log_the_picture_has_what_the_departure_is_about() {
     let text = long();
     let log = read(&text);
     assert!(log.transitions.len() > 90_000);
-    let trace = log.trace(&log.judge(PATIENCE), &Cut::default()).unwrap();
+    let trace = log.trace(&log.check(PATIENCE), &Cut::default()).unwrap();
     let headline =
         "vm 00000007 (thread 107) serves generation 60 of `b31` since 10:52:00.100 although 120 is current";
     assert_eq!(trace.findings[0].message, headline);
@@ -211,14 +211,14 @@ fn of_a_long_log_the_picture_has_what_the_departure_is_about() {
 #[test]
 fn a_cut_keeps_what_was_chosen_and_how_it_was_before() {
     let log = read(PHANTOM);
-    let judged = log.judge(PATIENCE);
+    let checked = log.check(PATIENCE);
     let turns = |cut: &Cut| -> Vec<String> {
-        let trace = log.trace(&judged, cut).unwrap();
+        let trace = log.trace(&checked, cut).unwrap();
         trace.steps.iter().map(|step| format!("{} {} {}", step.turn, step.verb, step.object)).collect()
     };
     let cut = Cut { bundles: vec!["data".to_owned()], ..Cut::default() };
     assert!(turns(&cut).iter().all(|turn| !turn.ends_with(" shop")), "{:?}", turns(&cut));
-    assert_eq!(log.trace(&judged, &cut).unwrap().findings, []);
+    assert_eq!(log.trace(&checked, &cut).unwrap().findings, []);
     // By name or by thread; the registry stays.
     for name in ["9f3c", "4711"] {
         let cut = Cut { vms: vec![name.to_owned()], ..Cut::default() };
@@ -227,7 +227,7 @@ fn a_cut_keeps_what_was_chosen_and_how_it_was_before() {
             all.iter().all(|turn| turn.starts_with("9f3c01aa ") || turn.contains(" registry ")),
             "{all:?}"
         );
-        assert_eq!(log.trace(&judged, &cut).unwrap().findings.len(), 1);
+        assert_eq!(log.trace(&checked, &cut).unwrap().findings.len(), 1);
     }
     let cut = Cut {
         bundles: vec!["shop".to_owned()],
@@ -244,9 +244,9 @@ fn a_cut_keeps_what_was_chosen_and_how_it_was_before() {
             "c7d20b35 response#14 registry shop",
         ]
     );
-    assert_eq!(log.trace(&judged, &cut).unwrap().findings.len(), 1);
+    assert_eq!(log.trace(&checked, &cut).unwrap().findings.len(), 1);
     let early = Cut { until: Some(log.moment("10:52").unwrap()), ..Cut::default() };
-    assert_eq!(log.trace(&judged, &early).unwrap().findings, [], "it had not begun");
+    assert_eq!(log.trace(&checked, &early).unwrap().findings, [], "it had not begun");
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn a_second_vm_on_a_thread_is_the_plugins_second_configuration() {
     log.transition(3.0, W0.0, "scope=vm vm=22222222 on=start#1 member=2 from=absent to=joined");
     log.transition(3.1, W0.0, "scope=vm vm=9f3c01aa on=done#1 member=1 from=joined to=left");
     let log = log.read();
-    let schedule = log.schedule(&log.trace(&log.judge(PATIENCE), &Cut::default()).unwrap());
+    let schedule = log.schedule(&log.trace(&log.check(PATIENCE), &Cut::default()).unwrap());
     assert_eq!(schedule.header("w0"), Some("thread 4711, vm 9f3c01aa, then 22222222"));
     let turns: Vec<String> = schedule.segments.iter().map(|segment| segment.turn.to_string()).collect();
     assert_eq!(
@@ -289,7 +289,7 @@ fn the_vm_in_which_envoy_tries_a_configuration_is_not_the_first_on_its_thread() 
     log.transition(0.0, W0.0, &format!("scope=vm vm=11111111 {start}"));
     log.transition(0.1, W0.0, &format!("scope=vm vm=9f3c01aa {start}")).serves(1.0, W0, 1);
     let log = log.read();
-    let schedule = log.schedule(&log.trace(&log.judge(PATIENCE), &Cut::default()).unwrap());
+    let schedule = log.schedule(&log.trace(&log.check(PATIENCE), &Cut::default()).unwrap());
     let turns: Vec<String> = schedule.segments.iter().map(|segment| segment.turn.to_string()).collect();
     assert_eq!(turns, ["w0 tick#1"]);
 }

@@ -1,17 +1,17 @@
-//! Runs of production, read from Envoy's log: what is read, what is judged, and what is drawn.
+//! Runs of production, read from Envoy's log: what is read, what is checked, and what is drawn.
 //!
 //! `tests/logs/healthy.log` is written as Envoy 1.40 writes it, with three VMs and two bundles; in `phantom.log` one VM
 //! does not adopt the last publication.
 
+mod checking;
 mod command;
 mod drawing;
 mod in_envoy;
-mod judging;
 mod reading;
 
 use std::time::Duration;
 
-use host_harness::race::log::{Judged, Log};
+use host_harness::race::log::{Checked, Log};
 
 pub(crate) const HEALTHY: &str = include_str!("../../logs/healthy.log");
 pub(crate) const PHANTOM: &str = include_str!("../../logs/phantom.log");
@@ -73,8 +73,8 @@ impl Writer {
     /// What was found, as sentences, the worst first.
     fn found(&self) -> Vec<String> {
         let log = self.read();
-        let judged = log.judge(PATIENCE);
-        found(&log, &judged)
+        let checked = log.check(PATIENCE);
+        found(&log, &checked)
     }
 }
 
@@ -82,12 +82,12 @@ fn read(text: &str) -> Log {
     Log::read(text.as_bytes(), "envoy.log").unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-fn found(log: &Log, judged: &Judged) -> Vec<String> {
-    judged
+fn found(log: &Log, checked: &Checked) -> Vec<String> {
+    checked
         .departures
         .iter()
         .filter(|departure| departure.found)
-        .map(|departure| departure.told(log))
+        .map(|departure| departure.shown(log))
         .collect()
 }
 

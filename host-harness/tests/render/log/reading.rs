@@ -12,7 +12,7 @@ const TRANSITION: &str = "wasm log portcullis portcullis portcullis: transition 
 
 /// The transitions of one log, whatever the lines are.
 fn same(log: &Log, other: &Log) {
-    let told = |log: &Log| -> Vec<_> {
+    let reported = |log: &Log| -> Vec<_> {
         let transition = |transition: &host_harness::race::log::Transition| {
             let vm = &log.vms[transition.vm];
             (
@@ -25,7 +25,7 @@ fn same(log: &Log, other: &Log) {
         };
         log.transitions.iter().map(transition).collect()
     };
-    assert_eq!(told(log), told(other));
+    assert_eq!(reported(log), reported(other));
 }
 
 #[test]
@@ -34,8 +34,8 @@ fn a_line_is_read_with_its_thread_its_time_and_every_field() {
         "[2026-11-21 10:51:00.123][4711][info][wasm] [source/extensions/common/wasm/context.cc:1195] {TRANSITION}\n"
     ));
     let (transition, vm) = (&log.transitions[0], &log.vms[0]);
-    assert_eq!((transition.line, log.clock.told(transition.at).as_str()), (1, "10:51:00.123"));
-    assert_eq!((vm.told().as_str(), &*vm.plugin), ("vm 9f3c01aa (thread 4711)", "portcullis portcullis"));
+    assert_eq!((transition.line, log.clock.shown(transition.at).as_str()), (1, "10:51:00.123"));
+    assert_eq!((vm.shown().as_str(), &*vm.plugin), ("vm 9f3c01aa (thread 4711)", "portcullis portcullis"));
     assert_eq!((transition.what, &*transition.on.object), (What::Bundle(0), "shop"));
     assert_eq!((&*transition.on.event, transition.on.ordinal), ("tick", 12));
     assert_eq!((&*transition.from, &*transition.to), ("none", "serving"));
@@ -73,8 +73,8 @@ fn what_container_runtimes_put_around_lines_is_passed_over() {
         let log = read(&text);
         same(&log, &read(PHANTOM));
         assert_eq!(
-            found(&log, &log.judge(PATIENCE)),
-            found(&read(PHANTOM), &read(PHANTOM).judge(PATIENCE)),
+            found(&log, &log.check(PATIENCE)),
+            found(&read(PHANTOM), &read(PHANTOM).check(PATIENCE)),
             "{text}"
         );
     }
@@ -100,8 +100,8 @@ fn other_formats_give_the_times_and_threads_that_they_have() {
         (TRANSITION.to_owned(), "line 2", "vm 9f3c01aa"),
     ] {
         let log = read(&format!("hello\n{line}\n"));
-        assert_eq!(log.clock.told(log.transitions[0].at), time, "{line}");
-        assert_eq!(log.vms[0].told(), vm, "{line}");
+        assert_eq!(log.clock.shown(log.transitions[0].at), time, "{line}");
+        assert_eq!(log.vms[0].shown(), vm, "{line}");
         assert_eq!(&*log.transitions[0].cause, "revision `7f`", "{line}");
     }
 }
@@ -113,8 +113,8 @@ fn without_times_the_order_is_that_of_the_lines() {
     let log = read(&(bare.join("\n") + "\n"));
     assert_eq!(log.clock, Clock::Lines);
     same(&log, &read(PHANTOM));
-    let told = found(&log, &log.judge(Duration::ZERO));
-    assert!(told[0].starts_with("vm 9f3c01aa serves generation 3 of `shop` since line "), "{told:?}");
+    let reported = found(&log, &log.check(Duration::ZERO));
+    assert!(reported[0].starts_with("vm 9f3c01aa serves generation 3 of `shop` since line "), "{reported:?}");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_log_over_midnight_tells_days() {
     log.current(0.0, MAIN, 1);
     log.text.push_str(&log.text.replace("2026-11-21", "2026-11-22").replace("generation=1", "generation=2"));
     let log = log.read();
-    assert_eq!(log.clock.told(log.transitions[1].at), "11-22 10:50:00.000");
+    assert_eq!(log.clock.shown(log.transitions[1].at), "11-22 10:50:00.000");
     // The same without dates.
     let transition = |generation| TRANSITION.replace("generation=3", &format!("generation={generation}"));
     let log = read(&format!("23:59:59.9 {}\n00:00:00.1 {}\n", transition(3), transition(4)));
@@ -227,9 +227,9 @@ fn lines_that_are_missing_are_told() {
 #[test]
 fn the_main_thread_is_known_from_what_envoy_says_as_it_begins() {
     let log = read(HEALTHY);
-    let told: Vec<String> = log.vms.iter().map(|vm| vm.told()).collect();
+    let reported: Vec<String> = log.vms.iter().map(|vm| vm.shown()).collect();
     assert_eq!(
-        told,
+        reported,
         ["vm 51aa7e10 (main thread, 4700)", "vm 9f3c01aa (thread 4711)", "vm c7d20b35 (thread 4712)"]
     );
     let without: String =
@@ -262,7 +262,7 @@ fn several_envoys_in_one_log_have_registries_of_their_own() {
     let mut labels: Vec<&str> = log.bundles.iter().map(|bundle| bundle.label.as_str()).collect();
     labels.sort_unstable();
     assert_eq!(labels, ["data #1", "data #2", "shop #1", "shop #2"]);
-    assert_eq!(found(&log, &log.judge(PATIENCE)), [""; 0]);
+    assert_eq!(found(&log, &log.check(PATIENCE)), [""; 0]);
 
     // A hot restart: the second Envoy of the pod begins while the first one runs, and its threads have higher numbers.
     let mut log = Writer::default();
@@ -350,11 +350,11 @@ fn a_log_of_more_vms_than_any_envoy_has_is_refused() {
     let most: String = text.lines().take(5_000).map(|line| format!("{line}\n")).collect();
     let log = read(&most);
     assert_eq!(log.vms.len(), 5_000);
-    log.trace(&log.judge(PATIENCE), &Cut::default()).unwrap();
+    log.trace(&log.check(PATIENCE), &Cut::default()).unwrap();
 }
 
 #[test]
-fn whatever_is_in_a_log_it_is_read_judged_and_drawn_or_refused() {
+fn whatever_is_in_a_log_it_is_read_checked_and_drawn_or_refused() {
     let bytes = PHANTOM.as_bytes();
     let mut read = 0;
     for seed in 0..300 {
@@ -377,14 +377,14 @@ fn whatever_is_in_a_log_it_is_read_judged_and_drawn_or_refused() {
         }
         let Ok(log) = Log::read(&text[..], "envoy.log") else { continue };
         read += 1;
-        let judged = log.judge(Duration::from_millis(random.random_range(0..5000)));
+        let checked = log.check(Duration::from_millis(random.random_range(0..5000)));
         let cut = if seed % 3 == 0 {
             let first = log.transitions[log.transitions.len() / 2].at;
             Cut { from: Some(first), until: Some(first + Duration::from_secs(9)), ..Cut::default() }
         } else {
             Cut::default()
         };
-        let trace = log.trace(&judged, &cut).unwrap();
+        let trace = log.trace(&checked, &cut).unwrap();
         for format in [Format::Html, Format::Svg, Format::Text, Format::Perfetto] {
             assert!(!render(&trace, format).is_empty());
         }

@@ -10,7 +10,7 @@ use crate::{bundle::Bundle, policy::Policy};
 
 /// The bundles and policies of one VM, each held once; it keeps none alive.
 #[derive(Debug, Clone, Default)]
-pub struct Shelf(Rc<RefCell<Contents>>);
+pub struct SharedCache(Rc<RefCell<Contents>>);
 
 #[derive(Debug, Default)]
 struct Contents {
@@ -21,16 +21,16 @@ struct Contents {
     contexts: Vec<(u64, BTreeSet<String>)>,
     /// Counts the contexts that there have been.
     begun: u64,
-    /// What tells this VM from others.
+    /// What distinguishes this VM from others.
     instance: u32,
 }
 
 /// What makes a compiled policy the same: key of its record, and digests by bundle.
 type PolicyName = (String, BTreeMap<String, String>);
 
-// === impl Shelf ===
+// === impl SharedCache ===
 
-impl Shelf {
+impl SharedCache {
     /// The bundle with this content, if one is alive.
     pub(super) fn find(&self, name: &str, digest: &str) -> Option<Rc<Bundle>> {
         self.0.borrow().bundles.get(&(name.to_owned(), digest.to_owned()))?.upgrade()

@@ -1,7 +1,7 @@
 //! Filters as other people write them, each with a mistake and without: what the default scenario is measured by.
 //!
 //! They were written before it was known what the default scenario finds, and none of them knows of the harness. The plugin
-//! configuration picks one: `{"stranger": "geo", "faulty": true}`. The comment at the head of each says what its mistake is.
+//! configuration picks one: `{"held_out": "geo", "faulty": true}`. The comment at the head of each says what its mistake is.
 
 mod audit;
 mod authcache;

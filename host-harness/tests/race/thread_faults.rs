@@ -1,4 +1,4 @@
-//! What befalls threads: VMs that fail where a scenario says so, and threads that stand still.
+//! Faults of threads: VMs that fail where a scenario says so, and threads that stand still.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,10 +11,10 @@ use host_harness::race::{
 use super::{GUESTS, bounded, divergences, explore, parse};
 
 /// Main thread and worker learn of something, write it down and tell it; nobody need hear of it.
-fn teller(events: &str, more: &str) -> Arc<Scenario> {
+fn reporter(events: &str, more: &str) -> Arc<Scenario> {
     let text = format!(
         r#"
-scenario: teller
+scenario: reporter
 module: portcullis:guests
 workers: 1
 vm_id: stale-after-preempt
@@ -26,7 +26,7 @@ bounds: {{until: 200ms, slack: 20ms}}
 {more}
 "#
     );
-    Arc::new(Scenario::parse(&text, "teller.yaml").unwrap_or_else(|error| panic!("{error}")).remove(0))
+    Arc::new(Scenario::parse(&text, "reporter.yaml").unwrap_or_else(|error| panic!("{error}")).remove(0))
 }
 
 /// Both have asked, and the main thread is held before it tells what it has written down.
@@ -51,7 +51,7 @@ fn verbs(steps: &[&Step]) -> Vec<Verb> {
 
 #[test]
 fn a_vm_fails_in_the_middle_of_the_callback_that_is_held() {
-    let scenario = teller("  - {at: 95ms, trap: main}", "");
+    let scenario = reporter("  - {at: 95ms, trap: main}", "");
     let replayed = replay(&scenario, &format!("{HELD}main trap#1\nmain response#1\n"));
     assert_eq!(divergences(&replayed), [""; 0]);
     let steps = of(&replayed, "main response#1");
@@ -64,7 +64,7 @@ fn a_vm_fails_in_the_middle_of_the_callback_that_is_held() {
 
 #[test]
 fn without_one_that_is_held_it_fails_in_the_next_callback_before_that_does_anything() {
-    let scenario = teller("  - {at: 95ms, trap: main}", "");
+    let scenario = reporter("  - {at: 95ms, trap: main}", "");
     let replayed = replay(&scenario, "race/1\n\nmain tick#1\nmain trap#1\nmain response#1\n");
     assert_eq!(divergences(&replayed), [""; 0]);
     assert_eq!(verbs(&of(&replayed, "main response#1")), [Verb::Response, Verb::Enter, Verb::Trap]);
@@ -73,11 +73,11 @@ fn without_one_that_is_held_it_fails_in_the_next_callback_before_that_does_anyth
 #[test]
 fn a_trap_that_was_planned_is_no_finding_and_makes_one_of_class_l1() {
     let trap = "  - {at: 20ms, trap: w0}";
-    let report = explore(&teller(trap, ""), &bounded(1));
+    let report = explore(&reporter(trap, ""), &bounded(1));
     report.assert_clean();
     assert!(report.phases.iter().all(|phase| phase.complete), "{report}");
     let wrong = "must: {eventually: [{request: {path: /state}, answer: {status: 299}}]}";
-    let report = explore(&teller(trap, wrong), &bounded(0));
+    let report = explore(&reporter(trap, wrong), &bounded(0));
     let found = report.first.expect("nobody answers 299");
     assert_eq!((found.oracle.as_str(), found.class), ("eventually", FaultClass::L1));
 }
@@ -106,7 +106,7 @@ fn failure_policy_decides_about_requests_of_a_vm_that_was_made_to_fail() {
     let scenario = |policy: &str| {
         let events = "  - {at: 20ms, trap: w0}\n  - {at: 3s, request: wakes}\n  - {at: 4s, request: late, path: /state}";
         let answer = "must: {always: [{request: late, answer: {status: 200, body: \"2:READY\"}}]}";
-        teller(events, &format!("failure_policy: {policy}\n{answer}"))
+        reporter(events, &format!("failure_policy: {policy}\n{answer}"))
     };
     let options = Options { schedules: 1, ..bounded(0) };
     assert!(!explore(&scenario("fail_closed"), &options).is_clean());
@@ -115,7 +115,7 @@ fn failure_policy_decides_about_requests_of_a_vm_that_was_made_to_fail() {
 
 #[test]
 fn a_thread_that_stands_still_takes_no_turn_and_the_others_go_on() {
-    let scenario = teller("  - {at: 5ms, stall: main, for: 1s}\n  - {at: 10ms, request: A}", "");
+    let scenario = reporter("  - {at: 5ms, stall: main, for: 1s}\n  - {at: 10ms, request: A}", "");
     let replayed = replay(&scenario, "race/1\n");
     let at = |turn: &str| of(&replayed, turn).first().map(|step| step.at);
     assert_eq!(at("main stall#1"), Some(Duration::from_millis(5)));
@@ -126,7 +126,7 @@ fn a_thread_that_stands_still_takes_no_turn_and_the_others_go_on() {
 
 #[test]
 fn a_thread_that_stands_still_in_the_middle_goes_on_where_it_was() {
-    let scenario = teller("  - {at: 95ms, stall: main, for: 5s}", "");
+    let scenario = reporter("  - {at: 95ms, stall: main, for: 5s}", "");
     let replayed = replay(&scenario, &format!("{HELD}main stall#1\nw0 response#1\n"));
     assert_eq!(divergences(&replayed), [""; 0]);
     let steps = of(&replayed, "main response#1");

@@ -1,4 +1,4 @@
-//! Transitions, told once each, with the callback in which they happen.
+//! Transitions, reported once each, with the callback in which they happen.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::telemetry::{
 
 /// Writes transitions down, with the callback in which they happen.
 #[derive(Debug)]
-pub(super) struct Teller {
+pub(super) struct Reporter {
     vm: String,
     on: String,
     turns: BTreeMap<&'static str, u64>,
@@ -26,9 +26,9 @@ pub(super) struct Teller {
     effects: Vec<Effect>,
 }
 
-// === impl Teller ===
+// === impl Reporter ===
 
-impl Teller {
+impl Reporter {
     pub(super) fn new(vm: VmName) -> Self {
         Self {
             vm: vm.to_string(),
@@ -73,7 +73,7 @@ impl Teller {
             _ => Level::Info,
         };
         let (generation, epoch) = (Some(record.generation), Some(record.epoch));
-        self.tell(level, Scope::Registry, Subject::Bundle(bundle), (from, to), (generation, epoch), cause);
+        self.report(level, Scope::Registry, Subject::Bundle(bundle), (from, to), (generation, epoch), cause);
     }
 
     pub(super) fn bundle(
@@ -86,25 +86,25 @@ impl Teller {
         cause: &str,
     ) {
         let level = if to == "refused" { Level::Error } else { Level::Info };
-        self.tell(level, Scope::Vm, Subject::Bundle(bundle), (from, to), (generation, Some(epoch)), cause);
+        self.report(level, Scope::Vm, Subject::Bundle(bundle), (from, to), (generation, Some(epoch)), cause);
     }
 
     pub(super) fn policy(&mut self, level: Level, policy: &str, from: &str, to: &str, cause: &str) {
-        self.tell(level, Scope::Vm, Subject::Policy(policy), (from, to), (None, None), cause);
+        self.report(level, Scope::Vm, Subject::Policy(policy), (from, to), (None, None), cause);
     }
 
     /// A policy decides by another set.
     pub(super) fn served(&mut self, level: Level, policy: &str, from: &str, number: u64, cause: &str) {
         let subject = Subject::Policy(policy);
-        self.tell(level, Scope::Vm, subject, (from, "serving"), (Some(number), None), cause);
+        self.report(level, Scope::Vm, subject, (from, "serving"), (Some(number), None), cause);
     }
 
     pub(super) fn member(&mut self, place: usize, from: &str, to: &str, cause: &str) {
         let level = if to == "lost" { Level::Warn } else { Level::Info };
-        self.tell(level, Scope::Vm, Subject::Member(place), (from, to), (None, None), cause);
+        self.report(level, Scope::Vm, Subject::Member(place), (from, to), (None, None), cause);
     }
 
-    pub(super) fn tell(
+    pub(super) fn report(
         &mut self,
         level: Level,
         scope: Scope,

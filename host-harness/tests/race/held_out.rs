@@ -7,7 +7,7 @@ use host_harness::race::{self, Options, Report, scenario::Scenario};
 use super::GUESTS;
 
 /// The filters, each with the oracle that finds its mistake; none where the default scenario does not find it.
-const STRANGERS: [(&str, Option<&str>); 22] = [
+const HELD_OUT: [(&str, Option<&str>); 22] = [
     ("audit", Some("lost-item")),
     ("authcache", Some("agreement")),
     ("batch", None),
@@ -33,8 +33,8 @@ const STRANGERS: [(&str, Option<&str>); 22] = [
 ];
 
 #[test]
-fn mistakes_of_strangers_are_found_by_what_they_are() {
-    let known = STRANGERS.iter().filter_map(|(name, oracle)| Some((*name, oracle.as_ref()?.to_string())));
+fn mistakes_of_held_out_filters_are_found_by_what_they_are() {
+    let known = HELD_OUT.iter().filter_map(|(name, oracle)| Some((*name, oracle.as_ref()?.to_string())));
     let known: BTreeMap<&str, String> = known.collect();
     let found = known.keys().map(|name| {
         let report = explore(name, true, 1200);
@@ -43,19 +43,19 @@ fn mistakes_of_strangers_are_found_by_what_they_are() {
     let found: BTreeMap<&str, String> = found.collect();
     assert_eq!(found, known);
     // As EXPLORING.md says.
-    assert_eq!((found.len(), STRANGERS.len()), (17, 22));
+    assert_eq!((found.len(), HELD_OUT.len()), (17, 22));
 }
 
 #[test]
-fn strangers_without_their_mistakes_hold() {
-    for (name, _) in STRANGERS {
+fn held_out_filters_without_their_mistakes_hold() {
+    for (name, _) in HELD_OUT {
         explore(name, false, 150).assert_clean();
     }
 }
 
 fn explore(name: &str, faulty: bool, schedules: u64) -> Report {
     let mut scenario = Scenario::default_for("portcullis:guests");
-    let configuration = format!(r#"{{"stranger": "{name}", "faulty": {faulty}}}"#);
+    let configuration = format!(r#"{{"held_out": "{name}", "faulty": {faulty}}}"#);
     scenario.plugins[0].configuration = configuration.into_bytes();
     let options = Options {
         preemptions: 0,

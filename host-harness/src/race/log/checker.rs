@@ -11,9 +11,9 @@ use std::{
 
 use super::{Log, Moment, Transition, What, lasting};
 
-/// A log, judged.
+/// A log, checked.
 #[derive(Debug, Clone)]
-pub struct Judged {
+pub struct Checked {
     /// What each VM served of each bundle, by VM, bundle and time.
     pub served: Vec<Served>,
     /// Where a VM departed from the registry, the worst first.
@@ -44,7 +44,7 @@ pub struct Served {
 pub struct Departure {
     /// In which way.
     pub kind: Kind,
-    /// The VM; the one that told it, where it is about the registry.
+    /// The VM; the one that reported it, where it is about the registry.
     pub vm: usize,
     /// The bundle.
     pub bundle: usize,
@@ -86,13 +86,13 @@ pub enum Kind {
 }
 
 /// What is known while the log is walked through.
-struct Judge<'a> {
+struct Checker<'a> {
     log: &'a Log,
     patience: Duration,
     /// For each bundle, the current generation.
     current: Vec<Option<u64>>,
     /// Whether the registry says so; until it does, the newest generation that a VM serves must have been current.
-    told: Vec<bool>,
+    reported: Vec<bool>,
     highest: Vec<u64>,
     /// For each bundle, the departure that says that it is not followed.
     not_followed: Vec<Option<usize>>,
@@ -115,14 +115,14 @@ struct View {
 // === impl Log ===
 
 impl Log {
-    /// Judges the log. A VM may be behind for as long as `patience` before it counts.
+    /// Checks the log. A VM may be behind for as long as `patience` before it counts.
     #[must_use]
-    pub fn judge(&self, patience: Duration) -> Judged {
-        let mut judge = Judge {
+    pub fn check(&self, patience: Duration) -> Checked {
+        let mut checker = Checker {
             log: self,
             patience,
             current: vec![None; self.bundles.len()],
-            told: vec![false; self.bundles.len()],
+            reported: vec![false; self.bundles.len()],
             highest: vec![0; self.bundles.len()],
             not_followed: vec![None; self.bundles.len()],
             views: BTreeMap::new(),
@@ -135,13 +135,13 @@ impl Log {
         }
         let mut values = Vec::with_capacity(self.transitions.len());
         for (place, transition) in self.transitions.iter().enumerate() {
-            judge.step(place, transition);
-            values.push(judge.value(transition));
+            checker.step(place, transition);
+            values.push(checker.value(transition));
             for &vm in ends.get(&place).into_iter().flatten() {
-                judge.gone(place, vm);
+                checker.gone(place, vm);
             }
         }
-        judge.finish(values)
+        checker.finish(values)
     }
 
     pub(super) fn at(&self, place: usize) -> Moment {
@@ -149,9 +149,9 @@ impl Log {
     }
 }
 
-// === impl Judge ===
+// === impl Checker ===
 
-impl Judge<'_> {
+impl Checker<'_> {
     fn step(&mut self, place: usize, transition: &Transition) {
         if transition.left_out > 0 {
             let own = self.views.iter().filter(|((_, vm), _)| *vm == transition.vm);
@@ -196,7 +196,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Notes whether the registry takes what is offered. What was on trial is a generation, and each VM is judged by it.
+    /// Notes whether the registry takes what is offered. What was on trial is a generation, and each VM is checked by it.
     fn follow(&mut self, place: usize, transition: &Transition, bundle: usize) {
         let Some(open) = self.not_followed.get_mut(bundle) else { return };
         match (&*transition.to, *open) {
@@ -243,8 +243,8 @@ impl Judge<'_> {
             return;
         };
         let before = current.replace(generation);
-        if let Some(told) = self.told.get_mut(bundle) {
-            *told = true;
+        if let Some(reported) = self.reported.get_mut(bundle) {
+            *reported = true;
         }
         let back = &*transition.to != "absent" && generation < *highest;
         let from = *highest;
@@ -340,8 +340,8 @@ impl Judge<'_> {
         let highest = highest.max(generation);
         let view = View { served, generation, since: at, refused, highest, open: None, over: false };
         self.views.insert((bundle, vm), view);
-        let told = self.told.get(bundle).copied().unwrap_or(true);
-        match self.current.get_mut(bundle).filter(|current| !told && current.unwrap_or(0) < generation) {
+        let reported = self.reported.get(bundle).copied().unwrap_or(true);
+        match self.current.get_mut(bundle).filter(|current| !reported && current.unwrap_or(0) < generation) {
             Some(current) => {
                 *current = Some(generation);
                 self.compare_all(place, bundle);
@@ -411,7 +411,7 @@ impl Judge<'_> {
         }
     }
 
-    fn finish(mut self, values: Vec<Option<u64>>) -> Judged {
+    fn finish(mut self, values: Vec<Option<u64>>) -> Checked {
         self.silent();
         for departure in &mut self.departures {
             if matches!(departure.kind, Kind::WentBack | Kind::RegistryWentBack) {
@@ -432,7 +432,7 @@ impl Judge<'_> {
             (!departure.found, rank, Reverse(departure.lasted), departure.from)
         });
         self.served.sort_by_key(|served| (served.vm, served.bundle, served.since));
-        Judged { served: self.served, departures: self.departures, values }
+        Checked { served: self.served, departures: self.departures, values }
     }
 
     /// VMs whose beginning is in the log, which never said anything about what their like serve.
@@ -482,7 +482,7 @@ impl Judge<'_> {
 // === impl Kind ===
 
 impl Kind {
-    /// Whether it is about what is published, whichever VM told it.
+    /// Whether it is about what is published, whichever VM reported it.
     pub(super) fn is_of_registry(self) -> bool {
         matches!(self, Self::RegistryWentBack | Self::NotFollowed)
     }
@@ -493,10 +493,10 @@ impl Kind {
 impl Departure {
     /// In one sentence, without its end.
     #[must_use]
-    pub fn told(&self, log: &Log) -> String {
-        let vm = log.vms.get(self.vm).map(super::Vm::told).unwrap_or_default();
+    pub fn shown(&self, log: &Log) -> String {
+        let vm = log.vms.get(self.vm).map(super::Vm::shown).unwrap_or_default();
         let bundle = log.bundles.get(self.bundle).map_or("", |bundle| &bundle.label).replace('`', "'");
-        let (since, serves, current) = (log.clock.told(self.since), self.serves, self.current);
+        let (since, serves, current) = (log.clock.shown(self.since), self.serves, self.current);
         let lasted = lasting(self.lasted);
         match (self.kind, self.until) {
             (Kind::WentBack, _) => {
@@ -515,7 +515,7 @@ impl Departure {
                 )
             }
             (Kind::NotFollowed, Some(until)) => {
-                let until = log.clock.told(log.at(until));
+                let until = log.clock.shown(log.at(until));
                 format!(
                     "the registry refused what was offered of `{bundle}` for {lasted}, from {since} to {until}"
                 )
@@ -535,7 +535,7 @@ impl Departure {
                 }
             }
             (_, Some(until)) => {
-                let (from, until) = (log.clock.told(log.at(self.from)), log.clock.told(log.at(until)));
+                let (from, until) = (log.clock.shown(log.at(self.from)), log.clock.shown(log.at(until)));
                 let what = if serves == 0 { "nothing".to_owned() } else { format!("generation {serves}") };
                 format!(
                     "{vm} served {what} of `{bundle}` for {lasted}, from {from} to {until}, although {current} was current"

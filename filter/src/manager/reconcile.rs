@@ -9,7 +9,7 @@ use super::{
     policies::Slot,
     quarantine::Digests,
     record::{self, BundleRecord, FaultKind, FaultRecord, Owner, Verdict, millis},
-    registry::{self, Hold},
+    registry::{self, Claim},
     sets::{Content, Mark, PolicyRecord},
     shared::SharedData,
 };
@@ -18,7 +18,7 @@ use crate::{
     telemetry::Counter,
 };
 
-/// Comparisons that find nothing come ever more rarely, up to this while a policy is not ready…
+/// Rounds that find nothing come ever more rarely, up to this while a policy is not ready…
 pub(super) const WAITING: Duration = Duration::from_millis(100);
 /// …and to this when all are: how late a VM can be when every notice is lost.
 const CALM: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const CALM: Duration = Duration::from_secs(1);
 const PAYLOAD_GONE: &str = "its payload is gone from shared data";
 
 #[derive(Debug)]
-pub(super) struct Comparison {
+pub(super) struct Reconcile {
     /// The next record: those of bundles, then those of policies, then what follows for the bundles that are owned.
     next: usize,
     /// Something was found, so more may be found soon.
@@ -37,9 +37,9 @@ pub(super) struct Comparison {
     members_since: Duration,
 }
 
-// === impl Comparison ===
+// === impl Reconcile ===
 
-impl Comparison {
+impl Reconcile {
     fn new(now: Duration) -> Self {
         Self { next: 0, found_any: false, members: Members::default(), members_since: now }
     }
@@ -57,23 +57,23 @@ impl Comparison {
 
 impl Manager {
     /// Begins one, unless one is under way.
-    pub(super) fn begin_comparison(&mut self, now: Duration) {
-        if self.comparison.is_none() {
+    pub(super) fn begin_reconcile(&mut self, now: Duration) {
+        if self.reconcile.is_none() {
             self.compared = Some(now);
-            self.comparison = Some(Comparison::new(now));
+            self.reconcile = Some(Reconcile::new(now));
         }
     }
 
     /// Compares one record.
     pub(super) fn compare_next(&mut self, now: Duration, shared: &dyn SharedData) {
-        let Some(mut comparison) = self.comparison.take() else { return };
+        let Some(mut reconcile) = self.reconcile.take() else { return };
         let (bundles, policies) = (self.tracked.len(), self.policies.len());
-        let index = comparison.next;
+        let index = reconcile.next;
         if index == 0 {
             self.quarantine.refresh(shared);
         }
-        comparison.forget_members(now, self.membership.lease());
-        let members = &mut comparison.members;
+        reconcile.forget_members(now, self.membership.lease());
+        let members = &mut reconcile.members;
         let found_any = if index < bundles {
             self.compare(index, members, now, shared)
         } else if index < bundles + policies {
@@ -82,14 +82,14 @@ impl Manager {
             self.follow_up(index - bundles - policies, members, now, shared)
         } else {
             let most = if self.policies.all_ready() { CALM } else { WAITING };
-            self.comparison_pause =
-                if comparison.found_any { BUSY_TICK } else { (self.comparison_pause * 2).min(most) };
+            self.reconcile_pause =
+                if reconcile.found_any { BUSY_TICK } else { (self.reconcile_pause * 2).min(most) };
             return;
         };
         self.revision += u64::from(found_any);
-        comparison.found_any |= found_any;
-        comparison.next += 1;
-        self.comparison = Some(comparison);
+        reconcile.found_any |= found_any;
+        reconcile.next += 1;
+        self.reconcile = Some(reconcile);
     }
 
     /// True if there was something to do.
@@ -129,7 +129,7 @@ impl Manager {
             return found_any;
         }
         // Another member has it, or has had it since.
-        found_any |= tracked.give_up(&mut self.disposal);
+        found_any |= tracked.give_up(&mut self.deferred);
         let is_loaded = !is_mine && owner.is_some_and(|owner| members.is_alive(owner, now, shared));
         let Some(me) = me.filter(|_| !is_loaded || is_outdated) else { return found_any };
         // Reading what came is for one that has no requests, as trying it is.
@@ -177,9 +177,9 @@ impl Manager {
         let accused = (Digests::from([(key, digest)]), Digests::new());
         let me = self.membership.vm();
         if self.quarantine.convict(accused, cause.clone(), (owner.vm, me), now, shared) {
-            self.teller.push(Effect::Count(Counter::Quarantined));
+            self.reporter.push(Effect::Count(Counter::Quarantined));
             if let Some((record, _)) = &tracked.record {
-                self.teller.registry(name, record.state(), "quarantined", record, &cause);
+                self.reporter.registry(name, record.state(), "quarantined", record, &cause);
             }
         }
     }
@@ -198,13 +198,13 @@ impl Manager {
         else {
             return false;
         };
-        let hold = Hold { key: &tracked.key, owner, epoch: download.epoch };
+        let claim = Claim { key: &tracked.key, owner, epoch: download.epoch };
         if !download.is_under_way()
             && self.membership.has_served()
             && members.has_idle(self.membership.plugin(), now, shared)
         {
             // Another member finds that nobody loads it.
-            let released = hold.amend(|record| record.owner = None, shared);
+            let released = claim.amend(|record| record.owner = None, shared);
             self.untold |= released.is_ok();
             self.fenced(index);
             return true;
@@ -219,7 +219,7 @@ impl Manager {
                     || self.policies.iter().filter_map(Slot::known).any(is_known);
                 is_needed && guards(Protection::Retention)
             };
-            if hold.free_unneeded(is_needed, shared) {
+            if claim.free_unneeded(is_needed, shared) {
                 self.forget(index);
                 return true;
             }
@@ -230,10 +230,10 @@ impl Manager {
             if let Ok((_, record)) = self.amend(index, shared, |record| record.verdict = verdict)
                 && let Some(tracked) = self.tracked.get_mut(index)
             {
-                self.teller.registry(&tracked.name, before, record.state(), &record, &cause);
+                self.reporter.registry(&tracked.name, before, record.state(), &record, &cause);
                 tracked.forget_number(record);
                 if let Some(bundle) = tracked.published.take() {
-                    self.disposal.push(bundle.data.clone());
+                    self.deferred.push(bundle.data.clone());
                 }
                 self.revision += 1;
             }
@@ -248,8 +248,8 @@ impl Manager {
             let name = &slot.name;
             let good = slot.known().and_then(|policy| policy.good.as_ref());
             let passed = good.filter(|good| good.has(&tracked.name, record.lineage, record.generation));
-            let judged = passed.cloned().or_else(|| self.candidate_of(slot));
-            let Some(set) = judged else { return (Verdict::OnTrial, String::new()) };
+            let checked = passed.cloned().or_else(|| self.candidate_of(slot));
+            let Some(set) = checked else { return (Verdict::OnTrial, String::new()) };
             let found = if let Some(cause) = self.quarantined(&set) {
                 (Verdict::Quarantined, cause)
             } else if passed.is_some() {
@@ -276,7 +276,7 @@ impl Manager {
         now: Duration,
         shared: &dyn SharedData,
     ) -> bool {
-        self.comparison_pause = BUSY_TICK;
+        self.reconcile_pause = BUSY_TICK;
         let Some(index) = self.tracked.iter().position(|tracked| tracked.name == bundle) else {
             return false;
         };
@@ -326,8 +326,8 @@ impl Manager {
         let Some(claimed) = registry::claim(&tracked.key, (me, tracked.access), lineage, take, shared) else {
             return;
         };
-        self.teller.registry(&tracked.name, from, "claimed", &claimed, cause);
-        tracked.give_up(&mut self.disposal);
+        self.reporter.registry(&tracked.name, from, "claimed", &claimed, cause);
+        tracked.give_up(&mut self.deferred);
         let seed = self.random.u64(..);
         let Tracked { name, source, .. } = &*tracked;
         tracked.download = Some(Download::new(index, name, source, &claimed, seed, now));
@@ -353,12 +353,12 @@ mod tests {
         let begun = Duration::from_secs(1);
         assert_eq!(other.tick(serving, false, &shared, begun), Some(Change::Joined(0)));
         let mark = Mark::new(VmName(1), Some(0), begun);
-        let mut comparison = Comparison::new(begun);
-        assert_eq!(comparison.members.fate(&mark, lease, begun, &shared), Fate::Alive);
+        let mut reconcile = Reconcile::new(begun);
+        assert_eq!(reconcile.members.fate(&mark, lease, begun, &shared), Fate::Alive);
         // The other one goes on, and this one does after its first lease.
         assert_eq!(other.tick(serving, false, &shared, begun + lease / 2), None);
         let later = begun + lease + lease / 10;
-        comparison.forget_members(later, lease);
-        assert_eq!(comparison.members.fate(&mark, lease, later, &shared), Fate::Alive);
+        reconcile.forget_members(later, lease);
+        assert_eq!(reconcile.members.fate(&mark, lease, later, &shared), Fate::Alive);
     }
 }

@@ -1,4 +1,4 @@
-//! Counts what was seen by all workers, and tells it in a header of each response.
+//! Counts what was seen by all workers, and reports it in a header of each response.
 //! Fault: a compare-and-swap that was refused is not done again.
 use proxy_wasm::traits::*;
 use proxy_wasm::types::*;

@@ -5,22 +5,22 @@ use super::*;
 #[test]
 fn a_log_in_which_every_vm_follows_has_none() {
     let log = read(HEALTHY);
-    let judged = log.judge(PATIENCE);
-    assert_eq!(found(&log, &judged), [""; 0]);
+    let checked = log.check(PATIENCE);
+    assert_eq!(found(&log, &checked), [""; 0]);
     assert_eq!(warnings(&log), [""; 0]);
-    let longest = judged.departures.iter().map(|departure| departure.lasted).max();
+    let longest = checked.departures.iter().map(|departure| departure.lasted).max();
     assert_eq!(longest, Some(Duration::from_millis(117)), "the moment that it takes to adopt");
 }
 
 #[test]
 fn the_vm_that_never_adopts_is_named_with_the_time_since_when_it_serves_the_old_generation() {
     let log = read(PHANTOM);
-    let judged = log.judge(PATIENCE);
+    let checked = log.check(PATIENCE);
     assert_eq!(
-        found(&log, &judged),
+        found(&log, &checked),
         ["vm 9f3c01aa (thread 4711) serves generation 3 of `shop` since 10:52:15.102 although 4 is current"]
     );
-    let worst = &judged.departures[0];
+    let worst = &checked.departures[0];
     assert_eq!((worst.until, worst.lasted), (None, Duration::from_millis(41_520)));
 }
 
@@ -266,25 +266,25 @@ fn the_worst_of_several_is_what_has_lasted_longest_and_never_healed() {
 #[test]
 fn every_generation_that_a_vm_served_is_listed_with_its_times() {
     let log = read(PHANTOM);
-    let judged = log.judge(PATIENCE);
+    let checked = log.check(PATIENCE);
     let shop = log.bundles.iter().position(|bundle| &*bundle.name == "shop").unwrap();
     let w0 = log.vms.iter().position(|vm| &*vm.name == "9f3c01aa").unwrap();
-    let time = |place: usize| log.clock.told(log.transitions[place].at);
-    let served: Vec<_> = judged
+    let time = |place: usize| log.clock.shown(log.transitions[place].at);
+    let served: Vec<_> = checked
         .served
         .iter()
         .filter(|served| (served.vm, served.bundle) == (w0, shop))
         .map(|served| (served.generation, time(served.since), served.until.map(time)))
         .collect();
-    let told = |generation, since: &str, until: Option<&str>| {
+    let reported = |generation, since: &str, until: Option<&str>| {
         (generation, since.to_owned(), until.map(str::to_owned))
     };
     assert_eq!(
         served,
         [
-            told(1, "10:50:58.802", Some("10:51:30.131")),
-            told(2, "10:51:30.131", Some("10:52:15.102")),
-            told(3, "10:52:15.102", None),
+            reported(1, "10:50:58.802", Some("10:51:30.131")),
+            reported(2, "10:51:30.131", Some("10:52:15.102")),
+            reported(3, "10:52:15.102", None),
         ]
     );
 }

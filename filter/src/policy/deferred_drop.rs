@@ -19,7 +19,7 @@ const WAITING_PER_STEP: usize = 5000;
 
 /// Documents on their way out.
 #[derive(Debug, Default)]
-pub struct Disposal {
+pub struct DeferredDrop {
     /// What is being taken apart, the innermost last.
     open: Vec<Open>,
     /// What somebody else still holds.
@@ -33,9 +33,9 @@ enum Open {
     Fields(btree_map::IntoIter<Value, Value>),
 }
 
-// === impl Disposal ===
+// === impl DeferredDrop ===
 
-impl Disposal {
+impl DeferredDrop {
     /// Takes a document over. Costs nothing by itself.
     pub fn push(&mut self, value: Value) {
         match value {
@@ -115,8 +115,8 @@ mod tests {
     use super::*;
     use crate::policy::parse_json;
 
-    fn steps_until_done(disposal: &mut Disposal) -> usize {
-        (1..).find(|_| !disposal.step()).unwrap()
+    fn steps_until_done(deferred: &mut DeferredDrop) -> usize {
+        (1..).find(|_| !deferred.step()).unwrap()
     }
 
     /// Objects within objects, lists within lists, all strings; some thirty thousand values.
@@ -138,13 +138,13 @@ mod tests {
             })
             .collect();
         drop(inner);
-        let mut disposal = Disposal::default();
-        disposal.push(document);
-        assert!(disposal.step(), "more is left after the first step");
+        let mut deferred = DeferredDrop::default();
+        deferred.push(document);
+        assert!(deferred.step(), "more is left after the first step");
         assert!(held.iter().any(|list| list.strong_count() > 0));
-        let steps = steps_until_done(&mut disposal);
+        let steps = steps_until_done(&mut deferred);
         assert!(steps > 30, "{steps} steps");
-        assert!(disposal.is_empty());
+        assert!(deferred.is_empty());
         assert!(held.iter().all(|list| list.strong_count() == 0));
     }
 
@@ -152,29 +152,29 @@ mod tests {
     fn what_has_become_free_is_found_before_it_is_said_that_nothing_is() {
         let (held, free) = (document(), parse_json("[[1], [2]]").unwrap());
         let holder = held.clone();
-        let mut disposal = Disposal::default();
-        disposal.push(free);
-        disposal.push(held);
+        let mut deferred = DeferredDrop::default();
+        deferred.push(free);
+        deferred.push(held);
         drop(holder);
-        assert!(disposal.step(), "the small one is gone, the large one is not");
-        steps_until_done(&mut disposal);
-        assert!(disposal.is_empty());
+        assert!(deferred.step(), "the small one is gone, the large one is not");
+        steps_until_done(&mut deferred);
+        assert!(deferred.is_empty());
     }
 
     #[test]
     fn what_is_still_held_waits_and_is_then_freed_in_many_steps() {
         let document = document();
         let holder = document.get_str(b"two").cloned().unwrap();
-        let mut disposal = Disposal::default();
-        disposal.push(document);
-        steps_until_done(&mut disposal);
-        assert!(!disposal.is_empty(), "`two` is held");
-        assert!(!disposal.step() && !disposal.is_empty());
+        let mut deferred = DeferredDrop::default();
+        deferred.push(document);
+        steps_until_done(&mut deferred);
+        assert!(!deferred.is_empty(), "`two` is held");
+        assert!(!deferred.step() && !deferred.is_empty());
         let Value::Array(two) = &holder else { panic!("a list") };
         assert_eq!(Rc::strong_count(two), 2, "nothing of it is gone");
 
         drop(holder);
-        assert!(steps_until_done(&mut disposal) > 10);
-        assert!(disposal.is_empty());
+        assert!(steps_until_done(&mut deferred) > 10);
+        assert!(deferred.is_empty());
     }
 }
