@@ -65,7 +65,7 @@ fn a_body_is_decided_by_in_whatever_pieces_it_comes_and_goes_upstream_whole() {
         assert_eq!(exchange.status, 200, "{request:?}");
         let upstream = exchange.upstream_request.expect("it went on");
         assert_eq!((upstream.body.as_slice(), upstream.complete), (good.as_bytes(), true), "{request:?}");
-        assert_eq!(upstream.trailers.iter().count(), request.trailers.iter().count());
+        assert_eq!(upstream.trailers.len(), request.trailers.len());
     }
     let evil = r#"{"action": "delete", "padding": "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}"#;
     for request in framings(&post(evil)) {
