@@ -35,15 +35,15 @@ fn listener(bootstrap: &mut Value, name: &str, without: &[&str], amend: impl FnO
 }
 
 /// What differs on purpose is taken out of both; each line is one of the README's differences.
-fn without_differences(told: &mut Value, has_body: bool) {
+fn without_differences(told: &mut Value, has_unread_body: bool) {
     let input = told["input"].as_object_mut().expect("an object");
     let http = input["attributes"]["request"]["http"].as_object_mut().expect("an object");
     // There the number of a stream, here the request's id.
     http.remove("id");
     // There of a body that Envoy has buffered, here as announced.
     http.remove("size");
-    // Bodies are not read here.
-    if has_body {
+    // Bodies are off.
+    if has_unread_body {
         input.remove("parsed_body");
         input.remove("truncated_body");
     }
@@ -54,12 +54,12 @@ fn without_differences(told: &mut Value, has_body: bool) {
 }
 
 /// Where the two were not told the same.
-fn differences(what: &str, told: Told, has_body: bool) -> Vec<String> {
+fn differences(what: &str, told: Told, has_unread_body: bool) -> Vec<String> {
     let (Some(mut ours), Some(mut theirs)) = (told.ours, told.theirs) else {
         return vec![format!("{what}: {} without an answer of both", told.status)];
     };
-    without_differences(&mut ours, has_body);
-    without_differences(&mut theirs, has_body);
+    without_differences(&mut ours, has_unread_body);
+    without_differences(&mut theirs, has_unread_body);
     let (ours, theirs) = (leaves(&ours), leaves(&theirs));
     let paths: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
     let differs = paths.into_iter().filter(|path| ours.get(*path) != theirs.get(*path));
@@ -118,6 +118,46 @@ fn a_policy_is_told_what_opa_envoy_plugin_tells_it() {
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
     assert!(compared >= 200 && refused >= 5, "{compared} compared, {refused} refused");
+}
+
+/// With `with_request_body` there and `portcullis.body` here.
+#[test]
+fn a_policy_is_given_the_body_as_opa_envoy_plugin_gives_it() {
+    const MAX_BYTES: usize = 4096;
+    let Some(binary) = plugin::binary() else { return };
+    let amend = |bootstrap: &mut Value| {
+        let filters = manager(bootstrap)["http_filters"].as_array_mut().expect("filters");
+        filters[0]["typed_config"]["with_request_body"] =
+            json!({ "max_request_bytes": MAX_BYTES, "allow_partial_message": true });
+        listener(bootstrap, "alone", &["envoy.filters.http.ext_authz"], |_| {});
+    };
+    let ours = json!({ "body": { "max_bytes": MAX_BYTES } });
+    let beside = Beside::start(&binary, Setting { ours, namespaces: [&[], &[]], amend: Box::new(amend) });
+    let (both, alone) = (beside.gate.addr(), beside.listener("alone"));
+    let (mut compared, mut refused, mut found) = (0, 0, Vec::new());
+    for request in requests::with_bodies(MAX_BYTES) {
+        let what = format!("{request:?}");
+        let over_http1 = request.http1();
+        let mut told = beside.http1(both, &over_http1);
+        if told.ours.is_none() {
+            let alone = beside.http1(alone, &over_http1);
+            if (alone.status, told.status) != (400, 400) {
+                found.push(format!("{what}: {} here alone, {} there", alone.status, told.status));
+            }
+            refused += 1;
+            continue;
+        }
+        // There it is one of the two, by `pack_as_bytes`.
+        if let Some(http) =
+            told.ours.as_mut().and_then(|ours| ours.pointer_mut("/input/attributes/request/http"))
+        {
+            http.as_object_mut().expect("an object").remove("rawBody");
+        }
+        found.extend(differences(&what, told, false));
+        compared += 1;
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    assert!(compared >= 40 && refused >= 10, "{compared} compared, {refused} refused");
 }
 
 /// What the README shows under a mark, as YAML.

@@ -149,8 +149,8 @@ fn forty_updates_leave_nothing_behind() {
     for footprint in &held {
         println!("{} members, {} KiB, {} stats", footprint.members, footprint.resident_kib, footprint.stats);
         assert_eq!(footprint.members as u64, VMS, "{footprint:?}");
-        // One that comes needs a place before the one that it replaces has left.
-        assert!(footprint.places as u64 <= 2 * VMS, "{footprint:?}");
+        // One that comes needs a place before those have left that are still being drained.
+        assert!(footprint.places as u64 <= 4 * VMS, "{footprint:?}");
     }
     assert_eq!(first.figures, last.figures);
     assert!(last.stats - last.places <= first.stats - first.places, "{first:?} {last:?}");

@@ -221,6 +221,27 @@ fn an_answer_is_remembered_by_the_body_that_it_was_given_to() {
     assert_eq!(envoy.metric("portcullis_remembered.policy.main"), Some(2));
 }
 
+/// Envoy tells its authorization service by a header; here too, and it is never the client's.
+#[test]
+fn the_header_about_a_partial_body_is_not_the_clients() {
+    let policy = "package main\n\ndefault allow := {\"allowed\": true, \"response_headers_to_add\": {\"x-seen\": \"none\"}}\n\n\
+                  allow := {\"allowed\": true, \"response_headers_to_add\": {\"x-seen\": partial}}\n\n\
+                  partial := input.attributes.request.http.headers[\"x-envoy-auth-partial-body\"]\n";
+    for (body, limits, seen) in [
+        ("\"0123456789\"", json!({ "max_bytes": 5 }), "true"),
+        ("\"0123456789\"", json!({}), "false"),
+        ("", json!({}), "none"),
+        ("\"0123456789\"", Value::Null, "none"),
+    ] {
+        let mut envoy = start(policy, limits);
+        for forged in ["true", "false"] {
+            let exchange = envoy.exchange(0, post(body).header("x-envoy-auth-partial-body", forged));
+            let told = String::from_utf8_lossy(exchange.header("x-seen").unwrap_or_default()).into_owned();
+            assert_eq!((exchange.status, told.as_str()), (200, seen), "{body} {forged}");
+        }
+    }
+}
+
 /// Every form of a body that opa-envoy-plugin reads, through the module.
 #[test]
 fn forms_and_texts_are_read_as_json_is() {

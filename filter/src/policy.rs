@@ -31,6 +31,7 @@ use portcullis_rego::{
 
 pub use compiling::{Compiling, compiler, reference};
 pub use deferred_drop::DeferredDrop;
+pub(crate) use fields::PARTIAL_BODY;
 use fields::ReadPaths;
 #[cfg(test)]
 pub(crate) use fields::known_paths;

@@ -119,16 +119,16 @@ fn a_request_brings_its_body() {
         ("read.json", r#"{"action": "read"}"#),
     ]);
     let file = format!("@{}", folder.path().join("read.json").display());
-    for (body, status) in [
-        (r#"{"action": "read"}"#, "200"),
-        (&file, "200"),
-        (r#"{"action": "delete"}"#, "403"),
-        ("{", "400, bad_body"),
+    for (body, told) in [
+        (r#"{"action": "read"}"#, "allow: the request goes to the upstream"),
+        (&file, "allow: the request goes to the upstream"),
+        (r#"{"action": "delete"}"#, "undefined: the client is answered 403"),
+        ("{", "bad_body: the client is answered 400"),
     ] {
         let bundle = ["--bundle", folder.path().to_str().unwrap(), "--decision", "a/allow"];
         let request = ["POST", "/", "-H", "content-type: application/json", "--data", body];
         let output = eval(&[&bundle[..], &request].concat());
-        assert!(shown(&output).contains(status), "{body}: {}", shown(&output));
+        assert!(shown(&output).contains(told), "{body}: {}", shown(&output));
     }
     let missing = eval(&["--bundle", folder.path().to_str().unwrap(), "POST", "/", "--data", "@/nowhere"]);
     assert_eq!(missing.status.code(), Some(2), "{}", shown(&missing));
@@ -323,7 +323,7 @@ fn check_tells_what_a_policy_waits_for_in_vain() {
     for part in [
         ": good\n",
         "a.rego:3:10: `input.attributes.request.http.metod` is never there: did you mean `method`?\n",
-        "a.rego:5:2: `input.parsed_body.x` is never there: bodies are not read, so",
+        "a.rego:5:2: `input.parsed_body.x` is never there: bodies are read with `portcullis.body` alone; add it\n",
         "a.rego:6:2: `input.user` is never there: there is attributes, parsed_body, parsed_path, parsed_query,",
         "opa.runtime(): it has `config.labels` alone",
         "28 of 28 rules of `data.a.allow` are looked at for every request",

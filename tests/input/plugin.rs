@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
 };
 
 use host_harness::real_envoy::spawn_for_life;
@@ -26,8 +27,13 @@ pub(crate) struct Plugin {
     addr: SocketAddr,
 }
 
-/// The binary; none, with a line about it, where there is no Go to build it.
+/// The binary; none, with a line about it, where there is no Go to build it. Tests of one process build it once.
 pub(crate) fn binary() -> Option<PathBuf> {
+    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    BUILT.get_or_init(build).clone()
+}
+
+fn build() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os(BINARY) {
         return Some(path.into());
     }

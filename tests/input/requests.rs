@@ -172,6 +172,82 @@ fn by_hand() -> Vec<Case> {
     ]
 }
 
+/// Bodies of every kind that opa-envoy-plugin reads, whole and broken, and up to more than it is sent.
+pub(crate) fn with_bodies(max_bytes: usize) -> Vec<Case> {
+    let (json, form) = ("application/json", "application/x-www-form-urlencoded");
+    let multipart = "multipart/form-data; boundary=X";
+    let part = |headers: &str, content: &str| format!("--X\r\n{headers}\r\n\r\n{content}\r\n");
+    let named = |name: &str| format!("Content-Disposition: form-data; name=\"{name}\"");
+    let end = "--X--\r\n";
+    let long = |bytes: usize| format!("\"{}\"", "a".repeat(bytes - 2));
+    let mut all: Vec<(&str, String)> = Vec::new();
+    for body in [
+        r#"{"a": 1, "a": 2}"#,
+        r#"{"a":{"b":[null,true,false,"c"]}}"#,
+        "[1.0, 1e2, 12345678901234567890, -0, 1e30]",
+        "null",
+        "7",
+        r#""\u00e9\ud83d\ude00é""#,
+        r#" {"a" : 1} "#,
+        r#"{"a":1} x"#,
+        r#"{"a":"#,
+        "  ",
+        "{'a': 1}",
+        "NaN",
+        "[1,]",
+        "\u{feff}{}",
+        "",
+        r#"{"": 1, "__proto__": 2}"#,
+        "[[[[[[[[[[]]]]]]]]]]",
+        "true false",
+    ] {
+        all.push((json, body.to_owned()));
+    }
+    for content_type in [
+        "application/json; charset=utf-8",
+        "text/plain; was=application/json",
+        "text/plain",
+        "",
+        "application/jsonp",
+    ] {
+        all.push((content_type, r#"{"a": 1}"#.to_owned()));
+        all.push((content_type, "no JSON".to_owned()));
+    }
+    for body in ["a=1&a=2&b&=c&d=%20+x", "a=1;b=2", "a=%zz", "&&", "a=b=c", "%61=%C3%A9", "a", ""] {
+        all.push((form, body.to_owned()));
+    }
+    let file =
+        "Content-Disposition: form-data; name=\"f\"; filename=\"a.json\"\r\nContent-Type: application/json";
+    for body in [
+        part(&named("a"), "b") + end,
+        part(&named("a"), "b") + &part(&named("a"), "c") + &part(&named("d"), "") + end,
+        part(file, r#"{"x": [1]}"#) + end,
+        part(file, "{") + end,
+        part("Content-Disposition: attachment; name=\"a\"", "x") + end,
+        part("X-A: 1", "x") + end,
+        part("Content-Disposition: form-data; name=a", "x") + end,
+        "preamble\r\n".to_owned() + &part(&named("a"), "b") + end,
+        part(&named("a"), "b") + "--X--",
+        part(&named("a"), "b"),
+        "no boundary at all".to_owned(),
+        end.to_owned(),
+        String::new(),
+    ] {
+        all.push((multipart, body));
+    }
+    all.push(("multipart/form-data", part(&named("a"), "b") + end));
+    all.push(("multipart/form-data; boundary=", part(&named("a"), "b") + end));
+    for bytes in [max_bytes - 1, max_bytes, max_bytes + 1, 3 * max_bytes] {
+        all.push((json, long(bytes)));
+        all.push(("text/plain", long(bytes)));
+    }
+    let case = |(content_type, body): (&str, String)| match content_type {
+        "" => Case::new("POST", "/").body(&body),
+        content_type => Case::new("POST", "/").body(&body).header("content-type", content_type),
+    };
+    all.into_iter().map(case).collect()
+}
+
 fn generated(random: &mut fastrand::Rng) -> Case {
     const PIECES: &[&str] =
         &["a", "B", "%20", "%2F", "/", "..", ".", "é", "%C3%A9", "-", "_", "~", "0", "%7e", ",", "="];

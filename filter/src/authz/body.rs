@@ -125,6 +125,11 @@ impl Body {
         (self.extent != Extent::Nothing).then_some(self.extent == Extent::Beginning)
     }
 
+    /// What Envoy's header says of one that is sent to an authorization service.
+    pub(super) fn is_partial(&self) -> Option<bool> {
+        self.is_truncated().filter(|_| !self.bytes.is_empty())
+    }
+
     /// As text. Of one that was cut off, up to its last whole character.
     pub(super) fn text(&self) -> Result<&str, RequestError> {
         match std::str::from_utf8(&self.bytes) {

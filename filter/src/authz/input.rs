@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::SourceAddress,
-    policy::{InputField, InputFields, Value, array, number, object, string_map},
+    policy::{InputField, InputFields, PARTIAL_BODY, Value, array, number, object, string_map},
 };
 
 /// A request as far as a policy reads it: what `input` is made of, and all that a decision can depend on.
@@ -61,10 +61,17 @@ impl<'a> Reading<'a> {
         connection: impl FnOnce() -> Connection,
     ) -> Result<Self, RequestError> {
         let Asked { fields, config } = *asked;
-        let headers = match fields.headers() {
+        let mut headers = match fields.headers() {
             None => all_headers(head)?,
             Some(names) => named_headers(head, names)?,
         };
+        // It is said here, and by no client.
+        headers.retain(|(name, _)| *name != PARTIAL_BODY);
+        let is_named = fields.headers().is_none_or(|names| names.iter().any(|name| name == PARTIAL_BODY));
+        if is_named && let Some(is_partial) = body.is_partial() {
+            let at = headers.partition_point(|(name, _)| *name < PARTIAL_BODY);
+            headers.insert(at, (PARTIAL_BODY, Joined::One(if is_partial { "true" } else { "false" })));
+        }
         let path = joined(head, b":path").unwrap_or(Joined::One(""));
         check_path(path.text())?;
         check_query(path.text())?;

@@ -120,6 +120,8 @@ const MOST_PATHS: usize = 256;
 const MOST_WARNINGS: usize = 16;
 /// Characters of a path in a warning.
 const MOST_SHOWN: usize = 120;
+/// The header by which Envoy tells its authorization service whether the body is cut off.
+pub(crate) const PARTIAL_BODY: &str = "x-envoy-auth-partial-body";
 /// A policy that names more headers is given all.
 const MOST_NAMED_HEADERS: usize = 64;
 
@@ -316,7 +318,12 @@ impl InputFields {
         if reads.outside.iter().any(|name| *name != "opa.runtime") {
             fields |= InputField::Time.bit();
         }
-        Self { fields, headers: named_headers(reads) }
+        let headers = named_headers(reads);
+        // Who asks for it by name asks about the body.
+        if headers.iter().flatten().any(|name| name == PARTIAL_BODY) {
+            fields |= InputField::TruncatedBody.bit();
+        }
+        Self { fields, headers }
     }
 
     /// Whether two requests may have the same ones. Not where the time is among them, and so whatever is not the request's

@@ -128,7 +128,8 @@ impl HttpContext for Stream {
             Ok(mut shared) => shared.plugin.hold_body(&mut self.held, bytes, is_end),
             Err(_) => Progress::NoRoom,
         };
-        self.go_on(progress)
+        // Nothing but bytes has come: a body in many pieces is asked about once.
+        if progress == Progress::Awaited { Action::Pause } else { self.go_on(progress) }
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {

@@ -119,7 +119,7 @@ pub fn bootstrap(config: &Config, options: &BootstrapOptions) -> Value {
     clusters
         .extend(config.clusters.iter().map(|(name, target)| bundle_cluster(name, target, config, options)));
     let mut document = json!({
-        "static_resources": { "listeners": [listener(&upstream, config.paths, options)], "clusters": clusters },
+        "static_resources": { "listeners": [listener(&upstream, config, options)], "clusters": clusters },
         "stats_config": { "stats_tags": stats_tags() },
         "overload_manager": overload_manager(),
     });
@@ -142,7 +142,7 @@ pub fn to_yaml(bootstrap: &Value) -> String {
 
 // === listener ===
 
-fn listener(upstream: &str, paths: Paths, options: &BootstrapOptions) -> Value {
+fn listener(upstream: &str, config: &Config, options: &BootstrapOptions) -> Value {
     let mut http_filters = vec![wasm_filter(options)];
     if options.seal {
         http_filters.extend([choose_route(), wasm_filter(options), seal()]);
@@ -151,13 +151,16 @@ fn listener(upstream: &str, paths: Paths, options: &BootstrapOptions) -> Value {
         "name": "envoy.filters.http.router",
         "typed_config": { "@type": type_url("envoy.extensions.filters.http.router.v3.Router") },
     }));
+    // A body that waits for its policy is buffered there, and one that is too long comes with a piece more.
+    let body = config.input.body.map_or(0, |body| body.max_bytes.saturating_add(64 << 10));
+    let buffer = options.body_buffer_bytes.max(u32::try_from(body).unwrap_or(u32::MAX));
     json!({
         "name": "ingress",
         "address": address(&options.listen.ip().to_string(), options.listen.port()),
-        "per_connection_buffer_limit_bytes": options.body_buffer_bytes,
+        "per_connection_buffer_limit_bytes": buffer,
         "filter_chains": [{ "filters": [{
             "name": "envoy.filters.network.http_connection_manager",
-            "typed_config": connection_manager(upstream, paths, options, &http_filters),
+            "typed_config": connection_manager(upstream, config.paths, options, &http_filters),
         }] }],
     })
 }

@@ -62,6 +62,10 @@ pub fn review(document: &Value) -> Vec<Finding> {
             review_routes(&place, manager, &config, &mut findings);
             let in_front = filters.get(..places[0]).unwrap_or_default();
             review_address(&place, manager, in_front, &config, &mut findings);
+            if config.input.body.is_some() {
+                let gates = places.iter().filter_map(|at| filters.get(*at));
+                findings.extend(gates.filter(|gate| !gets_bodies(gate)).map(|_| without_bodies(&place)));
+            }
         }
     }
     if gates == 0 {
@@ -122,6 +126,17 @@ fn plugin_config(
             None
         }
     }
+}
+
+/// Whether Envoy hands bodies to a filter that holds the headers.
+fn gets_bodies(gate: &Value) -> bool {
+    gate["typed_config"]["config"]["allow_on_headers_stop_iteration"] == true
+}
+
+fn without_bodies(place: &str) -> Finding {
+    let message = "a request whose policy reads the body waits for ever: with `portcullis.body` set \
+                   `allow_on_headers_stop_iteration: true` beside the `configuration` of both places of the filter";
+    Finding { is_fault: true, place: place.to_owned(), message: message.to_owned() }
 }
 
 /// Whose address policies are told, and whether a client can choose it.
@@ -422,6 +437,27 @@ mod tests {
                 review(&document).into_iter().filter(|finding| finding.is_fault).collect();
             assert!(faults.iter().any(|fault| fault.message.contains(message)), "{message}: {faults:#?}");
         }
+    }
+
+    #[test]
+    fn a_filter_that_never_gets_a_body_is_a_fault_where_bodies_are_read() {
+        let faults = |reads_bodies: bool, gets_bodies: bool| {
+            let mut document = written("strict");
+            for filter in filters(&mut document).iter_mut().filter(|filter| is_gate(filter)) {
+                let config = &mut filter["typed_config"]["config"];
+                if !gets_bodies {
+                    config["allow_on_headers_stop_iteration"] = json!(false);
+                }
+                if reads_bodies {
+                    let text = config["configuration"]["value"].as_str().unwrap();
+                    let text = text.replacen("\"portcullis\":{", "\"portcullis\":{\"body\":{},", 1);
+                    config["configuration"]["value"] = json!(text);
+                }
+            }
+            let findings = review(&document);
+            findings.iter().filter(|finding| finding.message.contains("waits for ever")).count()
+        };
+        assert_eq!((faults(true, false), faults(true, true), faults(false, false)), (2, 0, 0));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use portcullis_filter::config::{BundleSource, InputConfig, Limits, ManagerConfig, PolicyConfig};
+use portcullis_filter::config::{BodyLimits, BundleSource, InputConfig, Limits, ManagerConfig, PolicyConfig};
 
 use super::*;
 
@@ -106,6 +106,19 @@ fn callouts_may_be_as_large_as_the_largest_archive_allowed() {
     assert_eq!(limit(&config), None);
     config.bundles.get_mut("b1").unwrap().size_limit_bytes = 1 << 30;
     assert_eq!(limit(&config), Some(json!({ "http.async_response_buffer_limit": 1_u64 << 30 })));
+}
+
+#[test]
+fn what_a_body_may_have_fits_into_the_buffer() {
+    let limit = |max_bytes: Option<usize>| {
+        let body = max_bytes.map(|max_bytes| BodyLimits { max_bytes, ..BodyLimits::default() });
+        let mut config = config(&[], 1);
+        config.input.body = body;
+        let bootstrap = bootstrap(&config, &options());
+        bootstrap["static_resources"]["listeners"][0]["per_connection_buffer_limit_bytes"].as_u64().unwrap()
+    };
+    assert_eq!([None, Some(4096)].map(limit), [1 << 20, 1 << 20]);
+    assert!(limit(Some(8 << 20)) > 8 << 20);
 }
 
 #[test]
