@@ -242,6 +242,18 @@ fn the_header_about_a_partial_body_is_not_the_clients() {
     }
 }
 
+/// All headers are read, and with them that one; nothing of the body, so that one that is cut off is no reason to refuse.
+#[test]
+fn who_reads_all_headers_waits_for_the_one_about_the_body() {
+    let policy = "package main\n\nallow if { some name, value in input.attributes.request.http.headers; name == \"x-envoy-auth-partial-body\"; value == \"true\" }\n";
+    let mut envoy = start(policy, json!({ "max_bytes": 5 }));
+    for (body, status) in [("\"0123456789\"", 200), ("\"1\"", 403)] {
+        for request in framings(&post(body)) {
+            assert_eq!(envoy.exchange(0, request.clone()).status, status, "{request:?}");
+        }
+    }
+}
+
 /// Every form of a body that opa-envoy-plugin reads, through the module.
 #[test]
 fn forms_and_texts_are_read_as_json_is() {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     hooks::{Check, checks},
-    policy::{InputField, Value, array, object, parse_body},
+    policy::{Value, array, object, parse_body},
 };
 
 /// What requests may bring behind their headers, for policies that read it.
@@ -84,7 +84,7 @@ impl Body {
         if progress == Progress::Awaited && !checks(Check::BodyEnd) {
             return Ok(Ok(Self::default()));
         }
-        let takes_part = fields.has(InputField::TruncatedBody);
+        let takes_part = fields.takes_part_of_body();
         let is_truncated = match progress {
             Progress::NoRoom => return Ok(Err(RequestError::NoRoom)),
             Progress::Ended => false,

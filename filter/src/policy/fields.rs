@@ -29,6 +29,8 @@ pub enum InputField {
     ParsedBody,
     /// Whether the body is cut off.
     TruncatedBody,
+    /// The same, among all the headers.
+    PartialBody,
     /// `:authority`
     Host,
     /// `x-request-id`
@@ -103,8 +105,15 @@ const FIELDS: &[(&str, InputField)] = &[
 ];
 
 /// What a request has to be read to its end for.
-const BODY: &[InputField] =
-    &[InputField::Body, InputField::RawBody, InputField::ParsedBody, InputField::TruncatedBody];
+const BODY: &[InputField] = &[
+    InputField::Body,
+    InputField::RawBody,
+    InputField::ParsedBody,
+    InputField::TruncatedBody,
+    InputField::PartialBody,
+];
+/// What is lost where a body is cut off.
+const CONTENT: &[InputField] = &[InputField::Body, InputField::RawBody, InputField::ParsedBody];
 
 /// Objects that every `input` has, so that nothing has to be fetched to know that they are there. The headers are not
 /// among them: they are made where they are read, whatever is in them.
@@ -320,8 +329,12 @@ impl InputFields {
         }
         let headers = named_headers(reads);
         // Who asks for it by name asks about the body.
-        if headers.iter().flatten().any(|name| name == PARTIAL_BODY) {
-            fields |= InputField::TruncatedBody.bit();
+        match &headers {
+            Some(names) if names.iter().any(|name| name == PARTIAL_BODY) => {
+                fields |= InputField::TruncatedBody.bit();
+            }
+            Some(_) => {}
+            None => fields |= InputField::PartialBody.bit(),
         }
         Self { fields, headers }
     }
@@ -339,6 +352,11 @@ impl InputFields {
     /// Whether anything of the body is among them.
     pub fn has_body(&self) -> bool {
         BODY.iter().any(|field| self.has(*field))
+    }
+
+    /// Whether a body that is cut off can be decided by: who reads what is in it has to ask whether that is all.
+    pub fn takes_part_of_body(&self) -> bool {
+        self.has(InputField::TruncatedBody) || !CONTENT.iter().any(|field| self.has(*field))
     }
 
     /// Whether a field is one of them.
