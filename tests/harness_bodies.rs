@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use host_harness::{
     archive::Archive,
-    envoy::{Envoy, Exchange, Protocol, Request},
+    envoy::{Envoy, Exchange, Protocol, Request, VmState},
     world::Scripted,
 };
 use portcullis_tests::{harness, table::BUNDLE_CLUSTER};
@@ -238,6 +238,45 @@ fn the_header_about_a_partial_body_is_not_the_clients() {
             let exchange = envoy.exchange(0, post(body).header("x-envoy-auth-partial-body", forged));
             let told = String::from_utf8_lossy(exchange.header("x-seen").unwrap_or_default()).into_owned();
             assert_eq!((exchange.status, told.as_str()), (200, seen), "{body} {forged}");
+        }
+    }
+}
+
+/// As long as `max_bytes` may be, and of as many values as fit.
+#[test]
+fn the_meanest_bodies_end_no_vm() {
+    const MAX_BYTES: usize = 1 << 20;
+    let policy = "package main\n\nallow if count(json.marshal(input.parsed_body)) > 0\n";
+    let mut envoy = start(policy, json!({ "max_bytes": MAX_BYTES }));
+    let (json, form) = ("application/json", "application/x-www-form-urlencoded");
+    let multipart = "multipart/form-data; boundary=X";
+    let filled = |begin: &str, piece: &str, end: &str| {
+        let count = (MAX_BYTES - begin.len() - end.len()) / piece.len();
+        format!("{begin}{}{end}", piece.repeat(count))
+    };
+    let numbered: String = (0..90_000).map(|index| format!("{index:x}=&")).collect();
+    let parameters = "--X\r\ncontent-disposition: form-data";
+    for (content_type, body) in [
+        (json, filled("[", "1,", "1]")),
+        (json, filled("[", "[],", "1]")),
+        (json, filled("[", "{},", "1]")),
+        (json, filled("{", "\"\":1,", "\"a\":1}")),
+        (json, filled("[", "{\"\":[{}]},", "1]")),
+        (json, filled("", "[", "")),
+        (json, filled("\"", "\\u00e9", "\"")),
+        (json, filled("", "9", "")),
+        (form, filled("", "a&", "")),
+        (form, filled("", "%41=%42&", "")),
+        (form, numbered),
+        (multipart, filled("", "--X\r\n\r\n\r\n", "--X--")),
+        (multipart, filled(parameters, ";a=1", "\r\n\r\n\r\n--X--")),
+        (multipart, filled("--X\r\n\r\n", "\r\n--", "\r\n--X--")),
+    ] {
+        let request = Request::post("/", body.as_bytes()).header("content-type", content_type);
+        let exchange = envoy.exchange(0, request);
+        assert!([200, 400, 500].contains(&exchange.status), "{}: {:.40}", exchange.status, body);
+        for vm in envoy.vms() {
+            assert!(vm.loads == 1 && vm.state == VmState::Running, "a VM has ended: {body:.40}");
         }
     }
 }

@@ -205,7 +205,11 @@ enum Coming {
 fn before_it_comes(head: &RequestHead, max_bytes: usize) -> Coming {
     let length = head.header(b"content-length");
     let is_connect = head.header(b":method") == Some(b"CONNECT");
-    if is_connect || head.header(b"upgrade").is_some() {
+    // As Envoy tells: `upgrade` alone asks for nothing, and what follows is a body.
+    let connection = head.header(b"connection").unwrap_or_default().to_ascii_lowercase();
+    let is_upgrade = head.header(b"upgrade").is_some()
+        && connection.split(|byte| *byte == b',').any(|token| token.trim_ascii() == b"upgrade");
+    if is_connect || is_upgrade {
         let has_body =
             length.is_some_and(|length| length != b"0") || head.header(b"transfer-encoding").is_some();
         let is_asked_for = is_connect || head.header(b":method") == Some(b"GET");
@@ -502,18 +506,33 @@ mod tests {
             Some(RequestError::BodyTooLong)
         );
         assert_eq!(of(&all, Progress::NoRoom, &post).unwrap().err(), Some(RequestError::NoRoom));
+        // `upgrade` alone is a header like any other, by which nobody gets a body past.
+        for connection in ["close", "upgrades", ""] {
+            let headers = [(":method", "GET"), ("upgrade", "websocket"), ("connection", connection)];
+            assert_eq!(of(&all, Progress::Awaited, &headers).err(), Some(AwaitsBody), "{connection}");
+        }
         // What asks for another protocol has no end, and no body.
         for headers in [
-            &[(":method", "GET"), ("upgrade", "websocket")][..],
+            &[(":method", "GET"), ("upgrade", "websocket"), ("connection", "Upgrade")][..],
             &[(":method", "CONNECT")],
-            &[(":method", "GET"), ("upgrade", "websocket"), ("content-length", "0")],
+            &[
+                (":method", "GET"),
+                ("upgrade", "x"),
+                ("connection", "close, upgrade"),
+                ("content-length", "0"),
+            ],
         ] {
             assert!(of(&all, Progress::Awaited, headers).unwrap().unwrap().bytes().is_empty(), "{headers:?}");
         }
         for headers in [
-            &[(":method", "POST"), ("upgrade", "websocket")][..],
+            &[(":method", "POST"), ("upgrade", "websocket"), ("connection", "upgrade")][..],
             &[(":method", "CONNECT"), ("content-length", "1")],
-            &[(":method", "GET"), ("upgrade", "websocket"), ("transfer-encoding", "chunked")],
+            &[
+                (":method", "GET"),
+                ("upgrade", "websocket"),
+                ("connection", "upgrade"),
+                ("transfer-encoding", "chunked"),
+            ],
         ] {
             assert_eq!(
                 of(&all, Progress::Awaited, headers).unwrap().err(),

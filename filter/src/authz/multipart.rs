@@ -5,6 +5,8 @@
 const MAX_PARTS: usize = 1_000;
 /// Of one part.
 const MAX_HEADERS: usize = 100;
+/// Of one header. Each is compared with those before it.
+const MAX_PARAMETERS: usize = 32;
 
 /// A media type, or a disposition: a word and its parameters.
 #[derive(Debug, PartialEq, Eq)]
@@ -126,7 +128,7 @@ impl MediaType {
                 return None;
             }
             let (value, after) = parameter_value(after.trim_start())?;
-            if parameters.iter().any(|(known, _)| *known == name) {
+            if parameters.len() >= MAX_PARAMETERS || parameters.iter().any(|(known, _)| *known == name) {
                 return None;
             }
             parameters.push((name, value));
@@ -185,4 +187,28 @@ fn trimmed(line: &[u8]) -> &[u8] {
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     memchr::memmem::find(text, wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_chooses_neither_how_many_parameters_nor_headers_nor_parts_are_compared() {
+        let parameters = |count: usize| {
+            let all: Vec<String> = (0..count).map(|index| format!("; a{index}=1")).collect();
+            MediaType::parse(&format!("form-data{}", all.concat()))
+        };
+        assert!(parameters(MAX_PARAMETERS).is_some() && parameters(MAX_PARAMETERS + 1).is_none());
+        let headers = |count: usize| {
+            let body = format!("--X\r\n{}\r\n--X--", "a: b\r\n".repeat(count));
+            parts(body.as_bytes(), b"X").is_some()
+        };
+        assert!(headers(MAX_HEADERS) && !headers(MAX_HEADERS + 1));
+        let count = |count: usize| {
+            let body = format!("{}--X--", "--X\r\n\r\n\r\n".repeat(count));
+            parts(body.as_bytes(), b"X").is_some()
+        };
+        assert!(count(MAX_PARTS) && !count(MAX_PARTS + 1));
+    }
 }

@@ -15,8 +15,8 @@ const MAX_EVALUATION_DEPTH: u32 = 20_000;
 const MAX_EVALUATION_MS: u64 = 10_000;
 const MAX_VM_FAILURES: usize = 100;
 const MAX_DOWNLOAD_BYTES: u64 = 768 << 20;
-/// A body is read in one go.
-const MAX_BODY_BYTES: usize = 8 << 20;
+/// A body is read in one go, and its values may take forty times its bytes.
+const MAX_BODY_BYTES: usize = 1 << 20;
 const MAX_BODIES_BYTES: usize = 512 << 20;
 const MAX_REMEMBERED_BYTES: usize = 256 << 20;
 
